@@ -1,0 +1,55 @@
+# phasewalk: what a user types. Every target sets up what it needs.
+#   make example     learn MIL-53(Al) (about ten minutes on two cores)
+#   make test        everything that can be proved without a GPU or Slurm
+#   make check       format, lint, types, fast tests
+#   make image-cpu   container image for CPUs
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: setup example test check format clean image-cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+CAMPAIGNS ?= campaigns
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+CXX_FILES := $(wildcard cmake/plugin/*.cpp cmake/plugin/*.h cmake/tests/*.cpp cmake/tests/*.h)
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt cmake/system-packages
+	@bash cmake/system-packages $(PYTHON)
+	@echo "setting up $(VENV) (about a minute; 2 GB)"
+	@$(PYTHON) -m venv $(VENV)
+	@# Without an NVIDIA driver the CPU build of torch is enough, where pip knows one; the default
+	@# build carries several GB of CUDA.
+	@if ! command -v nvidia-smi >/dev/null; then $(PIP) "torch==$(TORCH)+cpu" 2>/dev/null || true; fi
+	@$(PIP) -e ".[dev]"
+	@# PLUMED's kernel, without the hundred packages that its wheel names.
+	@$(PIP) --no-deps hillclimber
+	@touch $@
+
+example: setup
+	phasewalk run examples/mil53_al/campaign.yaml --dir $(CAMPAIGNS)/mil53_al
+	phasewalk status $(CAMPAIGNS)/mil53_al
+
+format: setup
+	ruff format driver tests examples
+	ruff check --fix driver tests examples
+	clang-format -i $(CXX_FILES)
+
+check: setup
+	ruff format --check driver tests examples
+	ruff check driver tests examples
+	clang-format --dry-run --Werror $(CXX_FILES)
+	mypy
+	pytest -q -n 2 -m "not engine and not slow"
+
+test: setup
+	@bash cmake/system-packages $(PYTHON) tests
+	phasewalk build-plugin
+	bash cmake/tests/run
+	pytest -n 2 --dist loadgroup
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

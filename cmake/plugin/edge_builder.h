@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#ifndef PHASEWALK_EDGE_BUILDER_H
+#define PHASEWALK_EDGE_BUILDER_H
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace phasewalk {
+
+/// Cell vectors as rows, row-major, in the length unit of the positions.
+using Cell = std::array<double, 9>;
+
+/// Cutoff radius of every ordered pair of types (centre, neighbour).
+class Cutoffs {
+ public:
+  Cutoffs(int num_types, double r_max);
+  /// `table` is row-major, num_types x num_types; rows are the centre's type.
+  Cutoffs(int num_types, std::vector<double> table);
+
+  int num_types() const { return num_types_; }
+  double operator()(std::int64_t centre, std::int64_t neighbour) const {
+    return table_[static_cast<std::size_t>(centre * num_types_ + neighbour)];
+  }
+  double max() const;
+
+ private:
+  int num_types_;
+  std::vector<double> table_;
+};
+
+/// Atoms of this rank followed by their ghosts: periodic images, or atoms of other ranks.
+struct Atoms {
+  int nlocal = 0;
+  int nall = 0;
+  const double *positions = nullptr;    ///< nall x 3
+  const std::int64_t *types = nullptr;  ///< model types of the nlocal owned atoms, from 0
+  Cell cell{};
+};
+
+/// A full neighbour list in the layout that LAMMPS uses; `mask` strips flag bits of an entry.
+struct Neighbours {
+  int inum = 0;
+  const int *ilist = nullptr;
+  const int *numneigh = nullptr;
+  int *const *firstneigh = nullptr;
+  int mask = ~0;
+};
+
+/// Turns neighbour lists over ghosts into edges between owned atoms plus integer cell shifts:
+/// neighbour - centre = x[edge(1)] + shift * cell - x[edge(0)].
+///
+/// An owner of -1 will mean "ghost of another rank"; until then it is an error.
+class EdgeBuilder {
+ public:
+  explicit EdgeBuilder(Cutoffs cutoffs) : cutoffs_(std::move(cutoffs)) {}
+
+  const Cutoffs &cutoffs() const { return cutoffs_; }
+
+  /// To be called whenever the ghosts were made anew. `owners` has nall entries: the owned atom
+  /// whose periodic image each atom is. Throws std::invalid_argument for an owner outside
+  /// [0, nlocal) and for a singular cell.
+  void set_images(const Atoms &atoms, const std::vector<int> &owners);
+
+  /// Number of atoms (owned and ghosts) that set_images() saw last.
+  int num_images() const { return static_cast<int>(owners_.size()); }
+
+  /// To be called in every step.
+  void build(const Atoms &atoms, const Neighbours &neighbours);
+
+  std::int64_t num_edges() const { return static_cast<std::int64_t>(shifts_.size() / 3); }
+  /// 2 x num_edges: all centres, then all neighbours.
+  const std::vector<std::int64_t> &edge_index() const { return edge_index_; }
+  /// num_edges x 3, whole numbers.
+  const std::vector<double> &shifts() const { return shifts_; }
+
+ private:
+  Cutoffs cutoffs_;
+  std::vector<int> owners_;
+  std::vector<double> image_shifts_;  // nall x 3
+  std::vector<std::int64_t> edge_index_;
+  std::vector<std::int64_t> edge_targets_;
+  std::vector<double> shifts_;
+};
+
+}  // namespace phasewalk
+
+#endif

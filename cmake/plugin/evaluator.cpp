@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "evaluator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Version.h>
+#include <c10/core/DeviceGuard.h>
+#include <sys/utsname.h>
+#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/cuda.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <unordered_map>
+
+namespace phasewalk {
+
+namespace {
+
+using Metadata = std::unordered_map<std::string, std::string>;
+
+constexpr const char *kTorchScriptEnding = ".nequip.pth";
+constexpr const char *kInductorEnding = ".nequip.pt2";
+// order of nequip's compile target "pair_nequip"
+constexpr const char *kInductorInputs = "pos edge_index atom_types cell edge_cell_shift";
+constexpr const char *kInductorOutputs = "atomic_energy forces virial";
+
+bool ends_with(const std::string &text, const std::string &ending) {
+  return text.size() >= ending.size() &&
+         text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+std::vector<std::string> split(const std::string &text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
+/// torch's errors carry pages of stack; users need the sentence.
+std::string first_line(const std::exception &error) {
+  const auto *torch_error = dynamic_cast<const c10::Error *>(&error);
+  const std::string text = torch_error ? torch_error->what_without_backtrace() : error.what();
+  return text.substr(0, text.find('\n'));
+}
+
+std::string lookup(const Metadata &metadata, const std::string &key) {
+  const auto entry = metadata.find(key);
+  return entry == metadata.end() ? std::string() : entry->second;
+}
+
+Cutoffs read_cutoffs(const Metadata &metadata, int num_types) {
+  const auto table = split(lookup(metadata, "per_edge_type_cutoff"));
+  if (table.empty()) return {num_types, std::stod(lookup(metadata, "r_max"))};
+  std::vector<double> cutoffs(table.size());
+  std::transform(table.begin(), table.end(), cutoffs.begin(),
+                 [](const std::string &word) { return std::stod(word); });
+  return {num_types, std::move(cutoffs)};
+}
+
+ModelInfo read_info(const std::string &path, const Metadata &metadata, const at::Device &device) {
+  auto names = split(lookup(metadata, "type_names"));
+  if (names.empty() || lookup(metadata, "r_max").empty())
+    throw ModelError("model file " + path +
+                     " has no type_names and r_max; it was not made by nequip-compile");
+  try {
+    const auto num_types = static_cast<int>(names.size());
+    return {std::move(names), read_cutoffs(metadata, num_types), lookup(metadata, "model_dtype"),
+            device.str()};
+  } catch (const std::exception &error) {
+    throw ModelError("model file " + path + " has unreadable cutoffs: " + error.what());
+  }
+}
+
+void allow_tf32(const Metadata &metadata) {
+  const bool allowed = lookup(metadata, "allow_tf32") == "1";
+  at::globalContext().setAllowTF32CuBLAS(allowed);
+  at::globalContext().setAllowTF32CuDNN(allowed);
+}
+
+struct Inputs {
+  at::Tensor positions, edge_index, types, cell, shifts;
+};
+
+struct Outputs {
+  at::Tensor atom_energies, forces, virial;
+};
+
+/// A view of memory that the model only reads.
+template <typename T>
+at::Tensor view(const T *data, at::IntArrayRef shape) {
+  return at::from_blob(const_cast<T *>(data), shape, c10::CppTypeToScalarType<T>::value);
+}
+
+/// Compiled models may assume at least two atoms and two edges. Frames with fewer get two phantom
+/// atoms that see only each other, from beyond the cutoff: they add nothing to the real atoms'
+/// energies, forces or virial.
+class Padding {
+ public:
+  Frame apply(const Frame &frame, double r_max) {
+    if (frame.num_atoms >= 2 && frame.num_edges >= 2) return frame;
+    const auto atoms = frame.num_atoms, edges = frame.num_edges;
+    positions_.assign(frame.positions, frame.positions + 3 * atoms);
+    positions_.insert(positions_.end(), {0.0, 0.0, 0.0, 2.0 * r_max, 0.0, 0.0});
+    types_.assign(frame.types, frame.types + atoms);
+    types_.insert(types_.end(), 2, 0);
+    edge_index_.assign(frame.edge_index, frame.edge_index + edges);
+    edge_index_.insert(edge_index_.end(), {atoms, atoms + 1});
+    edge_index_.insert(edge_index_.end(), frame.edge_index + edges, frame.edge_index + 2 * edges);
+    edge_index_.insert(edge_index_.end(), {atoms + 1, atoms});
+    shifts_.assign(frame.shifts, frame.shifts + 3 * edges);
+    shifts_.insert(shifts_.end(), 6, 0.0);
+    return {atoms + 2,          edges + 2,      positions_.data(), types_.data(),
+            edge_index_.data(), shifts_.data(), frame.cell};
+  }
+
+ private:
+  std::vector<double> positions_, shifts_;
+  std::vector<std::int64_t> types_, edge_index_;
+};
+
+/// Copies the first values.size() numbers of a tensor, whatever its device and dtype.
+void copy_out(const at::Tensor &tensor, std::vector<double> &values) {
+  const at::Tensor host = tensor.to(at::kCPU, at::kDouble).contiguous();
+  if (host.numel() < static_cast<std::int64_t>(values.size()))
+    throw ModelError("the model returned " + std::to_string(host.numel()) + " numbers where " +
+                     std::to_string(values.size()) + " were expected");
+  std::copy_n(host.const_data_ptr<double>(), values.size(), values.begin());
+}
+
+/// What both kinds of model share: one frame per call, tensors in, tensors out.
+class TensorEvaluator : public Evaluator {
+ public:
+  void evaluate(const std::vector<Frame> &frames, std::vector<Prediction> &predictions) final {
+    predictions.resize(frames.size());
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      try {
+        evaluate_one(frames[i], predictions[i]);
+      } catch (const ModelError &) {
+        throw;
+      } catch (const std::exception &error) {
+        throw ModelError("the model failed on a frame of " + std::to_string(frames[i].num_atoms) +
+                         " atoms and " + std::to_string(frames[i].num_edges) +
+                         " edges: " + first_line(error));
+      }
+    }
+  }
+
+ protected:
+  TensorEvaluator(ModelInfo info, at::Device device)
+      : Evaluator(std::move(info)), device_(device) {}
+
+  virtual Outputs run(const Inputs &inputs) = 0;
+
+ private:
+  void evaluate_one(const Frame &real, Prediction &prediction) {
+    const c10::DeviceGuard guard(device_);
+    const Frame frame = padding_.apply(real, info().cutoffs.max());
+    const Outputs outputs = run({view(frame.positions, {frame.num_atoms, 3}).to(device_),
+                                 view(frame.edge_index, {2, frame.num_edges}).to(device_),
+                                 view(frame.types, {frame.num_atoms}).to(device_),
+                                 view(frame.cell.data(), {1, 3, 3}).to(device_),
+                                 view(frame.shifts, {frame.num_edges, 3}).to(device_)});
+    prediction.atom_energies.resize(static_cast<std::size_t>(real.num_atoms));
+    prediction.forces.resize(static_cast<std::size_t>(3 * real.num_atoms));
+    copy_out(outputs.atom_energies, prediction.atom_energies);
+    copy_out(outputs.forces, prediction.forces);
+    prediction.energy = 0.0;
+    for (const double energy : prediction.atom_energies) prediction.energy += energy;
+    std::vector<double> &v = tensor_virial_;
+    copy_out(outputs.virial, v);
+    prediction.virial = {v[0], v[4], v[8], v[1], v[2], v[5]};
+  }
+
+  at::Device device_;
+  Padding padding_;
+  std::vector<double> tensor_virial_ = std::vector<double>(9);
+};
+
+class TorchScriptEvaluator final : public TensorEvaluator {
+ public:
+  TorchScriptEvaluator(ModelInfo info, at::Device device, torch::jit::Module module)
+      : TensorEvaluator(std::move(info), device), module_(std::move(module)) {}
+
+ private:
+  Outputs run(const Inputs &inputs) override {
+    c10::Dict<std::string, at::Tensor> fields;
+    fields.insert("pos", inputs.positions);
+    fields.insert("edge_index", inputs.edge_index);
+    fields.insert("atom_types", inputs.types);
+    fields.insert("cell", inputs.cell);
+    fields.insert("edge_cell_shift", inputs.shifts);
+    const auto result = module_.forward({fields}).toGenericDict();
+    return {result.at("atomic_energy").toTensor().detach(), result.at("forces").toTensor().detach(),
+            result.at("virial").toTensor().detach()};
+  }
+
+  torch::jit::Module module_;
+};
+
+class InductorEvaluator final : public TensorEvaluator {
+ public:
+  InductorEvaluator(ModelInfo info, at::Device device,
+                    std::unique_ptr<torch::inductor::AOTIModelPackageLoader> loader)
+      : TensorEvaluator(std::move(info), device), loader_(std::move(loader)) {}
+
+ private:
+  Outputs run(const Inputs &inputs) override {
+    const at::NoGradGuard no_grad;
+    const auto outputs = loader_->run(
+        {inputs.positions, inputs.edge_index, inputs.types, inputs.cell, inputs.shifts});
+    return {outputs.at(0), outputs.at(1), outputs.at(2)};
+  }
+
+  std::unique_ptr<torch::inductor::AOTIModelPackageLoader> loader_;
+};
+
+std::unique_ptr<Evaluator> open_torchscript(const std::string &path, int gpu) {
+  const at::Device device =
+      num_gpus() > 0 ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)) : at::kCPU;
+  Metadata metadata = {{"r_max", ""},
+                       {"type_names", ""},
+                       {"per_edge_type_cutoff", ""},
+                       {"model_dtype", ""},
+                       {"allow_tf32", ""}};
+  auto module = torch::jit::load(path, device, metadata);
+  module.eval();
+  allow_tf32(metadata);
+  // the number of edges changes from step to step: kernels must not be specialized to it
+  torch::jit::FusionStrategy fusion = {{torch::jit::FusionBehavior::DYNAMIC, 2}};
+  torch::jit::setFusionStrategy(fusion);
+  return std::make_unique<TorchScriptEvaluator>(read_info(path, metadata, device), device,
+                                                torch::jit::freeze(module));
+}
+
+/// Refuses what torch would not notice, or would only notice with a crash.
+void check_package(const std::string &path, const Metadata &metadata) {
+  const std::string remedy =
+      "; compile it on this machine: nequip-compile --mode aotinductor --target pair_nequip";
+  const auto require = [&](bool good, const std::string &what) {
+    if (!good) throw ModelError("model file " + path + " " + what + remedy);
+  };
+  const auto fields_match = [&](const char *key, const char *expected) {
+    const std::string fields = lookup(metadata, key);
+    return fields.empty() || fields == expected;
+  };
+  require(fields_match("nequip_aoti_inputs", kInductorInputs) &&
+              fields_match("nequip_aoti_outputs", kInductorOutputs),
+          "was compiled for another target than pair_nequip");
+  require(lookup(metadata, "nequip_custom_ops_libs").empty(),
+          "needs Python libraries (" + lookup(metadata, "nequip_custom_ops_libs") +
+              ") that LAMMPS cannot load");
+  utsname machine{};
+  const std::string built_for = lookup(metadata, "AOTI_MACHINE");
+  if (uname(&machine) == 0 && !built_for.empty())
+    require(built_for == machine.machine,
+            "was compiled for a " + built_for + " machine, this is " + machine.machine);
+  const std::string device = lookup(metadata, "AOTI_DEVICE_KEY");
+  if (device == "cpu" && lookup(metadata, "AOTI_CPU_ISA").find("AVX512") != std::string::npos)
+    require(at::get_cpu_capability().find("AVX512") != std::string::npos,
+            "was compiled for a CPU with AVX512, this one has " + at::get_cpu_capability());
+  require(device != "cuda" || num_gpus() > 0,
+          "was compiled for cuda, but torch sees no GPU in this process");
+}
+
+std::unique_ptr<Evaluator> open_inductor(const std::string &path, int gpu) {
+  using torch::inductor::AOTIModelPackageLoader;
+  Metadata metadata = AOTIModelPackageLoader::load_metadata_from_package(path, "model");
+  check_package(path, metadata);
+  const bool on_gpu = lookup(metadata, "AOTI_DEVICE_KEY") == "cuda";
+  const auto index = static_cast<c10::DeviceIndex>(on_gpu ? gpu : -1);
+  const at::Device device = on_gpu ? at::Device(at::kCUDA, index) : at::kCPU;
+  allow_tf32(metadata);
+  return std::make_unique<InductorEvaluator>(
+      read_info(path, metadata, device), device,
+      std::make_unique<AOTIModelPackageLoader>(path, "model", false, 1, index));
+}
+
+}  // namespace
+
+int num_gpus() { return torch::cuda::is_available() ? torch::cuda::device_count() : 0; }
+
+std::unique_ptr<Evaluator> open_model(const std::string &path, int gpu) {
+  const bool torchscript = ends_with(path, kTorchScriptEnding);
+  if (!torchscript && !ends_with(path, kInductorEnding))
+    throw ModelError("model file " + path + " must end in " + kTorchScriptEnding +
+                     " (TorchScript) or " + kInductorEnding + " (AOTInductor)");
+  if (!std::ifstream(path).good())
+    throw ModelError("model file " + path + " does not exist or cannot be read");
+  try {
+    return torchscript ? open_torchscript(path, gpu) : open_inductor(path, gpu);
+  } catch (const ModelError &) {
+    throw;
+  } catch (const std::exception &error) {
+    throw ModelError("model file " + path + " cannot be loaded with torch " + TORCH_VERSION +
+                     ": it is damaged, or was compiled with another torch or for another "
+                     "device (torch says: " +
+                     first_line(error) + ")");
+  }
+}
+
+}  // namespace phasewalk

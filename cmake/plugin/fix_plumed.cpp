@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "fix_plumed.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "atom.h"
+#include "comm.h"
+#include "compute.h"
+#include "domain.h"
+#include "error.h"
+#include "force.h"
+#include "group.h"
+#include "modify.h"
+#include "pair.h"
+#include "timer.h"
+#include "universe.h"
+#include "update.h"
+
+// PLUMED's wrapper, compiled into this file: it finds the kernel at run time
+#define __PLUMED_WRAPPER_EXTERN 0
+#define __PLUMED_WRAPPER_IMPLEMENTATION 1
+#define __PLUMED_WRAPPER_LINK_RUNTIME 1
+#define __PLUMED_HAS_DLOPEN 1
+#define __PLUMED_HAS_DLADDR 1
+#include "wrapper/Plumed.h"
+
+using namespace LAMMPS_NS;
+
+namespace phasewalk {
+
+namespace {
+
+constexpr double kElectronvolt = 96.48530749925792;  // kJ/mol; PLUMED's value
+constexpr double kKilocalorie = 4.184;               // kJ/mol
+
+/// The sentence in PLUMED's many-line messages.
+std::string sentence(const std::string &message) {
+  std::string text;
+  for (const auto &line : LAMMPS_NS::utils::split_lines(message)) {
+    std::string rest = LAMMPS_NS::utils::trim(line);
+    rest.erase(0, rest.find_first_not_of("+ "));
+    if (rest.empty() || rest == "PLUMED error" || rest.rfind("message follows", 0) == 0 ||
+        rest.rfind("at ", 0) == 0 || rest.rfind("assertion failed", 0) == 0)
+      continue;
+    text += (text.empty() ? "" : " ") + rest;
+  }
+  return text.empty() ? message : text;
+}
+
+/// Order in which LAMMPS keeps the components of a symmetric tensor.
+constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
+
+}  // namespace
+
+/// One call to PLUMED; what it throws becomes a LAMMPS error.
+template <typename... Args>
+void FixPlumed::cmd(const char *key, Args... args) {
+  std::string failure;
+  try {
+    plumed_->cmd(key, args...);
+    return;
+  } catch (const std::exception &e) {
+    failure = sentence(e.what());
+  }
+  error->one(FLERR, "fix plumed, step {}: PLUMED says ({}): {}", update->ntimestep, key, failure);
+}
+
+FixPlumed::FixPlumed(LAMMPS *lmp, int narg, char **arg)
+    : Fix(lmp, narg, arg), natoms_(static_cast<int>(atom->natoms)), dt_(update->dt) {
+  scalar_flag = 1;
+  global_freq = 1;
+  extscalar = 1;
+  energy_global_flag = virial_global_flag = 1;
+  thermo_energy = thermo_virial = 1;
+  dynamic_group_allow = 1;
+
+  check_place();
+  load_kernel();
+  cmd("setRealPrecision", static_cast<int>(sizeof(double)));
+  set_communicators();
+  cmd("setMDEngine", "LAMMPS");
+  set_units();
+  set_files(narg, arg);
+  cmd("setNatoms", natoms_);
+  cmd("setTimestep", dt_);
+  cmd("init");
+  add_computes();
+}
+
+FixPlumed::~FixPlumed() {
+  if (!modify) return;
+  if (potential_energy_) modify->delete_compute(potential_energy_->id);
+  if (pressure_) modify->delete_compute(pressure_->id);
+}
+
+void FixPlumed::check_place() const {
+  if (!domain->box_exist) error->all(FLERR, "fix plumed must come after the box is defined");
+  if (!atom->tag_enable) error->all(FLERR, "fix plumed needs atom IDs: use atom_modify id yes");
+  if (igroup != 0 && comm->me == 0)
+    error->warning(FLERR, "fix plumed ignores its group: PLUMED always gets all atoms");
+  for (const Fix *fix : modify->get_fix_list()) {
+    if (!fix) continue;
+    if (utils::strmatch(fix->style, "^plumed"))
+      error->all(FLERR, "there can be only one fix plumed, and fix {} is one already", fix->id);
+    // these use the virial in their own setup(), so PLUMED must have added to it before
+    for (const char *style :
+         {"^nph", "^npt", "^rigid.*/np[ht]", "^msst", "^ipi", "^qbmsst", "^press/berendsen"})
+      if (utils::strmatch(fix->style, style))
+        error->all(FLERR,
+                   "fix plumed must come before fix {} ({}), otherwise its first pressure "
+                   "lacks the bias",
+                   fix->id, fix->style);
+  }
+}
+
+void FixPlumed::load_kernel() {
+  plumed_ = std::make_unique<PLMD::Plumed>();
+  if (!plumed_->valid()) {
+    const char *kernel = std::getenv("PLUMED_KERNEL");
+    error->all(FLERR,
+               "fix plumed: no PLUMED kernel could be loaded ({}): set PLUMED_KERNEL to the "
+               "path of libplumedKernel.so",
+               kernel ? std::string("PLUMED_KERNEL=") + kernel : "PLUMED_KERNEL is not set");
+  }
+  int api = 0;
+  cmd("getApiVersion", &api);
+  if (api < 5) error->all(FLERR, "fix plumed needs PLUMED 2.4 or later (found API {})", api);
+}
+
+/// PLUMED has no question for this, so a second instance is asked to do it.
+bool FixPlumed::kernel_has_mpi() {
+  try {
+    PLMD::Plumed().cmd("setMPIComm", &world);
+    return true;
+  } catch (const std::exception &) {
+    return false;
+  }
+}
+
+void FixPlumed::set_communicators() {
+  with_mpi_ = kernel_has_mpi();
+  if (!with_mpi_) {
+    if (comm->nprocs > 1)
+      error->all(FLERR,
+                 "fix plumed: this PLUMED was built without MPI and needs one rank per "
+                 "partition (found {})",
+                 comm->nprocs);
+    return;
+  }
+  if (universe->existflag) {
+    MPI_Comm walkers;
+    MPI_Comm_split(universe->uworld, comm->me, 0, &walkers);
+    cmd("GREX setMPIIntracomm", &world);
+    if (comm->me == 0) cmd("GREX setMPIIntercomm", &walkers);
+    cmd("GREX init");
+  }
+  cmd("setMPIComm", &world);
+}
+
+void FixPlumed::set_units() {
+  const std::string units = update->unit_style;
+  if (units == "lj") {
+    cmd("setNaturalUnits");
+    return;
+  }
+  if (units != "metal" && units != "real")
+    error->all(FLERR, "fix plumed needs units metal, real or lj, found units {}", units);
+  const bool metal = units == "metal";
+  cmd("setMDEnergyUnits", metal ? kElectronvolt : kKilocalorie);
+  cmd("setMDLengthUnits", 0.1);                // Angstrom in nm
+  cmd("setMDTimeUnits", metal ? 1.0 : 0.001);  // ps or fs in ps
+}
+
+void FixPlumed::set_files(int narg, char **arg) {
+  for (int i = 3; i < narg; i += 2) {
+    const std::string keyword = arg[i];
+    if (i + 1 == narg) error->all(FLERR, "fix plumed: keyword {} has no value", keyword);
+    if (keyword == "plumedfile") {
+      if (!platform::file_is_readable(arg[i + 1]))
+        error->all(FLERR, "fix plumed: plumedfile {} does not exist or cannot be read", arg[i + 1]);
+      cmd("setPlumedDat", arg[i + 1]);
+    } else if (keyword == "outfile") {
+      cmd("setLogFile", arg[i + 1]);
+    } else {
+      error->all(FLERR, "fix plumed: unknown keyword {} (known: plumedfile, outfile)", keyword);
+    }
+  }
+}
+
+/// For PLUMED's ENERGY: what the force field alone gives, without fixes.
+void FixPlumed::add_computes() {
+  const std::string force_field = " pair bond angle dihedral improper kspace";
+  const std::string name = id;
+  potential_energy_ = modify->add_compute(name + "_plumed_pe all pe" + force_field);
+  pressure_ = modify->add_compute(name + "_plumed_press all pressure NULL" + force_field);
+}
+
+int FixPlumed::setmask() { return FixConst::POST_FORCE | FixConst::MIN_POST_FORCE; }
+
+void FixPlumed::check_timestep() const {
+  if (update->dt != dt_)
+    error->all(FLERR,
+               "fix plumed was defined with timestep {} and PLUMED cannot change it to {}: "
+               "set the timestep before the fix",
+               dt_, update->dt);
+}
+
+void FixPlumed::init() {
+  check_timestep();
+  if (utils::strmatch(update->integrate_style, "^respa"))
+    error->all(FLERR, "this fix plumed does not work with run_style respa: use run_style verlet");
+  if (!atom->tag_consecutive())
+    error->all(FLERR, "fix plumed needs atom IDs from 1 to {}: use reset_atoms id", natoms_);
+  // PLUMED has done this configuration already, also when reset_timestep renamed its step
+  repeated_ = updated_ >= 0 ? update->ntimestep : -1;
+}
+
+void FixPlumed::reset_dt() { check_timestep(); }
+
+void FixPlumed::setup(int vflag) { post_force(vflag); }
+
+void FixPlumed::min_setup(int vflag) { post_force(vflag); }
+
+void FixPlumed::min_post_force(int vflag) { post_force(vflag); }
+
+void FixPlumed::post_force(int /*vflag*/) {
+  int stop = 0;
+  cmd("setStepLong", static_cast<long>(update->ntimestep));
+  cmd("setStopFlag", &stop);
+  share_atoms();
+  share_box();
+  cmd("prepareCalc");
+  add_energy();
+  calculate(update->ntimestep != repeated_);
+  if (stop) timer->force_timeout();
+  potential_energy_->addstep(update->ntimestep + 1);
+  pressure_->addstep(update->ntimestep + 1);
+}
+
+void FixPlumed::share_atoms() {
+  const int n = atom->nlocal;
+  bigint total = n;
+  if (comm->nprocs > 1) {
+    const bigint mine = n;
+    MPI_Allreduce(&mine, &total, 1, MPI_LMP_BIGINT, MPI_SUM, world);
+  }
+  if (total != natoms_)
+    error->all(FLERR,
+               "fix plumed was defined with {} atoms, now there are {}: PLUMED cannot "
+               "change the number of atoms",
+               natoms_, total);
+
+  int changed = n != static_cast<int>(indices_.size());
+  indices_.resize(n);
+  masses_.resize(n);
+  charges_.resize(n);
+  for (int i = 0; i < n; ++i) {
+    const int index = static_cast<int>(atom->tag[i]) - 1;
+    changed |= index != indices_[i];
+    indices_[i] = index;
+    masses_[i] = atom->rmass ? atom->rmass[i] : atom->mass[atom->type[i]];
+    charges_[i] = atom->q ? atom->q[i] : 0.0;
+  }
+  if (comm->nprocs > 1) MPI_Allreduce(MPI_IN_PLACE, &changed, 1, MPI_INT, MPI_MAX, world);
+  const auto rows = static_cast<std::size_t>(n);
+  if (changed) {
+    cmd("setAtomsNlocal", n);
+    cmd("setAtomsGatindex", indices_.data(), rows);
+  }
+  cmd("setMasses", masses_.data(), rows);
+  cmd("setCharges", charges_.data(), rows);
+  cmd("setPositions", n ? atom->x[0] : nullptr, 3 * rows);
+  cmd("setForces", n ? atom->f[0] : nullptr, 3 * rows);
+}
+
+void FixPlumed::share_box() {
+  const double *h = domain->h;  // xx yy zz yz xz xy
+  const double rows[3][3] = {{h[0], 0.0, 0.0}, {h[5], h[1], 0.0}, {h[4], h[3], h[2]}};
+  const bool periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;
+  if (periodic) std::memcpy(box_, rows, sizeof(box_));  // all zero means no periodicity
+  std::memset(virial_, 0, sizeof(virial_));
+  cmd("setBox", &box_[0][0], 9);
+  cmd("setVirial", &virial_[0][0], 9);
+}
+
+/// With an ENERGY in the input PLUMED scales all forces, and so needs the whole virial.
+void FixPlumed::add_energy() {
+  std::fill(unbiased_virial_.begin(), unbiased_virial_.end(), 0.0);
+  int needed = 0;
+  cmd("isEnergyNeeded", &needed);
+  if (!needed) return;
+  if (comm->nprocs > 1)
+    error->all(FLERR, "fix plumed: PLUMED's ENERGY needs one MPI rank per partition");
+  if (force->pair && force->pair->tail_flag)
+    error->warning(FLERR,
+                   "fix plumed: pair_modify tail corrections are part of PLUMED's ENERGY, "
+                   "but cannot be biased");
+  energy_ = potential_energy_->compute_scalar();
+  cmd("setEnergy", &energy_);
+  pressure_->compute_vector();
+  const double volume = domain->xprd * domain->yprd * domain->zprd;
+  for (int k = 0; k < 6; ++k) {
+    unbiased_virial_[k] = pressure_->vector[k] * volume / force->nktv2p;
+    const auto [a, b] = kVoigt[k];
+    virial_[a][b] = virial_[b][a] = -unbiased_virial_[k];
+  }
+}
+
+void FixPlumed::calculate(bool update_too) {
+  cmd(update_too ? "performCalc" : "performCalcNoUpdate");
+  if (update_too) updated_ = update->ntimestep;
+  for (int k = 0; k < 6; ++k)
+    virial[k] = -virial_[kVoigt[k][0]][kVoigt[k][1]] - unbiased_virial_[k];
+  cmd("getBias", &bias_);
+}
+
+double FixPlumed::compute_scalar() { return bias_; }
+
+double FixPlumed::memory_usage() {
+  return static_cast<double>(indices_.size() * (sizeof(int) + 2 * sizeof(double)));
+}
+
+}  // namespace phasewalk

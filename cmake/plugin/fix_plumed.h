@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#ifndef PHASEWALK_FIX_PLUMED_H
+#define PHASEWALK_FIX_PLUMED_H
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fix.h"
+
+namespace LAMMPS_NS {
+class Compute;
+}
+namespace PLMD {
+class Plumed;
+}
+
+namespace phasewalk {
+
+/// fix ID group plumed plumedfile FILE outfile FILE
+///
+/// The keywords, defaults and place in the input of LAMMPS's own fix of this name. PLUMED is
+/// loaded at run time (PLUMED_KERNEL).
+class FixPlumed : public LAMMPS_NS::Fix {
+ public:
+  FixPlumed(LAMMPS_NS::LAMMPS *lmp, int narg, char **arg);
+  ~FixPlumed() override;
+
+  int setmask() override;
+  void init() override;
+  void setup(int vflag) override;
+  void min_setup(int vflag) override;
+  void post_force(int vflag) override;
+  void min_post_force(int vflag) override;
+  void reset_dt() override;
+  double compute_scalar() override;
+  double memory_usage() override;
+
+ private:
+  template <typename... Args>
+  void cmd(const char *key, Args... args);
+
+  void check_place() const;
+  void load_kernel();
+  void set_communicators();
+  bool kernel_has_mpi();
+  void set_units();
+  void set_files(int narg, char **arg);
+  void add_computes();
+  void check_timestep() const;
+  void share_atoms();
+  void share_box();
+  void add_energy();
+  void calculate(bool update);
+
+  std::unique_ptr<PLMD::Plumed> plumed_;
+  bool with_mpi_ = false;
+  int natoms_;
+  double dt_;
+  double bias_ = 0.0;                // LAMMPS energy units
+  LAMMPS_NS::bigint updated_ = -1;   // last step whose hills and output PLUMED has done
+  LAMMPS_NS::bigint repeated_ = -1;  // a new run's first step, if it was the last one's last step
+  LAMMPS_NS::Compute *potential_energy_ = nullptr;
+  LAMMPS_NS::Compute *pressure_ = nullptr;
+  std::vector<int> indices_;  // of the owned atoms, from 0
+  std::vector<double> masses_, charges_;
+  double energy_ = 0.0;
+  double box_[3][3] = {};
+  double virial_[3][3] = {};  // PLUMED's: minus LAMMPS's
+  std::vector<double> unbiased_virial_ = std::vector<double>(6);
+};
+
+}  // namespace phasewalk
+
+#endif

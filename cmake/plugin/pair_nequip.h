@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#ifndef PHASEWALK_PAIR_NEQUIP_H
+#define PHASEWALK_PAIR_NEQUIP_H
+
+#include <memory>
+#include <vector>
+
+#include "evaluator.h"
+#include "pair.h"
+
+namespace phasewalk {
+
+/// pair_style nequip; pair_coeff * * MODEL TYPE1 TYPE2 ...
+///
+/// Glue only: LAMMPS's lists go to the EdgeBuilder, its edges to the Evaluator.
+class PairNequIP : public LAMMPS_NS::Pair {
+ public:
+  explicit PairNequIP(LAMMPS_NS::LAMMPS *lmp);
+  ~PairNequIP() override;
+
+  void settings(int narg, char **arg) override;
+  void coeff(int narg, char **arg) override;
+  void init_style() override;
+  double init_one(int i, int j) override;
+  void compute(int eflag, int vflag) override;
+
+ private:
+  void allocate();
+  int pick_gpu() const;
+  void load(const std::string &path);
+  void map_types(int narg, char **names);
+  bool uses_all_neighbours() const;
+  void find_owners(std::vector<int> &owners) const;
+  Frame make_frame();
+  void add(const Prediction &prediction);
+
+  std::unique_ptr<Evaluator> evaluator_;
+  std::unique_ptr<EdgeBuilder> edges_;
+  std::vector<std::int64_t> model_types_;  // by LAMMPS type, from 1
+  std::vector<std::int64_t> types_;        // by owned atom
+  std::vector<int> owners_;
+  std::vector<Frame> frames_;
+  std::vector<Prediction> predictions_;
+  double energy_unit_ = 1.0;  // one eV in LAMMPS's energy unit
+};
+
+}  // namespace phasewalk
+
+#endif

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Registration: what LAMMPS calls when it loads the library.
+#include <ATen/Version.h>
+
+#include "comm.h"
+#include "error.h"
+#include "fix_plumed.h"
+#include "lammps.h"
+#include "lammpsplugin_abi.h"
+#include "modify.h"
+#include "pair_nequip.h"
+#include "phasewalk_stamp.h"
+
+using namespace LAMMPS_NS;
+
+namespace {
+
+void *make_pair(void *lmp) { return new phasewalk::PairNequIP(static_cast<LAMMPS *>(lmp)); }
+
+void *make_fix(void *lmp, int narg, char **arg) {
+  return new phasewalk::FixPlumed(static_cast<LAMMPS *>(lmp), narg, arg);
+}
+
+/// The classes of another LAMMPS have another layout, so using them would be a crash.
+bool fits(LAMMPS *lmp) {
+  if (PHASEWALK_LAMMPS_NUMBER == 0 || lmp->num_ver == PHASEWALK_LAMMPS_NUMBER) return true;
+  if (lmp->comm->me == 0)
+    utils::logmesg(lmp,
+                   "ERROR: the phasewalk plugin was built for LAMMPS {} and this is LAMMPS "
+                   "{}: nothing was registered, build the plugin again\n",
+                   PHASEWALK_LAMMPS_NUMBER, lmp->num_ver);
+  return false;
+}
+
+}  // namespace
+
+extern "C" {
+
+__attribute__((visibility("default"))) const char *phasewalk_plugin_stamp() {
+  return PHASEWALK_STAMP;
+}
+
+__attribute__((visibility("default"))) void lammpsplugin_init(void *ptr, void *handle,
+                                                              void *regfunc) {
+  auto *lmp = static_cast<LAMMPS *>(ptr);
+  auto *add = reinterpret_cast<lammpsplugin_regfunc *>(regfunc);
+  if (!fits(lmp)) return;
+
+  lammpsplugin_t plugin{};
+  plugin.version = PHASEWALK_LAMMPS_NUMBER ? lmp->version : nullptr;
+  plugin.author = "the phasewalk developers";
+  plugin.handle = handle;
+
+  plugin.style = "pair";
+  plugin.name = "nequip";
+  plugin.info = "NequIP pair style (phasewalk)";
+  plugin.creator.v1 = make_pair;
+  add(&plugin, lmp);
+
+  if (lmp->modify->fix_map->count("plumed")) return;  // LAMMPS has its own
+  plugin.style = "fix";
+  plugin.name = "plumed";
+  plugin.info = "PLUMED fix (phasewalk)";
+  plugin.creator.v2 = make_fix;
+  add(&plugin, lmp);
+}
+}

@@ -1,0 +1,58 @@
+"""The loop. Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation r − 1 and
+makes generation r: segment → label → train → deploy, with the errors before and after.
+"""
+
+from . import exploring, learning, plumed
+from .config import Campaign
+from .engines import HOW_TO_GET_PLUMED, Engines
+from .errors import EngineMissing, InputError
+from .tasks import Work
+
+
+def preflight(campaign: Campaign, engines: Engines) -> None:
+    """Raise InputError where a campaign would fail later for want of an engine."""
+    biased = [name for name, system in campaign.settings.systems.items() if system.plumed]
+    if biased and engines.plumed is None:
+        raise EngineMissing(f"PLUMED: not found, but systems.{biased[0]}.plumed needs it; "
+                            f"{HOW_TO_GET_PLUMED}")  # fmt: skip
+
+
+def run(work: Work) -> None:
+    """Run the campaign to its end, from wherever it stands.
+
+    Raises:
+        PhasewalkError: what stopped it; everything that was finished is kept.
+    """
+    settings = work.campaign.settings
+    _same_bias(work)
+    work.store.write("campaign.yaml", work.campaign.text.encode())
+    known = exploring.label_frames(work, 0, exploring.bootstrap_frames(work))
+    generation = learning.learn(work, 0, known=known, new=[], previous=None)
+    for round_ in range(1, settings.rounds + 1):
+        new = exploring.label_frames(work, round_, exploring.walk(work, round_, generation))
+        if not new:
+            work.observer.say(f"round {round_}: no new label, so no new generation")
+            continue
+        known = [*known, *new]
+        generation = learning.learn(work, round_, known=known, new=new, previous=generation)
+    learning.learn_final(work, known, generation)
+    if not any(r.stage == "end" and r.round == settings.rounds for r in work.store.records()):
+        work.note(f"end after round {settings.rounds}", "end", settings.rounds, {})
+
+
+def _same_bias(work: Work) -> None:
+    """The CVs, hill widths and units of a campaign's bias must stay as they were."""
+    path = work.store.root / "campaign.yaml"
+    if not path.is_file():
+        return
+    from .config import parse
+
+    before = parse(path.read_text(), str(path)).systems
+    for name, system in work.campaign.settings.systems.items():
+        if name in before and (before[name].plumed or "") != (system.plumed or ""):
+            try:
+                plumed.check_same_physics(before[name].plumed or "", system.plumed or "")
+            except InputError as error:
+                raise InputError(f"systems.{name}: {error}") from error
+
+

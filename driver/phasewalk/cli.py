@@ -1,0 +1,226 @@
+"""The command line: check, run, status, render, build-plugin, deploy, evaluate."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from . import campaign as loop
+from . import check as checks
+from . import config, evaluation, models, plugin, rendering, status, store
+from . import engines as finding
+from .engines import EngineSettings
+from .errors import InputError, Interrupted, PhasewalkError
+from .jobs import run as run_job
+from .launch import LocalLauncher
+from .progress import Progress
+from .tasks import Work
+
+app = typer.Typer(
+    name="phasewalk",
+    help="Learn a NequIP potential for your material while LAMMPS and PLUMED explore with it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
+
+
+@app.command()
+def check(campaign_file: CampaignFile) -> None:
+    """Validate a campaign and its engines; starts nothing long (less than a minute).
+
+    Finds every engine and its version, reads structures and PLUMED text, labels one structure, and
+    compares a tiny untrained model in LAMMPS with the same model in Python.
+    """
+    campaign = config.load(campaign_file)
+    rows = checks.check(campaign, LocalLauncher(campaign.cores), os.environ)
+    if not checks.show(rows, out):
+        raise InputError("the campaign cannot run as it is: see the rows that are not ok")
+
+
+@app.command()
+def run(
+    campaign_file: CampaignFile,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Campaign directory; default: beside the file, NAME.run."),
+    ] = None,
+) -> None:
+    """Start a campaign, or go on with it from where it was stopped.
+
+    Ctrl-C stops it cleanly; the same command goes on. Nothing that was finished is done again.
+    """
+    campaign = config.load(campaign_file)
+    root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
+    launcher = LocalLauncher(campaign.cores)
+    engines = finding.find(campaign.settings.engines, os.environ)
+    loop.preflight(campaign, engines)
+    opened = store.open_campaign(root, campaign.identity())
+    resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
+    try:
+        with Progress(out) as progress:
+            if engines.plugin is None and plugin.cached(engines, os.environ) is None:
+                progress.say("building the LAMMPS plugin (once; about half a minute)")
+            engines = plugin.ensure(engines, launcher, os.environ)
+            loop.run(Work(campaign, opened, launcher, engines, progress))
+    except (KeyboardInterrupt, Interrupted) as error:
+        raise Interrupted(f"stopped; nothing that was finished is lost. Go on with: {resume}") from (
+            error
+        )
+    finally:
+        opened.close()
+    out.print(Text(f"campaign finished; see: phasewalk status {_quoted(root)}"), soft_wrap=True)
+
+
+@app.command("status")
+def show_status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where a campaign stands: labels, errors of each generation, hills, time by stage."""
+    state = status.collect(directory)
+    if as_json:
+        print(json.dumps(state, indent=1))
+    else:
+        status.show(state, out)
+
+
+@app.command()
+def render(
+    campaign_file: CampaignFile,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Where to write; default: beside the file, NAME.decks."),
+    ] = None,
+) -> None:
+    """Write the decks and PLUMED files of a first round, to read and to run by hand."""
+    campaign = config.load(campaign_file)
+    root = directory or campaign_file.with_name(f"{campaign_file.stem}.decks")
+    for line in rendering.render(campaign, root, os.environ):
+        out.print(Text(line), soft_wrap=True)
+
+
+@app.command("build-plugin")
+def build_plugin() -> None:
+    """Build the LAMMPS plugin (pair_style nequip, fix plumed) for the engines found here."""
+    engines = finding.find(EngineSettings(), os.environ)
+    found = plugin.cached(engines, os.environ)
+    if found is not None:
+        out.print(Text(f"already built for these engines: {found}"), soft_wrap=True)
+        return
+    with out.status("building …"):
+        built = plugin.build(engines, LocalLauncher(), os.environ)
+    out.print(Text(f"built: {built}"), soft_wrap=True)
+
+
+@app.command()
+def deploy(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of nequip-train (.ckpt).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write (.nequip.pth or .nequip.pt2).")
+    ],
+    mode: Annotated[
+        str, typer.Option(help="torchscript (seconds) or aotinductor (a minute; faster steps).")
+    ] = "torchscript",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Compile a checkpoint into a model that LAMMPS runs; a stamp is written beside it."""
+    if mode not in models.ENDINGS:
+        raise InputError(f"--mode {mode}: use torchscript or aotinductor")
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}: use auto, cpu or cuda")
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: no such checkpoint")
+    if not output.name.endswith(models.ENDINGS[mode]):
+        raise InputError(f"-o {output}: a {mode} model must end in {models.ENDINGS[mode]}")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"-o {output}: its folder does not exist")
+    with tempfile.TemporaryDirectory(prefix="phasewalk-deploy-") as folder, out.status("compiling …"):
+        job = models.deploy_job(
+            "deploy", checkpoint, mode=mode, device=device, directory=Path(folder), cores=1
+        )
+        stamp = models.read_deployment(run_job(LocalLauncher(), job))
+        shutil.copyfile(Path(folder) / stamp.file, output)
+    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp))
+    out.print(
+        Text(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}"),
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def evaluate(
+    target: Annotated[
+        Path, typer.Argument(metavar="DIR|MODEL", help="Campaign directory, or a deployed model.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Labelled frames (extxyz).")],
+    generation: Annotated[
+        str | None, typer.Option(help="Generation of the campaign; default: the last one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a deployed model, in LAMMPS, against labelled frames."""
+    frames = evaluation.read_labelled(data)
+    model = status.deployed_model(target, generation) if target.is_dir() else target
+    if not model.is_file():
+        raise InputError(f"{model}: no such model")
+    launcher = LocalLauncher()
+    engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
+    with (
+        tempfile.TemporaryDirectory(prefix="phasewalk-evaluate-") as folder,
+        err.status("evaluating in LAMMPS …"),
+    ):
+        job = evaluation.job(
+            "evaluate",
+            model,
+            frames=[label.atoms for label in frames],
+            directory=Path(folder) / "lammps",
+            env=dict(engines.env),
+        )
+        found = evaluation.errors(frames, evaluation.read(run_job(launcher, job)))
+    if as_json:
+        print(json.dumps({"model": str(model), "data": str(data), **found.as_dict()}, indent=1))
+    else:
+        status.show_errors(str(model), found.as_dict(), out)
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    raise Interrupted("stopped by SIGTERM")
+
+
+def main() -> None:
+    """Entry point: one line for each error, exit code 2 where the user can mend it."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        app(prog_name="phasewalk", standalone_mode=True)
+    except PhasewalkError as error:
+        err.print(Text(f"phasewalk: {error}"), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    except KeyboardInterrupt:
+        err.print("phasewalk: stopped")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

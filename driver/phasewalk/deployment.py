@@ -1,0 +1,156 @@
+"""Child process that compiles a checkpoint for LAMMPS.
+
+`python -m phasewalk.deployment CHECKPOINT OUTPUT --mode torchscript|aotinductor --device cpu|cuda`
+
+The library functions behind `nequip-compile` are called, because its command line refuses
+TorchScript from torch 2.10 on, and looks for the training data to trace AOTInductor with.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .models import Deployed, stamp_text
+
+
+def load(checkpoint: Path, *, scripted: bool) -> Any:
+    """The eager model of a checkpoint (its averaged weights)."""
+    from nequip.model.saved_models.load_utils import load_saved_model
+    from nequip.utils.compile import conditional_torchscript_mode
+
+    with conditional_torchscript_mode(scripted):
+        return load_saved_model(checkpoint)
+
+
+def metadata_of(model: Any) -> dict[str, str]:
+    """The metadata that nequip-compile writes."""
+    from nequip.utils.global_state import get_latest_global_state
+
+    metadata = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
+    return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in metadata.items()}
+
+
+def torchscript(checkpoint: Path, output: Path, device: str) -> dict[str, str]:
+    """Write a `.nequip.pth`; returns its metadata."""
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+    from nequip.utils.compile import conditional_torchscript_mode
+
+    model = load(checkpoint, scripted=True)
+    metadata = metadata_of(model)
+    with conditional_torchscript_mode(True):
+        save_torchscript_model(model, metadata, str(output), device)
+    return metadata
+
+
+def aotinductor(checkpoint: Path, output: Path, device: str) -> dict[str, str]:
+    """Write a `.nequip.pt2` for LAMMPS's pair style; returns its metadata."""
+    import torch
+    from nequip.data import AtomicDataDict
+    from nequip.scripts._compile_utils import PAIR_NEQUIP_TARGET
+    from nequip.utils.aot import aot_export_model
+    from nequip.utils.aoti_metadata import (
+        NEQUIP_AOTI_INPUTS_KEY,
+        NEQUIP_AOTI_OUTPUTS_KEY,
+        serialize_aoti_keys,
+    )
+
+    model = load(checkpoint, scripted=False)
+    metadata = metadata_of(model)
+    target: dict[str, Any] = PAIR_NEQUIP_TARGET
+    embedded = {
+        **metadata,
+        NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(target["input"]),
+        NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(target["output"]),
+    }
+    dimension = torch.export.dynamic_shapes.Dim
+    data = target["data_settings"](
+        example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
+    )
+    aot_export_model(
+        model=model,
+        device=torch.device(device),
+        input_fields=target["input"],
+        output_fields=target["output"],
+        data=AtomicDataDict.to_(data, torch.device(device)),
+        batch_map=target["batch_map_settings"](
+            {
+                "graph": torch.export.Dim.STATIC,
+                "node": dimension("num_nodes", min=2, max=torch.inf),
+                "edge": dimension("num_edges", min=2, max=torch.inf),
+            }
+        ),
+        output_path=str(output),
+        inductor_configs={"aot_inductor.metadata": embedded},
+    )
+    return metadata
+
+
+def example_frame(types: list[str], r_max: float) -> Any:
+    """A small periodic frame of all types to trace the model with: no training data needed."""
+    import numpy as np
+    from ase import Atoms
+    from nequip.data.ase import from_ase
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+
+    count = max(8, len(types))
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    while len(grid) < count:
+        grid = np.concatenate([grid, grid + [0, 0, len(grid) // 9]])
+    spacing = min(2.0, 0.6 * r_max)
+    atoms = Atoms(
+        symbols=[types[i % len(types)] for i in range(count)],
+        positions=spacing * grid[:count] + 0.05 * np.random.default_rng(1).normal(size=(count, 3)),
+        cell=np.eye(3) * spacing * (grid[:count].max() + 1),
+        pbc=True,
+    )
+    data = from_ase(atoms)
+    for transform in (
+        ChemicalSpeciesToAtomTypeMapper(model_type_names=types),
+        NeighborListTransform(r_max=r_max),
+    ):
+        data = transform(data)
+    return data
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compile, and write `stamp.json` beside the model."""
+    parser = argparse.ArgumentParser(prog="phasewalk.deployment")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--mode", choices=["torchscript", "aotinductor"], required=True)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    arguments = parser.parse_args(argv)
+
+    import nequip
+    import torch
+    from nequip.scripts._workflow_utils import set_workflow_state
+    from nequip.utils.global_state import set_global_state
+
+    started = time.perf_counter()
+    set_workflow_state("compile")
+    set_global_state(allow_tf32=False)
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    compiler = torchscript if arguments.mode == "torchscript" else aotinductor
+    metadata = compiler(arguments.checkpoint, arguments.output, device)
+    stamp = Deployed(
+        file=arguments.output.name,
+        mode=arguments.mode,
+        device=device,
+        dtype=metadata["model_dtype"],
+        types=tuple(metadata["type_names"].split()),
+        r_max_A=float(metadata["r_max"]),
+        torch=str(torch.__version__),
+        nequip=str(nequip.__version__),
+        cpu=torch.backends.cpu.get_cpu_capability(),
+        seconds=time.perf_counter() - started,
+    )
+    arguments.output.with_name("stamp.json").write_text(stamp_text(stamp))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""How wrong a deployed model is: predictions made in LAMMPS against labels."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from .errors import InputError, ParseError
+from .jobs import Finished, Job
+from .labels import Label, frame_to_json
+from .structures import bare
+from .units import GPA_PER_EV_PER_A3
+
+Array = NDArray[np.float64]
+REQUEST, RESULT = "request.json", "result.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a deployed model says of one frame: eV, (N, 3) eV/Å, (6,) Voigt eV/Å³."""
+
+    energy: float
+    forces: Array
+    stress: Array
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of a model on labelled frames.
+
+    Energies per atom in meV, once with their common offset (per composition) and once without it;
+    forces in meV/Å over all components, beside the root mean square of the reference's own forces;
+    pressure and stress components in GPa.
+    """
+
+    frames: int
+    energy_offset_meV_per_atom: float
+    energy_mae_meV_per_atom: float
+    energy_rmse_meV_per_atom: float
+    energy_scatter_meV_per_atom: float
+    force_mae_meV_per_A: float
+    force_rmse_meV_per_A: float
+    force_rms_meV_per_A: float
+    pressure_mae_GPa: float
+    pressure_rmse_GPa: float
+    stress_mae_GPa: float
+    stress_rmse_GPa: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def job(
+    name: str, model: Path, *, frames: Sequence[Atoms], directory: Path, env: dict[str, str]
+) -> Job:
+    """A child process that evaluates the frames with the deployed model in LAMMPS."""
+    request = {
+        "model": str(model.absolute()),
+        "frames": [frame_to_json(atoms) for atoms in frames],
+    }
+    return Job(
+        name=name,
+        argv=(sys.executable, "-m", "phasewalk.prediction", REQUEST, RESULT),
+        directory=directory,
+        inputs={REQUEST: json.dumps(request).encode()},
+        env=env,
+    )
+
+
+def read(finished: Finished) -> list[Prediction]:
+    """The predictions, in the order of the frames; EngineFailed where LAMMPS failed."""
+    finished.require_success()
+    path = finished.directory / RESULT
+    try:
+        return [
+            Prediction(
+                energy=float(entry["energy_eV"]),
+                forces=np.array(entry["forces_eV_per_A"], dtype=float),
+                stress=np.array(entry["stress_eV_per_A3"], dtype=float),
+                seconds=float(entry["seconds"]),
+            )
+            for entry in json.loads(path.read_text())
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ParseError(path, f"not a result of the prediction ({error!r})") from error
+
+
+def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors:
+    """Compare predictions with labels, frame by frame."""
+    if len(labels) != len(predictions) or not labels:
+        raise InputError(f"{len(labels)} labels and {len(predictions)} predictions to compare")
+    atoms = np.array([len(label.atoms) for label in labels])
+    energy = np.array([p.energy - t.energy for t, p in zip(labels, predictions, strict=True)])
+    energy = 1000.0 * energy / atoms
+    composition = [label.atoms.get_chemical_formula() for label in labels]
+    scatter = energy.copy()
+    for formula in set(composition):
+        members = np.array([f == formula for f in composition])
+        scatter[members] -= energy[members].mean()
+    force = 1000.0 * np.concatenate(
+        [(p.forces - t.forces).ravel() for t, p in zip(labels, predictions, strict=True)]
+    )
+    reference = 1000.0 * np.concatenate([label.forces.ravel() for label in labels])
+    stress = GPA_PER_EV_PER_A3 * np.array(
+        [p.stress - t.stress for t, p in zip(labels, predictions, strict=True)]
+    )
+    pressure = -stress[:, :3].mean(axis=1)
+    return Errors(
+        frames=len(labels),
+        energy_offset_meV_per_atom=float(energy.mean()),
+        energy_mae_meV_per_atom=_mae(energy),
+        energy_rmse_meV_per_atom=_rms(energy),
+        energy_scatter_meV_per_atom=_rms(scatter),
+        force_mae_meV_per_A=_mae(force),
+        force_rmse_meV_per_A=_rms(force),
+        force_rms_meV_per_A=_rms(reference),
+        pressure_mae_GPa=_mae(pressure),
+        pressure_rmse_GPa=_rms(pressure),
+        stress_mae_GPa=_mae(stress.ravel()),
+        stress_rmse_GPa=_rms(stress.ravel()),
+    )
+
+
+def _mae(values: Array) -> float:
+    return float(np.abs(values).mean())
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def read_labelled(path: Path) -> list[Label]:
+    """Labelled frames from a file that ASE reads (extxyz with energy, forces, stress).
+
+    Raises:
+        InputError: no such file, unreadable, or a frame without one of the three.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:  # ASE's readers raise anything
+        raise InputError(
+            f"{path}: ASE cannot read it ({type(error).__name__}: {error})"
+        ) from error
+    if not frames:
+        raise InputError(f"{path}: it holds no frames")
+    return [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
+
+
+def _labelled(atoms: Atoms, where: str) -> Label:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    missing = [name for name in ("energy", "forces", "stress") if name not in results]
+    if missing:
+        raise InputError(
+            f"{where}: no {' and no '.join(missing)}; it needs energy (eV), forces (eV/Å) and "
+            "stress (eV/Å³, tension positive), as ASE writes them"
+        )
+    if not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1.0:
+        raise InputError(f"{where}: not periodic in three dimensions")
+    level = str(atoms.info.get("level", ""))
+    values = (results["energy"], results["forces"], results["stress"])
+    if not all(np.isfinite(value).all() for value in values):
+        raise InputError(f"{where}: energy, forces or stress are not finite")
+    return Label(
+        key="",
+        atoms=bare(atoms),
+        energy=float(results["energy"]),
+        forces=np.array(results["forces"], dtype=float),
+        stress=np.array(results["stress"], dtype=float),
+        level=level,
+        origin={},
+        seconds=0.0,
+    )

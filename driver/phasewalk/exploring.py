@@ -1,0 +1,367 @@
+"""Bootstrap, segment and label: from structures and a model to new labelled frames."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from . import bias, labels, plumed, walkers
+from .bias import HillsRecord
+from .candidates import Candidate, select
+from .errors import NothingLeft, ParseError, PhasewalkError
+from .jobs import Event, Finished, Running
+from .labels import Label, Level
+from .learning import Generation
+from .store import hash_of
+from .structures import fingerprint, perturb
+from .tasks import FAILED, Counter, Outputs, Task, Work
+from .walkers import SegmentPlan, Walker, WalkerResult
+
+MIN_BOOTSTRAP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to label, and where it comes from."""
+
+    atoms: Atoms
+    system: str
+    origin: Mapping[str, Any]
+
+
+def bootstrap_frames(work: Work) -> list[Frame]:
+    """The perturbed structures of round 0: drawn once, then read from where they were written."""
+    settings = work.campaign.settings.bootstrap
+    place = work.store.root / "rounds/000/frames.json"
+    record = work.store.done("bootstrap", "")
+    if record is None:
+        drawn = []
+        for number, (system, atoms) in enumerate(work.campaign.structures.items()):
+            rng = np.random.default_rng([work.campaign.settings.seed, number])
+            for index in range(settings.count):
+                moved = perturb(
+                    atoms,
+                    rng,
+                    displacement_A=settings.displacement_A,
+                    strain=settings.strain,
+                    min_distance_fraction=settings.min_distance_fraction,
+                )
+                origin = {"system": system, "round": 0, "index": index}
+                drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
+        work.store.write("rounds/000/frames.json", json.dumps(drawn).encode())
+        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn)})
+    return [
+        Frame(labels.frame_from_json(entry["frame"]), entry["origin"]["system"], entry["origin"])
+        for entry in _read_json(place)
+    ]
+
+
+def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label]:
+    """Label frames side by side, each kept the moment it is done; failed ones are left out.
+
+    Raises:
+        NothingLeft: less than half of the bootstrap's labels succeeded.
+    """
+    at = {
+        system: labels.level(work.campaign.settings.reference, multiple)
+        for system, multiple in work.campaign.cell_multiples.items()
+    }
+    tasks = [_label_task(work, round_, frame, at[frame.system]) for frame in frames]
+    work.observer.begin(round_, "label", len(tasks), "labels")
+    outputs = work.do(tasks, Counter(work.observer))
+    found: list[Label] = []
+    for task, output in zip(tasks, outputs, strict=True):
+        if FAILED in output:
+            work.observer.say(f"round {round_}: {output[FAILED]}")
+            continue
+        label = work.store.label(output["key"])
+        if label is None:
+            raise ParseError(
+                work.store.root / "labels" / f"{output['key']}.json",
+                f"is missing, but the journal holds it ({task.name}); restore it from a backup",
+            )
+        found.append(label)
+    if round_ == 0 and len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
+        raise NothingLeft(
+            f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
+            f"{work.store.root / 'rounds/000'}, then lower bootstrap.displacement_A or strain"
+        )
+    return found
+
+
+def _label_task(work: Work, round_: int, frame: Frame, at: Level) -> Task:
+    settings = work.campaign.settings.reference
+    key = labels.label_key(frame.atoms, at)
+
+    def keep(label: Label) -> Outputs:
+        work.store.add_label(label)
+        return {"key": key, "origin": dict(frame.origin), "level": str(at)}
+
+    def read(finished: Finished) -> Outputs:
+        return keep(
+            labels.read(
+                finished,
+                frame.atoms,
+                at=at,
+                origin=frame.origin,
+                max_force=settings.max_force_eV_per_A,
+            )
+        )
+
+    def adopt(directory: Path) -> Outputs | None:
+        if work.store.label(key) is not None:
+            return {"key": key, "origin": dict(frame.origin), "level": str(at)}
+        try:
+            return keep(
+                labels.read_result(
+                    directory,
+                    frame.atoms,
+                    at=at,
+                    origin=frame.origin,
+                    max_force=settings.max_force_eV_per_A,
+                )
+            )
+        except PhasewalkError:
+            return None
+
+    return Task(
+        name=f"label {key} of round {round_}",
+        stage="label",
+        round=round_,
+        inputs=key,
+        place=f"rounds/{round_:03d}/label/{key}",
+        job=lambda directory: labels.job(
+            f"label {key}", frame.atoms, settings=settings, directory=directory
+        ),
+        read=read,
+        may_fail=True,
+        adopt=adopt,
+    )
+
+
+def walker_id(system: str, index: int) -> str:
+    """Name of a walker: its system and its number there, from 0."""
+    return f"{system}-{index}"
+
+
+def walk(work: Work, round_: int, generation: Generation) -> list[Frame]:
+    """One segment of all walkers with a generation; returns the candidates."""
+    plan = segment_plan(work, round_, generation.deployed, generation.number)
+    task = Task(
+        name=f"segment {round_}",
+        stage="segment",
+        round=round_,
+        inputs=hash_of(
+            "segment",
+            generation.checkpoint_hash,
+            [(w.id, w.step, fingerprint(w.atoms)) for w in plan.walkers],
+            {name: bias.record_to_text(record) for name, record in plan.records.items()},
+        ),
+        place=f"rounds/{round_:03d}/segment",
+        job=lambda directory: walkers.job(plan, engines=work.engines, directory=directory),
+        read=lambda finished: _read_segment(work, plan, finished),
+    )
+    total = len(plan.walkers) * plan.settings.steps
+    work.observer.begin(round_, "segment", total, "steps")
+    (outputs,) = work.do([task], _watch_segment(work, plan))
+    _say_segment(work, round_, outputs)
+    entries = {entry["walker"]: entry for entry in outputs["walkers"]}
+    frames = []
+    for state in _read_json(work.store.root / f"rounds/{round_:03d}/walkers.json"):
+        entry = entries[state["walker"]]
+        if entry["candidate_step"] is not None:
+            origin = {
+                "system": state["system"],
+                "round": round_,
+                "walker": state["walker"],
+                "step": entry["candidate_step"],
+            }
+            frames.append(Frame(labels.frame_from_json(state["frame"]), state["system"], origin))
+    return frames
+
+
+def segment_plan(
+    work: Work, round_: int, model: Path, generation: int
+) -> SegmentPlan:
+    """What all walkers do in a round: from where, with which model, with which bias."""
+    settings = work.campaign.settings
+    return SegmentPlan(
+        round=round_,
+        generation=generation,
+        walkers=tuple(_stand(work, round_)),
+        systems=settings.systems,
+        settings=settings.segment,
+        records={name: _hills(work, name, round_) for name in settings.systems},
+        model=model,
+        type_names=work.campaign.types,
+        seed=settings.seed,
+    )
+
+
+def _stand(work: Work, round_: int) -> list[Walker]:
+    """Where each walker stands before the round."""
+    before: dict[str, dict[str, Any]] = {}
+    if round_ > 1:
+        path = work.store.root / f"rounds/{round_ - 1:03d}/walkers.json"
+        before = {entry["walker"]: entry for entry in _read_json(path)}
+    failed = {
+        record.inputs for record in work.store.records() if FAILED in record.outputs
+    }
+    step = max((entry["next_step"] for entry in before.values()), default=0)
+    found = []
+    for name, system in work.campaign.settings.systems.items():
+        at = labels.level(work.campaign.settings.reference, work.campaign.cell_multiples[name])
+        for index in range(system.walkers):
+            identifier = walker_id(name, index)
+            entry = before.get(identifier)
+            if entry is None:
+                atoms = work.campaign.structures[name]
+            else:
+                atoms = _with_velocities(entry, "frame")
+                if labels.label_key(atoms, at) in failed:
+                    atoms = _with_velocities(entry, "came_from")
+            found.append(Walker(identifier, name, index, atoms, step))
+    return found
+
+
+def _with_velocities(entry: Mapping[str, Any], name: str) -> Atoms:
+    atoms = labels.frame_from_json(entry[name])
+    if entry[name].get("velocities") is not None:
+        atoms.set_velocities(np.array(entry[name]["velocities"]))
+    return atoms
+
+
+def _frame_json(atoms: Atoms) -> dict[str, Any]:
+    """A frame with its velocities (ASE units; null where they are to be drawn)."""
+    velocities = atoms.get_velocities() if atoms.has("momenta") else None
+    return {
+        **labels.frame_to_json(atoms),
+        "velocities": None if velocities is None else velocities.tolist(),
+    }
+
+
+def _hills(work: Work, system: str, round_: int) -> HillsRecord:
+    """All hills of a system from before the round."""
+    for earlier in range(round_ - 1, 0, -1):
+        path = work.store.root / f"bias/{system}/round-{earlier:03d}.tsv"
+        if path.is_file():
+            return bias.record_from_text(path.read_text(), path=path)
+    return HillsRecord(system)
+
+
+def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
+    """Candidates, hills, and where the walkers go on from; written before the journal knows."""
+    result = walkers.read(finished, plan)
+    records = dict(walkers.merged_records(plan, result))
+    states, entries = [], []
+    for walker, outcome in zip(plan.walkers, result.walkers, strict=True):
+        chosen = select(
+            walker.id,
+            walker.system,
+            frames=[(f.step, f.atoms) for f in outcome.frames if f.step > walker.step],
+            start=work.campaign.structures[walker.system],
+            settings=work.campaign.settings.candidates,
+        )
+        if walker.system in records and chosen.step < outcome.last_step:
+            records[walker.system] = bias.deactivate(
+                records[walker.system],
+                walker=walker.id,
+                round=plan.round,
+                after_step=max(chosen.step, walker.step),
+            )
+        states.append(_state(plan, walker, chosen))
+        entries.append(_entry(chosen, outcome))
+    for name, record in records.items():
+        text = bias.record_to_text(record)
+        work.store.write(f"bias/{name}/round-{plan.round:03d}.tsv", text.encode())
+    work.store.write(f"rounds/{plan.round:03d}/walkers.json", json.dumps(states).encode())
+    return {
+        "generation": plan.generation,
+        "walkers": entries,
+        "hills": {
+            name: _hill_counts(plan, result.walkers, record) for name, record in records.items()
+        },
+    }
+
+
+def _state(plan: SegmentPlan, walker: Walker, chosen: Candidate) -> dict[str, Any]:
+    """Where a walker goes on from, and where it came from in case its label fails."""
+    goes_on = walker.atoms if chosen.atoms is None else walkers.reduce_cell(chosen.atoms)
+    return {
+        "walker": walker.id,
+        "system": walker.system,
+        # All walkers begin each round at the same step, so that hill times stay monotonic.
+        "next_step": walker.step + plan.settings.steps,
+        "frame": _frame_json(goes_on),
+        "came_from": _frame_json(walker.atoms),
+    }
+
+
+def _entry(chosen: Candidate, result: WalkerResult) -> dict[str, Any]:
+    """What the journal says of a walker."""
+    return {
+        "walker": result.id,
+        "system": result.system,
+        "steps_done": result.steps_done,
+        "halted": result.halted,
+        "candidate_step": chosen.step if chosen.atoms is not None else None,
+        "candidate": chosen.reason,
+        "volume_A3": float(chosen.atoms.get_volume()) if chosen.atoms is not None else None,
+        "mean_temperature_K": result.mean_temperature_K,
+        "colvars": [asdict(colvar) for colvar in result.colvars],
+        "hills": len(result.new_hills),
+        "seconds": result.seconds,
+    }
+
+
+def _hill_counts(
+    plan: SegmentPlan, results: Sequence[WalkerResult], record: HillsRecord
+) -> dict[str, int]:
+    """Hills laid, hills due by the logs' steps, and hills of this round in the record."""
+    mine = [result for result in results if result.system == record.system]
+    actions = plumed.metad_actions(plan.systems[record.system].plumed or "")
+    return {
+        "deposited": sum(len(result.new_hills) for result in mine),
+        "expected": sum(
+            (w.step + r.steps_done) // plumed.pace(a) - w.step // plumed.pace(a)
+            for w, r in zip(plan.walkers, results, strict=True)
+            if w.system == record.system
+            for a in actions.values()
+        ),
+        "in_record": sum(hill.round == plan.round for hill in record.hills),
+        "active": sum(hill.round == plan.round and hill.active for hill in record.hills),
+        "total": len(record.hills),
+    }
+
+
+def _watch_segment(work: Work, plan: SegmentPlan) -> Callable[[Event], None]:
+    def watch(event: Event) -> None:
+        if isinstance(event, Running):
+            steps = walkers.progress(event.job.directory, plan)
+            slowest = min(steps.values(), default=0)
+            work.observer.advance(
+                sum(steps.values()), f"(slowest walker {slowest} of {plan.settings.steps})"
+            )
+
+    return watch
+
+
+def _say_segment(work: Work, round_: int, outputs: Outputs) -> None:
+    for entry in outputs["walkers"]:
+        stopped = f"; stopped early: {entry['halted']}" if entry["halted"] else ""
+        volume = f", {entry['volume_A3']:.0f} Å³" if entry["volume_A3"] else ""
+        work.observer.say(
+            f"{entry['walker']}: {entry['steps_done']} steps{stopped}; {entry['candidate']}{volume}"
+        )
+
+
+def _read_json(path: Path) -> list[dict[str, Any]]:
+    try:
+        data: list[dict[str, Any]] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ParseError(path, f"cannot be read ({error}); restore it from a backup") from error
+    return data

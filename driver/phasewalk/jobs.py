@@ -1,0 +1,123 @@
+"""What is to be run, and what became of it: data only.
+
+A noun that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` turns one into the
+other. Its one verb yields events in the order in which they happen, so that progress can be shown
+and a result can be used as soon as it is there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from .errors import EngineFailed
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to run in a directory of its own.
+
+    Attributes:
+        name: short and unique among the jobs of one call, for people and for file names.
+        argv: program and arguments; never a shell line.
+        directory: where it runs; made (and filled with `inputs`) by the launcher.
+        inputs: file name → content, written before the start.
+        env: added to the environment of the launcher.
+        cores: how many cores it occupies.
+        timeout_s: it is stopped, and counts as failed, after this time; None for no limit.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    directory: Path
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    cores: int = 1
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """The job's program runs now."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Running:
+    """A sign of life, about once a second: the job's directory may hold partial output."""
+
+    job: Job
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The job's program has ended.
+
+    Attributes:
+        job: what was run.
+        returncode: of the program; negative for a signal; None when it ran past its time limit.
+        seconds: wall time.
+    """
+
+    job: Job
+    returncode: int | None
+    seconds: float
+
+    STDOUT = "stdout.txt"
+    STDERR = "stderr.txt"
+
+    @property
+    def directory(self) -> Path:
+        """The job's directory."""
+        return self.job.directory
+
+    def last_lines(self, count: int = 5) -> str:
+        """The last lines that the program printed (its error output first), joined by ' | '."""
+        for name in (self.STDERR, self.STDOUT):
+            path = self.directory / name
+            if path.is_file():
+                text = path.read_text(errors="replace").strip()
+                if text:
+                    return " | ".join(line.strip() for line in text.splitlines()[-count:])
+        return "(no output)"
+
+    def require_success(self) -> "Finished":
+        """Return self, or raise EngineFailed that names what, where, and the last lines."""
+        if self.returncode == 0:
+            return self
+        if self.returncode is None:
+            what = f"ran past its limit of {self.job.timeout_s:g} s and was stopped"
+        else:
+            what = f"ended with code {self.returncode}"
+        raise EngineFailed(
+            f"{self.job.name} {what}: {self.last_lines()} (everything is in {self.directory})"
+        )
+
+
+Event = Started | Running | Finished
+
+
+class Launcher(Protocol):
+    """Runs jobs. A laptop, a cluster and a test are the same code behind this one verb."""
+
+    @property
+    def cores(self) -> int:
+        """How many cores may be busy at once."""
+        ...
+
+    def submit(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        """Run the jobs, as many at once as cores allow; yield events until all are finished.
+
+        Closing the iterator, or an exception in it, stops what is still running.
+        """
+        ...
+
+
+def run(launcher: Launcher, job: Job) -> Finished:
+    """Submit one job and wait for its end."""
+    for event in launcher.submit([job]):
+        if isinstance(event, Finished):
+            return event
+    raise EngineFailed(f"{job.name}: the launcher ended without a result")

@@ -1,0 +1,81 @@
+"""Child process that makes a tiny untrained model and evaluates it in Python.
+
+`python -m phasewalk.parity REQUEST RESULT` writes `model.nequip.pth` and what the eager model says of
+the frame, to be compared with what LAMMPS says of the deployed one.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .labels import frame_from_json
+
+
+def build(types: list[str], dtype: str, r_max: float) -> Any:
+    """A tiny NequIP model with random weights."""
+    from nequip.model import NequIPGNNModel
+
+    return NequIPGNNModel(
+        seed=1,
+        model_dtype=dtype,
+        type_names=types,
+        r_max=r_max,
+        num_layers=2,
+        l_max=1,
+        num_features=4,
+        radial_mlp_width=8,
+        avg_num_neighbors=20.0,
+        per_type_energy_scales=1.0,
+        per_type_energy_shifts={name: float(i) for i, name in enumerate(types)},
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Write the model and its own results."""
+    import numpy as np
+    import torch
+    from nequip.integrations.ase import NequIPCalculator
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+    from nequip.scripts._workflow_utils import set_workflow_state
+    from nequip.utils.compile import conditional_torchscript_mode
+    from nequip.utils.global_state import set_global_state
+
+    from .deployment import metadata_of
+
+    request = json.loads(Path(argv[1]).read_text())
+    atoms = frame_from_json(request["frame"])
+    set_workflow_state("compile")
+    set_global_state(allow_tf32=False)
+    model = build(request["types"], request["dtype"], request["r_max_A"]).eval()
+    calculator = NequIPCalculator(
+        model=model,
+        device="cpu",
+        transforms=_transforms(request["types"], request["r_max_A"]),
+    )
+    atoms.calc = calculator
+    result = {
+        "energy_eV": float(atoms.get_potential_energy()),
+        "forces_eV_per_A": np.asarray(atoms.get_forces()).tolist(),
+        "stress_eV_per_A3": np.asarray(atoms.get_stress()).tolist(),
+        "cuda": bool(torch.cuda.is_available()),
+    }
+    with conditional_torchscript_mode(True):
+        scripted = build(request["types"], request["dtype"], request["r_max_A"])
+        scripted.load_state_dict(model.state_dict())
+        save_torchscript_model(scripted, metadata_of(scripted), "model.nequip.pth", "cpu")
+    Path(argv[2]).write_text(json.dumps(result))
+    return 0
+
+
+def _transforms(types: list[str], r_max: float) -> list[Any]:
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+
+    return [
+        ChemicalSpeciesToAtomTypeMapper(model_type_names=types),
+        NeighborListTransform(r_max=r_max),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

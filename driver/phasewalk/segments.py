@@ -1,0 +1,231 @@
+"""What a segment is, and what became of it: settings and data only.
+
+A system is one structure with its ensemble, PLUMED text and walkers; a segment is what all walkers
+of all systems do in one round.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from . import plumed
+from .bias import Hill, HillsRecord
+from .dumps import Frame
+from .errors import InputError
+from .settings import Settings
+
+Array = NDArray[np.float64]
+Ensemble = Literal["nvt", "npt"]
+Thermostat = Literal["langevin", "csvr", "nose-hoover"]
+BiasSharing = Literal["merged", "live", "mpi", "own"]
+
+
+class SystemSettings(Settings):
+    """One structure, how it is simulated, and what pushes it."""
+
+    structure: str = Field(description="File with the start structure, in any format ASE reads.")
+    walkers: int = Field(4, ge=1, le=10_000, description="Walkers that explore it at once.")
+    ensemble: Ensemble = Field(
+        "nvt", description="nvt: fixed cell; npt: fully flexible, triclinic cell."
+    )
+    thermostat: Thermostat = Field(
+        "langevin",
+        description="langevin: random forces on each atom; csvr: stochastic velocity rescaling; "
+        "nose-hoover: deterministic chains.",
+    )
+    temperature_K: float = Field(300.0, gt=0, le=10_000, description="Temperature.")
+    pressure_MPa: float | None = Field(
+        None, ge=-100_000, le=1_000_000, description="Pressure (npt only; 0 when left out)."
+    )
+    plumed: str | None = Field(
+        None,
+        description="PLUMED input. phasewalk sets METAD's FILE, RESTART and WALKERS_* and PRINT's "
+        "FILE; everything else stays as written. Without it the walkers are unbiased.",
+    )
+    bias_sharing: BiasSharing = Field(
+        "merged",
+        description="merged: hills of all walkers are shared between rounds; live: also within a "
+        "round, through files; mpi: the same through MPI; own: each walker keeps its own bias.",
+    )
+    velocities: Literal["keep", "draw"] = Field(
+        "keep",
+        description="keep: a walker goes on with its velocities (drawn in the first round); "
+        "draw: new ones each round.",
+    )
+    cell_multiple: int | None = Field(
+        None,
+        ge=1,
+        description="How many primitive cells the structure holds, where it is not to be found "
+        "by symmetry: labels sampled with different cells never train one model.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SystemSettings":
+        if self.ensemble == "nvt" and self.pressure_MPa is not None:
+            raise ValueError(
+                f"pressure_MPa: {self.pressure_MPa:g} has no meaning at constant volume; "
+                "write ensemble: npt, or remove it"
+            )
+        if self.plumed is None:
+            return self
+        try:
+            plumed.metad_actions(self.plumed)
+            plumed.time_unit_ps(self.plumed)
+            on_cell = plumed.bias_on_cell(self.plumed)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        if self.ensemble == "nvt" and on_cell:
+            raise ValueError(
+                f"plumed: {on_cell} biases the cell, which is fixed in ensemble nvt; "
+                "write ensemble: npt, or bias another variable"
+            )
+        return self
+
+
+class SegmentSettings(Settings):
+    """What every walker does in one round."""
+
+    steps: int = Field(2000, ge=1, le=10**9, description="Time steps of each walker in a round.")
+    timestep_fs: float = Field(0.5, gt=0, le=10, description="Time step.")
+    thermostat_damping_fs: float = Field(
+        100.0, gt=0, le=1e6, description="Relaxation time of the thermostat."
+    )
+    barostat_damping_fs: float = Field(
+        500.0, gt=0, le=1e6, description="Relaxation time of the cell (npt)."
+    )
+    dump_every_steps: int = Field(50, ge=1, description="Steps between frames that are kept.")
+    thermo_every_steps: int = Field(50, ge=1, description="Steps between lines of the log.")
+    max_force_eV_per_A: float = Field(
+        50.0, gt=0, description="A walker stops where a force component exceeds this."
+    )
+    max_temperature_ratio: float = Field(
+        5.0, gt=1, description="A walker stops above this multiple of its temperature."
+    )
+    timeout_s: float | None = Field(
+        None, gt=0, description="Wall time after which the segment is stopped; none when left out."
+    )
+
+
+class Engines(Protocol):
+    """What a segment needs to know of the installed programs."""
+
+    @property
+    def lmp(self) -> Path:
+        """The LAMMPS program."""
+        ...
+
+    @property
+    def mpiexec(self) -> tuple[str, ...]:
+        """The MPI starter that fits it, with options."""
+        ...
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Environment of both: library path, plugin, PLUMED kernel."""
+        ...
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Where a walker stands: its atoms (Å, ASE velocities if it has any) and its step counter."""
+
+    id: str
+    system: str
+    index: int
+    atoms: Atoms
+    step: int
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """Everything that determines a segment.
+
+    Attributes:
+        round: counts from 1.
+        generation: of the model.
+        walkers: those that take part; partitions in this order.
+        systems: settings by name.
+        settings: of the segment.
+        records: hills of earlier rounds, by system; a system may be missing.
+        model: file of the deployed model (.nequip.pth or .nequip.pt2).
+        type_names: element symbols in the model's order.
+        seed: of the campaign.
+    """
+
+    round: int
+    generation: int
+    walkers: tuple[Walker, ...]
+    systems: Mapping[str, SystemSettings]
+    settings: SegmentSettings
+    records: Mapping[str, HillsRecord]
+    model: Path
+    type_names: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class ColvarSummary:
+    """One printed variable of one walker, in the units of the PLUMED text."""
+
+    name: str
+    first: float
+    last: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class WalkerResult:
+    """What became of one walker.
+
+    Attributes:
+        frames: all that were dumped, the last step included where the walker came to an end.
+        last_step: step counter where it stands.
+        halted: why it stopped early; None where it did all its steps.
+        new_hills: laid in this segment.
+        headers: `#!` lines of its hills files, by METAD action.
+        colvars: one for each printed variable.
+        thermo: log columns (LAMMPS names, metal units).
+        seconds: of the time loop; None where it was cut off.
+    """
+
+    id: str
+    system: str
+    frames: tuple[Frame, ...]
+    last_step: int
+    steps_done: int
+    halted: str | None
+    new_hills: tuple[Hill, ...]
+    headers: Mapping[str, tuple[str, ...]]
+    colvars: tuple[ColvarSummary, ...]
+    thermo: Mapping[str, Array]
+    seconds: float | None
+
+    @property
+    def mean_temperature_K(self) -> float | None:
+        """Mean over the log's lines."""
+        return float(self.thermo["Temp"].mean()) if "Temp" in self.thermo else None
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What became of a segment.
+
+    Attributes:
+        round: as planned.
+        walkers: in the order of the plan.
+        ended: why the whole launch ended early (LAMMPS's error, a time limit); None where it did
+            not. Walkers may be at different steps then.
+        seconds: wall time of the launch.
+    """
+
+    round: int
+    walkers: tuple[WalkerResult, ...]
+    ended: str | None
+    seconds: float

@@ -1,0 +1,192 @@
+"""Where a campaign stands: from its journal alone, as data and as text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .errors import InputError, StoreError
+from .store import Record, locked, read_campaign, read_identity
+from .tasks import FAILED
+
+
+def collect(root: Path) -> dict[str, Any]:
+    """The state of a campaign as JSON-able data.
+
+    Keys: campaign, directory, running, finished, labels, generations (each with its errors on the
+    new frames of its round, on those of the next round, and on the test set), rounds (each with
+    walkers, hills, errors before and after learning, seconds by stage), seconds.
+    """
+    store = read_campaign(root)
+    identity = read_identity(root)
+    records = store.records()
+    last = max((record.round for record in records), default=0)
+    return {
+        "campaign": identity["name"],
+        "directory": str(root),
+        "running": locked(root),
+        "finished": any(record.stage == "end" for record in records),
+        "labels": {
+            "done": sum(r.stage == "label" and FAILED not in r.outputs for r in records),
+            "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
+        },
+        "generations": _generations(records),
+        "rounds": [_round(number, records) for number in range(last + 1)],
+        "seconds": _seconds(records),
+        "identity": identity,
+    }
+
+
+def _seconds(records: Sequence[Record]) -> dict[str, float]:
+    """Wall seconds of the engines by stage; labels that ran side by side add up."""
+    found: dict[str, float] = {}
+    for record in records:
+        found[record.stage] = round(found.get(record.stage, 0.0) + record.seconds, 2)
+    return found
+
+
+def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        outputs = record.outputs
+        if record.stage == "train":
+            found[outputs["generation"]] = {
+                "generation": outputs["generation"],
+                "training_labels": outputs["training_labels"],
+                "validation_labels": outputs["validation_labels"],
+                "epochs": outputs["epochs"],
+                "train_seconds": record.seconds,
+                "checkpoint": outputs["checkpoint"],
+            }
+        elif record.stage == "deploy":
+            entry = found[outputs["generation"]]
+            entry["deployed"] = outputs["file"]
+            entry["mode"] = outputs["mode"]
+            entry["deploy_seconds"] = record.seconds
+        elif record.stage == "evaluate":
+            entry = found[outputs["generation"]]
+            if outputs["test"] is not None:
+                entry["test"] = outputs["test"]
+            entry["ms_per_step"] = round(1000 * outputs["seconds_per_frame"], 3)
+    return list(found.values())
+
+
+def _round(number: int, records: Sequence[Record]) -> dict[str, Any]:
+    mine = [record for record in records if record.round == number]
+    entry: dict[str, Any] = {"round": number, "seconds": _seconds(mine)}
+    entry["labels"] = sum(r.stage == "label" and FAILED not in r.outputs for r in mine)
+    entry["failed_labels"] = [r.outputs[FAILED] for r in mine if FAILED in r.outputs]
+    for record in mine:
+        outputs: Mapping[str, Any] = record.outputs
+        if record.stage == "segment":
+            entry["walkers"] = outputs["walkers"]
+            entry["hills"] = outputs["hills"]
+        elif record.stage == "evaluate" and outputs["new"] is not None:
+            before = outputs["generation"] != str(number)
+            entry["before_learning" if before else "after_learning"] = {
+                "generation": outputs["generation"],
+                **outputs["new"],
+            }
+    return entry
+
+
+def show(state: Mapping[str, Any], console: Console) -> None:
+    """Print the state for people."""
+    what = "running" if state["running"] else "finished" if state["finished"] else "stopped"
+    labels = state["labels"]
+    console.print(
+        f"campaign {state['campaign']}: {what}; {labels['done']} labels"
+        + (f", {labels['failed']} failed" if labels["failed"] else ""),
+        highlight=False,
+    )
+    console.print(_learning_table(state["rounds"]))
+    console.print(_generation_table(state["generations"]))
+    for entry in state["rounds"]:
+        for system, hills in entry.get("hills", {}).items():
+            console.print(
+                f"round {entry['round']}, {system}: hills deposited {hills['deposited']}, "
+                f"expected {hills['expected']}, in the record {hills['in_record']} "
+                f"(active {hills['active']})",
+                highlight=False,
+            )
+
+
+def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Each round's new frames, before and after they were learned")
+    for title in ("round", "labels", "force MAE meV/Å", "(rms)", "pressure MAE GPa",
+                  "energy offset", "scatter meV/atom", "seconds"):  # fmt: skip
+        table.add_column(title, justify="right")
+    for entry in rounds:
+        before, after = entry.get("before_learning"), entry.get("after_learning")
+        table.add_row(
+            str(entry["round"]),
+            str(entry["labels"]),
+            _both(before, after, "force_mae_meV_per_A", ".0f"),
+            f"{after['force_rms_meV_per_A']:.0f}" if after else "",
+            _both(before, after, "pressure_mae_GPa", ".2f"),
+            _both(before, after, "energy_offset_meV_per_atom", ".1f"),
+            _both(before, after, "energy_scatter_meV_per_atom", ".1f"),
+            f"{sum(entry['seconds'].values()):.0f}",
+        )
+    return table
+
+
+def _both(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, key: str, style: str
+) -> str:
+    return " → ".join(format(e[key], style) for e in (before, after) if e is not None)
+
+
+def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Generations")
+    for title in ("generation", "labels", "epochs", "train s", "deployed", "test force MAE meV/Å",
+                  "RMSE", "test pressure MAE GPa", "ms/step"):  # fmt: skip
+        table.add_column(title, justify="right")
+    for entry in generations:
+        test = entry.get("test")
+        table.add_row(
+            entry["generation"],
+            f"{entry['training_labels']}+{entry['validation_labels']}",
+            str(entry["epochs"]),
+            f"{entry['train_seconds']:.0f}",
+            entry.get("mode", ""),
+            f"{test['force_mae_meV_per_A']:.0f}" if test else "",
+            f"{test['force_rmse_meV_per_A']:.0f}" if test else "",
+            f"{test['pressure_mae_GPa']:.2f}" if test else "",
+            f"{entry['ms_per_step']:.1f}" if "ms_per_step" in entry else "",
+        )
+    return table
+
+
+def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None:
+    """Print the errors of one model for people."""
+    e = errors
+    table = Table(title=f"{model} on {e['frames']} frames")
+    for title in ("", "MAE", "RMSE"):
+        table.add_column(title, justify="right")
+    rows = (
+        (f"force, meV/Å (reference rms {e['force_rms_meV_per_A']:.0f})", "force_{}_meV_per_A", ".1f"),
+        ("energy, meV/atom", "energy_{}_meV_per_atom", ".2f"),
+        ("pressure, GPa", "pressure_{}_GPa", ".3f"),
+        ("stress component, GPa", "stress_{}_GPa", ".3f"),
+    )
+    for title, key, style in rows:
+        table.add_row(title, *(format(e[key.format(kind)], style) for kind in ("mae", "rmse")))
+    console.print(table)
+    console.print(
+        f"energy: common offset {e['energy_offset_meV_per_atom']:.2f}, scatter around it "
+        f"{e['energy_scatter_meV_per_atom']:.2f} meV/atom"
+    )
+
+
+def deployed_model(root: Path, generation: str | None) -> Path:
+    """The deployed model of a generation ("0", "1", … or "final"); the last one by default."""
+    entries = {e["generation"]: e for e in collect(root)["generations"] if "deployed" in e}
+    if not entries:
+        raise StoreError(f"{root}: no generation was deployed yet")
+    name = generation if generation is not None else list(entries)[-1]
+    if name not in entries:
+        raise InputError(f"--generation {name}: the campaign has {', '.join(entries)}")
+    return root / str(entries[name]["deployed"])

@@ -1,0 +1,144 @@
+"""Structures: reading and checking them, their fingerprint, random perturbations, clashes."""
+
+import hashlib
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+Array = NDArray[np.float64]
+
+MAX_REDRAWS = 200
+
+
+def read_structure(path: Path) -> Atoms:
+    """Read the (last) structure of a file in any format that ASE knows, and check it.
+
+    Raises:
+        InputError: unreadable, not periodic in three dimensions, or not a possible crystal.
+    """
+    if not path.is_file():
+        raise InputError(f"structure {path}: no such file")
+    try:
+        atoms = ase.io.read(path, index=-1)
+    except Exception as error:  # ASE's readers raise anything
+        raise InputError(
+            f"structure {path}: ASE cannot read it ({type(error).__name__}: {error})"
+        ) from error
+    check_structure(atoms, str(path))
+    return bare(atoms)
+
+
+def check_structure(atoms: Atoms, where: str) -> None:
+    """Raise InputError where the atoms cannot be a periodic structure to simulate."""
+    if len(atoms) == 0:
+        raise InputError(f"structure {where}: it has no atoms")
+    if not atoms.pbc.all():
+        raise InputError(
+            f"structure {where}: it must be periodic in three dimensions, but pbc is "
+            f"{' '.join('TF'[not p] for p in atoms.pbc)}; write the cell into the file"
+        )
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise InputError(f"structure {where}: positions or cell hold a value that is not finite")
+    volume = float(np.linalg.det(atoms.cell.array))
+    if volume < 0:
+        raise InputError(
+            f"structure {where}: the cell is left-handed (LAMMPS needs a right-handed one); "
+            "swap two cell vectors"
+        )
+    if volume < 1.0:
+        raise InputError(f"structure {where}: the cell's volume is {volume:.3g} Å³")
+    if (atoms.numbers <= 0).any():
+        raise InputError(f"structure {where}: an atom has no element")
+    closest = clash(atoms, 0.4)
+    if closest is not None:
+        raise InputError(f"structure {where}: {closest}; do two atoms overlap?")
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Elements, positions (Å), cell (rows, Å) and periodicity alone, as a new object."""
+    return Atoms(
+        numbers=atoms.numbers.copy(),
+        positions=atoms.positions.copy(),
+        cell=atoms.cell.array.copy(),
+        pbc=True,
+    )
+
+
+def fingerprint(atoms: Atoms) -> str:
+    """SHA-256 of elements, positions and cell, bit for bit and in order."""
+    digest = hashlib.sha256()
+    digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
+    digest.update(np.asarray(atoms.positions, dtype="<f8").tobytes())
+    digest.update(np.asarray(atoms.cell.array, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def species(structures: list[Atoms]) -> tuple[str, ...]:
+    """Element symbols in all structures, sorted by name: the model's type order."""
+    return tuple(sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}))
+
+
+def clash(atoms: Atoms, fraction: float) -> str | None:
+    """Describe the closest pair that is nearer than `fraction` × the sum of covalent radii.
+
+    Returns:
+        None where there is no such pair.
+    """
+    radii = fraction * covalent_radii[atoms.numbers]
+    first, second, distances = neighbor_list("ijd", atoms, radii)
+    if len(distances) == 0:
+        return None
+    worst = int(np.argmin(distances / (radii[first] + radii[second])))
+    i, j = int(first[worst]), int(second[worst])
+    limit = radii[i] + radii[j]
+    return (
+        f"{atoms.symbols[i]}{i + 1}–{atoms.symbols[j]}{j + 1} are {distances[worst]:.2f} Å apart "
+        f"(limit {limit:.2f} Å, {fraction:g} × the sum of covalent radii)"
+    )
+
+
+def perturb(
+    atoms: Atoms,
+    rng: np.random.Generator,
+    *,
+    displacement_A: float,
+    strain: float,
+    min_distance_fraction: float,
+) -> Atoms:
+    """Uniform random displacements on a random symmetric strain, redrawn where atoms clash.
+
+    Each Cartesian component moves by up to ±`displacement_A`; each of the six independent strain
+    components is uniform in ±`strain` (Vandenhaute et al. 2023, Methods).
+
+    Raises:
+        InputError: no draw without a clash was found.
+    """
+    for _ in range(MAX_REDRAWS):
+        upper = np.triu(rng.uniform(-strain, strain, (3, 3)))
+        deformation = np.eye(3) + upper + np.triu(upper, 1).T
+        moved = bare(atoms)
+        moved.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+        moved.positions += rng.uniform(-displacement_A, displacement_A, (len(atoms), 3))
+        found = clash(moved, min_distance_fraction)
+        if found is None:
+            return moved
+    raise InputError(
+        f"no perturbation without a clash in {MAX_REDRAWS} draws (the last one: {found}); "
+        "lower bootstrap.displacement_A or bootstrap.strain, or bootstrap.min_distance_fraction"
+    )
+
+
+def cell_multiple(atoms: Atoms) -> int:
+    """How many primitive cells the cell holds (spglib, tolerance 0.1 Å); 1 where none is found."""
+    primitive = spglib.find_primitive(
+        (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=0.1
+    )
+    return 1 if primitive is None else max(1, round(len(atoms) / len(primitive[2])))

@@ -1,0 +1,145 @@
+"""Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from .config import Campaign
+from .engines import Engines
+from .errors import EngineFailed, PhasewalkError
+from .jobs import Event, Finished, Job, Launcher
+from .store import Record, Store, now, set_aside
+
+Outputs = Mapping[str, Any]
+FAILED = "failed"
+
+
+class Observer(Protocol):
+    """Who watches the campaign: the terminal, or a test."""
+
+    def begin(self, round: int, stage: str, total: float, unit: str) -> None:
+        """A stage begins; it will count up to `total` of `unit`."""
+        ...
+
+    def advance(self, done: float, detail: str) -> None:
+        """The stage has come so far."""
+        ...
+
+    def say(self, line: str) -> None:
+        """A line to keep."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to do once in a campaign.
+
+    Attributes:
+        name: unique in the campaign.
+        stage: bootstrap, segment, label, train, deploy or evaluate.
+        round: 0 for the bootstrap.
+        inputs: hash of what it is made from (frames, labels, weights, hills; not settings).
+        place: its directory below the campaign's.
+        job: makes the job for that directory.
+        read: makes the outputs for the journal; raises PhasewalkError where the job failed.
+        may_fail: a failure is an output (`{"failed": reason}`) and not the end of the campaign.
+        adopt: outputs of a finished but unrecorded run in that directory; None where there is none.
+    """
+
+    name: str
+    stage: str
+    round: int
+    inputs: str
+    place: str
+    job: Callable[[Path], Job]
+    read: Callable[[Finished], Outputs]
+    may_fail: bool = False
+    adopt: Callable[[Path], Outputs | None] = lambda directory: None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A campaign at work: what every task needs."""
+
+    campaign: Campaign
+    store: Store
+    launcher: Launcher
+    engines: Engines
+    observer: Observer
+
+    def do(
+        self, tasks: Sequence[Task], watch: Callable[[Event], None] = lambda event: None
+    ) -> list[Outputs]:
+        """Do the tasks, side by side as cores allow; each is journalled the moment it is done.
+
+        Args:
+            tasks: what to do; those that the journal holds are not done again.
+            watch: sees every event, to show progress.
+
+        Returns:
+            The outputs in the order of the tasks.
+        """
+        outputs: dict[str, Outputs] = {}
+        waiting: dict[Path, Task] = {}
+        for task in tasks:
+            record = self.store.done(task.name, task.inputs)
+            if record is not None:
+                outputs[task.name] = record.outputs
+                continue
+            adopted = task.adopt(self.store.root / task.place)
+            if adopted is not None:
+                outputs[task.name] = self.record(task, adopted, 0.0)
+                continue
+            waiting[self.store.workplace(task.place)] = task
+        jobs = [task.job(directory) for directory, task in waiting.items()]
+        for event in self.launcher.submit(jobs) if jobs else ():
+            watch(event)
+            if isinstance(event, Finished):
+                task = waiting[event.directory]
+                outputs[task.name] = self.record(task, self._read(task, event), event.seconds)
+        return [outputs[task.name] for task in tasks]
+
+    def _read(self, task: Task, finished: Finished) -> Outputs:
+        try:
+            return task.read(finished)
+        except PhasewalkError as error:
+            kept = set_aside(finished.directory, FAILED)
+            reason = str(error).replace(str(finished.directory), str(kept))
+            if task.may_fail:
+                return {FAILED: reason}
+            raise EngineFailed(reason) from error
+
+    def record(self, task: Task, outputs: Outputs, seconds: float) -> Outputs:
+        """Journal a finished task."""
+        self.note(task.name, task.stage, task.round, outputs, inputs=task.inputs, seconds=seconds)
+        return outputs
+
+    def note(
+        self,
+        name: str,
+        stage: str,
+        round_: int,
+        outputs: Outputs,
+        *,
+        inputs: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        """Journal something that was done."""
+        self.store.append(
+            Record(name, stage, round_, inputs, outputs, round(seconds, 3), round(now(), 3))
+        )
+
+
+@dataclass
+class Counter:
+    """Counts finished jobs for an observer."""
+
+    observer: Observer
+    done: int = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, Finished):
+            self.done += 1
+            self.observer.advance(self.done, "")
