@@ -1,0 +1,1 @@
+"""Learn a machine-learning potential while it explores phase space."""

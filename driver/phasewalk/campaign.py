@@ -1,9 +1,11 @@
-"""The loop. Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation r − 1 and
-makes generation r: segment → label → train → deploy, with the errors before and after.
+"""The loop: bootstrap, then rounds of segment → label → train → deploy.
+
+Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation r − 1 and makes
+generation r. The errors of both on the round's new frames are measured on the way.
 """
 
-from . import exploring, learning, plumed
-from .config import Campaign
+from . import exploring, labelling, learning, plumed
+from .config import Campaign, parse
 from .engines import HOW_TO_GET_PLUMED, Engines
 from .errors import EngineMissing, InputError
 from .tasks import Work
@@ -26,10 +28,10 @@ def run(work: Work) -> None:
     settings = work.campaign.settings
     _same_bias(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
-    known = exploring.label_frames(work, 0, exploring.bootstrap_frames(work))
+    known = labelling.label_frames(work, 0, labelling.bootstrap_frames(work))
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
     for round_ in range(1, settings.rounds + 1):
-        new = exploring.label_frames(work, round_, exploring.walk(work, round_, generation))
+        new = labelling.label_frames(work, round_, exploring.walk(work, round_, generation))
         if not new:
             work.observer.say(f"round {round_}: no new label, so no new generation")
             continue
@@ -45,8 +47,6 @@ def _same_bias(work: Work) -> None:
     path = work.store.root / "campaign.yaml"
     if not path.is_file():
         return
-    from .config import parse
-
     before = parse(path.read_text(), str(path)).systems
     for name, system in work.campaign.settings.systems.items():
         if name in before and (before[name].plumed or "") != (system.plumed or ""):
@@ -54,5 +54,3 @@ def _same_bias(work: Work) -> None:
                 plumed.check_same_physics(before[name].plumed or "", system.plumed or "")
             except InputError as error:
                 raise InputError(f"systems.{name}: {error}") from error
-
-

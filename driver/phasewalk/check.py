@@ -107,8 +107,8 @@ def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
         log = finished.directory / f"log.lammps.{number}"
         if not log.is_file() or f"partition {letter}" not in log.read_text(errors="replace"):
             raise InputError(
-                f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions together; it must "
-                "belong to the MPI library that LAMMPS uses (pip install mpich, or engines.mpiexec)"
+                f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions together; it "
+                "must belong to the MPI library that LAMMPS uses (pip install mpich, or engines.mpiexec)"
             )
     version = engines.versions.get("mpich")
     return f"two partitions in one launch; {engines.mpiexec[0]}" + (
@@ -152,7 +152,11 @@ def _plumed_rows(
             yield from _guard(
                 f"PLUMED text of {name}",
                 lambda text=text, name=name: _parse(  # type: ignore[misc]
-                    engines, launcher, place / f"plumed-{name}", text, len(campaign.structures[name])
+                    engines,
+                    launcher,
+                    place / f"plumed-{name}",
+                    text,
+                    len(campaign.structures[name]),
                 ),
             )
 
@@ -291,5 +295,7 @@ def show(rows: Iterator[Row], console: Console) -> bool:
         for row in rows:
             fine = fine and row.state == "ok"
             line = Text(f"{row.state:<8}", style="green" if row.state == "ok" else "bold red")
-            console.print(line.append(f"{row.what:<24}{row.found}", style="default"), soft_wrap=True)
+            console.print(
+                line.append(f"{row.what:<24}{row.found}", style="default"), soft_wrap=True
+            )
     return fine

@@ -77,9 +77,9 @@ def run(
             engines = plugin.ensure(engines, launcher, os.environ)
             loop.run(Work(campaign, opened, launcher, engines, progress))
     except (KeyboardInterrupt, Interrupted) as error:
-        raise Interrupted(f"stopped; nothing that was finished is lost. Go on with: {resume}") from (
-            error
-        )
+        raise Interrupted(
+            f"stopped; nothing that was finished is lost. Go on with: {resume}"
+        ) from (error)
     finally:
         opened.close()
     out.print(Text(f"campaign finished; see: phasewalk status {_quoted(root)}"), soft_wrap=True)
@@ -148,7 +148,10 @@ def deploy(
         raise InputError(f"-o {output}: a {mode} model must end in {models.ENDINGS[mode]}")
     if not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
-    with tempfile.TemporaryDirectory(prefix="phasewalk-deploy-") as folder, out.status("compiling …"):
+    with (
+        tempfile.TemporaryDirectory(prefix="phasewalk-deploy-") as folder,
+        out.status("compiling …"),
+    ):
         job = models.deploy_job(
             "deploy", checkpoint, mode=mode, device=device, directory=Path(folder), cores=1
         )

@@ -16,7 +16,7 @@ from .engines import EngineSettings, available_cores
 from .errors import InputError
 from .evaluation import read_labelled
 from .labels import Label, ReferenceSettings
-from .models import DeploySettings, ModelSettings
+from .model_settings import DeploySettings, ModelSettings
 from .settings import Settings
 from .structures import cell_multiple, fingerprint, read_structure, species
 from .walkers import SegmentSettings, SystemSettings
@@ -273,14 +273,10 @@ def _cell_multiples(
     return multiples
 
 
-def _test_data(
-    path: Path, settings: CampaignSettings, types: tuple[str, ...]
-) -> list[Label]:
+def _test_data(path: Path, settings: CampaignSettings, types: tuple[str, ...]) -> list[Label]:
     if settings.test_data is None:
         return []
-    labels: list[Label] = _at(
-        f"{path}: test_data", read_labelled, path.parent / settings.test_data
-    )
+    labels: list[Label] = _at(f"{path}: test_data", read_labelled, path.parent / settings.test_data)
     unknown = sorted({s for label in labels for s in label.atoms.symbols} - set(types))
     if unknown:
         raise InputError(

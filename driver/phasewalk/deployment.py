@@ -7,6 +7,8 @@ TorchScript from torch 2.10 on, and looks for the training data to trace AOTIndu
 """
 
 import argparse
+import itertools
+import math
 import sys
 import time
 from pathlib import Path
@@ -94,15 +96,14 @@ def example_frame(types: list[str], r_max: float) -> Any:
     from nequip.data.ase import from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 
-    count = max(8, len(types))
-    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    while len(grid) < count:
-        grid = np.concatenate([grid, grid + [0, 0, len(grid) // 9]])
+    side = max(2, math.ceil(len(types) ** (1 / 3)))
+    grid = np.array(list(itertools.product(range(side), repeat=3)))
     spacing = min(2.0, 0.6 * r_max)
+    noise = np.random.default_rng(1).normal(size=grid.shape)
     atoms = Atoms(
-        symbols=[types[i % len(types)] for i in range(count)],
-        positions=spacing * grid[:count] + 0.05 * np.random.default_rng(1).normal(size=(count, 3)),
-        cell=np.eye(3) * spacing * (grid[:count].max() + 1),
+        symbols=[types[i % len(types)] for i in range(len(grid))],
+        positions=spacing * (grid + 0.05 * noise),
+        cell=np.eye(3) * spacing * side,
         pbc=True,
     )
     data = from_ase(atoms)

@@ -67,8 +67,7 @@ class LogSummary:
         last_step: the last step known to be done; None as above.
         loop_s: seconds of the runs that ended; None where none did.
         halt: the soft stop, if any.
-        errors: ERROR lines.
-        warnings: WARNING lines.
+        errors, warnings: ERROR and WARNING lines.
     """
 
     thermo: Mapping[str, Array]
@@ -141,7 +140,7 @@ def read_log(path: Path) -> LogSummary:
     runs = [run for run in runs if run.rows]
     names = runs[-1].columns if runs else ()
     rows = [row for run in runs if run.columns == names for row in run.rows]
-    columns = np.array(rows, dtype=float).reshape(-1, len(names)).T
+    columns = np.array(rows, dtype=float).reshape(len(rows), len(names)).T
     seconds = [run.seconds for run in runs if run.seconds is not None]
     halts = [match for line in lines if (match := _HALT.match(line))]
     return LogSummary(
@@ -166,9 +165,8 @@ def read_hills(path: Path) -> HillsFile:
     bad = np.flatnonzero(~np.isfinite(found.table.values).all(axis=1))
     if len(bad):
         raise ParseError(path, f"hill {bad[0] + 1} is not finite: {_short(found.rows[bad[0]])}")
-    for name in ("time", "height", "biasf"):
-        if found.rows and name not in found.table.fields:
-            raise ParseError(path, f"no column '{name}': is this a HILLS file?")
+    if found.rows and not {"time", "height", "biasf"} <= set(found.table.fields):
+        raise ParseError(path, "no columns 'time', 'height', 'biasf': is this a HILLS file?")
     return found
 
 
@@ -245,9 +243,8 @@ def _count(path: Path, lines: Sequence[str], section: tuple[int, int]) -> int:
 
 
 def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence[str]) -> Frame:
-    first = sections["TIMESTEP"][0]
     if missing := [name for name in _ITEMS if name not in sections]:
-        raise ParseError(path, f"this frame has no 'ITEM: {missing[0]}'", first + 1)
+        raise ParseError(path, f"no 'ITEM: {missing[0]}' here", sections["TIMESTEP"][0] + 1)
     step = _count(path, lines, sections["TIMESTEP"])
     count = _count(path, lines, sections["NUMBER OF ATOMS"])
     origin, cell = _box(path, lines, sections["BOX BOUNDS"])
@@ -279,8 +276,7 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
 def _box(path: Path, lines: Sequence[str], section: tuple[int, int]) -> tuple[Array, Array]:
     """Corner (3,) and row-vector cell (3, 3), Å, of the three box forms that LAMMPS writes.
 
-    Restricted triclinic boxes are given as bounds of the tilted box (LAMMPS manual,
-    Howto_triclinic); `abc origin` boxes as vectors and corner.
+    Restricted triclinic boxes come as the bounds of the tilted box (manual, Howto_triclinic).
     """
     start, stop = section
     words = lines[start].split()[3:]
@@ -301,7 +297,7 @@ def _box(path: Path, lines: Sequence[str], section: tuple[int, int]) -> tuple[Ar
 def _rows(path: Path, lines: Sequence[str], start: int, stop: int, width: int) -> Array:
     """Lines start … stop-1 as (rows, width) numbers."""
     rows = [_values(path, lines, index, width) for index in range(start, stop)]
-    return np.array(rows, dtype=float).reshape(-1, width)
+    return np.array(rows, dtype=float).reshape(len(rows), width)
 
 
 def _values(path: Path, lines: Sequence[str], index: int, width: int) -> tuple[float, ...]:
@@ -341,7 +337,7 @@ def _plumed_file(path: Path) -> HillsFile:
             continue
         if words[:1] == ["#!"] and not rows:
             header.append(line.removesuffix(" clock") if clock else line)
-    array = np.array(values, dtype=float).reshape(-1, len(fields))
+    array = np.array(values, dtype=float).reshape(len(rows), len(fields))
     table = Table(tuple(fields), constants, array)
     return HillsFile(tuple(dict.fromkeys(header)), tuple(rows), table, not whole)
 

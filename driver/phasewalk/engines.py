@@ -142,7 +142,9 @@ def with_plugin(engines: Engines, plugin: Path) -> Engines:
 def find_plumed(settings: EngineSettings, environ: Mapping[str, str]) -> Plumed | None:
     """PLUMED's kernel: config, PLUMED_KERNEL, conda, modules' library paths, the wheel."""
     if settings.plumed_kernel and not Path(settings.plumed_kernel).is_file():
-        raise EngineMissing(f"PLUMED: {settings.plumed_kernel} (engines.plumed_kernel) is not there")
+        raise EngineMissing(
+            f"PLUMED: {settings.plumed_kernel} (engines.plumed_kernel) is not there"
+        )
     for found_by, kernel in _kernel_candidates(settings, environ):
         if kernel.is_file():
             prefix = kernel.parent.parent

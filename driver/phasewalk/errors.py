@@ -1,13 +1,13 @@
 """What can go wrong, as one tree.
 
-    PhasewalkError                  every error that a user may see; `exit_code` 1
-    ├── InputError                  the user can mend it: a setting, a file, a missing program; exit code 2
-    │   ├── ParseError              a file that cannot be read; names the file and, where known, the line
-    │   ├── EngineMissing           a program or library that is not installed or does not fit
-    │   └── StoreError              the campaign directory: locked, foreign, read-only, full
-    ├── EngineFailed                a program was started and failed; names its directory and last lines
-    ├── NothingLeft                 a round has too little left to go on with
-    └── Interrupted                 Ctrl-C or SIGTERM; exit code 130
+    PhasewalkError          every error that a user may see; `exit_code` 1
+    ├── InputError          the user can mend it (a setting, a file, a program); exit code 2
+    │   ├── ParseError      a file that cannot be read; names it and, where known, the line
+    │   ├── EngineMissing   a program or library that is not installed or does not fit
+    │   └── StoreError      the campaign directory: locked, foreign, read-only, full
+    ├── EngineFailed        a program was started and failed; names its directory and last lines
+    ├── NothingLeft         a round has too little left to go on with
+    └── Interrupted         Ctrl-C or SIGTERM; exit code 130
 
 Every message says what, where, the limit, and what to do next, in one line.
 """

@@ -149,9 +149,7 @@ def read_labelled(path: Path) -> list[Label]:
     try:
         frames = ase.io.read(path, index=":")
     except Exception as error:  # ASE's readers raise anything
-        raise InputError(
-            f"{path}: ASE cannot read it ({type(error).__name__}: {error})"
-        ) from error
+        raise InputError(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from error
     if not frames:
         raise InputError(f"{path}: it holds no frames")
     return [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]

@@ -1,8 +1,8 @@
-"""Bootstrap, segment and label: from structures and a model to new labelled frames."""
+"""Segments: from a deployed model to candidates, with the bias and the walkers carried on."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,135 +12,13 @@ from ase import Atoms
 from . import bias, labels, plumed, walkers
 from .bias import HillsRecord
 from .candidates import Candidate, select
-from .errors import NothingLeft, ParseError, PhasewalkError
 from .jobs import Event, Finished, Running
-from .labels import Label, Level
+from .labelling import Frame, read_json
 from .learning import Generation
 from .store import hash_of
-from .structures import fingerprint, perturb
-from .tasks import FAILED, Counter, Outputs, Task, Work
+from .structures import fingerprint
+from .tasks import FAILED, Outputs, Task, Work
 from .walkers import SegmentPlan, Walker, WalkerResult
-
-MIN_BOOTSTRAP_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame to label, and where it comes from."""
-
-    atoms: Atoms
-    system: str
-    origin: Mapping[str, Any]
-
-
-def bootstrap_frames(work: Work) -> list[Frame]:
-    """The perturbed structures of round 0: drawn once, then read from where they were written."""
-    settings = work.campaign.settings.bootstrap
-    place = work.store.root / "rounds/000/frames.json"
-    record = work.store.done("bootstrap", "")
-    if record is None:
-        drawn = []
-        for number, (system, atoms) in enumerate(work.campaign.structures.items()):
-            rng = np.random.default_rng([work.campaign.settings.seed, number])
-            for index in range(settings.count):
-                moved = perturb(
-                    atoms,
-                    rng,
-                    displacement_A=settings.displacement_A,
-                    strain=settings.strain,
-                    min_distance_fraction=settings.min_distance_fraction,
-                )
-                origin = {"system": system, "round": 0, "index": index}
-                drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
-        work.store.write("rounds/000/frames.json", json.dumps(drawn).encode())
-        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn)})
-    return [
-        Frame(labels.frame_from_json(entry["frame"]), entry["origin"]["system"], entry["origin"])
-        for entry in _read_json(place)
-    ]
-
-
-def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label]:
-    """Label frames side by side, each kept the moment it is done; failed ones are left out.
-
-    Raises:
-        NothingLeft: less than half of the bootstrap's labels succeeded.
-    """
-    at = {
-        system: labels.level(work.campaign.settings.reference, multiple)
-        for system, multiple in work.campaign.cell_multiples.items()
-    }
-    tasks = [_label_task(work, round_, frame, at[frame.system]) for frame in frames]
-    work.observer.begin(round_, "label", len(tasks), "labels")
-    outputs = work.do(tasks, Counter(work.observer))
-    found: list[Label] = []
-    for task, output in zip(tasks, outputs, strict=True):
-        if FAILED in output:
-            work.observer.say(f"round {round_}: {output[FAILED]}")
-            continue
-        label = work.store.label(output["key"])
-        if label is None:
-            raise ParseError(
-                work.store.root / "labels" / f"{output['key']}.json",
-                f"is missing, but the journal holds it ({task.name}); restore it from a backup",
-            )
-        found.append(label)
-    if round_ == 0 and len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
-        raise NothingLeft(
-            f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
-            f"{work.store.root / 'rounds/000'}, then lower bootstrap.displacement_A or strain"
-        )
-    return found
-
-
-def _label_task(work: Work, round_: int, frame: Frame, at: Level) -> Task:
-    settings = work.campaign.settings.reference
-    key = labels.label_key(frame.atoms, at)
-
-    def keep(label: Label) -> Outputs:
-        work.store.add_label(label)
-        return {"key": key, "origin": dict(frame.origin), "level": str(at)}
-
-    def read(finished: Finished) -> Outputs:
-        return keep(
-            labels.read(
-                finished,
-                frame.atoms,
-                at=at,
-                origin=frame.origin,
-                max_force=settings.max_force_eV_per_A,
-            )
-        )
-
-    def adopt(directory: Path) -> Outputs | None:
-        if work.store.label(key) is not None:
-            return {"key": key, "origin": dict(frame.origin), "level": str(at)}
-        try:
-            return keep(
-                labels.read_result(
-                    directory,
-                    frame.atoms,
-                    at=at,
-                    origin=frame.origin,
-                    max_force=settings.max_force_eV_per_A,
-                )
-            )
-        except PhasewalkError:
-            return None
-
-    return Task(
-        name=f"label {key} of round {round_}",
-        stage="label",
-        round=round_,
-        inputs=key,
-        place=f"rounds/{round_:03d}/label/{key}",
-        job=lambda directory: labels.job(
-            f"label {key}", frame.atoms, settings=settings, directory=directory
-        ),
-        read=read,
-        may_fail=True,
-        adopt=adopt,
-    )
 
 
 def walker_id(system: str, index: int) -> str:
@@ -171,7 +49,7 @@ def walk(work: Work, round_: int, generation: Generation) -> list[Frame]:
     _say_segment(work, round_, outputs)
     entries = {entry["walker"]: entry for entry in outputs["walkers"]}
     frames = []
-    for state in _read_json(work.store.root / f"rounds/{round_:03d}/walkers.json"):
+    for state in read_json(work.store.root / f"rounds/{round_:03d}/walkers.json"):
         entry = entries[state["walker"]]
         if entry["candidate_step"] is not None:
             origin = {
@@ -184,9 +62,7 @@ def walk(work: Work, round_: int, generation: Generation) -> list[Frame]:
     return frames
 
 
-def segment_plan(
-    work: Work, round_: int, model: Path, generation: int
-) -> SegmentPlan:
+def segment_plan(work: Work, round_: int, model: Path, generation: int) -> SegmentPlan:
     """What all walkers do in a round: from where, with which model, with which bias."""
     settings = work.campaign.settings
     return SegmentPlan(
@@ -207,10 +83,8 @@ def _stand(work: Work, round_: int) -> list[Walker]:
     before: dict[str, dict[str, Any]] = {}
     if round_ > 1:
         path = work.store.root / f"rounds/{round_ - 1:03d}/walkers.json"
-        before = {entry["walker"]: entry for entry in _read_json(path)}
-    failed = {
-        record.inputs for record in work.store.records() if FAILED in record.outputs
-    }
+        before = {entry["walker"]: entry for entry in read_json(path)}
+    failed = {record.inputs for record in work.store.records() if FAILED in record.outputs}
     step = max((entry["next_step"] for entry in before.values()), default=0)
     found = []
     for name, system in work.campaign.settings.systems.items():
@@ -357,11 +231,3 @@ def _say_segment(work: Work, round_: int, outputs: Outputs) -> None:
         work.observer.say(
             f"{entry['walker']}: {entry['steps_done']} steps{stopped}; {entry['candidate']}{volume}"
         )
-
-
-def _read_json(path: Path) -> list[dict[str, Any]]:
-    try:
-        data: list[dict[str, Any]] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ParseError(path, f"cannot be read ({error}); restore it from a backup") from error
-    return data

@@ -1,5 +1,6 @@
 """Processes on this machine: the only module that starts anything."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,10 +29,8 @@ class _Process:
 
     def kill(self) -> None:
         """Stop the whole process group: ours alone, since each job has a session of its own."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.popen.wait()
         self.close()
 

@@ -10,7 +10,8 @@ import numpy as np
 from . import evaluation, models
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
-from .models import Budget, Deployed, Statistics
+from .model_settings import Budget, Statistics
+from .models import Deployed
 from .store import file_hash, hash_of
 from .tasks import Outputs, Task, Work
 
@@ -41,9 +42,14 @@ class Generation:
 
 
 def learn(
-    work: Work, number: int, *, known: Sequence[Label], new: Sequence[Label], previous: Generation | None
+    work: Work,
+    number: int,
+    *,
+    known: Sequence[Label],
+    new: Sequence[Label],
+    previous: Generation | None,
 ) -> Generation:
-    """Make generation `number` from all labels; meanwhile measure the one before on the new ones."""
+    """Make generation `number` from all labels; meanwhile measure the last one on the new."""
     settings = work.campaign.settings.model
     budget = settings.first if previous is None else settings.warm
     train = _training(work, str(number), known, budget=budget, previous=previous, round_=number)
@@ -174,7 +180,9 @@ def _deploy(
 ) -> Generation:
     """Compile in the configured mode; `auto` compiles what lets the next segment end earlier."""
     wanted = work.campaign.settings.deploy.mode
-    mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, final=name == FINAL)
+    mode, why = (
+        (wanted, "as configured") if wanted != "auto" else choose_mode(work, final=name == FINAL)
+    )
     work.observer.begin(number, f"deploy generation {name}", 1, "models")
     work.observer.say(f"generation {name}: {mode} ({why})")
     place = f"rounds/{number:03d}/deploy{'-final' if name == FINAL else ''}-{mode}"

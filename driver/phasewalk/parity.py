@@ -1,7 +1,7 @@
 """Child process that makes a tiny untrained model and evaluates it in Python.
 
-`python -m phasewalk.parity REQUEST RESULT` writes `model.nequip.pth` and what the eager model says of
-the frame, to be compared with what LAMMPS says of the deployed one.
+`python -m phasewalk.parity REQUEST RESULT` writes `model.nequip.pth` and what the eager model says
+of the frame, to be compared with what LAMMPS says of the deployed one.
 """
 
 import json

@@ -90,7 +90,13 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
     for name, argv in steps:
         finished = run(
             launcher,
-            Job(f"plugin {name}", argv, work, timeout_s=BUILD_LIMIT_S, env={"CMAKE_COLOR_DIAGNOSTICS": "OFF"}),
+            Job(
+                f"plugin {name}",
+                argv,
+                work,
+                timeout_s=BUILD_LIMIT_S,
+                env={"CMAKE_COLOR_DIAGNOSTICS": "OFF"},
+            ),
         )
         if finished.returncode != 0:
             raise EngineFailed(

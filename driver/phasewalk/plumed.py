@@ -9,6 +9,7 @@ METAD's file, restart and walker words and PRINT's FILE; every other byte stays 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 
 from .errors import InputError
 
@@ -66,7 +67,7 @@ class Action:
 
     @property
     def line(self) -> int:
-        """Where the action's name stands (counted from 1)."""
+        """Line of the action's name, counted from 1."""
         return self.name_word.line
 
     def get(self, key: str) -> str | None:
@@ -133,9 +134,9 @@ def metad_actions(text: str) -> dict[str, Action]:
 
 def pace(action: Action) -> int:
     """Steps between two hills of a METAD action."""
-    value = action.get("PACE") or ""
-    if not re.fullmatch(r"[0-9]{1,12}", value) or int(value) < 1:
-        raise _error(action, f"PACE={value or '(missing)'}: needs a whole number of steps, ≥ 1")
+    value = action.get("PACE") or "(missing)"
+    if not re.fullmatch(r"0*[1-9][0-9]{0,11}", value):
+        raise _error(action, f"PACE={value}: needs a whole number of steps, 1 or more")
     return int(value)
 
 
@@ -165,10 +166,9 @@ def bias_on_cell(text: str) -> str | None:
     actions = parse(text)
     labelled = {action.label: action for action in actions if action.label}
     for action in actions:
-        if _BIAS.fullmatch(action.name):
-            names = {labelled[label].name for label in _ancestors(action, labelled)}
-            if names & _CELL:
-                return f"{action.name} on line {action.line}"
+        below = _ancestors(action, labelled) if _BIAS.fullmatch(action.name) else set()
+        if _CELL & {labelled[label].name for label in below}:
+            return f"{action.name} on line {action.line}"
     return None
 
 
@@ -202,7 +202,7 @@ def rewrite(text: str, *, metad: Mapping[str, MetadFiles], colvars: Sequence[str
     """The text with METAD's files and PRINT's FILE set; every other byte stays.
 
     Args:
-        text: the user's PLUMED text.
+        text: the user's.
         metad: for each key of `metad_actions`, its file and walkers.
         colvars: file names for the PRINT actions, in their order.
     """
@@ -258,11 +258,9 @@ def _words(text: str) -> Iterator[Word]:
 
 def _statements(text: str) -> Iterator[list[Word]]:
     """The words of each action: those of one line, or from `...` to `...`."""
-    lines: dict[int, list[Word]] = {}
-    for word in _words(text):
-        lines.setdefault(word.line, []).append(word)
     block: list[Word] | None = None
-    for words in lines.values():
+    for _, line_words in groupby(_words(text), key=lambda word: word.line):
+        words = list(line_words)
         if block is not None and words[0].text == "...":
             yield block
             block = None
@@ -274,7 +272,7 @@ def _statements(text: str) -> Iterator[list[Word]]:
             yield words
     if block is not None:
         line = block[0].line if block else 1
-        raise InputError(f"PLUMED text, line {line}: the block that '...' opens is never closed")
+        raise InputError(f"PLUMED text, line {line}: the block opened by '...' is never closed")
 
 
 def _action(words: Sequence[Word]) -> Action:
@@ -299,8 +297,7 @@ def _check_self_contained(action: Action) -> None:
 def _check_history(action: Action) -> None:
     """InputError for a history that HILLS does not hold."""
     if _FORGETFUL.fullmatch(action.name):
-        message = "its history cannot be carried from round to round; use METAD or walls"
-        raise _error(action, message)
+        raise _error(action, "its history cannot be carried from round to round; use METAD")
     for key in ("GRID_RFILE", "GRID_WFILE", "FREQUENCY_ADAPTIVE", "FLYING_GAUSSIAN"):
         if action.name == "METAD" and action.get(key) is not None:
             raise _error(action, f"{key}: remove it; phasewalk itself keeps the hills")

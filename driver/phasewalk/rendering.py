@@ -19,8 +19,7 @@ MODEL = "model.nequip.pth"
 
 
 def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Write the decks, and yield lines: what was written, what changed in the PLUMED text, how to
-    run it.
+    """Write the decks; yields lines: the files, the changed PLUMED text, how to run it.
 
     Raises:
         StoreError: the directory holds something else.

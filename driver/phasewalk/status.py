@@ -167,7 +167,11 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
     for title in ("", "MAE", "RMSE"):
         table.add_column(title, justify="right")
     rows = (
-        (f"force, meV/Å (reference rms {e['force_rms_meV_per_A']:.0f})", "force_{}_meV_per_A", ".1f"),
+        (
+            f"force, meV/Å (reference rms {e['force_rms_meV_per_A']:.0f})",
+            "force_{}_meV_per_A",
+            ".1f",
+        ),
         ("energy, meV/atom", "energy_{}_meV_per_atom", ".2f"),
         ("pressure, GPa", "pressure_{}_GPa", ".3f"),
         ("stress component, GPa", "stress_{}_GPa", ".3f"),

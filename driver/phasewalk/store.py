@@ -1,13 +1,13 @@
 """The campaign directory: atomic writes, append-only journal, labels, lock. Plain files only.
 
-    campaign.yaml    the settings as they were given
-    campaign.json    schema, name, and the fingerprint of what must not change
-    journal.jsonl    one line for each finished task
-    labels/          one file for each label, named by its content
-    rounds/003/…     what the tasks of a round wrote
-    models/gen-003/  checkpoint and deployed models
-    bias/<system>/   hills of each round
-    lock             who works here now
+campaign.yaml    the settings as they were given
+campaign.json    schema, name, and the fingerprint of what must not change
+journal.jsonl    one line for each finished task
+labels/          one file for each label, named by its content
+rounds/003/…     what the tasks of a round wrote
+models/gen-003/  checkpoint and deployed models
+bias/<system>/   hills of each round
+lock             who works here now
 """
 
 import contextlib

@@ -83,7 +83,9 @@ def fingerprint(atoms: Atoms) -> str:
 
 def species(structures: list[Atoms]) -> tuple[str, ...]:
     """Element symbols in all structures, sorted by name: the model's type order."""
-    return tuple(sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}))
+    return tuple(
+        sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
+    )
 
 
 def clash(atoms: Atoms, fraction: float) -> str | None:

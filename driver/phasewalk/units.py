@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 EV_PER_A3_PER_BAR = 1.0 / 1.6021765e6
 """LAMMPS's own constant (`force->nktv2p` of metal units), so that a round trip is exact."""
-GPA_PER_EV_PER_A3 = 1.0 / ase_units.GPa
+GPA_PER_EV_PER_A3 = 1.0 / float(ase_units.GPa)
 MPA_PER_BAR = 0.1
 FS_PER_PS = 1000.0
 KJ_PER_MOL_PER_EV = 96.48530749925792
@@ -34,12 +34,14 @@ def stress_from_lammps_pressure(pressure_bar: Array) -> Array:
 
 def velocities_from_lammps(velocities_A_per_ps: Array) -> Array:
     """(N, 3) velocities, Å/ps → ASE's Å/(Å·sqrt(amu/eV))."""
-    return np.asarray(velocities_A_per_ps, dtype=float) / (FS_PER_PS * ase_units.fs)
+    per_ps = FS_PER_PS * float(ase_units.fs)
+    return np.asarray(velocities_A_per_ps, dtype=float) / per_ps
 
 
 def velocities_to_lammps(velocities: Array) -> Array:
     """(N, 3) velocities, ASE's Å/(Å·sqrt(amu/eV)) → Å/ps."""
-    return np.asarray(velocities, dtype=float) * (FS_PER_PS * ase_units.fs)
+    per_ps = FS_PER_PS * float(ase_units.fs)
+    return np.asarray(velocities, dtype=float) * per_ps
 
 
 def pressure_GPa(stress: Array) -> float | Array:

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,15 @@ class ModelSpec:
         return table
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of torch and e3nn about what nequip does with them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_quiet()
 def build(spec: ModelSpec) -> Any:
     """The eager model."""
     from nequip.model import NequIPGNNModel
@@ -62,6 +73,7 @@ def build(spec: ModelSpec) -> Any:
         )
 
 
+@_quiet()
 def calculator(spec: ModelSpec) -> Any:
     """The eager model as an ASE calculator; chemical symbols are the type names."""
     from nequip.integrations.ase import NequIPCalculator
@@ -82,8 +94,7 @@ def compiled(spec: ModelSpec, kind: str, cache: Path) -> Path:
         if not path.exists():
             # AOTInductor wants its own ending, so the name is made up before it
             part = cache / f"{_key(spec)}.part{KINDS[kind]}"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch, about torch
+            with _quiet():
                 {"torchscript": _torchscript, "aotinductor": _aotinductor}[kind](spec, part)
             part.rename(path)
     return path

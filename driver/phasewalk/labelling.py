@@ -1,0 +1,147 @@
+"""Bootstrap and label: from structures and candidates to labelled frames."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from . import labels
+from .errors import NothingLeft, ParseError, PhasewalkError
+from .jobs import Finished
+from .labels import Label, Level
+from .structures import perturb
+from .tasks import FAILED, Counter, Outputs, Task, Work
+
+MIN_BOOTSTRAP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to label, and where it comes from."""
+
+    atoms: Atoms
+    system: str
+    origin: Mapping[str, Any]
+
+
+def bootstrap_frames(work: Work) -> list[Frame]:
+    """The perturbed structures of round 0: drawn once, then read from where they were written."""
+    settings = work.campaign.settings.bootstrap
+    place = work.store.root / "rounds/000/frames.json"
+    record = work.store.done("bootstrap", "")
+    if record is None:
+        drawn = []
+        for number, (system, atoms) in enumerate(work.campaign.structures.items()):
+            rng = np.random.default_rng([work.campaign.settings.seed, number])
+            for index in range(settings.count):
+                moved = perturb(
+                    atoms,
+                    rng,
+                    displacement_A=settings.displacement_A,
+                    strain=settings.strain,
+                    min_distance_fraction=settings.min_distance_fraction,
+                )
+                origin = {"system": system, "round": 0, "index": index}
+                drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
+        work.store.write("rounds/000/frames.json", json.dumps(drawn).encode())
+        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn)})
+    return [
+        Frame(labels.frame_from_json(entry["frame"]), entry["origin"]["system"], entry["origin"])
+        for entry in read_json(place)
+    ]
+
+
+def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label]:
+    """Label frames side by side, each kept the moment it is done; failed ones are left out.
+
+    Raises:
+        NothingLeft: less than half of the bootstrap's labels succeeded.
+    """
+    at = {
+        system: labels.level(work.campaign.settings.reference, multiple)
+        for system, multiple in work.campaign.cell_multiples.items()
+    }
+    tasks = [_label_task(work, round_, frame, at[frame.system]) for frame in frames]
+    work.observer.begin(round_, "label", len(tasks), "labels")
+    outputs = work.do(tasks, Counter(work.observer))
+    found: list[Label] = []
+    for task, output in zip(tasks, outputs, strict=True):
+        if FAILED in output:
+            work.observer.say(f"round {round_}: {output[FAILED]}")
+            continue
+        label = work.store.label(output["key"])
+        if label is None:
+            raise ParseError(
+                work.store.root / "labels" / f"{output['key']}.json",
+                f"is missing, but the journal holds it ({task.name}); restore it from a backup",
+            )
+        found.append(label)
+    if round_ == 0 and len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
+        raise NothingLeft(
+            f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
+            f"{work.store.root / 'rounds/000'}, then lower bootstrap.displacement_A or strain"
+        )
+    return found
+
+
+def _label_task(work: Work, round_: int, frame: Frame, at: Level) -> Task:
+    settings = work.campaign.settings.reference
+    key = labels.label_key(frame.atoms, at)
+
+    def keep(label: Label) -> Outputs:
+        work.store.add_label(label)
+        return {"key": key, "origin": dict(frame.origin), "level": str(at)}
+
+    def read(finished: Finished) -> Outputs:
+        return keep(
+            labels.read(
+                finished,
+                frame.atoms,
+                at=at,
+                origin=frame.origin,
+                max_force=settings.max_force_eV_per_A,
+            )
+        )
+
+    def adopt(directory: Path) -> Outputs | None:
+        if work.store.label(key) is not None:
+            return {"key": key, "origin": dict(frame.origin), "level": str(at)}
+        try:
+            return keep(
+                labels.read_result(
+                    directory,
+                    frame.atoms,
+                    at=at,
+                    origin=frame.origin,
+                    max_force=settings.max_force_eV_per_A,
+                )
+            )
+        except PhasewalkError:
+            return None
+
+    return Task(
+        name=f"label {key} of round {round_}",
+        stage="label",
+        round=round_,
+        inputs=key,
+        place=f"rounds/{round_:03d}/label/{key}",
+        job=lambda directory: labels.job(
+            f"label {key}", frame.atoms, settings=settings, directory=directory
+        ),
+        read=read,
+        may_fail=True,
+        adopt=adopt,
+    )
+
+
+def read_json(path: Path) -> list[dict[str, Any]]:
+    """A list that the campaign wrote; ParseError where it cannot be read."""
+    try:
+        data: list[dict[str, Any]] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ParseError(path, f"cannot be read ({error}); restore it from a backup") from error
+    return data

@@ -1,0 +1,169 @@
+"""The configuration of nequip-train: presets, data, trainer, loss, optimizer and model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import InputError
+from .model_settings import PRESETS, Budget, ModelSettings, Statistics
+
+PROGRESS, PREVIOUS = "progress.jsonl", "previous.ckpt"
+
+
+def training_config(
+    types: Sequence[str],
+    *,
+    settings: ModelSettings,
+    budget: Budget,
+    numbers: Statistics,
+    warm: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """The configuration of nequip-train. File names are relative: it runs where they are.
+
+    Every generation builds the same model from the same numbers and then takes over the weights of
+    the one before, so that a checkpoint never needs its ancestors.
+    """
+    config: dict[str, Any] = {
+        "hydra": {"run": {"dir": "."}, "output_subdir": None},
+        "run": ["train"],
+        "data": _data(types, settings, seed),
+        "trainer": _trainer(settings, budget, warm=warm),
+        "training_module": {
+            "_target_": "nequip.train.EMALightningModule",
+            "ema_decay": 0.99,
+            "loss": {
+                "_target_": "nequip.train.EnergyForceStressLoss",
+                "per_atom_energy": True,
+                "coeffs": {
+                    "total_energy": settings.loss_weights.energy,
+                    "forces": settings.loss_weights.forces,
+                    "stress": settings.loss_weights.stress,
+                },
+            },
+            "val_metrics": {
+                "_target_": "nequip.train.EnergyForceStressMetrics",
+                "coeffs": {
+                    "total_energy_rmse": None,
+                    "per_atom_energy_rmse": 1.0,
+                    "forces_rmse": 1.0,
+                    "forces_mae": None,
+                    "stress_rmse": 1.0,
+                },
+            },
+            "optimizer": {
+                "_target_": "torch.optim.Adam",
+                "lr": budget.learning_rate,
+                "amsgrad": True,
+            },
+            "lr_scheduler": {
+                "scheduler": {
+                    "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+                    "T_max": budget.epochs,
+                    "eta_min": 1e-2 * budget.learning_rate,
+                },
+                "interval": "epoch",
+                "frequency": 1,
+            },
+            "model": _model(types, settings, numbers, seed),
+        },
+    }
+    for path, value in settings.overrides.items():
+        _override(config, path, value)
+    return config
+
+
+def _data(types: Sequence[str], settings: ModelSettings, seed: int) -> dict[str, Any]:
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": settings.batch_size}
+    return {
+        "_target_": "nequip.data.datamodule.ASEDataModule",
+        "seed": seed,
+        "train_file_path": "train.extxyz",
+        "val_file_path": "validation.extxyz",
+        "ase_args": {"format": "extxyz"},
+        "transforms": [
+            {
+                "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                "model_type_names": list(types),
+            },
+            {
+                "_target_": "nequip.data.transforms.NeighborListTransform",
+                "r_max": settings.cutoff_A,
+            },
+        ],
+        "train_dataloader": {**loader, "shuffle": True},
+        "val_dataloader": loader,
+    }
+
+
+def _trainer(settings: ModelSettings, budget: Budget, *, warm: bool) -> dict[str, Any]:
+    callbacks: list[dict[str, Any]] = [
+        {
+            "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+            "dirpath": ".",
+            "save_last": True,
+            "save_top_k": 0,
+        },
+        {"_target_": "phasewalk.training.Progress", "path": PROGRESS},
+    ]
+    if warm:
+        callbacks.append({"_target_": "phasewalk.training.WarmStart", "path": PREVIOUS})
+    loggers: list[dict[str, Any]] = []
+    if "tensorboard" in settings.loggers:
+        loggers.append(
+            {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": "tensorboard"}
+        )
+    if "wandb" in settings.loggers:
+        loggers.append({"_target_": "lightning.pytorch.loggers.WandbLogger", "save_dir": "."})
+    trainer = {
+        "_target_": "lightning.Trainer",
+        "accelerator": "auto",
+        "devices": 1,
+        "max_epochs": budget.epochs,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        "num_sanity_val_steps": 0,
+        "callbacks": callbacks,
+        "logger": loggers or False,
+    }
+    if budget.minutes is not None:
+        trainer["max_time"] = {"minutes": budget.minutes}
+    return trainer
+
+
+def _model(
+    types: Sequence[str], settings: ModelSettings, numbers: Statistics, seed: int
+) -> dict[str, Any]:
+    model = {
+        "_target_": "nequip.model.NequIPGNNModel",
+        "seed": seed,
+        "model_dtype": settings.dtype,
+        "type_names": list(types),
+        "r_max": settings.cutoff_A,
+        **PRESETS[settings.preset]["network"],
+        "avg_num_neighbors": numbers.average_neighbors,
+        "per_type_energy_scales": numbers.energy_scale,
+        "per_type_energy_shifts": dict(zip(types, numbers.energy_shifts, strict=True)),
+        "per_type_energy_scales_trainable": False,
+        "per_type_energy_shifts_trainable": False,
+    }
+    if settings.zbl:
+        model["pair_potential"] = {
+            "_target_": "nequip.nn.pair_potential.ZBL",
+            "units": "metal",
+            "chemical_species": list(types),
+        }
+    return model
+
+
+def _override(config: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path; only the last key may be new."""
+    *parents, last = path.split(".")
+    group: Any = config
+    for parent in parents:
+        group = group.get(parent) if isinstance(group, dict) else None
+        if not isinstance(group, dict):
+            raise InputError(
+                f"model.overrides: {path!r}: nequip-train's configuration has no group {parent!r}"
+            )
+    group[last] = value
