@@ -114,15 +114,18 @@ void FixPlumed::check_place() const {
   }
 }
 
+std::string FixPlumed::kernel() const {
+  const char *path = std::getenv("PLUMED_KERNEL");
+  return path && *path ? path : "libplumedKernel.so";  // the latter where the loader looks
+}
+
 void FixPlumed::load_kernel() {
-  plumed_ = std::make_unique<PLMD::Plumed>();
-  if (!plumed_->valid()) {
-    const char *kernel = std::getenv("PLUMED_KERNEL");
+  plumed_ = std::make_unique<PLMD::Plumed>(PLMD::Plumed::dlopen(kernel().c_str()));
+  if (!plumed_->valid())
     error->all(FLERR,
-               "fix plumed: no PLUMED kernel could be loaded ({}): set PLUMED_KERNEL to the "
-               "path of libplumedKernel.so",
-               kernel ? std::string("PLUMED_KERNEL=") + kernel : "PLUMED_KERNEL is not set");
-  }
+               "fix plumed: the PLUMED kernel {} cannot be loaded: set PLUMED_KERNEL to the path "
+               "of libplumedKernel.so",
+               kernel());
   int api = 0;
   cmd("getApiVersion", &api);
   if (api < 5) error->all(FLERR, "fix plumed needs PLUMED 2.4 or later (found API {})", api);
@@ -131,7 +134,7 @@ void FixPlumed::load_kernel() {
 /// PLUMED has no question for this, so a second instance is asked to do it.
 bool FixPlumed::kernel_has_mpi() {
   try {
-    PLMD::Plumed().cmd("setMPIComm", &world);
+    PLMD::Plumed::dlopen(kernel().c_str()).cmd("setMPIComm", &world);
     return true;
   } catch (const std::exception &) {
     return false;

@@ -41,6 +41,7 @@ class FixPlumed : public LAMMPS_NS::Fix {
   void cmd(const char *key, Args... args);
 
   void check_place() const;
+  std::string kernel() const;
   void load_kernel();
   void set_communicators();
   bool kernel_has_mpi();

@@ -5,18 +5,9 @@ generation r. The errors of both on the round's new frames are measured on the w
 """
 
 from . import exploring, labelling, learning, plumed
-from .config import Campaign, parse
-from .engines import HOW_TO_GET_PLUMED, Engines
-from .errors import EngineMissing, InputError
+from .config import parse
+from .errors import InputError
 from .tasks import Work
-
-
-def preflight(campaign: Campaign, engines: Engines) -> None:
-    """Raise InputError where a campaign would fail later for want of an engine."""
-    biased = [name for name, system in campaign.settings.systems.items() if system.plumed]
-    if biased and engines.plumed is None:
-        raise EngineMissing(f"PLUMED: not found, but systems.{biased[0]}.plumed needs it; "
-                            f"{HOW_TO_GET_PLUMED}")  # fmt: skip
 
 
 def run(work: Work) -> None:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,12 +109,39 @@ def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
         if not log.is_file() or f"partition {letter}" not in log.read_text(errors="replace"):
             raise InputError(
                 f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions together; it "
-                "must belong to the MPI library that LAMMPS uses (pip install mpich, or engines.mpiexec)"
+                "must belong to LAMMPS's own MPI library (pip install mpich, or engines.mpiexec)"
             )
     version = engines.versions.get("mpich")
     return f"two partitions in one launch; {engines.mpiexec[0]}" + (
         f" (mpich {version})" if version else ""
     )
+
+
+def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
+    """What a run asks before it starts anything (about a second).
+
+    Raises:
+        EngineMissing: a system needs PLUMED, and there is none.
+        InputError: PLUMED refuses a system's text, or lacks the MPI that it asks for.
+    """
+    biased = [name for name, system in campaign.settings.systems.items() if system.plumed]
+    if not biased:
+        return
+    if engines.plumed is None:
+        raise EngineMissing(
+            f"PLUMED: not found, but systems.{biased[0]}.plumed needs it; "
+            f"{finding.HOW_TO_GET_PLUMED}"
+        )
+    if engines.plumed.program is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="phasewalk-check-") as folder:
+        if any(system.bias_sharing == "mpi" for system in campaign.settings.systems.values()):
+            _plumed(campaign, engines, launcher, Path(folder))
+        for name in biased:
+            try:
+                _parse(campaign, name, engines, launcher, Path(folder))
+            except InputError as error:
+                raise InputError(f"{campaign.path}: systems.{name}.plumed: {error}") from error
 
 
 def _plumed_rows(
@@ -123,42 +151,27 @@ def _plumed_rows(
     if found is None:
         yield Row("PLUMED", "missing", finding.HOW_TO_GET_PLUMED)
         return
-    program = found.program
-    if program is None:
+    if found.program is None:
         yield Row("PLUMED", "ok", f"{found.kernel} (by {found.found_by}); no plumed program")
         return
-
-    def look() -> str:
-        version = _plumed_says(engines, launcher, place, ("info", "--long-version"))
-        has_mpi = "yes" in _plumed_says(engines, launcher, place, ("config", "has", "mpi"))
-        mpi = "with MPI" if has_mpi else "without MPI"
-        shared = [n for n, s in campaign.settings.systems.items() if s.bias_sharing == "mpi"]
-        if shared and not has_mpi:
-            raise InputError(
-                f"{found.kernel} has no MPI, but systems.{shared[0]}.bias_sharing is mpi; use "
-                "merged or live, or a PLUMED built with MPI"
-            )
-        return f"{version.strip()} {mpi}; {found.kernel} (by {found.found_by})"
-
-    yield from _guard("PLUMED", look)
+    yield from _guard("PLUMED", lambda: _plumed(campaign, engines, launcher, place))
     for name, system in campaign.settings.systems.items():
         if system.plumed:
-            actions = plumed.metad_actions(system.plumed)
-            text = plumed.rewrite(
-                system.plumed,
-                metad={key: plumed.MetadFiles(f"{key}.hills", restart=False) for key in actions},
-                colvars=[f"COLVAR.{i}" for i in range(plumed.print_count(system.plumed))],
-            )
-            yield from _guard(
-                f"PLUMED text of {name}",
-                lambda text=text, name=name: _parse(  # type: ignore[misc]
-                    engines,
-                    launcher,
-                    place / f"plumed-{name}",
-                    text,
-                    len(campaign.structures[name]),
-                ),
-            )
+            look = partial(_parse, campaign, name, engines, launcher, place)
+            yield from _guard(f"PLUMED text of {name}", look)
+
+
+def _plumed(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
+    version = _plumed_says(engines, launcher, place, ("info", "--long-version"))
+    has_mpi = " on" in _plumed_says(engines, launcher, place, ("config", "has", "mpi"))
+    shared = [n for n, s in campaign.settings.systems.items() if s.bias_sharing == "mpi"]
+    where = f"{engines.plumed.kernel} (by {engines.plumed.found_by})" if engines.plumed else ""
+    if shared and not has_mpi:
+        raise InputError(
+            f"{where} has no MPI, but systems.{shared[0]}.bias_sharing is mpi; use merged or live, "
+            "or a PLUMED that was built with MPI"
+        )
+    return f"{version.strip()} {'with' if has_mpi else 'without'} MPI; {where}"
 
 
 def _plumed_says(
@@ -171,23 +184,30 @@ def _plumed_says(
     return (finished.directory / Finished.STDOUT).read_text(errors="replace")
 
 
-def _parse(engines: Engines, launcher: Launcher, directory: Path, text: str, atoms: int) -> str:
-    """PLUMED itself reads the text."""
+def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path) -> str:
+    """PLUMED itself reads the text of a system."""
+    text = campaign.settings.systems[name].plumed or ""
+    actions = plumed.metad_actions(text)
+    rewritten = plumed.rewrite(
+        text,
+        metad={key: plumed.MetadFiles(f"{key}.hills", restart=False) for key in actions},
+        colvars=[f"COLVAR.{i}" for i in range(plumed.print_count(text))],
+    )
     program = str(engines.plumed.program) if engines.plumed else ""
-    argv = (program, "--no-mpi", "driver", "--natoms", str(atoms), "--parse-only")
+    atoms = str(len(campaign.structures[name]))
+    argv = (program, "--no-mpi", "driver", "--natoms", atoms, "--parse-only", "--kt", "2.5")
     job = Job(
         "plumed driver",
-        (*argv, "--kt", "2.5", "--plumed", "plumed.dat"),
-        directory,
-        inputs={"plumed.dat": text.encode()},
+        (*argv, "--plumed", "plumed.dat"),
+        place / f"plumed-{name}",
+        inputs={"plumed.dat": rewritten.encode()},
         env=engines.env,
         timeout_s=LIMIT_S,
     )
     finished = run(launcher, job)
     if finished.returncode != 0:
         raise InputError(f"PLUMED refuses it: {_plumed_error(finished)}")
-    metads = plumed.metad_actions(text)
-    biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in metads.items())
+    biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
     return f"PLUMED reads it; {biases or 'no metadynamics'}"
 
 
@@ -200,7 +220,7 @@ def _plumed_error(finished: Finished) -> str:
         for line in lines
         if not re.match(r"\+\+\+|\(core|\(action|################|PLUMED: *$|terminate", line)
     ]
-    return " ".join(kept[-4:]) or finished.last_lines()
+    return " ".join(kept[-4:]).removeprefix("what(): ") or finished.last_lines()
 
 
 def _reference(campaign: Campaign, launcher: Launcher, place: Path) -> str:
@@ -264,7 +284,7 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
     )
     run(launcher, job).require_success()
     eager = json.loads((directory / "eager.json").read_text())
-    (found,) = evaluation.read(
+    result = evaluation.read(
         run(
             launcher,
             evaluation.job(
@@ -276,6 +296,7 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
             ),
         )
     )
+    (found,) = result.frames
     energy = abs(found.energy - eager["energy_eV"]) / len(atoms)
     force = float(np.abs(found.forces - np.array(eager["forces_eV_per_A"])).max())
     stress = float(np.abs(found.stress - np.array(eager["stress_eV_per_A3"])).max())

@@ -32,7 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(highlight=False)
+# Tables that go to a file or a pipe are not squeezed into 80 columns.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False)
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
@@ -67,7 +68,7 @@ def run(
     root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
     launcher = LocalLauncher(campaign.cores)
     engines = finding.find(campaign.settings.engines, os.environ)
-    loop.preflight(campaign, engines)
+    checks.preflight(campaign, engines, launcher)
     opened = store.open_campaign(root, campaign.identity())
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
     try:
@@ -193,7 +194,7 @@ def evaluate(
             directory=Path(folder) / "lammps",
             env=dict(engines.env),
         )
-        found = evaluation.errors(frames, evaluation.read(run_job(launcher, job)))
+        found = evaluation.errors(frames, evaluation.read(run_job(launcher, job)).frames)
     if as_json:
         print(json.dumps({"model": str(model), "data": str(data), **found.as_dict()}, indent=1))
     else:
@@ -220,6 +221,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(Text(f"phasewalk: {where}{error.strerror or error}"), soft_wrap=True)
+        sys.exit(InputError.exit_code)
     except KeyboardInterrupt:
         err.print("phasewalk: stopped")
         sys.exit(130)

@@ -15,7 +15,7 @@ from .candidates import CandidateSettings
 from .engines import EngineSettings, available_cores
 from .errors import InputError
 from .evaluation import read_labelled
-from .labels import Label, ReferenceSettings
+from .labels import Label, ReferenceSettings, level
 from .model_settings import DeploySettings, ModelSettings
 from .settings import Settings
 from .structures import cell_multiple, fingerprint, read_structure, species
@@ -142,14 +142,15 @@ def load(path: Path) -> Campaign:
         for name, system in settings.systems.items()
     }
     types = _types(path, settings, structures)
+    multiples = _cell_multiples(path, settings, structures)
     campaign = Campaign(
         path=path,
         text=text,
         settings=settings,
         structures=structures,
         types=types,
-        cell_multiples=_cell_multiples(path, settings, structures),
-        test_data=tuple(_test_data(path, settings, types)),
+        cell_multiples=multiples,
+        test_data=tuple(_test_data(path, settings, types, multiples)),
     )
     slots = campaign.cores * settings.resources.walkers_per_core
     if campaign.walkers > slots:
@@ -273,7 +274,12 @@ def _cell_multiples(
     return multiples
 
 
-def _test_data(path: Path, settings: CampaignSettings, types: tuple[str, ...]) -> list[Label]:
+def _test_data(
+    path: Path,
+    settings: CampaignSettings,
+    types: tuple[str, ...],
+    multiples: Mapping[str, int],
+) -> list[Label]:
     if settings.test_data is None:
         return []
     labels: list[Label] = _at(f"{path}: test_data", read_labelled, path.parent / settings.test_data)
@@ -282,5 +288,12 @@ def _test_data(path: Path, settings: CampaignSettings, types: tuple[str, ...]) -
         raise InputError(
             f"{path}: test_data holds {', '.join(unknown)}, which the model does not know; "
             "add it to model.species"
+        )
+    ours = {level(settings.reference, multiple).key for multiple in multiples.values()}
+    foreign = sorted({label.level for label in labels} - ours - {""})
+    if foreign:
+        raise InputError(
+            f"{path}: test_data was labelled at another level of theory ({foreign[0]}) than this "
+            f"campaign's ({', '.join(sorted(ours))}); errors against it would mean nothing"
         )
     return labels

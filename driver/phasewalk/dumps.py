@@ -99,8 +99,7 @@ class HillsFile:
 
     Attributes:
         header: the `#!` lines, those of a first block.
-        rows: verbatim lines, without METAD's `clock` column (a wall-clock time).
-        table: the same rows as numbers.
+        rows, table: its lines, without METAD's `clock` column (a wall-clock time); as numbers.
         truncated: the last line was unfinished, and was dropped.
     """
 

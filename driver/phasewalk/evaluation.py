@@ -29,7 +29,14 @@ class Prediction:
     energy: float
     forces: Array
     stress: Array
-    seconds: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a deployed model says of several frames, and what a step costs (one thread, s)."""
+
+    frames: tuple[Prediction, ...]
+    seconds_per_step: float
 
 
 @dataclass(frozen=True)
@@ -76,20 +83,21 @@ def job(
     )
 
 
-def read(finished: Finished) -> list[Prediction]:
+def read(finished: Finished) -> Predictions:
     """The predictions, in the order of the frames; EngineFailed where LAMMPS failed."""
     finished.require_success()
     path = finished.directory / RESULT
     try:
-        return [
+        result = json.loads(path.read_text())
+        frames = tuple(
             Prediction(
                 energy=float(entry["energy_eV"]),
                 forces=np.array(entry["forces_eV_per_A"], dtype=float),
                 stress=np.array(entry["stress_eV_per_A3"], dtype=float),
-                seconds=float(entry["seconds"]),
             )
-            for entry in json.loads(path.read_text())
-        ]
+            for entry in result["frames"]
+        )
+        return Predictions(frames, float(result["seconds_per_step"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ParseError(path, f"not a result of the prediction ({error!r})") from error
 

@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import evaluation, models
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
 from .models import Deployed
 from .store import file_hash, hash_of
+from .structures import fingerprint
 from .tasks import Outputs, Task, Work
 
 FINAL = "final"
@@ -259,7 +258,7 @@ def _measured(work: Work) -> tuple[dict[str, float], dict[str, float]]:
             compile_s[record.outputs["mode"]] = record.seconds
             mode_of[record.outputs["generation"]] = record.outputs["mode"]
         elif record.stage == "evaluate" and record.outputs["generation"] in mode_of:
-            step_s[mode_of[record.outputs["generation"]]] = record.outputs["seconds_per_frame"]
+            step_s[mode_of[record.outputs["generation"]]] = record.outputs["seconds_per_step"]
     return compile_s, step_s
 
 
@@ -282,20 +281,26 @@ def _evaluation(
         )
 
     def read(finished: Finished) -> Outputs:
-        predictions = evaluation.read(finished)
+        result = evaluation.read(finished)
+        predictions = result.frames
         count = len(new)
         return {
             "generation": generation.name,
             "new": evaluation.errors(new, predictions[:count]).as_dict() if new else None,
             "test": evaluation.errors(test, predictions[count:]).as_dict() if test else None,
-            "seconds_per_frame": float(np.median([p.seconds for p in predictions])),
+            "seconds_per_step": result.seconds_per_step,
         }
 
     return Task(
         name=name,
         stage="evaluate",
         round=round_,
-        inputs=hash_of("evaluate", generation.checkpoint_hash, [label.key for label in new]),
+        inputs=hash_of(
+            "evaluate",
+            generation.checkpoint_hash,
+            [label.key for label in new],
+            [fingerprint(label.atoms) for label in test],
+        ),
         place=f"rounds/{round_:03d}/evaluate-{generation.name}",
         job=job,
         read=read,

@@ -186,15 +186,11 @@ def check_same_physics(old: str, new: str) -> None:
     """
     before, after = _meaning(old), _meaning(new)
     for key, line in before.items():
-        if key not in after:
+        now = after.get(key, "(nothing)")
+        if now != line:
             raise InputError(
-                f"PLUMED text: '{line}' is gone, but hills recorded with it exist; put it back, "
-                "or start a new campaign"
-            )
-        if after[key] != line:
-            raise InputError(
-                f"PLUMED text: '{line}' became '{after[key]}', but hills recorded with the former "
-                "exist (only HEIGHT and PACE may change); undo it, or start a new campaign"
+                f"PLUMED text: '{line}' became '{now}', but hills recorded with the former exist "
+                "(only HEIGHT and PACE may change); undo it, or start a new campaign"
             )
 
 

@@ -69,7 +69,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
             entry = found[outputs["generation"]]
             if outputs["test"] is not None:
                 entry["test"] = outputs["test"]
-            entry["ms_per_step"] = round(1000 * outputs["seconds_per_frame"], 3)
+            entry["ms_per_step"] = round(1000 * outputs["seconds_per_step"], 3)
     return list(found.values())
 
 

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 SEGMENT = "segment.lmp"
-_HALTS = {1: "a force", 2: "the temperature", 4: "the energy", 8: "the tilt of the cell"}
+_HALTS = {1: "force", 2: "temperature", 4: "energy", 8: "tilt of the cell"}
 
 
 def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
@@ -324,7 +324,7 @@ def _halted(log: dumps.LogSummary) -> str | None:
         return None
     value = int(log.halt.value) if 0 <= log.halt.value < 16 else 0
     causes = [words for bit, words in _HALTS.items() if value & bit]
-    return f"{' and '.join(causes) or log.halt.fix} went beyond its limit at step {log.halt.step}"
+    return f"{' and '.join(causes) or log.halt.fix} beyond the limit at step {log.halt.step}"
 
 
 def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:

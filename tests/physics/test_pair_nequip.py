@@ -25,8 +25,8 @@ pytestmark = pytest.mark.engine
 SPEC = ModelSpec(("H", "C", "O"))
 TILTED = [[8.6, 0.0, 0.0], [4.2, 8.1, 0.0], [-4.1, 3.9, 7.7]]
 SMALL = [[3.1, 0.0, 0.0], [1.2, 3.3, 0.0], [-1.4, 1.1, 3.0]]
-# energy eV, forces eV/Å, stress eV/Å³; a few times what is seen
-LIMITS = {"float32": (5e-5, 5e-5, 5e-7), "float64": (1e-9, 1e-9, 1e-11)}
+# energy eV, forces eV/Å, stress eV/Å³; well above what is seen
+LIMITS = {"float32": (5e-6, 5e-6, 5e-8), "float64": (1e-10, 1e-10, 1e-12)}
 
 
 def outside(atoms: ase.Atoms) -> ase.Atoms:
@@ -82,7 +82,7 @@ def test_parity(
 ) -> None:
     spec = dataclasses.replace(SPEC, dtype=dtype)
     expected = eager(spec, CELLS[cell])
-    assert np.abs(expected.forces).max() > 0.2  # there is something to compare
+    assert np.abs(expected.forces).max() > 0.05  # there is something to compare
     assert np.abs(expected.stress).min() > 1e-5
     assert np.ptp(expected.energies) > 0.5
     found = engine.single_point(
@@ -295,7 +295,7 @@ def test_wrong_type_names(fails: Callable[..., None], compiled: Compiled) -> Non
     model = compiled(SPEC, "torchscript")
     fails(engine.pair_text(model, ("H", "C", "Zn")), "type 3 is mapped to 'Zn'.*types are: H C O")
     fails(engine.pair_text(model, ("H", "C")), "type name of each of the 3 atom types")
-    fails(engine.pair_text(model, SPEC.type_names).replace("* *", "1 1"), "expected pair_coeff")
+    fails(engine.pair_text(model, SPEC.type_names).replace("* *", "1 1"), r"must start with \* \*")
     fails("pair_style nequip 5.0", "takes no arguments")
 
 

@@ -1,0 +1,402 @@
+"""Segments: what is written for LAMMPS, and what is read back, from recorded and from real runs."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
+
+from phasewalk import bias, engines, plumed, walkers
+from phasewalk.errors import EngineFailed, EngineMissing, InputError
+from phasewalk.jobs import Finished, Job, run
+from phasewalk.launch import LocalLauncher
+from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
+
+SEGMENT = Path(__file__).parents[1] / "data" / "segment"
+PLUMED = (
+    "v: VOLUME\nd: DISTANCE ATOMS=1,2\n"
+    "METAD ARG=v SIGMA=0.02 HEIGHT=0.5 PACE=30 LABEL=m\nPRINT ARG=* STRIDE=10\n"
+)
+RECORD = bias.record_from_text((SEGMENT / "hills.tsv").read_text(), path="hills.tsv")
+ARGON = bulk("Ar", "fcc", a=5.4) * (2, 2, 2)
+
+
+@dataclass(frozen=True)
+class NoEngines:
+    lmp: Path = Path("/opt/lmp")
+    mpiexec: tuple[str, ...] = ("mpiexec", "-quiet")
+    env: Mapping[str, str] = None  # type: ignore[assignment]
+
+
+def system(**changes: object) -> SystemSettings:
+    values = {"structure": "a.xyz", "walkers": 2, "ensemble": "npt", "temperature_K": 60.0}
+    return SystemSettings.model_validate({**values, **changes})
+
+
+def plan(
+    folder: Path,
+    *,
+    settings: SystemSettings,
+    step: int = 0,
+    atoms: Atoms = ARGON,
+    **changes: object,
+) -> SegmentPlan:
+    model = folder / "any.nequip.pth"
+    model.write_bytes(b"model")
+    values = {
+        "round": 2,
+        "generation": 1,
+        "walkers": tuple(Walker(f"ar-{i}", "ar", i, atoms, step) for i in range(2)),
+        "systems": {"ar": settings},
+        "settings": SegmentSettings(
+            steps=110, timestep_fs=2, dump_every_steps=20, thermo_every_steps=20
+        ),
+        "records": {},
+        "model": model,
+        "type_names": ("Ar",),
+        "seed": 7,
+    }
+    return SegmentPlan(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def recorded(folder: Path, **changes: object) -> tuple[Finished, SegmentPlan]:
+    """The recorded segment in a directory of its own, as if it had just ended."""
+    directory = folder / "segment"
+    shutil.copytree(SEGMENT, directory)
+    made = plan(folder, settings=system(plumed=PLUMED), step=110, records={"ar": RECORD}, **changes)
+    return Finished(Job("segment", ("lmp",), directory), 0, 1.0), made
+
+
+def test_recorded_segment(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    result = walkers.read(finished, made)
+    assert result.ended is None
+    for walker in result.walkers:
+        assert [frame.step for frame in walker.frames] == [120, 140, 160, 180, 200, 220]
+        assert (walker.last_step, walker.steps_done, walker.halted) == (220, 110, None)
+        assert [hill.step for hill in walker.new_hills] == [120, 150, 180, 210]
+        assert {hill.walker for hill in walker.new_hills} == {walker.id}
+        assert [colvar.name for colvar in walker.colvars] == ["v", "d", "m.bias"]
+        assert walker.colvars[0].minimum <= walker.colvars[0].last <= walker.colvars[0].maximum
+        assert walker.mean_temperature_K == pytest.approx(walker.thermo["Temp"].mean())
+    merged = walkers.merged_records(made, result)["ar"]
+    assert len(merged.hills) == 6 + 2 * 4
+    assert merged.hills[:6] == RECORD.hills
+    assert walkers.progress(finished.directory, made) == {"ar-0": 110, "ar-1": 110}
+
+
+def test_bias_of_the_merged_record_is_what_both_walkers_felt_and_laid(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    merged = walkers.merged_records(made, walkers.read(finished, made))["ar"]
+    at = np.linspace(0.28, 0.42, 15)[:, None]
+    one = replace(merged, hills=tuple(h for h in merged.hills if h.walker == "ar-0"))
+    other = replace(merged, hills=tuple(h for h in merged.hills if h.walker == "ar-1"))
+    total = bias.bias_at(merged, at, action="m")
+    assert total == pytest.approx(sum(bias.bias_at(part, at, action="m") for part in (one, other)))
+    assert total.max() > 1
+
+
+def test_a_lost_hill_is_found(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    hills = finished.directory / "ar-1.m.hills"
+    hills.write_text("".join(hills.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(EngineFailed, match=r"ar-1.*3, but steps 110 to 220 .* make 4"):
+        walkers.read(finished, made)
+
+
+def test_names_with_a_partition_number(tmp_path: Path) -> None:
+    """A PLUMED with MPI appends it to what it writes; the history stays in the plain file."""
+    finished, made = recorded(tmp_path)
+    hills = finished.directory / "ar-1.m.hills"
+    history = bias.render(RECORD, action="m")
+    new = hills.read_text().removeprefix(history)
+    hills.write_text(history)
+    (finished.directory / "ar-1.m.hills.1").write_text(new)
+    (finished.directory / "ar-1.colvar").rename(finished.directory / "ar-1.colvar.1")
+    result = walkers.read(finished, made).walkers[1]
+    assert [hill.step for hill in result.new_hills] == [120, 150, 180, 210]
+    assert len(result.colvars) == 3
+
+
+def test_a_segment_that_ended_with_an_error_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    log = finished.directory / "ar-1.log"
+    head = log.read_text().split("Loop time")[0].splitlines(keepends=True)
+    assert head[-1].split()[0] == "220"
+    log.write_text("".join(head[:-2]) + "ERROR: box went wrong (src/fix.cpp:1)\nLast input line\n")
+    dump = finished.directory / "ar-1.dump"
+    dump.write_text(dump.read_text()[:-300])
+    hills = finished.directory / "ar-1.m.hills"
+    hills.write_text(hills.read_text()[:-10])
+    result = walkers.read(replace(finished, returncode=1), made)
+    assert result.ended == "ar-1: ERROR: box went wrong (src/fix.cpp:1)"
+    well, sick = result.walkers
+    assert (well.halted, well.steps_done, len(well.new_hills)) == (None, 110, 4)
+    assert (sick.halted, sick.steps_done) == (result.ended, 70)
+    assert [frame.step for frame in sick.frames][-1] == 200
+    assert [hill.step for hill in sick.new_hills] == [120, 150, 180]
+
+
+def test_a_time_limit_is_told(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    made = replace(made, settings=made.settings.model_copy(update={"timeout_s": 9.0}))
+    log = finished.directory / "ar-0.log"
+    log.write_text(log.read_text().split("Loop time")[0])
+    result = walkers.read(replace(finished, returncode=None), made)
+    assert result.walkers[0].halted == "the segment ran past its limit of 9 s"
+    assert result.walkers[1].halted is None
+
+
+def test_a_soft_stop_is_told_in_words(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    log = finished.directory / "ar-0.log"
+    halt = "Fix halt condition for fix-id runaway met on step 220 with value 3\nLoop time"
+    log.write_text(log.read_text().replace("Loop time", halt))
+    result = walkers.read(finished, made)
+    words = "force and temperature beyond the limit at step 220"
+    assert (result.walkers[0].halted, result.ended) == (words, None)
+
+
+def test_nothing_done_is_a_failure_with_lammps_own_words(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system())
+    (tmp_path / "ar-1.log").write_text("pair_style nequip\nERROR: Unrecognized pair style\n")
+    finished = Finished(Job("segment", ("lmp",), tmp_path), 1, 1.0)
+    with pytest.raises(EngineFailed, match="no walker did a step: ar-1: ERROR: Unrecognized"):
+        walkers.read(finished, made)
+
+
+def test_job_is_one_launch_of_a_partition_for_each_walker(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system(plumed=PLUMED), records={"ar": RECORD})
+    found = walkers.job(made, engines=NoEngines(env={"PLUMED_KERNEL": "k"}), directory=tmp_path)
+    assert found.argv[:7] == ("mpiexec", "-quiet", "-n", "2", "/opt/lmp", "-partition", "2x1")
+    assert (found.cores, found.env["OMP_NUM_THREADS"], found.env["PLUMED_KERNEL"]) == (2, "1", "k")
+    assert set(found.inputs) == {
+        "segment.lmp",
+        "model.nequip.pth",
+        *(f"ar-{i}.{end}" for i in range(2) for end in ("lmp", "data", "plumed", "m.hills")),
+    }
+    assert found.inputs == walkers.files(made)
+    assert found.inputs["ar-1.m.hills"].decode() == bias.render(RECORD, action="m")
+
+
+def test_seeds_differ_by_walker_round_and_campaign(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system())
+    lines = set()
+    for changed in (made, replace(made, round=3), replace(made, seed=8)):
+        for walker in ("ar-0", "ar-1"):
+            deck = walkers.files(changed)[f"{walker}.lmp"].decode().splitlines()
+            lines |= {line for line in deck if line.startswith(("velocity", "fix thermostat"))}
+    assert len(lines) == 3 * 2 * 2
+
+
+def test_velocities_are_kept_where_there_are_any(tmp_path: Path) -> None:
+    moving = ARGON.copy()
+    moving.set_velocities(np.full((8, 3), 0.01))
+    for atoms, mode, drawn in (
+        (ARGON, "keep", True),
+        (moving, "keep", False),
+        (moving, "draw", True),
+    ):
+        found = walkers.files(plan(tmp_path, settings=system(velocities=mode), atoms=atoms))
+        assert (b"velocity all create" in found["ar-0.lmp"]) is drawn
+        assert (b"Velocities" in found["ar-0.data"]) is not drawn
+
+
+def test_mpi_walkers_do_not_stop_alone_and_share_one_file(tmp_path: Path) -> None:
+    made = plan(
+        tmp_path, settings=system(plumed=PLUMED, bias_sharing="mpi"), records={"ar": RECORD}
+    )
+    found = walkers.files(made)
+    assert b"fix runaway" not in found["ar-0.lmp"]
+    assert b"FILE=ar.m.hills RESTART=YES WALKERS_MPI" in found["ar-1.plumed"]
+    assert found["ar.m.hills"].decode() == bias.render(RECORD, action="m")
+
+
+def test_hills_of_mpi_walkers_go_to_those_who_laid_them(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    made = replace(made, systems={"ar": system(plumed=PLUMED, bias_sharing="mpi")})
+    one = (finished.directory / "ar-0.m.hills").read_text().splitlines()
+    other = (finished.directory / "ar-1.m.hills").read_text().splitlines()
+    turns = [line for pair in zip(one[-4:], other[-4:], strict=True) for line in pair]
+    text = "\n".join([*one[:-4], *turns, ""])
+    (finished.directory / "ar.m.hills").write_text(text)
+    result = walkers.read(finished, made)
+    assert [[h.step for h in w.new_hills] for w in result.walkers] == [[120, 150, 180, 210]] * 2
+    assert [h.text for h in result.walkers[1].new_hills] == other[-4:]
+
+
+def test_plans_that_cannot_be(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system())
+    mpi = system(plumed=PLUMED, bias_sharing="mpi")
+    stranger = Walker("kr-0", "kr", 0, ARGON, 0)
+    for bad, words in (
+        (replace(made, walkers=()), "different ids"),
+        (replace(made, walkers=made.walkers[:1] * 2), "different ids"),
+        (replace(made, walkers=(*made.walkers, stranger)), "no settings"),
+        (
+            replace(made, walkers=(*made.walkers, stranger), systems={"ar": mpi, "kr": system()}),
+            "mix the hills",
+        ),
+        (replace(made, type_names=("Kr",)), "no type Ar"),
+        (replace(made, model=tmp_path / "x.nequip.pth"), "deployed model"),
+        (replace(made, model=tmp_path / "x.pt"), "must end with"),
+        (replace(made, walkers=(replace(stranger, id="a b", system="ar"),)), "walkers 'a b'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            walkers.files(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ensemble": "nvt", "pressure_MPa": 1}, "no meaning at constant volume"),
+        ({"ensemble": "nvt", "plumed": PLUMED}, "METAD on line 3 biases the cell"),
+        ({"plumed": "PBMETAD ARG=v"}, "cannot be carried"),
+        ({"plumed": "v: VOLUME {"}, "not closed"),
+        ({"temperature_K": 0}, "greater than 0"),
+        ({"walkers": 0}, "greater than or equal to 1"),
+        ({"thermostat": "berendsen"}, "'langevin', 'csvr' or 'nose-hoover'"),
+        ({"walker": 3}, "Extra inputs"),
+    ],
+)
+def test_settings_that_do_not_fit(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        system(**changes)
+
+
+@given(
+    arrays(float, 3, elements=st.floats(2, 20)),
+    arrays(float, 3, elements=st.floats(-40, 40)),
+    st.integers(0, 100),
+)
+def test_a_reduced_cell_is_the_same_crystal(
+    lengths: np.ndarray, tilts: np.ndarray, seed: int
+) -> None:
+    cell = np.diag(lengths)
+    cell[1, 0], cell[2, 0], cell[2, 1] = tilts
+    positions = np.random.default_rng(seed).normal(0, 5, (3, 3))
+    atoms = Atoms("H3", positions=positions, cell=cell, pbc=True)
+    atoms.set_velocities(positions)
+    reduced = walkers.reduce_cell(atoms)
+    new = reduced.cell.array
+    assert not np.triu(new, 1).any()
+    assert np.array_equal(np.diag(new), lengths)
+    within = 0.5 + 1e-9
+    assert abs(new[1, 0]) <= within * new[0, 0]
+    assert abs(new[2, 0]) <= within * new[0, 0]
+    assert abs(new[2, 1]) <= within * new[1, 1]
+    multiples = np.linalg.solve(cell.T, new.T).T
+    assert multiples == pytest.approx(np.rint(multiples), abs=1e-6)
+    assert np.array_equal(reduced.positions, atoms.positions)
+    assert np.array_equal(reduced.get_velocities(), atoms.get_velocities())
+
+
+def test_a_reduced_cell_has_the_same_neighbours() -> None:
+    atoms = ARGON.copy()
+    atoms.set_cell([[7.6, 0, 0], [9.0, 6.6, 0], [-11.0, 8.0, 6.2]], scale_atoms=True)
+    reduced = walkers.reduce_cell(atoms)
+    assert not np.allclose(reduced.cell.array, atoms.cell.array)
+    assert reduced.get_all_distances(mic=True) == pytest.approx(atoms.get_all_distances(mic=True))
+
+
+@pytest.fixture(scope="module")
+def real() -> engines.Engines:
+    try:
+        return engines.find(engines.EngineSettings(), os.environ)
+    except EngineMissing as error:
+        if "lammps" in os.environ.get("REQUIRE_ENGINES", ""):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def with_argon(job: Job, changes: Mapping[str, tuple[str, str]] | None = None) -> Job:
+    """A Lennard-Jones potential in place of the model, and other changes by file name."""
+    inputs = {name: content.decode() for name, content in job.inputs.items()}
+    for name in [name for name in inputs if name.endswith(".lmp")]:
+        inputs[name] = inputs[name].replace("pair_style nequip", "pair_style lj/cut 6.0")
+        inputs[name] = inputs[name].replace("model.nequip.pth Ar", "0.0103 3.4")
+    for name, (old, new) in (changes or {}).items():
+        if old not in inputs[name]:
+            raise ValueError(old)
+        inputs[name] = inputs[name].replace(old, new)
+    return replace(job, inputs={name: text.encode() for name, text in inputs.items()})
+
+
+@pytest.mark.engine
+def test_one_of_two_real_walkers_stops_softly_and_both_go_on(
+    tmp_path: Path, real: engines.Engines
+) -> None:
+    made = plan(tmp_path, settings=system())
+    job = walkers.job(made, engines=real, directory=tmp_path / "1")
+    kick = "variable kick equal (step>=35)*60\ngroup one id 1\nfix kick one addforce 0 0 v_kick\n"
+    job = with_argon(job, {"ar-1.lmp": ("\nrun 110", f"\n{kick}run 110")})
+    finished = run(LocalLauncher(), job)
+    first = walkers.read(finished, made)
+    assert (finished.returncode, first.ended) == (0, None)
+    well, sick = first.walkers
+    assert (well.steps_done, well.halted) == (110, None)
+    assert [frame.step for frame in well.frames] == [0, 20, 40, 60, 80, 100, 110]
+    assert (sick.steps_done, sick.frames[-1].step) == (35, 35)
+    assert sick.halted == "force and temperature beyond the limit at step 35"
+
+    standing = tuple(
+        replace(walker, atoms=walkers.reduce_cell(well.frames[-1].atoms), step=well.last_step)
+        for walker in made.walkers
+    )
+    made = replace(made, round=3, walkers=standing)
+    job = with_argon(walkers.job(made, engines=real, directory=tmp_path / "2"))
+    second = walkers.read(run(LocalLauncher(), job), made).walkers[0]
+    assert [frame.step for frame in second.frames] == [120, 140, 160, 180, 200, 220]
+    # Nothing is lost between segments: same temperature, energy, volume at the same step.
+    for column, digits in (("Temp", 1e-9), ("PotEng", 1e-9), ("Volume", 1e-9), ("Press", 1e-7)):
+        assert second.thermo[column][0] == pytest.approx(well.thermo[column][-1], rel=digits)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("ensemble", ["nvt", "npt"])
+@pytest.mark.parametrize("thermostat", ["csvr", "nose-hoover", "langevin"])
+def test_every_integrator_runs_and_draws_its_temperature(
+    tmp_path: Path, real: engines.Engines, ensemble: str, thermostat: str
+) -> None:
+    settings = system(ensemble=ensemble, thermostat=thermostat)
+    made = plan(tmp_path, settings=settings)
+    made = replace(made, walkers=made.walkers[:1])
+    job = with_argon(walkers.job(made, engines=real, directory=tmp_path / "run"))
+    (walker,) = walkers.read(run(LocalLauncher(), job), made).walkers
+    assert walker.steps_done == 110
+    assert walker.thermo["Temp"][0] == pytest.approx(60, rel=1e-10)
+    assert bool(np.ptp(walker.thermo["Volume"]) > 1e-6) == (ensemble == "npt")
+
+
+@pytest.mark.engine
+def test_a_real_error_is_told(tmp_path: Path, real: engines.Engines) -> None:
+    made = plan(tmp_path, settings=system())
+    job = walkers.job(made, engines=real, directory=tmp_path / "run")
+    wrong = ("lj/cut 6.0", "no/such/style")
+    job = with_argon(job, {"ar-0.lmp": wrong, "ar-1.lmp": wrong})
+    with pytest.raises(EngineFailed, match="ERROR: Unrecognized pair style 'no/such/style'"):
+        walkers.read(run(LocalLauncher(), job), made)
+
+
+def test_units_of_time_in_the_plumed_text(tmp_path: Path) -> None:
+    """The recorded hills' times read as femtoseconds are no steps of this segment."""
+    finished, made = recorded(tmp_path)
+    made = replace(made, systems={"ar": system(plumed=f"UNITS TIME=fs\n{PLUMED}")})
+    with pytest.raises(EngineFailed, match="where 120 was due"):
+        walkers.read(finished, made)
+    assert plumed.time_unit_ps("UNITS TIME=fs") == 1e-3
+
+
+def test_a_system_without_history_starts_with_an_empty_record(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system(plumed=PLUMED))
+    assert "ar-0.m.hills" not in walkers.files(made)
+    assert b"RESTART=NO" in walkers.files(made)["ar-0.plumed"]
