@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fix_plumed.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -131,8 +133,20 @@ void FixPlumed::load_kernel() {
   if (api < 5) error->all(FLERR, "fix plumed needs PLUMED 2.4 or later (found API {})", api);
 }
 
-/// PLUMED has no question for this, so a second instance is asked to do it.
+/// PLUMED has no question for this: it is asked to do it, unless its MPI is another library than
+/// LAMMPS's, whose communicators it would not understand.
 bool FixPlumed::kernel_has_mpi() {
+  void *library = dlopen(kernel().c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  void *theirs = library ? dlsym(library, "MPI_Comm_rank") : nullptr;
+  if (library) dlclose(library);
+  if (!theirs) return false;
+  if (theirs != dlsym(RTLD_DEFAULT, "MPI_Comm_rank")) {
+    if (comm->me == 0)
+      error->warning(FLERR,
+                     "fix plumed: PLUMED was built with another MPI than LAMMPS, so it runs "
+                     "without MPI");
+    return false;
+  }
   try {
     PLMD::Plumed::dlopen(kernel().c_str()).cmd("setMPIComm", &world);
     return true;
@@ -146,8 +160,7 @@ void FixPlumed::set_communicators() {
   if (!with_mpi_) {
     if (comm->nprocs > 1)
       error->all(FLERR,
-                 "fix plumed: this PLUMED was built without MPI and needs one rank per "
-                 "partition (found {})",
+                 "fix plumed: this PLUMED has no MPI and needs one rank per partition (found {})",
                  comm->nprocs);
     return;
   }

@@ -165,7 +165,7 @@ def check_history(found: HillsFile, rendered: str, *, path: Path) -> int:
 
 
 def merge(
-    record: HillsRecord, hills: Iterable[Hill], headers: Mapping[str, tuple[str, ...]]
+    record: HillsRecord, hills: Iterable[Hill], *, headers: Mapping[str, tuple[str, ...]]
 ) -> HillsRecord:
     """The record with new hills, and with the headers of actions that had none.
 

@@ -21,6 +21,10 @@ from .tasks import FAILED, Outputs, Task, Work
 from .walkers import SegmentPlan, Walker, WalkerResult
 
 
+BREAKDOWN_FS = 20.0
+"""The last frames of a walker that was halted are already part of its breakdown."""
+
+
 def walker_id(system: str, index: int) -> str:
     """Name of a walker: its system and its number there, from 0."""
     return f"{system}-{index}"
@@ -136,7 +140,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         chosen = select(
             walker.id,
             walker.system,
-            frames=[(f.step, f.atoms) for f in outcome.frames if f.step > walker.step],
+            frames=_usable(plan, walker, outcome),
             start=work.campaign.structures[walker.system],
             settings=work.campaign.settings.candidates,
         )
@@ -160,6 +164,16 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
             name: _hill_counts(plan, result.walkers, record) for name, record in records.items()
         },
     }
+
+
+def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
+    """Frames that may become a candidate: not the start, and not the way into a breakdown."""
+    garbage = round(BREAKDOWN_FS / plan.settings.timestep_fs) if outcome.halted else 0
+    return [
+        (frame.step, frame.atoms)
+        for frame in outcome.frames
+        if walker.step < frame.step <= outcome.last_step - garbage
+    ]
 
 
 def _state(plan: SegmentPlan, walker: Walker, chosen: Candidate) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def merged_records(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, Hil
     for walker in result.walkers:
         if walker.system in records:
             old = records[walker.system]
-            records[walker.system] = bias.merge(old, walker.new_hills, walker.headers)
+            records[walker.system] = bias.merge(old, walker.new_hills, headers=walker.headers)
     return records
 
 

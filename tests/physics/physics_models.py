@@ -68,7 +68,7 @@ def build(spec: ModelSpec) -> Any:
             radial_mlp_depth=1,
             radial_mlp_width=8,
             avg_num_neighbors=12.0,
-            per_type_energy_scales={name: 15.0 for name in spec.type_names},
+            per_type_energy_scales=dict.fromkeys(spec.type_names, 15.0),
             per_type_energy_shifts={n: -1.5 - i for i, n in enumerate(spec.type_names)},
         )
 

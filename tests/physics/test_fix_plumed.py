@@ -412,5 +412,5 @@ def test_group_is_ignored_with_a_warning(deck: Deck, tmp_path: Path) -> None:
 
 def test_no_kernel(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "PLUMED_KERNEL", "/nowhere/libplumedKernel.so")
-    with pytest.raises(Exception, match="kernel /nowhere.* cannot be loaded"), deck(METAD):
+    with pytest.raises(Exception, match=r"kernel /nowhere.* cannot be loaded"), deck(METAD):
         pass

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def test_virial_and_forces_by_finite_differences(
     plugin_path: Path, compiled: Compiled, tmp_path: Path
 ) -> None:
     """All six components, by deformations that keep the cell lower triangular."""
-    model = compiled(SPEC, "torchscript")
+    model = compiled(SPEC, "aotinductor")
     atoms = CELLS["tilted"]
 
     def point(deformation: np.ndarray, shift: np.ndarray) -> engine.Result:
@@ -264,18 +264,21 @@ def final_frame(lmp: Any) -> ase.Atoms:
 
 
 @pytest.fixture(name="fails")
-def _fails(plugin_path: Path, tmp_path: Path) -> Iterator[Callable[..., None]]:
+def _fails(plugin_path: Path, tmp_path: Path) -> Callable[..., None]:
     """`fails(pair text, expected words, **settings)`: the run ends in an error of one sentence."""
     data = engine.write_data(tmp_path / "bad.data", CELLS["tilted"], SPEC.type_names)
 
-    def check(pair: str, words: str, **settings: Any) -> None:
+    def run(pair: str, **settings: Any) -> None:
         with engine.lammps(plugin_path, tmp_path / "log") as lmp:
-            with pytest.raises(Exception, match=words) as caught:
-                engine.setup(lmp, data, pair, **settings)
-                lmp.command("run 0")
+            engine.setup(lmp, data, pair, **settings)
+            lmp.command("run 0")
+
+    def check(pair: str, words: str, **settings: Any) -> None:
+        with pytest.raises(Exception, match=words) as caught:
+            run(pair, **settings)
         assert str(caught.value).split("\n")[0].startswith("ERROR: ")
 
-    yield check
+    return check
 
 
 def edited(package: Path, to: Path, **changes: str) -> Path:
@@ -338,20 +341,19 @@ def test_wrong_surroundings(fails: Callable[..., None], compiled: Compiled) -> N
 
 def test_atoms_without_ids(plugin_path: Path, compiled: Compiled, tmp_path: Path) -> None:
     pair = engine.pair_text(compiled(SPEC, "torchscript"), SPEC.type_names)
-    with engine.lammps(plugin_path, tmp_path / "log") as lmp:
-        with pytest.raises(Exception, match="needs atom IDs: use atom_modify id yes"):
-            lmp.commands_string(
-                f"""
-                units metal
-                atom_modify id no
-                region box block 0 8 0 8 0 8
-                create_box 3 box
-                create_atoms 1 single 1 1 1
-                mass * 1.0
-                {pair}
-                run 0
-                """
-            )
+    deck = f"""
+        units metal
+        atom_modify id no
+        region box block 0 8 0 8 0 8
+        create_box 3 box
+        create_atoms 1 single 1 1 1
+        mass * 1.0
+        {pair}
+        run 0
+        """
+    words = "needs atom IDs: use atom_modify id yes"
+    with engine.lammps(plugin_path, tmp_path / "log") as lmp, pytest.raises(Exception, match=words):
+        lmp.commands_string(deck)
 
 
 def test_two_ranks(plugin_path: Path, compiled: Compiled, tmp_path: Path) -> None:

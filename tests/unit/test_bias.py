@@ -33,7 +33,7 @@ def hill(
 
 
 def record(*hills: Hill) -> HillsRecord:
-    return bias.merge(HillsRecord("s"), hills, {"m": HEADER})
+    return bias.merge(HillsRecord("s"), hills, headers={"m": HEADER})
 
 
 def deposit(*walkers: str, start: int = 20, stop: int | None = 45, round: int = 2) -> Deposit:
@@ -57,7 +57,7 @@ def recorded() -> HillsRecord:
 def from_plumed(path: Path) -> HillsRecord:
     found = dumps.read_hills(path)
     hills = [Hill("s", "m", "w", 1, i, 0, True, text) for i, text in enumerate(found.rows)]
-    return bias.merge(HillsRecord("s"), hills, {"m": found.header})
+    return bias.merge(HillsRecord("s"), hills, headers={"m": found.header})
 
 
 def test_a_record_is_the_same_after_writing_and_reading() -> None:
@@ -136,9 +136,9 @@ def test_no_active_hills_is_no_file() -> None:
 
 def test_merge_refuses_a_hill_twice_and_other_columns() -> None:
     with pytest.raises(InputError, match=r"a laid the hill of round 1, step 10 \(m\) twice"):
-        bias.merge(record(hill("a", 10)), [hill("a", 10, centre=3.0)], {})
+        bias.merge(record(hill("a", 10)), [hill("a", 10, centre=3.0)], headers={})
     with pytest.raises(InputError, match="columns of m changed"):
-        bias.merge(record(hill("a", 10)), [], {"m": ("#! FIELDS time w",)})
+        bias.merge(record(hill("a", 10)), [], headers={"m": ("#! FIELDS time w",)})
 
 
 def test_deactivate_takes_out_one_walkers_tail_of_one_round() -> None:

@@ -1,0 +1,174 @@
+"""Tiny real campaigns: their files, and `phasewalk run` as the process that a user starts."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase.build import bulk
+
+from phasewalk.labels import frame_from_json
+from phasewalk.structures import fingerprint
+
+LATTICE_A = {"NaCl": 5.64, "KCl": 6.29}
+PACE, STEPS = 20, 400
+PATIENCE_S = 200.0
+
+_SYSTEM = """
+  {name}:
+    structure: {name}.extxyz
+    walkers: 2
+    ensemble: npt
+    temperature_K: 100
+    plumed: |
+      vol: VOLUME
+      METAD ARG=vol SIGMA=0.002 HEIGHT=0.5 PACE={pace} LABEL=metad
+      PRINT ARG=vol STRIDE=10 FILE=COLVAR
+"""
+
+_CAMPAIGN = """
+campaign: tiny
+rounds: {rounds}
+systems:{systems}
+bootstrap: {{count: 8, displacement_A: 0.05, strain: 0.02}}
+segment: {{steps: {steps}, dump_every_steps: 20}}
+validation_every: 4
+reference: {{command: {command}}}
+model:
+  preset: tiny
+  first: {{epochs: 20, learning_rate: 0.01}}
+  warm: {{epochs: 10, learning_rate: 0.005}}
+  final: null
+deploy: {{mode: torchscript, device: cpu}}
+"""
+
+# Writes down each frame that the real reference has finished. The result is handed on after that:
+# a kill between the two is the only moment that could be counted twice.
+_WRAPPER = """
+import os, subprocess, sys
+request, result, log = sys.argv[2], sys.argv[3], sys.argv[1]
+code = subprocess.call([sys.executable, "-m", "phasewalk.reference", request, "inner.json"])
+if code == 0:
+    with open(log, "a") as stream:
+        stream.write(os.path.basename(os.getcwd()) + "\\n")
+    os.replace("inner.json", result)
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class TinyCampaign:
+    """The files of a campaign; one round of two walkers for each system."""
+
+    folder: Path
+    file: Path
+    root: Path
+    calls: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        """`phasewalk run`, in the background."""
+        return subprocess.Popen(
+            [*PHASEWALK, "run", str(self.file), "--dir", str(self.root)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """The journal as it is on disk."""
+        path = self.root / "journal.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+    def done(self, stage: str) -> int:
+        """Finished tasks of a stage."""
+        return sum(record["stage"] == stage for record in self.records())
+
+    def labelled(self) -> list[str]:
+        """Keys of the frames that the reference has finished, in that order."""
+        return self.calls.read_text().split() if self.calls.is_file() else []
+
+    def frames(self) -> Mapping[str, Mapping[str, Any]]:
+        """Frame fingerprint → label, from the label files."""
+        found = {}
+        for path in sorted((self.root / "labels").glob("*.json")):
+            data = json.loads(path.read_text())
+            found[fingerprint(frame_from_json(data["frame"]))] = data
+        return found
+
+    def processes(self) -> list[int]:
+        """Processes that run in the campaign's directory."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    place = (entry / "cwd").readlink()
+                except OSError:
+                    continue
+                if place.is_relative_to(self.root):
+                    found.append(int(entry.name))
+        return found
+
+
+PHASEWALK = (sys.executable, "-m", "phasewalk.cli")
+
+
+def make(folder: Path, systems: Sequence[str], rounds: int) -> TinyCampaign:
+    """Write the campaign's files into a new folder, whose name may hold anything."""
+    folder.mkdir(parents=True)
+    for name in systems:
+        atoms = bulk(name, "rocksalt", a=LATTICE_A[name], cubic=True)
+        ase.io.write(folder / f"{name}.extxyz", atoms)
+    wrapper, calls = folder / "reference.py", folder / "calls.txt"
+    wrapper.write_text(_WRAPPER)
+    file = folder / "campaign.yaml"
+    file.write_text(
+        _CAMPAIGN.format(
+            rounds=rounds,
+            systems="".join(_SYSTEM.format(name=name, pace=PACE) for name in systems),
+            steps=STEPS,
+            command=json.dumps([sys.executable, str(wrapper), str(calls)]),
+        )
+    )
+    return TinyCampaign(folder, file, folder / "run", calls)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Until the condition holds; AssertionError with the output where the process ends first."""
+    limit = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert process.poll() is None, "".join(process.communicate())
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.02)
+
+
+def gone(campaign: TinyCampaign, within_s: float = 2.0) -> bool:
+    """Whether all processes of the campaign end in time."""
+    limit = time.monotonic() + within_s
+    while campaign.processes():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+    """Send a signal; exit code, output and error output."""
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def resume_command(campaign: TinyCampaign) -> str:
+    """What the user is told to type."""
+    return f"phasewalk run {shlex.quote(str(campaign.file))} --dir {shlex.quote(str(campaign.root))}"

@@ -1,0 +1,150 @@
+"""A real campaign, killed in each stage and resumed: nothing is done twice, nothing is lost."""
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from helpers import campaigns
+from helpers.campaigns import PACE, STEPS, TinyCampaign
+
+pytestmark = [
+    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
+    pytest.mark.slow,
+    pytest.mark.xdist_group("resume"),
+    pytest.mark.timeout(900),
+]
+
+
+@dataclass
+class Story:
+    """What happened to the campaign."""
+
+    campaign: TinyCampaign
+    kills: dict[str, bool] = field(default_factory=dict)
+    labels_at: dict[str, int] = field(default_factory=dict)
+    second: tuple[int, str] = (0, "")
+    interrupted: tuple[int, str] = (0, "")
+    end: tuple[int, str, str] = (0, "", "")
+
+    def kill(self, stage: str, reached: Callable[[], object]) -> None:
+        """Run until the stage is reached, then SIGKILL; note whether all engines died with it."""
+        process = self.campaign.start()
+        campaigns.wait_for(reached, process)
+        before = self.campaign.done(stage)
+        campaigns.stop(process, signal.SIGKILL)
+        self.kills[stage] = campaigns.gone(self.campaign)
+        assert self.campaign.done(stage) == before, f"the kill came too late for {stage}"
+        self.labels_at[stage] = len(self.campaign.labelled())
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """One campaign that is killed in each stage, then by Ctrl-C, and runs to its end."""
+    folder = tmp_path_factory.mktemp("resume") / "it's a \"test\" $(touch x)"
+    campaign = campaigns.make(folder, ["NaCl"], rounds=1)
+    told = Story(campaign)
+    rounds = campaign.root / "rounds"
+
+    told.kill("label", lambda: 2 <= campaign.done("label") < 6)
+    told.kill("train", lambda: (rounds / "000/train/progress.jsonl").is_file())
+    told.kill("deploy", lambda: (rounds / "000/deploy-torchscript/stderr.txt").is_file())
+    told.kill("evaluate", lambda: (rounds / "000/evaluate-0/stderr.txt").is_file())
+    told.kill("segment", lambda: (rounds / "001/segment/NaCl-1.dump").is_file())
+
+    process = campaign.start()
+    campaigns.wait_for(lambda: (rounds / "001/train/stderr.txt").is_file(), process)
+    other = campaign.start()
+    _, err = other.communicate(timeout=60)
+    told.second = (other.returncode, err)
+    code, _, err = campaigns.stop(process, signal.SIGINT)
+    told.interrupted = (code, err)
+
+    process = campaign.start()
+    out, err = process.communicate(timeout=300)
+    told.end = (process.returncode, out, err)
+    return told
+
+
+def test_it_ends_well(story: Story) -> None:
+    code, out, err = story.end
+    assert (code, err) == (0, "")
+    assert "campaign finished" in out
+
+
+def test_engines_die_with_a_killed_run(story: Story) -> None:
+    assert story.kills == dict.fromkeys(["label", "train", "deploy", "evaluate", "segment"], True)
+    assert story.campaign.processes() == []
+
+
+def test_each_frame_is_labelled_exactly_once(story: Story) -> None:
+    calls = Counter(story.campaign.labelled())
+    keys = {data["key"] for data in story.campaign.frames().values()}
+    assert set(calls.values()) == {1}
+    assert set(calls) == keys
+    assert len(keys) == 8 + 2
+    assert 2 <= story.labels_at["label"] < 8  # the first kill really was in the middle
+    assert story.labels_at["train"] == story.labels_at["segment"] == 8
+
+
+def test_each_task_is_journalled_once(story: Story) -> None:
+    records = story.campaign.records()
+    assert set(Counter(record["task"] for record in records).values()) == {1}
+    assert Counter(record["stage"] for record in records) == {
+        "bootstrap": 1, "label": 10, "train": 2, "deploy": 2, "evaluate": 3, "segment": 1, "end": 1,
+    }  # fmt: skip
+    assert not any("failed" in record["outputs"] for record in records)
+
+
+def test_interrupted_directories_are_kept(story: Story) -> None:
+    rounds = story.campaign.root / "rounds"
+    for place in ("000/train", "000/deploy-torchscript", "000/evaluate-0", "001/segment"):
+        assert (rounds / f"{place}.interrupted-1").is_dir()
+        assert (rounds / place).is_dir()
+
+
+def test_no_hill_is_lost_or_doubled(story: Story) -> None:
+    (segment,) = (r for r in story.campaign.records() if r["stage"] == "segment")
+    hills = segment["outputs"]["hills"]["NaCl"]
+    assert [entry["steps_done"] for entry in segment["outputs"]["walkers"]] == [STEPS, STEPS]
+    assert hills["deposited"] == hills["expected"] == hills["in_record"] == 2 * STEPS // PACE
+
+
+def test_ctrl_c_says_how_to_go_on(story: Story) -> None:
+    code, err = story.interrupted
+    assert code == 130
+    assert err.count("\n") == 1
+    assert campaigns.resume_command(story.campaign) in err
+
+
+def test_a_second_run_is_refused_while_one_works(story: Story) -> None:
+    code, err = story.second
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "another run works here" in err
+
+
+def test_nothing_reaches_a_shell(story: Story) -> None:
+    assert not list(story.campaign.folder.parent.rglob("x"))
+
+
+def test_sigterm_stops_cleanly_and_labels_do_not_depend_on_kills(
+    story: Story, tmp_path: Path
+) -> None:
+    smooth = campaigns.make(tmp_path / "smooth", ["NaCl"], rounds=0)
+    process = smooth.start()
+    campaigns.wait_for(lambda: (smooth.root / "rounds/000/train/stderr.txt").is_file(), process)
+    code, _, err = campaigns.stop(process, signal.SIGTERM)
+    assert code == 130
+    assert campaigns.resume_command(smooth) in err
+    assert campaigns.gone(smooth)
+
+    killed, numbers = story.campaign.frames(), ("key", "energy_eV", "forces_eV_per_A",
+                                                "stress_eV_per_A3", "level", "origin")  # fmt: skip
+    for frame, label in smooth.frames().items():
+        assert {name: label[name] for name in numbers} == {
+            name: killed[frame][name] for name in numbers
+        }
+    assert len(smooth.frames()) == 8
