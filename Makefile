@@ -51,5 +51,8 @@ test: setup
 	bash cmake/tests/run
 	pytest -n 2 --dist loadgroup
 
+image-cpu:
+	@$(PYTHON) docker/build-cpu
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

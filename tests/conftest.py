@@ -1,66 +1,21 @@
 """What every test shares: which engines are there, and hypothesis without surprises."""
 
-import importlib.util
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `helpers`
+sys.path.insert(0, str(Path(__file__).parent))
 
-from phasewalk import engines, plugin
-from phasewalk.engines import EngineSettings
-from phasewalk.errors import EngineMissing
+from helpers import needs
 
 settings.register_profile("phasewalk", deadline=None, derandomize=True, database=None)
 settings.load_profile("phasewalk")
-
-
-def _package(name: str) -> Callable[[], bool]:
-    return lambda: importlib.util.find_spec(name) is not None
-
-
-def _found() -> engines.Engines | None:
-    try:
-        return engines.find(EngineSettings(), os.environ)
-    except EngineMissing:
-        return None
-
-
-def _plumed() -> bool:
-    found = _found()
-    return found is not None and found.plumed is not None
-
-
-def _plugin() -> bool:
-    """Built before, by `phasewalk build-plugin`."""
-    found = _found()
-    return found is not None and plugin.cached(found, os.environ) is not None
-
-
-LOOKS: dict[str, Callable[[], bool]] = {
-    "lammps": lambda: _found() is not None,
-    "plumed": _plumed,
-    "plugin": _plugin,
-    "nequip": _package("nequip"),
-    "tblite": _package("tblite"),
-}
-
-
-def missing(name: str) -> None:
-    """Skip for want of an engine, or fail where REQUIRE_ENGINES names it (or says `all`)."""
-    required = os.environ.get("REQUIRE_ENGINES", "").replace(",", " ").split()
-    if name in required or "all" in required:
-        pytest.fail(f"{name} is missing, and REQUIRE_ENGINES is {' '.join(required)}")
-    pytest.skip(f"{name} is missing")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.engine("lammps", "tblite")` names what a test cannot do without."""
     for marker in item.iter_markers("engine"):
         for name in marker.args:
-            if not LOOKS[name]():
-                missing(name)
+            needs.require(name)

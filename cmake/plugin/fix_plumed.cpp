@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "atom.h"
@@ -12,7 +13,6 @@
 #include "domain.h"
 #include "error.h"
 #include "force.h"
-#include "group.h"
 #include "modify.h"
 #include "pair.h"
 #include "timer.h"
@@ -39,8 +39,8 @@ constexpr double kKilocalorie = 4.184;               // kJ/mol
 /// The sentence in PLUMED's many-line messages.
 std::string sentence(const std::string &message) {
   std::string text;
-  for (const auto &line : LAMMPS_NS::utils::split_lines(message)) {
-    std::string rest = LAMMPS_NS::utils::trim(line);
+  for (const auto &line : utils::split_lines(message)) {
+    std::string rest = utils::trim(line);
     rest.erase(0, rest.find_first_not_of("+ "));
     if (rest.empty() || rest == "PLUMED error" || rest.rfind("message follows", 0) == 0 ||
         rest.rfind("at ", 0) == 0 || rest.rfind("assertion failed", 0) == 0)
@@ -156,8 +156,7 @@ bool FixPlumed::kernel_has_mpi() {
 }
 
 void FixPlumed::set_communicators() {
-  with_mpi_ = kernel_has_mpi();
-  if (!with_mpi_) {
+  if (!kernel_has_mpi()) {
     if (comm->nprocs > 1)
       error->all(FLERR,
                  "fix plumed: this PLUMED has no MPI and needs one rank per partition (found {})",

@@ -55,7 +55,6 @@ class FixPlumed : public LAMMPS_NS::Fix {
   void calculate(bool update);
 
   std::unique_ptr<PLMD::Plumed> plumed_;
-  bool with_mpi_ = false;
   int natoms_;
   double dt_;
   double bias_ = 0.0;                // LAMMPS energy units

@@ -145,13 +145,13 @@ double PairNequIP::init_one(int i, int j) {
 }
 
 /// The owned atom of every ghost, found by its ID.
-void PairNequIP::find_owners(std::vector<int> &owners) const {
+void PairNequIP::find_owners() {
   std::unordered_map<tagint, int> local;
   for (int i = 0; i < atom->nlocal; ++i) local[atom->tag[i]] = i;
-  owners.resize(atom->nlocal + atom->nghost);
-  for (std::size_t j = 0; j < owners.size(); ++j) {
+  owners_.resize(atom->nlocal + atom->nghost);
+  for (std::size_t j = 0; j < owners_.size(); ++j) {
     const auto found = local.find(atom->tag[j]);
-    owners[j] = found == local.end() ? -1 : found->second;
+    owners_[j] = found == local.end() ? -1 : found->second;
   }
 }
 
@@ -165,7 +165,7 @@ Frame PairNequIP::make_frame() {
                        types_.data(),
                        {h[0], 0.0, 0.0, h[5], h[1], 0.0, h[4], h[3], h[2]}};
   if (neighbor->ago == 0 || edges_->num_images() != atoms.nall) {
-    find_owners(owners_);
+    find_owners();
     edges_->set_images(atoms, owners_);
   }
   edges_->build(atoms, {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK});

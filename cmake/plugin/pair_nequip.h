@@ -30,7 +30,7 @@ class PairNequIP : public LAMMPS_NS::Pair {
   void load(const std::string &path);
   void map_types(int narg, char **names);
   bool uses_all_neighbours() const;
-  void find_owners(std::vector<int> &owners) const;
+  void find_owners();
   Frame make_frame();
   void add(const Prediction &prediction);
 

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Registration: what LAMMPS calls when it loads the library.
-#include <ATen/Version.h>
-
 #include "comm.h"
-#include "error.h"
 #include "fix_plumed.h"
 #include "lammps.h"
 #include "lammpsplugin_abi.h"

@@ -146,7 +146,9 @@ def deploy(
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint")
     if not output.name.endswith(models.ENDINGS[mode]):
-        raise InputError(f"-o {output}: a {mode} model must end in {models.ENDINGS[mode]}")
+        raise InputError(
+            f"-o {output}: with --mode {mode} the name must end in {models.ENDINGS[mode]}"
+        )
     if not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
     with (

@@ -1,6 +1,7 @@
 """campaign.yaml → settings. Every mistake gets one line: where, what, and what to do."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +187,14 @@ def parse(text: str, where: str) -> CampaignSettings:
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
     try:
-        return CampaignSettings.model_validate(data)
+        settings = CampaignSettings.model_validate(data)
+        # A date or a lone surrogate could never be written into a file of the campaign.
+        json.dumps(settings.model_dump(), ensure_ascii=False, allow_nan=False).encode()
     except ValidationError as error:
-        raise InputError(f"{where}: {_first(error, data)}") from error
+        raise InputError(f"{where}: {' '.join(_first(error, data).split())}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: a value is neither text nor a number ({error})") from error
+    return settings
 
 
 def _first(error: ValidationError, data: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from .units import GPA_PER_EV_PER_A3
 
 Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
+ENDINGS = (".nequip.pth", ".nequip.pt2")
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,20 @@ class Errors:
 def job(
     name: str, model: Path, *, frames: Sequence[Atoms], directory: Path, env: dict[str, str]
 ) -> Job:
-    """A child process that evaluates the frames with the deployed model in LAMMPS."""
-    request = {
-        "model": str(model.absolute()),
-        "frames": [frame_to_json(atoms) for atoms in frames],
-    }
+    """A child process that evaluates the frames with the deployed model in LAMMPS.
+
+    The model is copied to where the child runs: no path with quotes in it reaches LAMMPS.
+    """
+    ending = next((ending for ending in ENDINGS if model.name.endswith(ending)), None)
+    if ending is None:
+        raise InputError(f"{model}: a deployed model ends in {' or '.join(ENDINGS)}")
+    local = f"model{ending}"
+    request = {"model": local, "frames": [frame_to_json(atoms) for atoms in frames]}
     return Job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.prediction", REQUEST, RESULT),
         directory=directory,
-        inputs={REQUEST: json.dumps(request).encode()},
+        inputs={REQUEST: json.dumps(request).encode(), local: model.read_bytes()},
         env=env,
     )
 
@@ -157,7 +162,8 @@ def read_labelled(path: Path) -> list[Label]:
     try:
         frames = ase.io.read(path, index=":")
     except Exception as error:  # ASE's readers raise anything
-        raise InputError(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: ASE cannot read it ({reason})") from error
     if not frames:
         raise InputError(f"{path}: it holds no frames")
     return [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]

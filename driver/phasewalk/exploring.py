@@ -20,7 +20,6 @@ from .structures import fingerprint
 from .tasks import FAILED, Outputs, Task, Work
 from .walkers import SegmentPlan, Walker, WalkerResult
 
-
 BREAKDOWN_FS = 20.0
 """The last frames of a walker that was halted are already part of its breakdown."""
 

@@ -73,14 +73,16 @@ class Finished:
         """The job's directory."""
         return self.job.directory
 
-    def last_lines(self, count: int = 5) -> str:
+    def last_lines(self, count: int = 3) -> str:
         """The last lines that the program printed (its error output first), joined by ' | '."""
         for name in (self.STDERR, self.STDOUT):
             path = self.directory / name
             if path.is_file():
-                text = path.read_text(errors="replace").strip()
-                if text:
-                    return " | ".join(line.strip() for line in text.splitlines()[-count:])
+                text = path.read_text(errors="replace")
+                lines = [line.strip() for line in text.splitlines()]
+                lines = [line for line in lines if line and not line.startswith("+++")]
+                if lines:  # PLUMED frames its start with +++
+                    return " | ".join(lines[-count:])
         return "(no output)"
 
     def require_success(self) -> "Finished":

@@ -171,7 +171,7 @@ def read_result(
             origin=dict(origin),
             seconds=float(result["seconds"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ParseError(path, f"not a result of the reference ({error!r})") from error
     check(label, max_force)
     return label
@@ -246,7 +246,7 @@ def from_json(text: str, path: Path) -> Label:
             origin=data["origin"],
             seconds=float(data["seconds"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ParseError(path, f"not a label ({error!r})") from error
     check(label, math.inf)
     return label

@@ -22,14 +22,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Measured on MIL-53(Al): the best force error for a minute of one core.
     "small": {
-        "r_max_A": 4.5,
+        "r_max_A": 4.0,
         "network": {
             "num_layers": 3,
             "l_max": 1,
             "parity": False,
             "num_features": 16,
             "radial_mlp_depth": 1,
-            "radial_mlp_width": 32,
+            "radial_mlp_width": 64,
         },
     },
     # Vandenhaute et al. 2023, Methods.
@@ -40,8 +40,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "l_max": 1,
             "parity": True,
             "num_features": 32,
-            "radial_mlp_depth": 2,
-            "radial_mlp_width": 64,
+            "radial_mlp_depth": 1,
+            "radial_mlp_width": 128,
         },
     },
 }
@@ -52,7 +52,9 @@ class Budget(Settings):
 
     epochs: int = Field(ge=1, description="Passes over the training labels.")
     minutes: float | None = Field(None, gt=0, description="Wall-clock limit, minutes.")
-    learning_rate: float = Field(gt=0, le=1, description="Adam's learning rate at the start.")
+    learning_rate: float = Field(
+        gt=0, le=1, description="Adam's highest learning rate; it ends at 0."
+    )
 
 
 class LossWeights(Settings):
@@ -68,7 +70,7 @@ class FinalSettings(Settings):
 
     from_scratch: bool = Field(False, description="Forget the weights of the last generation.")
     budget: Budget = Field(
-        Budget(epochs=100, learning_rate=0.005), description="Length of this training."
+        Budget(epochs=60, learning_rate=0.01), description="Length of this training."
     )
 
 
@@ -88,13 +90,13 @@ class ModelSettings(Settings):
         "be added later.",
     )
     first: Budget = Field(
-        Budget(epochs=150, learning_rate=0.01), description="Training of generation 0."
+        Budget(epochs=70, learning_rate=0.02), description="Training of generation 0."
     )
     warm: Budget = Field(
-        Budget(epochs=40, learning_rate=0.005), description="Training of each later generation."
+        Budget(epochs=20, learning_rate=0.01), description="Training of each later generation."
     )
     final: FinalSettings | None = Field(FinalSettings(), description="Final model; null for none.")
-    batch_size: int = Field(5, ge=1, description="Frames in one step of the optimizer.")
+    batch_size: int = Field(2, ge=1, description="Frames in one step of the optimizer.")
     loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss.")
     zbl: bool = Field(
         False,

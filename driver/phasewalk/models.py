@@ -68,6 +68,7 @@ def training_job(
         settings=settings,
         budget=budget,
         numbers=numbers,
+        frames=len(training),
         warm=previous is not None,
         seed=seed,
     )

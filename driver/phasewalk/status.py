@@ -27,7 +27,7 @@ def collect(root: Path) -> dict[str, Any]:
         "campaign": identity["name"],
         "directory": str(root),
         "running": locked(root),
-        "finished": any(record.stage == "end" for record in records),
+        "finished": any(r.stage == "end" and r.round == last for r in records),
         "labels": {
             "done": sum(r.stage == "label" and FAILED not in r.outputs for r in records),
             "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
@@ -60,6 +60,8 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "train_seconds": record.seconds,
                 "checkpoint": outputs["checkpoint"],
             }
+        elif outputs.get("generation") not in found:
+            continue  # of a training that was done again
         elif record.stage == "deploy":
             entry = found[outputs["generation"]]
             entry["deployed"] = outputs["file"]

@@ -117,6 +117,7 @@ class Store:
             stream.write(line.encode())
             stream.flush()
             os.fsync(stream.fileno())
+        self._records.pop(record.task, None)  # one that was done again stands where it ended now
         self._records[record.task] = record
 
     def label(self, key: str) -> Label | None:
@@ -124,7 +125,7 @@ class Store:
         path = self.root / "labels" / f"{key}.json"
         if not path.is_file():
             return None
-        label = label_files.from_json(path.read_text(), path)
+        label = label_files.from_json(path.read_text(errors="replace"), path)
         if label.key != key:
             raise ParseError(path, f"holds label {label.key}")
         return label
@@ -180,7 +181,7 @@ def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
     with _named(root):
         root.mkdir(parents=True, exist_ok=True)
         foreign = not (root / IDENTITY).exists() and any(
-            child.name != LOCK for child in root.iterdir()
+            child.name not in (LOCK, f".{IDENTITY}.part") for child in root.iterdir()
         )
     if foreign:
         raise StoreError(f"{root}: not empty and not a campaign; choose another --dir")
@@ -287,6 +288,7 @@ def _read_journal(path: Path) -> dict[str, Record]:
             record = Record(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ParseError(path, f"not a journal record ({error})", number) from error
+        records.pop(record.task, None)
         records[record.task] = record
     return records
 

@@ -1,6 +1,7 @@
 """Structures: reading and checking them, their fingerprint, random perturbations, clashes."""
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import ase.io
@@ -29,9 +30,8 @@ def read_structure(path: Path) -> Atoms:
     try:
         atoms = ase.io.read(path, index=-1)
     except Exception as error:  # ASE's readers raise anything
-        raise InputError(
-            f"structure {path}: ASE cannot read it ({type(error).__name__}: {error})"
-        ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"structure {path}: ASE cannot read it ({reason})") from error
     check_structure(atoms, str(path))
     return bare(atoms)
 
@@ -140,7 +140,8 @@ def perturb(
 
 def cell_multiple(atoms: Atoms) -> int:
     """How many primitive cells the cell holds (spglib, tolerance 0.1 Å); 1 where none is found."""
-    primitive = spglib.find_primitive(
-        (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=0.1
-    )
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    # spglib warns that it will raise, one day, where it returns None now.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        primitive = spglib.find_primitive(cell, symprec=0.1)
     return 1 if primitive is None else max(1, round(len(atoms) / len(primitive[2])))

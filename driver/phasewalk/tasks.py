@@ -1,6 +1,6 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,11 +93,16 @@ class Work:
                 continue
             waiting[self.store.workplace(task.place)] = task
         jobs = [task.job(directory) for directory, task in waiting.items()]
-        for event in self.launcher.submit(jobs) if jobs else ():
-            watch(event)
-            if isinstance(event, Finished):
-                task = waiting[event.directory]
-                outputs[task.name] = self.record(task, self._read(task, event), event.seconds)
+        events = self.launcher.submit(jobs) if jobs else iter(())
+        try:
+            for event in events:
+                watch(event)
+                if isinstance(event, Finished):
+                    task = waiting[event.directory]
+                    outputs[task.name] = self.record(task, self._read(task, event), event.seconds)
+        finally:  # what still runs must have ended before the lock is given up
+            if isinstance(events, Generator):
+                events.close()
         return [outputs[task.name] for task in tasks]
 
     def _read(self, task: Task, finished: Finished) -> Outputs:

@@ -38,25 +38,27 @@ class Progress(lightning.Callback):
 
 
 class WarmStart(lightning.Callback):
-    """Takes over the weights of an earlier checkpoint before the first step."""
+    """Takes over the weights of an earlier checkpoint of the same architecture.
+
+    Only numbers are taken, so that the new checkpoint never needs the old one.
+    """
 
     def __init__(self, path: str) -> None:
         """Read the checkpoint at `path`."""
         self.path = path
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Load the averaged weights (those that were deployed) into model and average."""
-        from nequip.model.saved_models.checkpoint import ModelFromCheckpoint
-
-        previous = ModelFromCheckpoint(self.path)
-        pl_module.model.load_state_dict(previous.state_dict())
-        ema = getattr(pl_module, "ema", None)
-        if ema is not None:
-            with torch.no_grad():
-                for average, weight in zip(
-                    ema.ema_weights, pl_module.model.parameters(), strict=True
-                ):
-                    average.copy_(weight)
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Load the averaged weights (those that were deployed) into the model and its average."""
+        state = torch.load(self.path, map_location="cpu", weights_only=True)["state_dict"]
+        model = pl_module.model
+        model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+        )
+        with torch.no_grad():
+            for index, weight in enumerate(model.parameters()):
+                weight.copy_(state[f"ema.ema_weight_{index}"])
+        pl_module.ema.num_updates = 0  # the next update is a plain copy
+        pl_module.ema.update_parameters(model)
 
 
 if __name__ == "__main__":

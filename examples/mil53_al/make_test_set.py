@@ -88,9 +88,7 @@ def labelled(atoms: Atoms, temperature: float) -> Atoms:
     return frame
 
 
-def frames_at(
-    atoms: Atoms, args: argparse.Namespace, rng: np.random.Generator
-) -> Iterator[Atoms]:
+def frames_at(atoms: Atoms, args: argparse.Namespace, rng: np.random.Generator) -> Iterator[Atoms]:
     """Yield labelled frames of NVT dynamics that starts from the relaxed `atoms`."""
     # half of the kinetic energy goes into the potential within a few vibrations
     thermalize_momenta(atoms, temperature_K=2 * args.temperature, rng=rng)

@@ -46,7 +46,7 @@ model:
   preset: tiny
   first: {{epochs: 20, learning_rate: 0.01}}
   warm: {{epochs: 10, learning_rate: 0.005}}
-  final: null
+  final: {final}
 deploy: {{mode: torchscript, device: cpu}}
 """
 
@@ -123,7 +123,7 @@ class TinyCampaign:
 PHASEWALK = (sys.executable, "-m", "phasewalk.cli")
 
 
-def make(folder: Path, systems: Sequence[str], rounds: int) -> TinyCampaign:
+def make(folder: Path, systems: Sequence[str], rounds: int, *, final: str = "null") -> TinyCampaign:
     """Write the campaign's files into a new folder, whose name may hold anything."""
     folder.mkdir(parents=True)
     for name in systems:
@@ -137,6 +137,7 @@ def make(folder: Path, systems: Sequence[str], rounds: int) -> TinyCampaign:
             rounds=rounds,
             systems="".join(_SYSTEM.format(name=name, pace=PACE) for name in systems),
             steps=STEPS,
+            final=final,
             command=json.dumps([sys.executable, str(wrapper), str(calls)]),
         )
     )
@@ -171,4 +172,6 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, s
 
 def resume_command(campaign: TinyCampaign) -> str:
     """What the user is told to type."""
-    return f"phasewalk run {shlex.quote(str(campaign.file))} --dir {shlex.quote(str(campaign.root))}"
+    return (
+        f"phasewalk run {shlex.quote(str(campaign.file))} --dir {shlex.quote(str(campaign.root))}"
+    )

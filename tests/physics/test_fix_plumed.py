@@ -116,6 +116,15 @@ def test_volume_restraint(units: str, deck: Deck) -> None:
     assert np.abs(found.forces).max() < 1e-12
 
 
+def test_natural_units(deck: Deck) -> None:
+    """Units lj are PLUMED's natural units."""
+    bond = argon().get_distance(0, 5, mic=True)
+    text = f"UNITS NATURAL\nd: DISTANCE ATOMS=1,6\nRESTRAINT ARG=d KAPPA=8 AT={bond - 0.7:.15g}"
+    with deck(text, units="lj") as lmp:
+        lmp.commands_string("thermo_modify norm no\nrun 0")
+        assert lmp.get_thermo("pe") == pytest.approx(4 * 0.7**2, rel=1e-9)
+
+
 def test_energy_restraint(deck: Deck) -> None:
     """A bias that is linear in the potential energy scales all forces and the whole virial."""
     slope = 0.3

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from helpers import campaigns
 from helpers.campaigns import PACE, STEPS, TinyCampaign
 
@@ -43,7 +44,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """One campaign that is killed in each stage, then by Ctrl-C, and runs to its end."""
-    folder = tmp_path_factory.mktemp("resume") / "it's a \"test\" $(touch x)"
+    folder = tmp_path_factory.mktemp("resume") / 'it\'s a "test" $(touch x)'
     campaign = campaigns.make(folder, ["NaCl"], rounds=1)
     told = Story(campaign)
     rounds = campaign.root / "rounds"

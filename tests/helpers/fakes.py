@@ -1,0 +1,127 @@
+"""Small crystals, labels, campaign files, and a launcher that starts nothing."""
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+from phasewalk.jobs import Event, Finished, Job, Running, Started
+from phasewalk.labels import Label, Level, label_key
+
+ROOT = Path(__file__).parents[2]
+MIL53 = ROOT / "examples/mil53_al/mil53_al.extxyz"
+LEVEL = Level("GFN1-xTB", 300.0, 4)
+
+
+def crystal(name: str = "NaCl", a: float = 5.64) -> Atoms:
+    """Eight atoms, four primitive cells."""
+    atoms: Atoms = bulk(name, "rocksalt", a=a, cubic=True)
+    return atoms
+
+
+def label(atoms: Atoms | None = None, *, at: Level = LEVEL, **values: Any) -> Label:
+    """A label with made-up numbers, or with those that are given."""
+    atoms = crystal() if atoms is None else atoms
+    rng = np.random.default_rng(len(atoms))
+    defaults: dict[str, Any] = {
+        "key": label_key(atoms, at),
+        "atoms": atoms,
+        "energy": -3.0 * len(atoms),
+        "forces": rng.normal(size=(len(atoms), 3)),
+        "stress": rng.normal(size=6) * 1e-3,
+        "level": at.key,
+        "origin": {"system": "salt", "round": 0, "index": 0},
+        "seconds": 0.25,
+    }
+    return Label(**{**defaults, **values})
+
+
+def write_campaign(
+    folder: Path, text: str = "", structures: Mapping[str, Atoms] | None = None
+) -> Path:
+    """A campaign file beside its structures (salt.extxyz where none are given)."""
+    for name, atoms in (structures or {"salt": crystal()}).items():
+        ase.io.write(folder / f"{name}.extxyz", atoms)
+    path = folder / "campaign.yaml"
+    path.write_text(textwrap.dedent(text) or SALT)
+    return path
+
+
+SALT = """\
+campaign: salt
+systems:
+  salt:
+    structure: salt.extxyz
+    walkers: 2
+    ensemble: npt
+    plumed: |
+      vol: VOLUME
+      METAD ARG=vol SIGMA=0.002 HEIGHT=0.5 PACE=20 LABEL=metad FILE=mine
+      PRINT ARG=vol STRIDE=10 FILE=COLVAR
+"""
+
+
+def stage(job: Job) -> None:
+    """What a launcher does before it starts a program."""
+    job.directory.mkdir(parents=True, exist_ok=True)
+    for name, content in job.inputs.items():
+        (job.directory / name).write_bytes(content)
+    (job.directory / Finished.STDOUT).touch()
+    (job.directory / Finished.STDERR).touch()
+
+
+@dataclass
+class FakeLauncher:
+    """Plays each job instead of running its program; obeys the launcher's contract.
+
+    Attributes:
+        play: does the program's work in the job's directory; its exit code, None for a time-out.
+        jobs: what was started.
+        stopped: those that were running when the iterator was closed.
+    """
+
+    play: Callable[[Job], int | None] = lambda job: 0
+    cores: int = 2
+    jobs: list[Job] = field(default_factory=list)
+    stopped: list[Job] = field(default_factory=list)
+
+    def submit(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        """One job after another."""
+        for job in jobs:
+            stage(job)
+            self.jobs.append(job)
+            try:
+                yield Started(job)
+                yield Running(job, 0.0)
+                code = self.play(job)
+            except GeneratorExit:
+                self.stopped.append(job)
+                raise
+            yield Finished(job, code, 0.5)
+
+
+@dataclass
+class Watcher:
+    """An observer that remembers."""
+
+    begun: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    advanced: list[float] = field(default_factory=list)
+
+    def begin(self, round: int, stage: str, total: float, unit: str) -> None:
+        """Remember the stage."""
+        self.begun.append(f"{round} {stage}")
+
+    def advance(self, done: float, detail: str) -> None:
+        """Remember how far."""
+        self.advanced.append(done)
+
+    def say(self, line: str) -> None:
+        """Remember the line."""
+        self.lines.append(line)

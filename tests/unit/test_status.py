@@ -1,0 +1,230 @@
+"""Where a campaign stands, from a journal that the real store has written."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from phasewalk import status, store
+from phasewalk.errors import InputError, ParseError, StoreError
+from phasewalk.store import Record, Store
+from phasewalk.tasks import FAILED
+
+
+def errors(force: float, frames: int = 2) -> dict[str, Any]:
+    return {
+        "frames": frames,
+        "energy_offset_meV_per_atom": -3.25,
+        "energy_mae_meV_per_atom": 4.0,
+        "energy_rmse_meV_per_atom": 5.0,
+        "energy_scatter_meV_per_atom": 1.25,
+        "force_mae_meV_per_A": force,
+        "force_rmse_meV_per_A": 1.4 * force,
+        "force_rms_meV_per_A": 1234.0,
+        "pressure_mae_GPa": 0.21,
+        "pressure_rmse_GPa": 0.3,
+        "stress_mae_GPa": 0.4,
+        "stress_rmse_GPa": 0.5,
+    }
+
+
+def train(opened: Store, round_: int, name: str) -> None:
+    add(
+        opened,
+        f"train generation {name}",
+        "train",
+        round_,
+        generation=name,
+        training_labels=6,
+        validation_labels=2,
+        epochs=20,
+        checkpoint=f"models/{name}/checkpoint.ckpt",
+    )
+
+
+def deploy(opened: Store, round_: int, name: str) -> None:
+    add(
+        opened,
+        f"deploy generation {name}",
+        "deploy",
+        round_,
+        generation=name,
+        file=f"models/{name}/model.nequip.pth",
+        mode="torchscript",
+    )
+
+
+def evaluate(opened: Store, round_: int, name: str, new: Any, test: Any) -> None:
+    title = f"evaluate generation {name} on round {round_}"
+    add(
+        opened,
+        title,
+        "evaluate",
+        round_,
+        generation=name,
+        new=new,
+        test=test,
+        seconds_per_step=0.0042,
+    )
+
+
+def add(opened: Store, task: str, stage: str, round_: int, **outputs: Any) -> None:
+    opened.append(Record(task, stage, round_, "x", outputs, 1.5, 1e9))
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Store]:
+    """A bootstrap and one round, in the middle of its end."""
+    with closing(store.open_campaign(tmp_path / "run", {"name": "salt"})) as found:
+        add(found, "bootstrap", "bootstrap", 0, frames=3)
+        add(found, "label a", "label", 0, key="a")
+        add(found, "label b", "label", 0, key="b")
+        add(found, "label c", "label", 0, **{FAILED: "no convergence"})
+        train(found, 0, "0")
+        deploy(found, 0, "0")
+        evaluate(found, 0, "0", None, errors(300))
+        hills = {"deposited": 40, "expected": 40, "in_record": 40, "active": 38, "total": 40}
+        walkers = [{"walker": "salt-0", "steps_done": 400}]
+        add(found, "segment 1", "segment", 1, generation=0, walkers=walkers, hills={"salt": hills})
+        add(found, "label d", "label", 1, key="d")
+        evaluate(found, 1, "0", errors(250), None)
+        train(found, 1, "1")
+        deploy(found, 1, "1")
+        evaluate(found, 1, "1", errors(120), errors(150))
+        yield found
+
+
+def end(opened: Store, round_: int) -> None:
+    add(opened, f"end after round {round_}", "end", round_)
+
+
+def test_everything_is_in_the_json(opened: Store) -> None:
+    state = status.collect(opened.root)
+    assert json.loads(json.dumps(state, allow_nan=False)) == state
+    assert (state["campaign"], state["running"], state["finished"]) == ("salt", True, False)
+    assert state["labels"] == {"done": 3, "failed": 1}
+    assert state["seconds"] == {
+        "bootstrap": 1.5,
+        "label": 6.0,
+        "train": 3.0,
+        "deploy": 3.0,
+        "evaluate": 4.5,
+        "segment": 1.5,
+    }
+    zero, one = state["generations"]
+    assert (zero["generation"], one["generation"]) == ("0", "1")
+    assert zero["test"]["force_mae_meV_per_A"] == 300
+    assert one["test"]["force_mae_meV_per_A"] == 150
+    assert (one["mode"], one["ms_per_step"], one["epochs"]) == ("torchscript", 4.2, 20)
+
+
+def test_each_round_has_its_errors_before_and_after_learning(opened: Store) -> None:
+    bootstrap, first = status.collect(opened.root)["rounds"]
+    assert (bootstrap["round"], bootstrap["labels"]) == (0, 2)
+    assert bootstrap["failed_labels"] == ["no convergence"]
+    assert "before_learning" not in bootstrap
+    assert (first["labels"], first["walkers"][0]["steps_done"]) == (1, 400)
+    assert first["hills"]["salt"]["deposited"] == 40
+    assert first["before_learning"]["generation"] == "0"
+    assert first["before_learning"]["force_mae_meV_per_A"] == 250
+    assert first["after_learning"]["generation"] == "1"
+    assert first["after_learning"]["force_mae_meV_per_A"] == 120
+    assert first["seconds"]["segment"] == 1.5
+
+
+def test_running_stopped_finished(opened: Store) -> None:
+    def state() -> tuple[bool, bool]:
+        found = status.collect(opened.root)
+        return found["running"], found["finished"]
+
+    assert state() == (True, False)
+    opened.close()
+    assert state() == (False, False)
+    end(opened, 1)
+    assert state() == (False, True)
+    add(opened, "segment 2", "segment", 2, generation=1, walkers=[], hills={})  # more rounds wanted
+    assert state() == (False, False)
+    end(opened, 2)
+    assert state() == (False, True)
+
+
+def test_a_new_campaign_and_one_that_has_only_labels(tmp_path: Path) -> None:
+    with closing(store.open_campaign(tmp_path / "run", {"name": "x"})) as found:
+        state = status.collect(found.root)
+        assert (state["generations"], state["labels"]["done"]) == ([], 0)
+        shown(state)
+        add(found, "label a", "label", 0, key="a")
+        shown(status.collect(found.root))
+
+
+def test_a_final_model_that_is_being_made_again(opened: Store) -> None:
+    """More rounds after the end: the final model is trained again, and only then deployed."""
+    train(opened, 1, "final")
+    deploy(opened, 1, "final")
+    end(opened, 1)
+    train(opened, 2, "2")
+    deploy(opened, 2, "2")
+    train(opened, 2, "final")
+    names = [entry["generation"] for entry in status.collect(opened.root)["generations"]]
+    assert names == ["0", "1", "2", "final"]
+    assert status.deployed_model(opened.root, None).parent.name == "2"
+    deploy(opened, 2, "final")
+    assert status.deployed_model(opened.root, None).parent.name == "final"
+
+
+def shown(state: dict[str, Any]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    status.show(state, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_for_people(opened: Store) -> None:
+    text = shown(status.collect(opened.root))
+    assert "campaign salt: running; 3 labels, 1 failed" in text
+    assert "250 → 120" in text
+    assert "hills deposited 40, expected 40, in the record 40 (active 38)" in text
+    opened.close()
+    assert "salt: stopped" in shown(status.collect(opened.root))
+    end(opened, 1)
+    assert "salt: finished" in shown(status.collect(opened.root))
+
+
+def test_errors_for_people() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    status.show_errors("my model", errors(99.5), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "my model on 2 frames" in text
+    assert "99.5" in text
+    assert "common offset -3.25, scatter around it 1.25 meV/atom" in text
+
+
+def test_the_deployed_model_of_a_generation(opened: Store) -> None:
+    assert status.deployed_model(opened.root, None) == opened.root / "models/1/model.nequip.pth"
+    assert status.deployed_model(opened.root, "0").parent.name == "0"
+    with pytest.raises(InputError, match="--generation 7: the campaign has 0, 1"):
+        status.deployed_model(opened.root, "7")
+
+
+def test_no_deployed_model_yet(tmp_path: Path) -> None:
+    with closing(store.open_campaign(tmp_path / "run", {"name": "x"})) as found:
+        train(found, 0, "0")
+        with pytest.raises(StoreError, match="no generation was deployed yet"):
+            status.deployed_model(found.root, None)
+
+
+def test_what_is_no_campaign(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not a campaign directory"):
+        status.collect(tmp_path)
+
+
+def test_a_corrupt_journal(opened: Store) -> None:
+    (opened.root / store.JOURNAL).write_text("x\n")
+    with pytest.raises(ParseError, match="line 1"):
+        status.collect(opened.root)
