@@ -210,7 +210,8 @@ def _quoted(path: Path) -> str:
 
 
 def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted("stopped by SIGTERM")
+    """As Ctrl-C: nothing may take it for the failure of a task."""
+    raise KeyboardInterrupt
 
 
 def main() -> None:

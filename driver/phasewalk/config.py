@@ -153,6 +153,13 @@ def load(path: Path) -> Campaign:
         cell_multiples=multiples,
         test_data=tuple(_test_data(path, settings, types, multiples)),
     )
+    first = settings.bootstrap.count * len(structures)
+    if first < settings.validation_every:
+        raise InputError(
+            f"{path}: bootstrap.count gives {first} labels, and none is left for validation where "
+            f"every {settings.validation_every}th is (validation_every); raise the one or lower "
+            "the other"
+        )
     slots = campaign.cores * settings.resources.walkers_per_core
     if campaign.walkers > slots:
         raise InputError(

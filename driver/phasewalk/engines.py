@@ -162,7 +162,7 @@ def find_plumed(settings: EngineSettings, environ: Mapping[str, str]) -> Plumed 
                 kernel=kernel.absolute(),
                 found_by=found_by,
                 include=include,
-                program=program if program.is_file() else _which("plumed"),
+                program=program if program.is_file() else which("plumed"),
                 root=root if root.is_dir() else None,
             )
     return None
@@ -201,7 +201,8 @@ def _in(folder: Path | None, name: str) -> Path | None:
     return folder / name if folder is not None and (folder / name).exists() else None
 
 
-def _which(program: str) -> Path | None:
+def which(program: str) -> Path | None:
+    """A program beside this Python (an environment need not be activated), or on the path."""
     beside = Path(sys.executable).parent / program
     found = str(beside) if beside.is_file() else shutil.which(program)
     return Path(found) if found else None

@@ -4,15 +4,16 @@ import hashlib
 import json
 import platform
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .engines import Engines, with_plugin
-from .errors import EngineFailed, EngineMissing
+from .engines import HOW_TO_GET_PLUMED, Engines, which, with_plugin
+from .errors import EngineFailed, EngineMissing, ParseError
 from .jobs import Job, Launcher, run
 
 LIBRARY = "phasewalkplugin.so"
-STAMP = "stamp.json"
+STAMP = "phasewalk_stamp.json"
 BUILD_LIMIT_S = 1200.0
 
 
@@ -61,53 +62,83 @@ def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> 
     """The engines with their plugin: the configured one, the cached one, or built now.
 
     Raises:
-        EngineMissing: cmake, a compiler or PLUMED's header is missing.
+        EngineMissing: cmake, a compiler or PLUMED's header is missing, or the configured plugin
+            was built for other engines.
         EngineFailed: the build failed; its folder is kept.
     """
     if engines.plugin is not None:
+        check_stamp(engines.plugin, engines)
         return with_plugin(engines, engines.plugin)
     found = cached(engines, environ)
     return with_plugin(engines, found or build(engines, launcher, environ))
 
 
+def check_stamp(library: Path, engines: Engines) -> None:
+    """Raise EngineMissing where a plugin's stamp names another torch, LAMMPS or machine."""
+    path = library.with_name(STAMP)
+    if not path.is_file():
+        raise EngineMissing(
+            f"plugin: {library} has no {STAMP} beside it; use phasewalk build-plugin"
+        )
+    try:
+        built = dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ParseError(path, f"not a plugin's stamp ({error})") from error
+    wanted = {
+        "torch": engines.versions.get("torch"),
+        "lammps": lammps_number(engines.versions.get("lammps", "")),
+    }
+    for name, value in wanted.items():
+        if value is not None and built.get(name) not in (value, 0):
+            raise EngineMissing(
+                f"plugin: {library} was built for {name} {built.get(name)}, but {value} is "
+                "installed; use phasewalk build-plugin"
+            )
+
+
+def lammps_number(version: str) -> int | None:
+    """LAMMPS's version as its sources count it: 2025.7.22.4.0 is 20250722; None if unknown."""
+    parts = version.split(".")
+    if len(parts) < 3 or not all(part.isdigit() for part in parts[:3]):
+        return None
+    return int(parts[0]) * 10_000 + int(parts[1]) * 100 + int(parts[2])
+
+
 def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> Path:
     """Build the plugin into the cache; see `ensure`."""
-    for program in ("cmake", "c++"):
-        if shutil.which(program) is None:
+    cmake = which("cmake")
+    for name, program in (("cmake", cmake), ("g++ or clang++", which("c++"))):
+        if program is None:
             raise EngineMissing(
-                f"plugin: {program} is needed to build it and was not found; "
+                f"plugin: {name} is needed to build it and was not found; "
                 "on Debian or Ubuntu: sudo apt-get install g++ cmake (or: pip install cmake ninja)"
             )
     if engines.plumed is None or engines.plumed.include is None:
-        raise EngineMissing("plugin: PLUMED's header plumed/wrapper/Plumed.h was not found")
-    source, place = source_dir(), _place(engines, environ)
-    work = place.with_name(f"{place.name}.build")
-    shutil.rmtree(work, ignore_errors=True)
+        raise EngineMissing(
+            f"plugin: PLUMED's header was not found, which it needs; {HOW_TO_GET_PLUMED}"
+        )
+    place = _place(engines, environ)
+    place.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="build-", dir=place))
+    ninja = which("ninja")
+    generator = ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}") if ninja else ()
+    options = (f"-D{name}={value}" for name, value in cmake_options(engines).items())
     steps = (
-        ("configure", _configure(engines, source)),
-        ("compile", ("cmake", "--build", ".", "--target", "phasewalkplugin")),
+        ("configure", (str(cmake), "-S", str(source_dir()), "-B", ".", *generator, *options)),
+        ("compile", (str(cmake), "--build", ".", "--target", "phasewalkplugin")),
     )
     for name, argv in steps:
-        finished = run(
-            launcher,
-            Job(
-                f"plugin {name}",
-                argv,
-                work,
-                timeout_s=BUILD_LIMIT_S,
-                env={"CMAKE_COLOR_DIAGNOSTICS": "OFF"},
-            ),
-        )
+        finished = run(launcher, Job(f"plugin {name}", argv, work, timeout_s=BUILD_LIMIT_S))
         if finished.returncode != 0:
             raise EngineFailed(
                 f"building the plugin failed ({name}): {finished.last_lines()} "
                 f"(everything is in {work})"
             )
-    place.mkdir(parents=True, exist_ok=True)
-    unfinished = place / f"{LIBRARY}.part"
-    shutil.copyfile(work / LIBRARY, unfinished)
-    unfinished.replace(place / LIBRARY)
-    (place / STAMP).write_text(json.dumps(stamp(engines, source), indent=1) + "\n")
+    # The library last: where it is, its stamp is too.
+    for name in (STAMP, LIBRARY):
+        unfinished = work / f"{name}.part"
+        shutil.copyfile(work / name, unfinished)
+        unfinished.replace(place / name)
     shutil.rmtree(work)
     return place / LIBRARY
 
@@ -123,9 +154,3 @@ def cmake_options(engines: Engines) -> dict[str, str]:
     if engines.mpi_include is not None:
         options["MPI_INCLUDE_DIR"] = str(engines.mpi_include)
     return options
-
-
-def _configure(engines: Engines, source: Path) -> tuple[str, ...]:
-    generator = ("-G", "Ninja") if shutil.which("ninja") else ()
-    options = (f"-D{name}={value}" for name, value in cmake_options(engines).items())
-    return ("cmake", "-S", str(source), "-B", ".", *generator, *options)

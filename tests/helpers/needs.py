@@ -1,4 +1,4 @@
-"""Which engines are there. A missing one skips a test, or fails it where REQUIRE_ENGINES says so."""
+"""Which engines are there. A missing one skips a test, or fails it where it was promised."""
 
 import importlib.util
 import os

@@ -14,7 +14,6 @@ from helpers.campaigns import PACE, STEPS, TinyCampaign
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.slow,
-    pytest.mark.xdist_group("resume"),
     pytest.mark.timeout(900),
 ]
 

@@ -15,7 +15,6 @@ from phasewalk import bias
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.slow,
-    pytest.mark.xdist_group("two systems"),
     pytest.mark.timeout(900),
 ]
 SYSTEMS = ("NaCl", "KCl")

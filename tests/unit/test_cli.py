@@ -130,6 +130,19 @@ def test_a_missing_engine_is_a_row_of_the_check(run: Run, folder: Path) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.engine("lammps", "plumed")
+@pytest.mark.parametrize(
+    "line", ["d: NOSUCHACTION ATOMS=1", "METAD ARG=none SIGMA=1 HEIGHT=1 PACE=5"]
+)
+def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line: str) -> None:
+    text = SALT.replace("PRINT ARG=vol STRIDE=10 FILE=COLVAR", line)
+    path = write_campaign(folder, text)
+    err = refused(run, "run", path)
+    assert "systems.salt.plumed: PLUMED refuses it" in err
+    assert line.split()[0].removeprefix("d: ") in err or "none" in err
+    assert listing(folder) == ["campaign.yaml", "salt.extxyz"]
+
+
 @pytest.fixture
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """All engines are there, and PLUMED likes every text."""

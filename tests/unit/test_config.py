@@ -248,6 +248,13 @@ def test_more_walkers_than_slots(tmp_path: Path) -> None:
     config.load(write_campaign(tmp_path, text.replace("walkers: 5", "walkers: 4")))
 
 
+def test_a_bootstrap_that_leaves_nothing_to_validate_on(tmp_path: Path) -> None:
+    text = SALT + "bootstrap: {count: 7}\n"
+    message = refused_file(write_campaign(tmp_path, text))
+    assert "bootstrap.count gives 7 labels" in message
+    config.load(write_campaign(tmp_path, text + "validation_every: 7\n"))
+
+
 def systems(*names: str, more: str = "") -> str:
     lines = [f"  {name}: {{structure: {name}.extxyz, walkers: 1{more}}}" for name in names]
     return "campaign: two\nresources: {cores: 2}\nsystems:\n" + "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.fakes import FakeLauncher, Watcher
 from phasewalk import store
+from phasewalk.cli import _on_sigterm
 from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Finished, Job, Launcher, Started
 from phasewalk.launch import LocalLauncher
@@ -155,6 +156,19 @@ def test_a_result_that_is_not_believed_is_a_failure_too(opened: Store, tmp_path:
     found = work(opened, FakeLauncher(play)).do([task("a", read=doubt, may_fail=True)])
     assert found == [{FAILED: "the largest force is too large"}]
     assert (tmp_path / "run/rounds/002/a.failed-1").is_dir()
+
+
+def test_a_stop_is_not_the_failure_of_a_task(opened: Store, tmp_path: Path) -> None:
+    """SIGTERM and Ctrl-C may come at any moment, also while a result is read."""
+
+    def interrupted(finished: Finished) -> Outputs:
+        _on_sigterm(15, None)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        work(opened, FakeLauncher(play)).do([task("a", read=interrupted, may_fail=True)])
+    assert opened.records() == []
+    assert (tmp_path / "run/rounds/002/a").is_dir()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
