@@ -49,7 +49,7 @@ test: setup
 	@bash cmake/system-packages $(PYTHON) tests
 	phasewalk build-plugin
 	bash cmake/tests/run
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile
 
 image-cpu:
 	@$(PYTHON) docker/build-cpu

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,3 +20,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         for name in marker.args:
             needs.require(name)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints the parity rows that tests recorded with `record_property("parity", row)`."""
+    reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+    rows = sorted(
+        tuple(value) for r in reports for key, value in r.user_properties if key == "parity"
+    )
+    if rows:
+        terminalreporter.section("LAMMPS against ASE: largest differences")
+        terminalreporter.write_line(
+            f"{'model':<13}{'dtype':<9}{'cell':<12}{'energy eV':>11}{'forces eV/Å':>13}"
+            f"{'stress eV/Å³':>14}"
+        )
+    for kind, dtype, cell, energy, forces, stress in rows:
+        terminalreporter.write_line(
+            f"{kind:<13}{dtype:<9}{cell:<12}{energy:>11.1e}{forces:>13.1e}{stress:>14.1e}"
+        )

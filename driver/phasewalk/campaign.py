@@ -7,6 +7,7 @@ generation r. The errors of both on the round's new frames are measured on the w
 from . import exploring, labelling, learning, plumed
 from .config import parse
 from .errors import InputError
+from .store import settings_text
 from .tasks import Work
 
 
@@ -35,10 +36,9 @@ def run(work: Work) -> None:
 
 def _same_bias(work: Work) -> None:
     """The CVs, hill widths and units of a campaign's bias must stay as they were."""
-    path = work.store.root / "campaign.yaml"
-    if not path.is_file():
+    if not (work.store.root / "campaign.yaml").is_file():
         return
-    before = parse(path.read_text(), str(path)).systems
+    before = parse(*settings_text(work.store.root)).systems
     for name, system in work.campaign.settings.systems.items():
         if name in before and (before[name].plumed or "") != (system.plumed or ""):
             try:

@@ -184,7 +184,10 @@ def evaluate(
     if not model.is_file():
         raise InputError(f"{model}: no such model")
     launcher = LocalLauncher()
-    engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
+    settings = EngineSettings()
+    if target.is_dir():
+        settings = config.parse(*store.settings_text(target)).engines
+    engines = plugin.ensure(finding.find(settings, os.environ), launcher, os.environ)
     with (
         tempfile.TemporaryDirectory(prefix="phasewalk-evaluate-") as folder,
         err.status("evaluating in LAMMPS …"),

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from .candidates import CandidateSettings
-from .engines import EngineSettings, available_cores
+from .engines import EngineSettings, available_cores, which
 from .errors import InputError
 from .evaluation import read_labelled
 from .labels import Label, ReferenceSettings, level
@@ -160,6 +161,7 @@ def load(path: Path) -> Campaign:
             f"every {settings.validation_every}th is (validation_every); raise the one or lower "
             "the other"
         )
+    _check_reference(path, settings.reference)
     slots = campaign.cores * settings.resources.walkers_per_core
     if campaign.walkers > slots:
         raise InputError(
@@ -285,6 +287,16 @@ def _cell_multiples(
             "systems.*.cell_multiple if they really are"
         )
     return multiples
+
+
+def _check_reference(path: Path, reference: ReferenceSettings) -> None:
+    """A relative program would be looked for where each label runs."""
+    program = (reference.command or [sys.executable])[0]
+    if not Path(program).is_absolute() and ("/" in program or which(program) is None):
+        raise InputError(
+            f"{path}: reference.command: {program!r} is not a program on the path; give its "
+            "absolute path"
+        )
 
 
 def _test_data(

@@ -5,7 +5,7 @@ other. Its one verb yields events in the order in which they happen, so that pro
 and a result can be used as soon as it is there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -109,10 +109,10 @@ class Launcher(Protocol):
         """How many cores may be busy at once."""
         ...
 
-    def submit(self, jobs: Sequence[Job]) -> Iterator[Event]:
+    def submit(self, jobs: Sequence[Job]) -> Generator[Event]:
         """Run the jobs, as many at once as cores allow; yield events until all are finished.
 
-        Closing the iterator, or an exception in it, stops what is still running.
+        Closing the generator, or an exception in it, stops what is still running.
         """
         ...
 

@@ -117,7 +117,12 @@ class Label:
 
 def label_key(atoms: Atoms, at: Level) -> str:
     """Content address of the label of this frame at this level."""
-    return hashlib.sha256(f"{fingerprint(atoms)} {at.key}".encode()).hexdigest()[:24]
+    return content_key(atoms, at.key)
+
+
+def content_key(atoms: Atoms, level_key: str) -> str:
+    """Content address of the label of this frame at the level with this key."""
+    return hashlib.sha256(f"{fingerprint(atoms)} {level_key}".encode()).hexdigest()[:24]
 
 
 def job(name: str, atoms: Atoms, *, settings: ReferenceSettings, directory: Path) -> Job:

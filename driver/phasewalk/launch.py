@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -45,7 +45,7 @@ class LocalLauncher:
 
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
-    def submit(self, jobs: Sequence[Job]) -> Iterator[Event]:
+    def submit(self, jobs: Sequence[Job]) -> Generator[Event]:
         """Run the jobs in order; see `jobs.Launcher`."""
         waiting = list(jobs)
         running: list[_Process] = []

@@ -82,7 +82,7 @@ def check_stamp(library: Path, engines: Engines) -> None:
         )
     try:
         built = dict(json.loads(path.read_text()))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ParseError(path, f"not a plugin's stamp ({error})") from error
     wanted = {
         "torch": engines.versions.get("torch"),

@@ -126,8 +126,8 @@ class Store:
         if not path.is_file():
             return None
         label = label_files.from_json(path.read_text(errors="replace"), path)
-        if label.key != key:
-            raise ParseError(path, f"holds label {label.key}")
+        if label.key != key or label_files.content_key(label.atoms, label.level) != key:
+            raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
         return label
 
     def add_label(self, label: Label) -> None:
@@ -220,6 +220,13 @@ def read_identity(root: Path) -> dict[str, Any]:
             f"{SCHEMA}); start a new --dir"
         )
     return identity
+
+
+def settings_text(root: Path) -> tuple[str, str]:
+    """The settings that a campaign was last run with, and their file's name."""
+    path = root / "campaign.yaml"
+    with _named(path):
+        return path.read_text(), str(path)
 
 
 def _same_identity(root: Path, identity: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,16 +94,13 @@ class Work:
                 continue
             waiting[self.store.workplace(task.place)] = task
         jobs = [task.job(directory) for directory, task in waiting.items()]
-        events = self.launcher.submit(jobs) if jobs else iter(())
-        try:
+        # Closing: what still runs must have ended before the lock is given up.
+        with contextlib.closing(self.launcher.submit(jobs)) as events:
             for event in events:
                 watch(event)
                 if isinstance(event, Finished):
                     task = waiting[event.directory]
                     outputs[task.name] = self.record(task, self._read(task, event), event.seconds)
-        finally:  # what still runs must have ended before the lock is given up
-            if isinstance(events, Generator):
-                events.close()
         return [outputs[task.name] for task in tasks]
 
     def _read(self, task: Task, finished: Finished) -> Outputs:

@@ -316,10 +316,20 @@ def test_a_corrupt_label_is_named(opened: Store, root: Path, content: bytes) -> 
         opened.label(made.key)
 
 
+def test_a_label_whose_frame_was_damaged_is_refused(opened: Store, root: Path) -> None:
+    opened.add_label(label())
+    path = root / "labels" / f"{label().key}.json"
+    content = json.loads(path.read_text())
+    content["frame"]["positions_A"][0][0] += 1e-6
+    path.write_text(json.dumps(content))
+    with pytest.raises(ParseError, match="another frame than its name says"):
+        opened.label(label().key)
+
+
 def test_a_label_under_another_name_is_refused(opened: Store, root: Path) -> None:
     opened.add_label(label())
     (root / "labels" / f"{label().key}.json").rename(root / "labels/0.json")
-    with pytest.raises(ParseError, match=f"holds label {label().key}"):
+    with pytest.raises(ParseError, match="another frame than its name says"):
         opened.label("0")
 
 
