@@ -6,9 +6,11 @@ generation r. The errors of both on the round's new frames are measured on the w
 
 from . import exploring, labelling, learning, plumed
 from .config import parse
-from .errors import InputError
+from .errors import InputError, NothingLeft
 from .store import settings_text
 from .tasks import Work
+
+MAX_EMPTY_ROUNDS = 2
 
 
 def run(work: Work) -> None:
@@ -18,12 +20,20 @@ def run(work: Work) -> None:
         PhasewalkError: what stopped it; everything that was finished is kept.
     """
     settings = work.campaign.settings
-    _same_bias(work)
+    _check_changes(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
     known = labelling.label_frames(work, 0, labelling.bootstrap_frames(work))
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
+    empty = 0
     for round_ in range(1, settings.rounds + 1):
         new = labelling.label_frames(work, round_, exploring.walk(work, round_, generation))
+        empty = 0 if new else empty + 1
+        if empty == MAX_EMPTY_ROUNDS:
+            raise NothingLeft(
+                f"rounds {round_ - 1} and {round_} gave no label: the walkers break down at once, "
+                "so the model is too poor to walk with; start a new --dir with more "
+                "bootstrap.count or model.first.epochs, or a lower temperature_K"
+            )
         if not new:
             work.observer.say(f"round {round_}: no new label, so no new generation")
             continue
@@ -34,14 +44,27 @@ def run(work: Work) -> None:
         work.note(f"end after round {settings.rounds}", "end", settings.rounds, {})
 
 
-def _same_bias(work: Work) -> None:
-    """The CVs, hill widths and units of a campaign's bias must stay as they were."""
-    if not (work.store.root / "campaign.yaml").is_file():
+def _check_changes(work: Work) -> None:
+    """Raise InputError where changed settings do not fit what the campaign has already done."""
+    settings = work.campaign.settings
+    walked = [record.round for record in work.store.records() if record.stage == "segment"]
+    if not walked:
         return
-    before = parse(*settings_text(work.store.root)).systems
-    for name, system in work.campaign.settings.systems.items():
-        if name in before and (before[name].plumed or "") != (system.plumed or ""):
+    if settings.rounds < max(walked):
+        raise InputError(
+            f"rounds: {settings.rounds}, but round {max(walked)} has begun; rounds can only grow"
+        )
+    before = parse(*settings_text(work.store.root))
+    for name, system in settings.systems.items():
+        text, old = system.plumed or "", before.systems[name].plumed or ""
+        if text != old:
             try:
-                plumed.check_same_physics(before[name].plumed or "", system.plumed or "")
+                plumed.check_same_physics(old, text)
             except InputError as error:
                 raise InputError(f"systems.{name}: {error}") from error
+        if old and settings.segment.timestep_fs != before.segment.timestep_fs:
+            raise InputError(
+                f"segment.timestep_fs: {settings.segment.timestep_fs:g}, but hills were recorded "
+                f"at {before.segment.timestep_fs:g} fs and carry their time; undo it, or start a "
+                "new campaign"
+            )

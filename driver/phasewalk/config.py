@@ -1,6 +1,7 @@
 """campaign.yaml → settings. Every mistake gets one line: where, what, and what to do."""
 
 import difflib
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,13 @@ from .evaluation import read_labelled
 from .labels import Label, ReferenceSettings, level
 from .model_settings import DeploySettings, ModelSettings
 from .settings import Settings
-from .structures import cell_multiple, fingerprint, read_structure, species
+from .structures import (
+    cell_multiple,
+    fingerprint,
+    read_structure,
+    reduced_formula,
+    species,
+)
 from .walkers import SegmentSettings, SystemSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -266,26 +273,32 @@ def _types(
 def _cell_multiples(
     path: Path, settings: CampaignSettings, structures: Mapping[str, Atoms]
 ) -> dict[str, int]:
-    """Primitive cells of each system; all must be the same, since the reference samples Γ alone."""
-    multiples = {
-        name: settings.systems[name].cell_multiple or cell_multiple(atoms)
-        for name, atoms in structures.items()
-    }
-    sizes: dict[str, tuple[str, int]] = {}
+    """Primitive cells of each system; the same for all systems of one composition.
+
+    The reference samples the Γ point alone, so that a crystal in another cell is another level.
+    """
+    declared = {name: settings.systems[name].cell_multiple for name in structures}
+    multiples = {n: declared[n] or cell_multiple(atoms) for n, atoms in structures.items()}
+    groups: dict[str, list[str]] = {}
     for name, atoms in structures.items():
-        formula = atoms.symbols.formula.reduce()[0].format("hill")
-        other, size = sizes.setdefault(formula, (name, len(atoms)))
-        declared = {settings.systems[n].cell_multiple is not None for n in (name, other)}
-        if size != len(atoms) and declared != {True}:
-            multiples[name] = multiples[other] * len(atoms) // size or -1
-    if len(set(multiples.values())) > 1:
-        shown = ", ".join(f"{n} {m}" for n, m in multiples.items())
-        raise InputError(
-            f"{path}: the systems' cells hold different numbers of primitive cells ({shown}), and "
-            f"{settings.reference.method} samples the Γ point alone: that is two levels of theory, "
-            "which cannot train one model; use cells of the same multiple, or declare "
-            "systems.*.cell_multiple if they really are"
-        )
+        groups.setdefault(reduced_formula(atoms), []).append(name)
+    for names in groups.values():
+        for one, other in itertools.combinations(names, 2):
+            sizes = sorted(len(structures[name]) for name in (one, other))
+            hidden = (  # a distorted supercell has no symmetry by which to find it
+                sizes[0] != sizes[1]
+                and sizes[1] % sizes[0] == 0
+                and None in (declared[one], declared[other])
+            )
+            if multiples[one] != multiples[other] or hidden:
+                raise InputError(
+                    f"{path}: systems.{one} ({len(structures[one])} atoms) and systems.{other} "
+                    f"({len(structures[other])} atoms) have the same composition in cells of "
+                    f"another size, and {settings.reference.method} samples the Γ point alone: "
+                    "two levels of theory, which cannot train one model; use cells of one size, "
+                    "or declare how many primitive cells they hold (systems.*.cell_multiple, the "
+                    "same number) if they are different crystals"
+                )
     return multiples
 
 

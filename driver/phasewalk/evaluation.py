@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .errors import InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, frame_to_json
-from .structures import bare
+from .structures import bare, reduced_formula
 from .units import GPA_PER_EV_PER_A3
 
 Array = NDArray[np.float64]
@@ -44,16 +44,18 @@ class Predictions:
 class Errors:
     """Errors of a model on labelled frames.
 
-    Energies per atom in meV, once with their common offset (per composition) and once without it;
+    Energies per atom in meV, once with and once without the common offset of each composition
+    (the scatter; None where no composition has two frames);
     forces in meV/Å over all components, beside the root mean square of the reference's own forces;
     pressure and stress components in GPa.
     """
 
     frames: int
     energy_offset_meV_per_atom: float
+    energy_offsets_meV_per_atom: dict[str, float]
     energy_mae_meV_per_atom: float
     energy_rmse_meV_per_atom: float
-    energy_scatter_meV_per_atom: float
+    energy_scatter_meV_per_atom: float | None
     force_mae_meV_per_A: float
     force_rmse_meV_per_A: float
     force_rms_meV_per_A: float
@@ -114,11 +116,9 @@ def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors
     atoms = np.array([len(label.atoms) for label in labels])
     energy = np.array([p.energy - t.energy for t, p in zip(labels, predictions, strict=True)])
     energy = 1000.0 * energy / atoms
-    composition = [label.atoms.get_chemical_formula() for label in labels]
-    scatter = energy.copy()
-    for formula in set(composition):
-        members = np.array([f == formula for f in composition])
-        scatter[members] -= energy[members].mean()
+    formulas = np.array([reduced_formula(label.atoms) for label in labels])
+    groups = [energy[formulas == formula] for formula in sorted(set(formulas))]
+    scatter = np.concatenate([group - group.mean() for group in groups if len(group) > 1] or [[]])
     force = 1000.0 * np.concatenate(
         [(p.forces - t.forces).ravel() for t, p in zip(labels, predictions, strict=True)]
     )
@@ -132,7 +132,11 @@ def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors
         energy_offset_meV_per_atom=float(energy.mean()),
         energy_mae_meV_per_atom=_mae(energy),
         energy_rmse_meV_per_atom=_rms(energy),
-        energy_scatter_meV_per_atom=_rms(scatter),
+        energy_offsets_meV_per_atom={
+            str(formula): float(group.mean())
+            for formula, group in zip(sorted(set(formulas)), groups, strict=True)
+        },
+        energy_scatter_meV_per_atom=_rms(scatter) if len(scatter) else None,
         force_mae_meV_per_A=_mae(force),
         force_rmse_meV_per_A=_rms(force),
         force_rms_meV_per_A=_rms(reference),

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from ase import Atoms
 from . import bias, labels, plumed, walkers
 from .bias import HillsRecord
 from .candidates import Candidate, select
+from .decks import lammps_frame
+from .deploying import Generation, engines_for
 from .jobs import Event, Finished, Running
 from .labelling import Frame, read_json
-from .learning import Generation
 from .store import hash_of
 from .structures import fingerprint
 from .tasks import FAILED, Outputs, Task, Work
@@ -31,7 +31,7 @@ def walker_id(system: str, index: int) -> str:
 
 def walk(work: Work, round_: int, generation: Generation) -> list[Frame]:
     """One segment of all walkers with a generation; returns the candidates."""
-    plan = segment_plan(work, round_, generation.deployed, generation.number)
+    plan = segment_plan(work, round_, generation)
     task = Task(
         name=f"segment {round_}",
         stage="segment",
@@ -43,7 +43,9 @@ def walk(work: Work, round_: int, generation: Generation) -> list[Frame]:
             {name: bias.record_to_text(record) for name, record in plan.records.items()},
         ),
         place=f"rounds/{round_:03d}/segment",
-        job=lambda directory: walkers.job(plan, engines=work.engines, directory=directory),
+        job=lambda directory: walkers.job(
+            plan, engines=engines_for(work, generation), directory=directory
+        ),
         read=lambda finished: _read_segment(work, plan, finished),
     )
     total = len(plan.walkers) * plan.settings.steps
@@ -65,50 +67,73 @@ def walk(work: Work, round_: int, generation: Generation) -> list[Frame]:
     return frames
 
 
-def segment_plan(work: Work, round_: int, model: Path, generation: int) -> SegmentPlan:
+def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan:
     """What all walkers do in a round: from where, with which model, with which bias."""
     settings = work.campaign.settings
     return SegmentPlan(
         round=round_,
-        generation=generation,
+        generation=generation.number,
         walkers=tuple(_stand(work, round_)),
         systems=settings.systems,
         settings=settings.segment,
         records={name: _hills(work, name, round_) for name in settings.systems},
-        model=model,
+        model=generation.deployed,
         type_names=work.campaign.types,
         seed=settings.seed,
     )
 
 
+def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
+    """System and index of each walker of a round: as journalled, else as configured now."""
+    record = work.store.find(f"segment {round_}")
+    if record is not None:
+        names = [(entry["system"], entry["walker"]) for entry in record.outputs["walkers"]]
+        return [(system, int(walker.rsplit("-", 1)[1])) for system, walker in names]
+    systems = work.campaign.settings.systems
+    return [(name, index) for name in systems for index in range(systems[name].walkers)]
+
+
 def _stand(work: Work, round_: int) -> list[Walker]:
     """Where each walker stands before the round."""
-    before: dict[str, dict[str, Any]] = {}
-    if round_ > 1:
-        path = work.store.root / f"rounds/{round_ - 1:03d}/walkers.json"
-        before = {entry["walker"]: entry for entry in read_json(path)}
-    failed = {record.inputs for record in work.store.records() if FAILED in record.outputs}
+    before = _before(work, round_)
     step = max((entry["next_step"] for entry in before.values()), default=0)
     found = []
-    for name, system in work.campaign.settings.systems.items():
-        at = labels.level(work.campaign.settings.reference, work.campaign.cell_multiples[name])
-        for index in range(system.walkers):
-            identifier = walker_id(name, index)
-            entry = before.get(identifier)
-            if entry is None:
-                atoms = work.campaign.structures[name]
-            else:
-                atoms = _with_velocities(entry, "frame")
-                if labels.label_key(atoms, at) in failed:
-                    atoms = _with_velocities(entry, "came_from")
-            found.append(Walker(identifier, name, index, atoms, step))
+    for name, index in _roster(work, round_):
+        identifier = walker_id(name, index)
+        entry = before.get(identifier)
+        if entry is None:
+            atoms = walkers.reduce_cell(lammps_frame(work.campaign.structures[name]))
+        elif _rejected(work, entry):
+            atoms = labels.frame_from_json(entry["came_from"])  # with new velocities
+        else:
+            atoms = _with_velocities(entry["frame"])
+        found.append(Walker(identifier, name, index, atoms, step))
     return found
 
 
-def _with_velocities(entry: Mapping[str, Any], name: str) -> Atoms:
-    atoms = labels.frame_from_json(entry[name])
-    if entry[name].get("velocities") is not None:
-        atoms.set_velocities(np.array(entry[name]["velocities"]))
+def _before(work: Work, round_: int) -> dict[str, dict[str, Any]]:
+    """The states of the walkers after the round before, by walker."""
+    if round_ <= 1:
+        return {}
+    path = work.store.root / f"rounds/{round_ - 1:03d}/walkers.json"
+    return {entry["walker"]: entry for entry in read_json(path)}
+
+
+def _rejected(work: Work, entry: Mapping[str, Any]) -> bool:
+    """Whether a walker has no frame that is worth going on from: none, or its label failed."""
+    if not entry["good"]:
+        return True
+    at = labels.level(
+        work.campaign.settings.reference, work.campaign.cell_multiples[entry["system"]]
+    )
+    key = labels.label_key(labels.frame_from_json(entry["frame"]), at)
+    return any(r.inputs == key and FAILED in r.outputs for r in work.store.records())
+
+
+def _with_velocities(frame: Mapping[str, Any]) -> Atoms:
+    atoms = labels.frame_from_json(frame)
+    if frame.get("velocities") is not None:
+        atoms.set_velocities(np.array(frame["velocities"]))
     return atoms
 
 
@@ -122,12 +147,21 @@ def _frame_json(atoms: Atoms) -> dict[str, Any]:
 
 
 def _hills(work: Work, system: str, round_: int) -> HillsRecord:
-    """All hills of a system from before the round."""
+    """All hills of a system from before the round.
+
+    Those that a walker laid on the way to a frame whose label failed do not count any more.
+    """
     for earlier in range(round_ - 1, 0, -1):
         path = work.store.root / f"bias/{system}/round-{earlier:03d}.tsv"
         if path.is_file():
-            return bias.record_from_text(path.read_text(), path=path)
-    return HillsRecord(system)
+            record = bias.record_from_text(path.read_text(), path=path)
+            break
+    else:
+        return HillsRecord(system)
+    for walker, entry in _before(work, round_).items():
+        if entry["system"] == system and _rejected(work, entry):
+            record = bias.deactivate(record, walker=walker, round=round_ - 1)
+    return record
 
 
 def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
@@ -183,6 +217,7 @@ def _state(plan: SegmentPlan, walker: Walker, chosen: Candidate) -> dict[str, An
         "system": walker.system,
         # All walkers begin each round at the same step, so that hill times stay monotonic.
         "next_step": walker.step + plan.settings.steps,
+        "good": chosen.atoms is not None,
         "frame": _frame_json(goes_on),
         "came_from": _frame_json(walker.atoms),
     }

@@ -65,9 +65,12 @@ def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label
         system: labels.level(work.campaign.settings.reference, multiple)
         for system, multiple in work.campaign.cell_multiples.items()
     }
-    tasks = [_label_task(work, round_, frame, at[frame.system]) for frame in frames]
+    later = (f"train generation {round_}", f"segment {round_ + 1}")
+    again = all(work.store.find(task) is None for task in later)
+    tasks = [_label_task(work, round_, frame, at[frame.system], again) for frame in frames]
     work.observer.begin(round_, "label", len(tasks), "labels")
-    outputs = work.do(tasks, Counter(work.observer))
+    done = sum(work.store.find(task.name) is not None for task in tasks)
+    outputs = work.do(tasks, Counter(work.observer, done))
     found: list[Label] = []
     for task, output in zip(tasks, outputs, strict=True):
         if FAILED in output:
@@ -83,12 +86,13 @@ def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label
     if round_ == 0 and len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
         raise NothingLeft(
             f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
-            f"{work.store.root / 'rounds/000'}, then lower bootstrap.displacement_A or strain"
+            f"{work.store.root / 'rounds/000/label'}, then start a new --dir with a smaller "
+            "bootstrap.displacement_A or bootstrap.strain, or another reference"
         )
     return found
 
 
-def _label_task(work: Work, round_: int, frame: Frame, at: Level) -> Task:
+def _label_task(work: Work, round_: int, frame: Frame, at: Level, again: bool) -> Task:
     settings = work.campaign.settings.reference
     key = labels.label_key(frame.atoms, at)
 
@@ -134,6 +138,7 @@ def _label_task(work: Work, round_: int, frame: Frame, at: Level) -> Task:
         ),
         read=read,
         may_fail=True,
+        again=again,
         adopt=adopt,
     )
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from .errors import InputError, ParseError
 from .jobs import Finished, Job
 from .settings import Settings
-from .structures import fingerprint
+from .structures import fingerprint, reduced_formula
 
 Array = NDArray[np.float64]
 
@@ -65,9 +65,9 @@ class Level:
 
     @property
     def key(self) -> str:
-        """Fingerprint of the level."""
-        text = json.dumps([self.method, "gamma", self.electronic_temperature_K, self.cell_multiple])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Fingerprint of the method, and the cell multiple through which it samples."""
+        text = json.dumps([self.method, "gamma", self.electronic_temperature_K])
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-x{self.cell_multiple}"
 
     def __str__(self) -> str:
         return (
@@ -123,6 +123,14 @@ def label_key(atoms: Atoms, at: Level) -> str:
 def content_key(atoms: Atoms, level_key: str) -> str:
     """Content address of the label of this frame at the level with this key."""
     return hashlib.sha256(f"{fingerprint(atoms)} {level_key}".encode()).hexdigest()[:24]
+
+
+def content_hash(label: Label) -> str:
+    """Hash of all numbers of a label."""
+    digest = hashlib.sha256(fingerprint(label.atoms).encode())
+    for values in (np.array([label.energy]), label.forces, label.stress):
+        digest.update(np.asarray(values, dtype="<f8").tobytes())
+    return digest.hexdigest()[:24]
 
 
 def job(name: str, atoms: Atoms, *, settings: ReferenceSettings, directory: Path) -> Job:
@@ -260,16 +268,31 @@ def from_json(text: str, path: Path) -> Label:
 def split(count: int, validation_every: int) -> list[bool]:
     """The fixed rule: which of the labels, in the order of the campaign, are for validation.
 
-    Every `validation_every`-th one is, counted from the end of each such group, so that growing
-    the list never moves a label from one set to the other.
+    One of each `validation_every` is; which one moves on by three from block to block, so that no
+    walker is always the one. Growing the list never moves a label from one set to the other.
     """
-    return [index % validation_every == validation_every - 1 for index in range(count)]
+    return [
+        index % validation_every
+        == (validation_every - 1 + 3 * (index // validation_every)) % validation_every
+        for index in range(count)
+    ]
 
 
 def same_level(labels: Sequence[Label]) -> None:
-    """Raise InputError where labels of different levels of theory would train one model."""
-    levels = sorted({label.level for label in labels})
-    if len(levels) > 1:
+    """Raise InputError where labels of different levels of theory would train one model.
+
+    The method must be one for all, and the sampling one for each composition.
+    """
+    methods = sorted({label.level.rpartition("-")[0] for label in labels})
+    if len(methods) > 1:
         raise InputError(
-            f"labels of {len(levels)} levels of theory ({', '.join(levels)}) cannot train one model"
+            f"labels of {len(methods)} methods ({', '.join(methods)}) cannot train one model"
         )
+    levels: dict[str, str] = {}
+    for label in labels:
+        formula = reduced_formula(label.atoms)
+        if levels.setdefault(formula, label.level) != label.level:
+            raise InputError(
+                f"labels of {formula} at two levels of theory ({levels[formula]} and "
+                f"{label.level}: other cells, sampled at the Γ point) cannot train one model"
+            )

@@ -1,43 +1,17 @@
-"""Train, deploy and evaluate: from labels to a model that LAMMPS runs, and how wrong it is."""
+"""Train and evaluate: from labels to the next generation, and how wrong each is."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import evaluation, models
+from . import evaluation, labels, models
+from .deploying import FINAL, Generation, deploy, engines_for, folder
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
-from .models import Deployed
 from .store import file_hash, hash_of
-from .structures import fingerprint
 from .tasks import Outputs, Task, Work
-
-FINAL = "final"
-COMPILE_S = 60.0
-"""First guess of an AOTInductor compilation; replaced by the first one that is measured."""
-SPEEDUP = 2.0
-"""First guess of TorchScript's cost over AOTInductor's; replaced likewise."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A trained and deployed model.
-
-    Attributes:
-        number: 0 from the bootstrap, r from round r.
-        name: "0", "1", … or "final".
-        checkpoint: to train on from.
-        deployed: the artefact that walkers use.
-        checkpoint_hash: of its content.
-    """
-
-    number: int
-    name: str
-    checkpoint: Path
-    deployed: Path
-    checkpoint_hash: str
 
 
 def learn(
@@ -81,7 +55,7 @@ def _finish(
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
     trained = work.do(tasks, _watch_training(work))[0]
     checkpoint = work.store.root / trained["checkpoint"]
-    generation = _deploy(work, number, name, checkpoint, trained["sha256"])
+    generation = deploy(work, number, name, checkpoint, trained["sha256"])
     test = work.campaign.test_data
     work.observer.begin(number, f"evaluate generation {name}", 1, "jobs")
     if new or test or number == 0:
@@ -124,24 +98,25 @@ def _training(
 
     def read(finished: Finished) -> Outputs:
         checkpoint, last = models.read_training(finished)
-        kept = work.store.write(f"{_folder(name)}/checkpoint.ckpt", checkpoint.read_bytes())
+        kept = work.store.write(f"{folder(name)}/checkpoint.ckpt", checkpoint.read_bytes())
         return {
             "checkpoint": str(kept.relative_to(work.store.root)),
             "sha256": file_hash(kept),
             "generation": name,
             "training_labels": len(training),
-            "validation_labels": len(validation),
+            "validation_labels": 0 if name == FINAL else len(validation),
             "epochs": last["epoch"],
             "last_epoch": last,
             "statistics": asdict(numbers),
         }
 
     before = previous.checkpoint_hash if previous else None
+    again = budget.model_dump() if name == FINAL else None  # may be asked for with a larger one
     return Task(
         name=f"train generation {name}",
         stage="train",
         round=round_,
-        inputs=hash_of("train", [label.key for label in known], before, name),
+        inputs=hash_of("train", [label.key for label in known], before, name, again),
         place=f"rounds/{round_:03d}/train{'-final' if name == FINAL else ''}",
         job=job,
         read=read,
@@ -164,102 +139,11 @@ def _watch_training(work: Work) -> Callable[[Event], None]:
             last = models.training_progress(event.job.directory)
             if last is not None:
                 error = last.get("forces_mae")
-                detail = f"force MAE {1000 * error:.0f} meV/Å (validation)" if error else ""
+                on = "" if FINAL in event.job.name else " (validation)"
+                detail = f"force MAE {1000 * error:.0f} meV/Å{on}" if error else ""
                 work.observer.advance(last["epoch"], f"of {last['epochs']}; {detail}")
 
     return watch
-
-
-def _folder(name: str) -> str:
-    return f"models/gen-{int(name):03d}" if name != FINAL else f"models/{FINAL}"
-
-
-def _deploy(
-    work: Work, number: int, name: str, checkpoint: Path, checkpoint_hash: str
-) -> Generation:
-    """Compile in the configured mode; `auto` compiles what lets the next segment end earlier."""
-    wanted = work.campaign.settings.deploy.mode
-    mode, why = (
-        (wanted, "as configured") if wanted != "auto" else choose_mode(work, final=name == FINAL)
-    )
-    work.observer.begin(number, f"deploy generation {name}", 1, "models")
-    work.observer.say(f"generation {name}: {mode} ({why})")
-    place = f"rounds/{number:03d}/deploy{'-final' if name == FINAL else ''}-{mode}"
-
-    def job(directory: Path) -> Job:
-        return models.deploy_job(
-            f"deploy generation {name}",
-            checkpoint,
-            mode=mode,
-            device=work.campaign.settings.deploy.device,
-            directory=directory,
-            cores=work.campaign.cores if mode == "aotinductor" else 1,
-        )
-
-    def read(finished: Finished) -> Outputs:
-        stamp = models.read_deployment(finished)
-        content = (finished.directory / stamp.file).read_bytes()
-        folder = f"{_folder(name)}/{stamp.mode}-{stamp.device}"
-        kept = work.store.write(f"{folder}/{stamp.file}", content)
-        work.store.write(f"{folder}/stamp.json", models.stamp_text(stamp).encode())
-        return {
-            "generation": name,
-            "file": str(kept.relative_to(work.store.root)),
-            "sha256": file_hash(kept),
-            "mode": mode,
-            "why": why,
-            "stamp": asdict(stamp),
-        }
-
-    task = Task(
-        name=f"deploy generation {name}",
-        stage="deploy",
-        round=number,
-        inputs=hash_of("deploy", checkpoint_hash),
-        place=place,
-        job=job,
-        read=read,
-    )
-    (made,) = work.do([task])
-    return Generation(
-        number=number,
-        name=name,
-        checkpoint=checkpoint,
-        deployed=work.store.root / made["file"],
-        checkpoint_hash=checkpoint_hash,
-    )
-
-
-def choose_mode(work: Work, *, final: bool) -> tuple[str, str]:
-    """The mode with which the next segment is estimated to end earlier, and the estimate."""
-    steps = work.campaign.settings.segment.steps
-    share = max(1.0, work.campaign.walkers / work.campaign.cores)
-    compile_s, step_s = _measured(work)
-    script = step_s.get("torchscript") or SPEEDUP * step_s.get("aotinductor", 0.0)
-    if not script:
-        return "torchscript", "nothing measured yet; it compiles in seconds"
-    inductor = step_s.get("aotinductor") or script / SPEEDUP
-    total = {
-        "torchscript": compile_s.get("torchscript", 10.0) + steps * share * script,
-        "aotinductor": compile_s.get("aotinductor", COMPILE_S) + steps * share * inductor,
-    }
-    mode = "torchscript" if final else min(total, key=lambda name: total[name])
-    shown = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in total.items())
-    return mode, f"compiling plus the next segment: {shown}"
-
-
-def _measured(work: Work) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a compilation, and of a step, by mode, from what the journal holds."""
-    compile_s: dict[str, float] = {}
-    step_s: dict[str, float] = {}
-    mode_of: dict[str, str] = {}
-    for record in work.store.records():
-        if record.stage == "deploy":
-            compile_s[record.outputs["mode"]] = record.seconds
-            mode_of[record.outputs["generation"]] = record.outputs["mode"]
-        elif record.stage == "evaluate" and record.outputs["generation"] in mode_of:
-            step_s[mode_of[record.outputs["generation"]]] = record.outputs["seconds_per_step"]
-    return compile_s, step_s
 
 
 def _evaluation(
@@ -277,7 +161,7 @@ def _evaluation(
             generation.deployed,
             frames=frames,
             directory=directory,
-            env=dict(work.engines.env),
+            env=dict(engines_for(work, generation).env),
         )
 
     def read(finished: Finished) -> Outputs:
@@ -299,7 +183,7 @@ def _evaluation(
             "evaluate",
             generation.checkpoint_hash,
             [label.key for label in new],
-            [fingerprint(label.atoms) for label in test],
+            [labels.content_hash(label) for label in test],
         ),
         place=f"rounds/{round_:03d}/evaluate-{generation.name}",
         job=job,
@@ -311,14 +195,10 @@ def _say_errors(work: Work, name: str, found: Outputs) -> None:
     for what, title in (("new", "the round's new frames"), ("test", "the test set")):
         if found[what] is not None:
             e = found[what]
+            scatter = e["energy_scatter_meV_per_atom"]
+            shown = "" if scatter is None else f", energy scatter {scatter:.1f} meV/atom"
             work.observer.say(
                 f"generation {name} on {title}: force MAE {e['force_mae_meV_per_A']:.0f} meV/Å "
                 f"(of {e['force_rms_meV_per_A']:.0f} rms), pressure MAE "
-                f"{e['pressure_mae_GPa']:.2f} GPa, energy scatter "
-                f"{e['energy_scatter_meV_per_atom']:.1f} meV/atom"
+                f"{e['pressure_mae_GPa']:.2f} GPa{shown}"
             )
-
-
-def deployed_stamp(work: Work, generation: Generation) -> Deployed:
-    """The stamp of the artefact that walkers use."""
-    return models.read_stamp(generation.deployed.with_name("stamp.json"))

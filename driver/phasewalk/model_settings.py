@@ -53,7 +53,7 @@ class Budget(Settings):
     epochs: int = Field(ge=1, description="Passes over the training labels.")
     minutes: float | None = Field(None, gt=0, description="Wall-clock limit, minutes.")
     learning_rate: float = Field(
-        gt=0, le=1, description="Adam's highest learning rate; it ends at 0."
+        gt=0, le=1, description="Adam's highest learning rate; it falls to 0 by the last epoch."
     )
 
 

@@ -172,12 +172,6 @@ def bias_on_cell(text: str) -> str | None:
     return None
 
 
-def physics(text: str) -> str:
-    """The text without comments, layout, PRINT and the words that phasewalk sets, keys sorted."""
-    actions = [action for action in parse(text) if action.name not in {"PRINT", "FLUSH", "RESTART"}]
-    return "".join(f"{_canonical(action)}\n" for action in actions)
-
-
 def check_same_physics(old: str, new: str) -> None:
     """Raise InputError where recorded hills of `old` would mean something else in `new`.
 
@@ -286,6 +280,8 @@ def _action(words: Sequence[Word]) -> Action:
 def _check_self_contained(action: Action) -> None:
     if action.name == "INCLUDE":
         raise _error(action, "paste the file's text here: a campaign keeps its whole PLUMED text")
+    if action.name.startswith("DUMP"):
+        raise _error(action, "all walkers would write this one file; PRINT what you need instead")
     if action.name == "LOAD" and not _LIBRARY.fullmatch(action.get("FILE") or ""):
         raise _error(action, "only a compiled library (FILE=name.so) can be loaded")
 

@@ -6,6 +6,7 @@ from typing import Any
 from .errors import InputError
 from .model_settings import PRESETS, Budget, ModelSettings, Statistics
 
+SCHEDULE = "training_module.lr_scheduler"
 PROGRESS, PREVIOUS = "progress.jsonl", "previous.ckpt"
 
 
@@ -24,7 +25,6 @@ def training_config(
     Every generation builds the same model from the same numbers and then takes over the weights of
     the one before, so that a checkpoint never needs its ancestors.
     """
-    batch = settings.batch_size
     config: dict[str, Any] = {
         "hydra": {"run": {"dir": "."}, "output_subdir": None},
         "run": ["train"],
@@ -53,11 +53,16 @@ def training_config(
                 },
             },
             "optimizer": {"_target_": "torch.optim.Adam", "lr": budget.learning_rate},
-            "lr_scheduler": _schedule(budget, steps=budget.epochs * -(-frames // batch)),
             "model": _model(types, settings, numbers, seed),
         },
     }
-    for path, value in settings.overrides.items():
+    overrides = dict(settings.overrides)
+    for path in [path for path in overrides if not path.startswith(SCHEDULE)]:
+        _override(config, path, overrides.pop(path))
+    batch = config["data"]["train_dataloader"]["batch_size"]
+    steps = config["trainer"]["max_epochs"] * -(-frames // batch)
+    config["training_module"]["lr_scheduler"] = _schedule(budget, steps=steps)
+    for path, value in overrides.items():
         _override(config, path, value)
     return config
 

@@ -138,7 +138,8 @@ def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
 def _both(
     before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, key: str, style: str
 ) -> str:
-    return " → ".join(format(e[key], style) for e in (before, after) if e is not None)
+    found = (e[key] for e in (before, after) if e is not None)
+    return " → ".join("–" if value is None else format(value, style) for value in found)
 
 
 def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
@@ -181,10 +182,10 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
     for title, key, style in rows:
         table.add_row(title, *(format(e[key.format(kind)], style) for kind in ("mae", "rmse")))
     console.print(table)
-    console.print(
-        f"energy: common offset {e['energy_offset_meV_per_atom']:.2f}, scatter around it "
-        f"{e['energy_scatter_meV_per_atom']:.2f} meV/atom"
-    )
+    for formula, offset in e["energy_offsets_meV_per_atom"].items():
+        console.print(f"energy: common offset of {formula} {offset:.2f} meV/atom")
+    if e["energy_scatter_meV_per_atom"] is not None:
+        console.print(f"energy: scatter around it {e['energy_scatter_meV_per_atom']:.2f} meV/atom")
 
 
 def deployed_model(root: Path, generation: str | None) -> Path:

@@ -109,6 +109,10 @@ class Store:
         record = self._records.get(task)
         return record if record is not None and record.inputs == inputs else None
 
+    def find(self, task: str) -> Record | None:
+        """The task's record, whatever it was made from."""
+        return self._records.get(task)
+
     def append(self, record: Record) -> None:
         """Add a finished task; it is on disk when this returns."""
         line = json.dumps({"schema": SCHEMA, **record.__dict__}) + "\n"
@@ -246,6 +250,9 @@ def _lock(root: Path) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(handle)
+            raise StoreError(f"{path}: this file system has no locks ({error.strerror})") from error
         owner = os.read(handle, 200).decode(errors="replace").strip()
         os.close(handle)
         raise StoreError(

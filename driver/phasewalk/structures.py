@@ -138,6 +138,11 @@ def perturb(
     )
 
 
+def reduced_formula(atoms: Atoms) -> str:
+    """Composition in smallest whole numbers, Hill order: the same for a cell and its supercell."""
+    return str(atoms.symbols.formula.reduce()[0].format("hill"))
+
+
 def cell_multiple(atoms: Atoms) -> int:
     """How many primitive cells the cell holds (spglib, tolerance 0.1 Å); 1 where none is found."""
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)

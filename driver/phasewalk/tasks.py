@@ -13,7 +13,7 @@ from .jobs import Event, Finished, Job, Launcher
 from .store import Record, Store, now, set_aside
 
 Outputs = Mapping[str, Any]
-FAILED = "failed"
+FAILED, CRASHED = "failed", "crashed"
 
 
 class Observer(Protocol):
@@ -45,6 +45,8 @@ class Task:
         job: makes the job for that directory.
         read: makes the outputs for the journal; raises PhasewalkError where the job failed.
         may_fail: a failure is an output (`{"failed": reason}`) and not the end of the campaign.
+        again: try again where the journal holds a failure of the program itself (a crash, a time
+            limit), and not of its result.
         adopt: outputs of a finished but unrecorded run in that directory; None where there is none.
     """
 
@@ -56,6 +58,7 @@ class Task:
     job: Callable[[Path], Job]
     read: Callable[[Finished], Outputs]
     may_fail: bool = False
+    again: bool = False
     adopt: Callable[[Path], Outputs | None] = lambda directory: None
 
 
@@ -85,7 +88,7 @@ class Work:
         waiting: dict[Path, Task] = {}
         for task in tasks:
             record = self.store.done(task.name, task.inputs)
-            if record is not None:
+            if record is not None and not (task.again and record.outputs.get(CRASHED)):
                 outputs[task.name] = record.outputs
                 continue
             adopted = task.adopt(self.store.root / task.place)
@@ -110,7 +113,7 @@ class Work:
             kept = set_aside(finished.directory, FAILED)
             reason = str(error).replace(str(finished.directory), str(kept))
             if task.may_fail:
-                return {FAILED: reason}
+                return {FAILED: reason, CRASHED: isinstance(error, EngineFailed)}
             raise EngineFailed(reason) from error
 
     def record(self, task: Task, outputs: Outputs, seconds: float) -> Outputs:

@@ -284,10 +284,18 @@ def test_two_different_systems_share_one_model(tmp_path: Path) -> None:
     assert found.cell_multiples == {"rock": 4, "potash": 4}
 
 
-def test_two_systems_whose_cells_hold_different_multiples(tmp_path: Path) -> None:
+def test_different_crystals_may_have_cells_of_different_multiples(tmp_path: Path) -> None:
     salts = {"rock": crystal(), "potash": crystal("KCl", 6.29).repeat((1, 1, 2))}
-    assert "rock 4, potash 8" in refused_file(
-        write_campaign(tmp_path, systems("rock", "potash"), salts)
+    found = config.load(write_campaign(tmp_path, systems("rock", "potash"), salts))
+    assert found.cell_multiples == {"rock": 4, "potash": 8}
+
+
+def test_a_distorted_supercell_is_not_taken_for_another_crystal(tmp_path: Path) -> None:
+    distorted = crystal().repeat((1, 1, 2))
+    distorted.rattle(0.3, seed=1)
+    salts = {"one": crystal(), "two": distorted}
+    assert "same composition" in refused_file(
+        write_campaign(tmp_path, systems("one", "two"), salts)
     )
 
 

@@ -226,7 +226,7 @@ def test_nothing_to_train_or_to_validate_on(tmp_path: Path) -> None:
 
 def test_labels_of_two_levels_are_not_trained_together(tmp_path: Path) -> None:
     other = label(at=Level("GFN1-xTB", 300.0, 8))
-    with pytest.raises(InputError, match="2 levels of theory"):
+    with pytest.raises(InputError, match="two levels of theory"):
         training_job(tmp_path, validation=[other])
     assert other.level != LEVEL.key
 

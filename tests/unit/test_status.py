@@ -20,6 +20,7 @@ def errors(force: float, frames: int = 2) -> dict[str, Any]:
     return {
         "frames": frames,
         "energy_offset_meV_per_atom": -3.25,
+        "energy_offsets_meV_per_atom": {"ClNa": -3.25},
         "energy_mae_meV_per_atom": 4.0,
         "energy_rmse_meV_per_atom": 5.0,
         "energy_scatter_meV_per_atom": 1.25,
@@ -202,7 +203,8 @@ def test_errors_for_people() -> None:
     text = console.file.getvalue()
     assert "my model on 2 frames" in text
     assert "99.5" in text
-    assert "common offset -3.25, scatter around it 1.25 meV/atom" in text
+    assert "common offset of ClNa -3.25 meV/atom" in text
+    assert "scatter around it 1.25 meV/atom" in text
 
 
 def test_the_deployed_model_of_a_generation(opened: Store) -> None:
