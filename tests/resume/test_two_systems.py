@@ -69,7 +69,7 @@ def test_one_model_learns_both(campaign: TinyCampaign) -> None:
     assert [(t["generation"], t["training_labels"] + t["validation_labels"]) for t in trained] == [
         ("0", 16),
         ("1", 20),
-        ("final", 25),  # on all labels; five of them are looked at besides
+        ("final", 20),  # on all labels, none held back
     ]
     deployed = [r["outputs"]["stamp"] for r in campaign.records() if r["stage"] == "deploy"]
     assert {tuple(stamp["types"]) for stamp in deployed} == {("Cl", "K", "Na")}
@@ -97,3 +97,28 @@ def test_status_tells_the_story(campaign: TinyCampaign) -> None:
     last = state["rounds"][1]
     assert last["before_learning"]["frames"] == last["after_learning"]["frames"] == 4
     assert set(last["hills"]) == set(SYSTEMS)
+
+
+def test_more_rounds_with_other_numbers_of_walkers(campaign: TinyCampaign) -> None:
+    """Nothing that was finished is done again, and no hill is lost or doubled."""
+    finished = campaign.records()
+    first, second = campaign.file.read_text().split("  KCl:")
+    text = first.replace("walkers: 2", "walkers: 1").replace("rounds: 1", "rounds: 2")
+    campaign.file.write_text(text + "  KCl:" + second.replace("walkers: 2", "walkers: 3"))
+    process = campaign.start()
+    out, err = process.communicate(timeout=600)
+    assert (process.returncode, err) == (0, ""), out + err
+    assert campaign.records()[: len(finished)] == finished
+    segment = campaign.records()[len(finished)]
+    assert segment["task"] == "segment 2"
+    walkers = [entry["walker"] for entry in segment["outputs"]["walkers"]]
+    assert walkers == ["NaCl-0", "KCl-0", "KCl-1", "KCl-2"]
+    for name, count in (("NaCl", 1), ("KCl", 3)):
+        hills = segment["outputs"]["hills"][name]
+        new = count * STEPS // PACE
+        assert hills["deposited"] == hills["expected"] == hills["in_record"] == new
+        assert hills["total"] == new + 2 * STEPS // PACE
+        path = campaign.root / "bias" / name / "round-002.tsv"
+        steps = [h.step for h in bias.record_from_text(path.read_text(), path=path).hills]
+        assert min(steps) == PACE
+        assert max(steps) == 2 * STEPS
