@@ -64,6 +64,11 @@ sys.exit(code)
 """
 
 
+def _as_in_a_terminal() -> None:
+    """Shells start what runs in the background, and so these tests, with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class TinyCampaign:
     """The files of a campaign; one round of two walkers for each system."""
@@ -77,6 +82,7 @@ class TinyCampaign:
         """`phasewalk run`, in the background."""
         return subprocess.Popen(
             [*PHASEWALK, "run", str(self.file), "--dir", str(self.root)],
+            preexec_fn=_as_in_a_terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
