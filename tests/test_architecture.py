@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "driver/phasewalk"
-CHILDREN = {"reference", "training", "deployment", "prediction", "parity", "supervise"}
+CHILDREN = {"reference", "training", "deployment", "prediction", "parity", "eager", "supervise"}
 
 # Who may touch what: everything else goes through these.
 OWNERS = {
@@ -39,9 +39,9 @@ OWNERS = {
     "typer": {"cli"},
     "jinja2": {"decks"},
     # Heavy, and never in a process that goes on to start others.
-    "torch": {"training", "deployment", "parity"},
+    "torch": {"training", "deployment", "eager", "parity"},
     "lightning": {"training"},
-    "nequip": {"training", "deployment", "parity"},
+    "nequip": {"training", "deployment", "eager", "parity"},
     "tblite": {"reference"},
     "lammps": {"prediction"},
 }

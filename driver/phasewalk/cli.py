@@ -1,4 +1,4 @@
-"""The command line: check, run, status, render, build-plugin, deploy, evaluate."""
+"""The command line: check, run, status, render, build-plugin, deploy, evaluate, gate."""
 
 import json
 import os
@@ -16,10 +16,11 @@ from rich.text import Text
 
 from . import campaign as loop
 from . import check as checks
-from . import config, evaluation, models, plugin, rendering, status, store
+from . import config, evaluation, models, plugin, proving, rendering, status, store
 from . import engines as finding
 from .engines import EngineSettings
-from .errors import InputError, Interrupted, PhasewalkError
+from .errors import GateFailed, InputError, Interrupted, PhasewalkError
+from .gate import proof_text
 from .jobs import run as run_job
 from .launch import LocalLauncher
 from .progress import Progress
@@ -204,6 +205,48 @@ def evaluate(
         print(json.dumps({"model": str(model), "data": str(data), **found.as_dict()}, indent=1))
     else:
         status.show_errors(str(model), found.as_dict(), out)
+
+
+@app.command()
+def gate(
+    model: Annotated[Path, typer.Argument(help="A deployed model (.nequip.pth or .nequip.pt2).")],
+    data: Annotated[Path, typer.Option("--data", help="Real frames of the material (extxyz).")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Its checkpoint; default: the one beside it in a campaign directory."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Prove a deployed model in LAMMPS: equal to its checkpoint, conservative, invariant."""
+    if not model.is_file():
+        raise InputError(f"{model}: no such model")
+    source = checkpoint or proving.find_checkpoint(model)
+    if not source.is_file():
+        raise InputError(f"{source}: no such checkpoint")
+    frames = [label.atoms for label in evaluation.read_labelled(data)]
+    launcher = LocalLauncher()
+    engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
+    with (
+        tempfile.TemporaryDirectory(prefix="phasewalk-gate-") as folder,
+        err.status("proving in LAMMPS …"),
+    ):
+        proof = proving.prove(
+            model,
+            source,
+            frames=frames,
+            engines=engines,
+            launcher=launcher,
+            place=Path(folder),
+        )
+    if as_json:
+        print(proof_text(proof, engines.versions), end="")
+    else:
+        for check in proof.checks:
+            out.print(Text(str(check), style="" if check.ok else "bold red"), soft_wrap=True)
+        for warning in proof.warnings:
+            out.print(Text(f"warning: {warning}"), soft_wrap=True)
+    if not proof.passed:
+        raise GateFailed(f"{model} failed its gate: {proof.failure()}")
 
 
 def _quoted(path: Path) -> str:

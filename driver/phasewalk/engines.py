@@ -1,5 +1,6 @@
 """Finding the engines: LAMMPS, MPI, PLUMED, torch; where each was found, and its version."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -76,6 +77,7 @@ class Engines:
         lammps_include, mpi_include, torch_dir: what the plugin is built against.
         versions: of every engine found.
         env: environment in which LAMMPS, its plugin and PLUMED find each other.
+        cache: the user's folder for what is built once.
     """
 
     lmp: Path
@@ -87,6 +89,7 @@ class Engines:
     plugin: Path | None
     versions: Mapping[str, str]
     env: Mapping[str, str] = field(default_factory=dict)
+    cache: Path = Path()
 
 
 def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
@@ -129,6 +132,7 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
             **(plumed.env if plumed else {}),
             **_library_path([mpi_lib, plumed.kernel.parent if plumed else None], environ),
         },
+        cache=cache_dir(environ),
     )
 
 
@@ -264,3 +268,20 @@ def _versions() -> dict[str, str]:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where plugins and compiled models are kept: PHASEWALK_CACHE, or the user's cache."""
+    if environ.get("PHASEWALK_CACHE"):
+        return Path(environ["PHASEWALK_CACHE"])
+    base = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "phasewalk"
+
+
+def processor() -> str:
+    """What the processor can do, as Linux names it: compiled models depend on it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return " ".join(sorted(line.partition(":")[2].split()))
+    return platform.processor()

@@ -6,6 +6,7 @@
     │   ├── EngineMissing   a program or library that is not installed or does not fit
     │   └── StoreError      the campaign directory: locked, foreign, read-only, full
     ├── EngineFailed        a program was started and failed; names its directory and last lines
+    ├── GateFailed          a deployed model is not what it should be; says what, and by how much
     ├── NothingLeft         a round has too little left to go on with
     └── Interrupted         Ctrl-C or SIGTERM; exit code 130
 
@@ -48,6 +49,10 @@ class StoreError(InputError):
 
 class EngineFailed(PhasewalkError):
     """A program was started and did not do its work."""
+
+
+class GateFailed(PhasewalkError):
+    """A deployed model failed its proof."""
 
 
 class NothingLeft(PhasewalkError):

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,27 @@ ENDINGS = (".nequip.pth", ".nequip.pt2")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a deployed model says of one frame: eV, (N, 3) eV/Å, (6,) Voigt eV/Å³."""
+    """What a model says of one frame: eV, (N,) eV of each atom, (N, 3) eV/Å, (6,) Voigt eV/Å³."""
 
     energy: float
+    energies: Array
     forces: Array
     stress: Array
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a deployed model says of several frames, and what a step costs (one thread, s)."""
+    """What a deployed model says of several frames.
+
+    Attributes:
+        frames: one for each.
+        seconds_per_step: cost of a step, one thread.
+        total_energies: eV, along an NVE run of the first frame, by time step (fs).
+    """
 
     frames: tuple[Prediction, ...]
     seconds_per_step: float
+    total_energies: Mapping[float, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,17 +78,35 @@ class Errors:
 
 
 def job(
-    name: str, model: Path, *, frames: Sequence[Atoms], directory: Path, env: dict[str, str]
+    name: str,
+    model: Path,
+    *,
+    frames: Sequence[Atoms],
+    directory: Path,
+    env: dict[str, str],
+    nve_fs: Sequence[float] = (),
 ) -> Job:
     """A child process that evaluates the frames with the deployed model in LAMMPS.
 
     The model is copied to where the child runs: no path with quotes in it reaches LAMMPS.
+
+    Args:
+        name: of the job.
+        model: `.nequip.pth` or `.nequip.pt2`.
+        frames: to evaluate.
+        directory: where it runs.
+        env: environment of LAMMPS.
+        nve_fs: time steps, fs, of NVE runs that start from the first frame.
     """
     ending = next((ending for ending in ENDINGS if model.name.endswith(ending)), None)
     if ending is None:
         raise InputError(f"{model}: a deployed model ends in {' or '.join(ENDINGS)}")
     local = f"model{ending}"
-    request = {"model": local, "frames": [frame_to_json(atoms) for atoms in frames]}
+    request = {
+        "model": local,
+        "frames": [frame_to_json(atoms) for atoms in frames],
+        "nve_fs": list(nve_fs),
+    }
     return Job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.prediction", REQUEST, RESULT),
@@ -96,17 +122,21 @@ def read(finished: Finished) -> Predictions:
     path = finished.directory / RESULT
     try:
         result = json.loads(path.read_text())
-        frames = tuple(
-            Prediction(
-                energy=float(entry["energy_eV"]),
-                forces=np.array(entry["forces_eV_per_A"], dtype=float),
-                stress=np.array(entry["stress_eV_per_A3"], dtype=float),
-            )
-            for entry in result["frames"]
-        )
-        return Predictions(frames, float(result["seconds_per_step"]))
+        frames = tuple(prediction(entry) for entry in result["frames"])
+        drifts = {float(dt): np.array(e, dtype=float) for dt, e in result.get("nve", {}).items()}
+        return Predictions(frames, float(result["seconds_per_step"]), drifts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ParseError(path, f"not a result of the prediction ({error!r})") from error
+
+
+def prediction(entry: Mapping[str, Any]) -> Prediction:
+    """One frame's results as a child process writes them."""
+    return Prediction(
+        energy=float(entry["energy_eV"]),
+        energies=np.array(entry["energies_eV"], dtype=float),
+        forces=np.array(entry["forces_eV_per_A"], dtype=float),
+        stress=np.array(entry["stress_eV_per_A3"], dtype=float),
+    )
 
 
 def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors:

@@ -14,8 +14,8 @@ from .candidates import Candidate, select
 from .decks import lammps_frame
 from .deploying import Generation, engines_for
 from .jobs import Event, Finished, Running
-from .labelling import Frame, read_json
-from .store import hash_of
+from .labelling import Frame
+from .store import hash_of, read_json
 from .structures import fingerprint
 from .tasks import FAILED, Outputs, Task, Work
 from .walkers import SegmentPlan, Walker, WalkerResult

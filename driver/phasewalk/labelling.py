@@ -13,6 +13,7 @@ from . import labels
 from .errors import NothingLeft, ParseError, PhasewalkError
 from .jobs import Finished
 from .labels import Label, Level
+from .store import read_json
 from .structures import perturb
 from .tasks import FAILED, Counter, Outputs, Task, Work
 
@@ -141,12 +142,3 @@ def _label_task(work: Work, round_: int, frame: Frame, at: Level, again: bool) -
         again=again,
         adopt=adopt,
     )
-
-
-def read_json(path: Path) -> list[dict[str, Any]]:
-    """A list that the campaign wrote; ParseError where it cannot be read."""
-    try:
-        data: list[dict[str, Any]] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ParseError(path, f"cannot be read ({error}); restore it from a backup") from error
-    return data

@@ -1,16 +1,21 @@
-"""Train and evaluate: from labels to the next generation, and how wrong each is."""
+"""Train, prove and evaluate: from labels to the next generation, and how wrong each is."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import evaluation, labels, models
+from ase import Atoms
+
+from . import evaluation, gate, labels, models
 from .deploying import FINAL, Generation, deploy, engines_for, folder
+from .errors import GateFailed
+from .gate import Probes
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
-from .store import file_hash, hash_of
+from .store import file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
 
 
@@ -51,18 +56,32 @@ def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generat
 def _finish(
     work: Work, number: int, name: str, tasks: Sequence[Task], *, new: Sequence[Label]
 ) -> Generation:
-    """Train, deploy, evaluate."""
+    """Train, deploy, prove, evaluate."""
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
     trained = work.do(tasks, _watch_training(work))[0]
-    checkpoint = work.store.root / trained["checkpoint"]
-    generation = deploy(work, number, name, checkpoint, trained["sha256"])
-    test = work.campaign.test_data
-    work.observer.begin(number, f"evaluate generation {name}", 1, "jobs")
-    if new or test or number == 0:
-        evaluate = _evaluation(work, generation, round_=number, new=new, test=test)
-        (found,) = work.do([evaluate])
-        _say_errors(work, name, found)
+    generation = deploy(work, number, name, trained)
+    work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
+    probes = _probes(work, generation, trained)
+    task = _evaluation(
+        work, generation, round_=number, new=new, test=work.campaign.test_data, probes=probes
+    )
+    (found,) = work.do([task])
+    for warning in found["proof"]["warnings"]:
+        work.observer.say(f"generation {name}: {warning}")
+    _say_errors(work, name, found)
     return generation
+
+
+def _probes(work: Work, generation: Generation, trained: Outputs) -> Probes:
+    """What the gate asks: all of a new compilation, a part of it where weights were swapped."""
+    path = work.store.root / trained["eager"]
+    data = read_json(path)
+    return Probes(
+        frames=[labels.frame_from_json(entry["frame"]) for entry in data],
+        eager=[evaluation.prediction(entry) for entry in data],
+        dtype=work.campaign.settings.model.dtype,
+        full=not generation.swapped,
+    )
 
 
 def _training(
@@ -81,6 +100,7 @@ def _training(
     if name == FINAL:
         training = list(known)
     numbers = _statistics(work, training)
+    probed = _probed(known)
 
     def job(directory: Path) -> Job:
         return models.training_job(
@@ -92,21 +112,16 @@ def _training(
             budget=budget,
             numbers=numbers,
             previous=previous.checkpoint if previous else None,
+            probed=probed,
             seed=campaign.settings.seed,
             directory=directory,
         )
 
     def read(finished: Finished) -> Outputs:
-        checkpoint, last = models.read_training(finished)
-        kept = work.store.write(f"{folder(name)}/checkpoint.ckpt", checkpoint.read_bytes())
         return {
-            "checkpoint": str(kept.relative_to(work.store.root)),
-            "sha256": file_hash(kept),
-            "generation": name,
+            **_keep(work, name, models.read_training(finished), probed),
             "training_labels": len(training),
             "validation_labels": 0 if name == FINAL else len(validation),
-            "epochs": last["epoch"],
-            "last_epoch": last,
             "statistics": asdict(numbers),
         }
 
@@ -121,6 +136,36 @@ def _training(
         job=job,
         read=read,
     )
+
+
+def _keep(
+    work: Work, name: str, trained: models.Trained, probed: Sequence[Atoms]
+) -> dict[str, Any]:
+    """Write what a training made into the generation's folder; what the journal says of it."""
+    eager = [
+        {"frame": labels.frame_to_json(atoms), **result}
+        for atoms, result in zip(probed, read_json(trained.eager), strict=True)
+    ]
+    place = folder(name)
+    work.store.write(f"{place}/weights.npz", trained.weights.read_bytes())
+    work.store.write(f"{place}/eager.json", json.dumps(eager).encode())
+    kept = work.store.write(f"{place}/checkpoint.ckpt", trained.checkpoint.read_bytes())
+    return {
+        "generation": name,
+        "checkpoint": f"{place}/checkpoint.ckpt",
+        "weights": f"{place}/weights.npz",
+        "eager": f"{place}/eager.json",
+        "sha256": file_hash(kept),
+        "epochs": trained.last_epoch["epoch"],
+        "last_epoch": trained.last_epoch,
+    }
+
+
+def _probed(known: Sequence[Label]) -> list[Atoms]:
+    """A few real frames for the gate: the first, the densest, and the newest."""
+    densest = min(known, key=lambda label: float(label.atoms.get_volume()) / len(label.atoms))
+    chosen = {label.key: label.atoms for label in (known[0], densest, known[-1])}
+    return list(chosen.values())
 
 
 def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
@@ -147,12 +192,20 @@ def _watch_training(work: Work) -> Callable[[Event], None]:
 
 
 def _evaluation(
-    work: Work, generation: Generation, *, round_: int, new: Sequence[Label], test: Sequence[Label]
+    work: Work,
+    generation: Generation,
+    *,
+    round_: int,
+    new: Sequence[Label],
+    test: Sequence[Label],
+    probes: Probes | None = None,
 ) -> Task:
-    """Predict, in LAMMPS, the round's new labels and the fixed test set."""
-    frames = [label.atoms for label in (*new, *test)]
-    if not frames:  # generation 0 without test data: what a step costs is still worth knowing
-        frames = list(work.campaign.structures.values())
+    """Predict, in LAMMPS, the round's new labels and the test set; prove a new generation first.
+
+    One job for all: LAMMPS starts once. A failed gate is an error that stops the campaign.
+    """
+    asked = probes.asked() if probes else []
+    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
     name = f"evaluate generation {generation.name} on round {round_}"
 
     def job(directory: Path) -> Job:
@@ -162,18 +215,29 @@ def _evaluation(
             frames=frames,
             directory=directory,
             env=dict(engines_for(work, generation).env),
+            nve_fs=gate.NVE_STEPS_FS if probes and probes.full else (),
         )
 
     def read(finished: Finished) -> Outputs:
         result = evaluation.read(finished)
-        predictions = result.frames
-        count = len(new)
-        return {
+        first, last = len(asked), len(asked) + len(new)
+        outputs = {
             "generation": generation.name,
-            "new": evaluation.errors(new, predictions[:count]).as_dict() if new else None,
-            "test": evaluation.errors(test, predictions[count:]).as_dict() if test else None,
+            "new": evaluation.errors(new, result.frames[first:last]).as_dict() if new else None,
+            "test": evaluation.errors(test, result.frames[last:]).as_dict() if test else None,
             "seconds_per_step": result.seconds_per_step,
         }
+        if probes:
+            proof = probes.judge(result, first)
+            text = gate.proof_text(proof, work.engines.versions)
+            work.store.write(f"{folder(generation.name)}/proof.json", text.encode())
+            if not proof.passed:
+                raise GateFailed(
+                    f"generation {generation.name} failed its gate, and no walker will use it: "
+                    f"{proof.failure()}"
+                )
+            outputs["proof"] = {"checks": len(proof.checks), "warnings": list(proof.warnings)}
+        return outputs
 
     return Task(
         name=name,

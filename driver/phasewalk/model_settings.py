@@ -70,7 +70,7 @@ class FinalSettings(Settings):
 
     from_scratch: bool = Field(False, description="Forget the weights of the last generation.")
     budget: Budget = Field(
-        Budget(epochs=60, learning_rate=0.01), description="Length of this training."
+        Budget(epochs=100, learning_rate=0.01), description="Length of this training."
     )
 
 
@@ -93,7 +93,7 @@ class ModelSettings(Settings):
         Budget(epochs=70, learning_rate=0.02), description="Training of generation 0."
     )
     warm: Budget = Field(
-        Budget(epochs=20, learning_rate=0.01), description="Training of each later generation."
+        Budget(epochs=25, learning_rate=0.01), description="Training of each later generation."
     )
     final: FinalSettings | None = Field(FinalSettings(), description="Final model; null for none.")
     batch_size: int = Field(2, ge=1, description="Frames in one step of the optimizer.")

@@ -10,13 +10,14 @@ from typing import Any
 
 import ase.io
 import numpy as np
+from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from .errors import EngineFailed, InputError, ParseError
 from .jobs import Finished, Job
-from .labels import Label, same_level
+from .labels import Label, frame_to_json, same_level
 from .model_settings import Budget, ModelSettings, Statistics
-from .recipes import PREVIOUS, PROGRESS, training_config
+from .recipes import EAGER, PREVIOUS, PROBED, PROGRESS, WEIGHTS, training_config
 
 CHECKPOINT = "last.ckpt"
 ENDINGS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
@@ -32,9 +33,10 @@ def statistics(labels: Sequence[Label], types: Sequence[str], cutoff_A: float) -
     change, *_ = np.linalg.lstsq(counts, energies - mean * counts.sum(axis=1), rcond=1e-8)
     edges = sum(len(neighbor_list("i", label.atoms, cutoff_A)) for label in labels)
     forces = np.concatenate([label.forces.ravel() for label in labels])
+    # Rounded: both are compiled into a model, and one compilation then serves many campaigns.
     return Statistics(
-        average_neighbors=edges / float(counts.sum()),
-        energy_scale=max(float(np.sqrt(np.mean(forces**2))), 1e-3),
+        average_neighbors=max(1.0, float(round(edges / float(counts.sum())))),
+        energy_scale=float(f"{max(float(np.sqrt(np.mean(forces**2))), 1e-3):.2g}"),
         energy_shifts=tuple(float(mean + c) for c in change),
     )
 
@@ -49,6 +51,7 @@ def training_job(
     budget: Budget,
     numbers: Statistics,
     previous: Path | None,
+    probed: Sequence[Atoms],
     seed: int,
     directory: Path,
 ) -> Job:
@@ -76,6 +79,7 @@ def training_job(
         "config.yaml": json.dumps(config, indent=1).encode(),
         "train.extxyz": _extxyz(training),
         "validation.extxyz": _extxyz(validation),
+        PROBED: json.dumps([frame_to_json(atoms) for atoms in probed]).encode(),
     }
     if previous is not None:
         inputs[PREVIOUS] = previous.read_bytes()
@@ -121,17 +125,35 @@ def training_progress(directory: Path) -> dict[str, Any] | None:
         return None
 
 
-def read_training(finished: Finished) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint of a finished training, and its last epoch's numbers."""
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves behind.
+
+    Attributes:
+        checkpoint: to train on from.
+        weights: what `swap` deploys it with.
+        eager: what it says, in Python, of the frames that it was asked about.
+        last_epoch: number and errors.
+    """
+
+    checkpoint: Path
+    weights: Path
+    eager: Path
+    last_epoch: dict[str, Any]
+
+
+def read_training(finished: Finished) -> Trained:
+    """What a finished training made; EngineFailed where it failed."""
     finished.require_success()
-    checkpoint = finished.directory / CHECKPOINT
-    last = training_progress(finished.directory)
-    if not checkpoint.is_file() or last is None:
+    place = finished.directory
+    last = training_progress(place)
+    checkpoint, weights, eager = (place / name for name in (CHECKPOINT, WEIGHTS, EAGER))
+    if last is None or not all(file.is_file() for file in (checkpoint, weights, eager)):
         raise EngineFailed(
             f"{finished.job.name} ended without a checkpoint: {finished.last_lines()} "
-            f"(everything is in {finished.directory})"
+            f"(everything is in {place})"
         )
-    return checkpoint, last
+    return Trained(checkpoint, weights, eager, last)
 
 
 @dataclass(frozen=True)

@@ -33,48 +33,28 @@ def build(types: list[str], dtype: str, r_max: float) -> Any:
 
 def main(argv: list[str]) -> int:
     """Write the model and its own results."""
-    import numpy as np
     import torch
-    from nequip.integrations.ase import NequIPCalculator
     from nequip.model.inference_models.torchscript import save_torchscript_model
     from nequip.scripts._workflow_utils import set_workflow_state
     from nequip.utils.compile import conditional_torchscript_mode
     from nequip.utils.global_state import set_global_state
 
     from .deployment import metadata_of
+    from .eager import evaluate
 
     request = json.loads(Path(argv[1]).read_text())
     atoms = frame_from_json(request["frame"])
     set_workflow_state("compile")
     set_global_state(allow_tf32=False)
     model = build(request["types"], request["dtype"], request["r_max_A"]).eval()
-    calculator = NequIPCalculator(
-        model=model,
-        device="cpu",
-        transforms=_transforms(request["types"], request["r_max_A"]),
-    )
-    atoms.calc = calculator
-    result = {
-        "energy_eV": float(atoms.get_potential_energy()),
-        "forces_eV_per_A": np.asarray(atoms.get_forces()).tolist(),
-        "stress_eV_per_A3": np.asarray(atoms.get_stress()).tolist(),
-        "cuda": bool(torch.cuda.is_available()),
-    }
+    (result,) = evaluate(model, [atoms])
+    result["cuda"] = bool(torch.cuda.is_available())
     with conditional_torchscript_mode(True):
         scripted = build(request["types"], request["dtype"], request["r_max_A"])
         scripted.load_state_dict(model.state_dict())
         save_torchscript_model(scripted, metadata_of(scripted), "model.nequip.pth", "cpu")
     Path(argv[2]).write_text(json.dumps(result))
     return 0
-
-
-def _transforms(types: list[str], r_max: float) -> list[Any]:
-    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
-
-    return [
-        ChemicalSpeciesToAtomTypeMapper(model_type_names=types),
-        NeighborListTransform(r_max=r_max),
-    ]
 
 
 if __name__ == "__main__":

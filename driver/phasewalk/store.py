@@ -310,3 +310,12 @@ def _read_journal(path: Path) -> dict[str, Record]:
 def now() -> float:
     """Wall clock, seconds since 1970."""
     return time.time()
+
+
+def read_json(path: Path) -> list[dict[str, Any]]:
+    """A list that the campaign wrote; ParseError where it cannot be read."""
+    try:
+        data: list[dict[str, Any]] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ParseError(path, f"cannot be read ({error}); restore it from a backup") from error
+    return data

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .config import Campaign
 from .engines import Engines
-from .errors import EngineFailed, PhasewalkError
+from .errors import EngineFailed, GateFailed, PhasewalkError
 from .jobs import Event, Finished, Job, Launcher
 from .store import Record, Store, now, set_aside
 
@@ -114,7 +114,8 @@ class Work:
             reason = str(error).replace(str(finished.directory), str(kept))
             if task.may_fail:
                 return {FAILED: reason, CRASHED: isinstance(error, EngineFailed)}
-            raise EngineFailed(reason) from error
+            kind = type(error) if isinstance(error, GateFailed) else EngineFailed
+            raise kind(reason) from error
 
     def record(self, task: Task, outputs: Outputs, seconds: float) -> Outputs:
         """Journal a finished task."""

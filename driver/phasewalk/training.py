@@ -61,6 +61,35 @@ class WarmStart(lightning.Callback):
         pl_module.ema.update_parameters(model)
 
 
+class Export(lightning.Callback):
+    """Writes, when the training is over, what proves and deploys it without another start.
+
+    `weights`: the averaged weights and the hash of all else that the graph is made of (`swap`);
+    `results`: what the eager model says of the frames in `frames` (`gate`).
+    """
+
+    def __init__(self, weights: str, frames: str, results: str) -> None:
+        """Name the files."""
+        self.weights, self.frames, self.results = Path(weights), Path(frames), Path(results)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Write both."""
+        import numpy as np
+
+        from .eager import evaluate, graph_of, weights_of
+        from .labels import frame_from_json
+
+        pl_module.ema.swap_parameters(pl_module.model)
+        try:
+            (model,) = pl_module.model.values()
+            graph = graph_of(pl_module.hparams["model"])
+            np.savez(self.weights, graph=graph, **weights_of(model))
+            frames = [frame_from_json(frame) for frame in json.loads(self.frames.read_text())]
+            self.results.write_text(json.dumps(evaluate(model, frames)))
+        finally:
+            pl_module.ema.swap_parameters(pl_module.model)
+
+
 if __name__ == "__main__":
     from nequip.scripts.train import main
 

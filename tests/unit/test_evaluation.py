@@ -28,6 +28,7 @@ def predicted(
     """The truth with errors in eV/atom, eV/Å, GPa."""
     return Prediction(
         energy=truth.energy + energy * len(truth.atoms),
+        energies=np.full(len(truth.atoms), energy),
         forces=truth.forces + force,
         stress=truth.stress + np.asarray(stress) * PER_GPA,
     )
@@ -171,7 +172,14 @@ def finished(directory: Path, text: str | None, code: int = 0) -> Finished:
 
 
 RESULT = {
-    "frames": [{"energy_eV": -1.0, "forces_eV_per_A": [[0, 0, 1]], "stress_eV_per_A3": [0] * 6}],
+    "frames": [
+        {
+            "energies_eV": [1.0],
+            "energy_eV": -1.0,
+            "forces_eV_per_A": [[0, 0, 1]],
+            "stress_eV_per_A3": [0] * 6,
+        }
+    ],
     "seconds_per_step": 0.002,
 }
 

@@ -139,8 +139,8 @@ def callbacks(config: dict[str, Any]) -> list[str]:
 
 def test_only_a_warm_start_takes_weights_over_and_the_rest_is_the_same() -> None:
     cold, warm = recipe(), recipe(warm=True)
-    assert callbacks(cold) == ["ModelCheckpoint", "Progress"]
-    assert callbacks(warm) == ["ModelCheckpoint", "Progress", "WarmStart"]
+    assert callbacks(cold) == ["ModelCheckpoint", "Progress", "Export"]
+    assert callbacks(warm) == ["ModelCheckpoint", "Progress", "Export", "WarmStart"]
     warm["trainer"]["callbacks"].pop()
     assert warm == cold  # the same model: a checkpoint never needs its ancestors
 
@@ -186,6 +186,7 @@ def training_job(directory: Path, **changes: Any) -> Job:
         "budget": BUDGET,
         "numbers": NUMBERS,
         "previous": None,
+        "probed": [crystal()],
         "seed": 5,
         "directory": directory,
         **changes,
@@ -196,7 +197,9 @@ def training_job(directory: Path, **changes: Any) -> Job:
 
 def test_the_training_job_brings_all_its_files(tmp_path: Path) -> None:
     job = training_job(tmp_path / "it's here")
-    assert set(job.inputs) == {"config.yaml", "train.extxyz", "validation.extxyz"}
+    assert set(job.inputs) == {
+        "config.yaml", "train.extxyz", "validation.extxyz", "probed.json"
+    }  # fmt: skip
     place = ("-cp", str(tmp_path / "it's here"))
     assert job.argv[1:] == ("-m", "phasewalk.training", *place, "-cn", "config")
     assert (job.cores, job.env["OMP_NUM_THREADS"], job.env["OMP_WAIT_POLICY"]) == (
@@ -249,8 +252,10 @@ def test_a_training_without_a_checkpoint_has_failed(tmp_path: Path) -> None:
     (tmp_path / "stderr.txt").write_text("loss is nan\n")
     with pytest.raises(EngineFailed, match="ended without a checkpoint: loss is nan"):
         models.read_training(finished(tmp_path))
-    (tmp_path / models.CHECKPOINT).touch()
-    assert models.read_training(finished(tmp_path)) == (tmp_path / models.CHECKPOINT, {"epoch": 1})
+    paths = [tmp_path / name for name in (models.CHECKPOINT, models.WEIGHTS, models.EAGER)]
+    for path in paths:
+        path.touch()
+    assert models.read_training(finished(tmp_path)) == models.Trained(*paths, {"epoch": 1})
     with pytest.raises(EngineFailed, match="ended with code 1"):
         models.read_training(finished(tmp_path, 1))
 

@@ -1,0 +1,92 @@
+"""Child process that evaluates a checkpoint in Python: what its deployed model must equal.
+
+`python -m phasewalk.eager CHECKPOINT REQUEST RESULT`
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from .labels import frame_from_json
+
+SHIFTS = "per_type_energy_scale_shift.shifts"
+SWAPPED = ("seed", "per_type_energy_shifts")
+"""Keys of the model's configuration that are in its weights, and not in its graph."""
+
+
+def graph_of(config: dict[str, Any]) -> str:
+    """Hash of all that is compiled in: the model's configuration but for its weights."""
+    kept = {key: value for key, value in config.items() if key not in SWAPPED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """All numbers that training (or another data set) changes, by name."""
+    weights = {name: value.detach().cpu().numpy() for name, value in model.named_parameters()}
+    for name, value in model.named_buffers():
+        if name.endswith(SHIFTS):
+            weights[name] = value.detach().cpu().numpy()
+    return weights
+
+
+def evaluate(model: Any, frames: list[Atoms]) -> list[dict[str, Any]]:
+    """Energy (eV), atomic energies, forces (N, 3; eV/Å), stress (Voigt; eV/Å³) of each frame."""
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.integrations.ase import NequIPCalculator
+
+    training = model.training
+    calculator = NequIPCalculator(
+        model=model.eval(),
+        device=next(model.parameters()).device,
+        transforms=[
+            ChemicalSpeciesToAtomTypeMapper(model_type_names=list(model.type_names)),
+            NeighborListTransform(r_max=float(model.metadata["r_max"])),
+        ],
+    )
+    results = []
+    for atoms in frames:
+        calculator.calculate(atoms)
+        found = calculator.results
+        results.append(
+            {
+                "energy_eV": float(found["energy"]),
+                "energies_eV": np.asarray(found["energies"], dtype=float).tolist(),
+                "forces_eV_per_A": np.asarray(found["forces"], dtype=float).tolist(),
+                "stress_eV_per_A3": np.asarray(found["stress"], dtype=float).tolist(),
+            }
+        )
+    model.train(training)
+    return results
+
+
+def main(argv: list[str]) -> int:
+    """Evaluate the requested frames."""
+    import torch
+    from nequip.scripts._workflow_utils import set_workflow_state
+    from nequip.utils.global_state import set_global_state
+
+    from .deployment import load
+
+    request = json.loads(Path(argv[2]).read_text())
+    frames = [frame_from_json(frame) for frame in request["frames"]]
+    set_workflow_state("compile")
+    set_global_state(allow_tf32=False)
+    model = load(Path(argv[1]), scripted=False)
+    result = {
+        "frames": evaluate(model, frames),
+        "types": list(model.type_names),
+        "dtype": model.metadata["model_dtype"],
+        "torch": str(torch.__version__),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    Path(argv[3]).write_text(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

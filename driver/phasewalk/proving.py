@@ -1,0 +1,114 @@
+"""`phasewalk gate`: the whole proof of one deployed model, by hand."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from . import evaluation, gate, models
+from .engines import Engines
+from .errors import GateFailed, InputError, ParseError
+from .gate import Probes, Proof
+from .jobs import Job, Launcher, run
+from .labels import frame_to_json
+from .models import Deployed
+
+MAX_FRAMES = 3
+REQUEST, RESULT = "request.json", "result.json"
+
+
+def prove(
+    model: Path,
+    checkpoint: Path,
+    *,
+    frames: Sequence[Atoms],
+    engines: Engines,
+    launcher: Launcher,
+    place: Path,
+) -> Proof:
+    """Prove a deployed model against its checkpoint on a few of the frames.
+
+    Raises:
+        GateFailed: its stamp does not fit this machine or the checkpoint.
+        EngineFailed: the model, or the checkpoint, cannot be loaded.
+    """
+    chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
+    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager")
+    stamp = find_stamp(model)
+    if stamp is not None:
+        check_stamp(model, stamp, eager)
+    asked = Probes(
+        frames=chosen,
+        eager=[evaluation.prediction(entry) for entry in eager["frames"]],
+        dtype=str(eager["dtype"]),
+        full=True,
+    )
+    probes = asked.asked()
+    job = evaluation.job(
+        "gate",
+        model,
+        frames=[probe.atoms for probe in probes],
+        directory=place / "lammps",
+        env=dict(engines.env),
+        nve_fs=gate.NVE_STEPS_FS,
+    )
+    return asked.judge(evaluation.read(run(launcher, job)), len(probes))
+
+
+def _eager(
+    checkpoint: Path, frames: Sequence[Atoms], engines: Engines, launcher: Launcher, place: Path
+) -> dict[str, Any]:
+    """What the checkpoint says in Python, and what this machine is."""
+    request = {"frames": [frame_to_json(atoms) for atoms in frames]}
+    names = (str(checkpoint.absolute()), REQUEST, RESULT)
+    job = Job(
+        "the checkpoint in Python",
+        (sys.executable, "-m", "phasewalk.eager", *names),
+        place,
+        inputs={REQUEST: json.dumps(request).encode()},
+        env=engines.env,
+    )
+    run(launcher, job).require_success()
+    path = place / RESULT
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ParseError(path, f"not a result ({error})") from error
+
+
+def find_stamp(model: Path) -> Deployed | None:
+    """The stamp beside a deployed model: as a campaign or as `phasewalk deploy` writes it."""
+    for path in (model.with_name(f"{model.name}.json"), model.with_name("stamp.json")):
+        if path.is_file():
+            return models.read_stamp(path)
+    return None
+
+
+def find_checkpoint(model: Path) -> Path:
+    """The checkpoint of a campaign's deployed model; InputError where there is none."""
+    path = model.absolute().parent.parent / "checkpoint.ckpt"
+    if not path.is_file():
+        raise InputError(f"{model}: no {path.name} beside its folder; name it with --checkpoint")
+    return path
+
+
+def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
+    """Raise GateFailed where a stamp names another torch, processor, species or precision."""
+    again = "deploy the checkpoint again on this machine"
+    if list(stamp.types) != here["types"]:
+        raise GateFailed(
+            f"{model}: its species are {' '.join(stamp.types)}, the checkpoint's are "
+            f"{' '.join(here['types'])}: it was made from another one"
+        )
+    if stamp.dtype != here["dtype"]:
+        raise GateFailed(f"{model}: it is {stamp.dtype}, the checkpoint is {here['dtype']}")
+    if stamp.mode == "aotinductor":
+        for what, theirs in (("torch", stamp.torch), ("cpu", stamp.cpu)):
+            if theirs != here[what]:
+                raise GateFailed(
+                    f"{model}: it was compiled for {what} {theirs}, and this machine has "
+                    f"{here[what]}; {again}"
+                )
