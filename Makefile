@@ -2,10 +2,11 @@
 #   make example     learn MIL-53(Al) (about ten minutes on two cores)
 #   make test        everything that can be proved without a GPU or Slurm
 #   make check       format, lint, types, fast tests
+#   make bench       what a step, a swap, a compilation cost, as ratios taken side by side
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup example test check format clean image-cpu
+.PHONY: setup example test check format bench clean image-cpu
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -50,6 +51,9 @@ test: setup
 	phasewalk build-plugin
 	bash cmake/tests/run
 	pytest -n 2 --dist loadfile
+
+bench: setup
+	OMP_NUM_THREADS=1 python tests/bench/bench.py
 
 image-cpu:
 	@$(PYTHON) docker/build-cpu

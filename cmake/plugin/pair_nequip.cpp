@@ -42,10 +42,11 @@ void PairNequIP::allocate() {
 }
 
 void PairNequIP::settings(int narg, char **arg) {
-  if (narg > 0)
+  timing_ = narg == 1 && std::string(arg[0]) == "timing";
+  if (narg > 0 && !timing_)
     error->all(FLERR,
-               "pair_style nequip takes no arguments (found '{}'): the model file belongs "
-               "to pair_coeff * * MODEL TYPE1 TYPE2 ...",
+               "pair_style nequip takes no argument but timing (found '{}'): the model file "
+               "belongs to pair_coeff * * MODEL TYPE1 TYPE2 ...",
                arg[0]);
 }
 
@@ -181,16 +182,31 @@ void PairNequIP::compute(int eflag, int vflag) {
                "pair_style nequip has no per-atom virial: remove compute stress/atom and "
                "the like; the global pressure is available");
   if (atom->nlocal == 0) return;
+  const double begin = platform::walltime();
   std::string failure;
   try {
     frames_.assign(1, make_frame());
+    const double before = platform::walltime();
     evaluator_->evaluate(frames_, predictions_);
+    model_seconds_ += platform::walltime() - before;
   } catch (const std::exception &e) {
     failure = e.what();
   }
   if (!failure.empty())
     error->one(FLERR, "pair_style nequip, step {}: {}", update->ntimestep, failure);
   add(predictions_[0]);
+  seconds_ += platform::walltime() - begin;
+  ++calls_;
+}
+
+/// At the end of a run, where asked for: where the time of a step went.
+void PairNequIP::finish() {
+  if (timing_ && calls_ > 0)
+    utils::logmesg(
+        lmp, "pair_style nequip: {} calls, {:.4f} ms each in the model, {:.4f} ms around it\n",
+        calls_, 1000.0 * model_seconds_ / calls_, 1000.0 * (seconds_ - model_seconds_) / calls_);
+  calls_ = 0;
+  model_seconds_ = seconds_ = 0.0;
 }
 
 void PairNequIP::add(const Prediction &prediction) {

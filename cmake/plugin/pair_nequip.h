@@ -23,6 +23,7 @@ class PairNequIP : public LAMMPS_NS::Pair {
   void init_style() override;
   double init_one(int i, int j) override;
   void compute(int eflag, int vflag) override;
+  void finish() override;
 
  private:
   void allocate();
@@ -42,6 +43,9 @@ class PairNequIP : public LAMMPS_NS::Pair {
   std::vector<Frame> frames_;
   std::vector<Prediction> predictions_;
   double energy_unit_ = 1.0;  // one eV in LAMMPS's energy unit
+  bool timing_ = false;
+  std::int64_t calls_ = 0;                      // of compute(), in this run
+  double model_seconds_ = 0.0, seconds_ = 0.0;  // in the model, and in all of compute()
 };
 
 }  // namespace phasewalk

@@ -1,11 +1,13 @@
 """The command line: check, run, status, render, build-plugin, deploy, evaluate, gate."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -153,14 +155,14 @@ def deploy(
     if not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
     with (
-        tempfile.TemporaryDirectory(prefix="phasewalk-deploy-") as folder,
+        _scratch("deploy") as folder,
         out.status("compiling …"),
     ):
         job = models.deploy_job(
-            "deploy", checkpoint, mode=mode, device=device, directory=Path(folder), cores=1
+            "deploy", checkpoint, mode=mode, device=device, directory=folder, cores=1
         )
         stamp = models.read_deployment(run_job(LocalLauncher(), job))
-        shutil.copyfile(Path(folder) / stamp.file, output)
+        shutil.copyfile(folder / stamp.file, output)
     output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp))
     out.print(
         Text(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}"),
@@ -190,14 +192,14 @@ def evaluate(
         settings = config.parse(*store.settings_text(target)).engines
     engines = plugin.ensure(finding.find(settings, os.environ), launcher, os.environ)
     with (
-        tempfile.TemporaryDirectory(prefix="phasewalk-evaluate-") as folder,
+        _scratch("evaluate") as folder,
         err.status("evaluating in LAMMPS …"),
     ):
         job = evaluation.job(
             "evaluate",
             model,
             frames=[label.atoms for label in frames],
-            directory=Path(folder) / "lammps",
+            directory=folder / "lammps",
             env=dict(engines.env),
         )
         found = evaluation.errors(frames, evaluation.read(run_job(launcher, job)).frames)
@@ -227,7 +229,7 @@ def gate(
     launcher = LocalLauncher()
     engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
     with (
-        tempfile.TemporaryDirectory(prefix="phasewalk-gate-") as folder,
+        _scratch("gate") as folder,
         err.status("proving in LAMMPS …"),
     ):
         proof = proving.prove(
@@ -236,7 +238,7 @@ def gate(
             frames=frames,
             engines=engines,
             launcher=launcher,
-            place=Path(folder),
+            place=folder,
         )
     if as_json:
         print(proof_text(proof, engines.versions), end="")
@@ -247,6 +249,14 @@ def gate(
             out.print(Text(f"warning: {warning}"), soft_wrap=True)
     if not proof.passed:
         raise GateFailed(f"{model} failed its gate: {proof.failure()}")
+
+
+@contextlib.contextmanager
+def _scratch(what: str) -> Iterator[Path]:
+    """A folder for one command; kept where the command fails, since errors point into it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"phasewalk-{what}-"))
+    yield folder
+    shutil.rmtree(folder)
 
 
 def _quoted(path: Path) -> str:

@@ -111,7 +111,9 @@ class Label:
         atoms.calc = SinglePointCalculator(
             atoms, energy=self.energy, forces=self.forces, stress=self.stress
         )
-        atoms.info.update({"key": self.key, "level": self.level, **self.origin})
+        info = {"key": self.key, "level": self.level, **self.origin}
+        # An empty value would swallow the next one in the line that ASE writes.
+        atoms.info.update({name: value for name, value in info.items() if value != ""})
         return atoms
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .engines import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
 from .errors import EngineFailed, EngineMissing, ParseError
-from .jobs import Job, Launcher, run
+from .jobs import Finished, Job, Launcher, run
 
 LIBRARY = "phasewalkplugin.so"
 STAMP = "phasewalk_stamp.json"
@@ -123,7 +123,7 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
         finished = run(launcher, Job(f"plugin {name}", argv, work, timeout_s=BUILD_LIMIT_S))
         if finished.returncode != 0:
             raise EngineFailed(
-                f"building the plugin failed ({name}): {finished.last_lines()} "
+                f"building the plugin failed ({name}): {_first_error(finished)} "
                 f"(everything is in {work})"
             )
     # The library last: where it is, its stamp is too.
@@ -133,6 +133,16 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
         unfinished.replace(place / name)
     shutil.rmtree(work)
     return place / LIBRARY
+
+
+def _first_error(finished: Finished) -> str:
+    """The first error that cmake or the compiler names; else the last lines."""
+    for name in (Finished.STDERR, Finished.STDOUT):
+        path = finished.directory / name
+        for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+            if "error:" in line.lower() or line.startswith("CMake Error"):
+                return line.strip()
+    return finished.last_lines()
 
 
 def cmake_options(engines: Engines) -> dict[str, str]:

@@ -135,6 +135,14 @@ def _rotated(stress: NDArray[np.float64], prism: Any) -> NDArray[np.float64]:
     )
 
 
+def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
+    """Total energies; not a number where LAMMPS gives up, which is a result like another."""
+    try:
+        return model.nve(atoms, timestep_fs)
+    except Exception:  # LAMMPS raises plain exceptions
+        return [float("nan")]
+
+
 def main(argv: list[str]) -> int:
     """Evaluate the requested frames; 0 when done."""
     request = json.loads(Path(argv[1]).read_text())
@@ -145,7 +153,7 @@ def main(argv: list[str]) -> int:
         result = {
             "frames": [model.evaluate(atoms) for atoms in frames],
             "seconds_per_step": model.seconds_per_step(),
-            "nve": {repr(dt): model.nve(frames[0], dt) for dt in request["nve_fs"]},
+            "nve": {repr(dt): _nve(model, frames[0], dt) for dt in request["nve_fs"]},
         }
     except Exception as error:  # LAMMPS's own error line is what the user needs
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -8,8 +8,10 @@ graph's hash, and a model of another graph is refused.
 """
 
 import io
+import itertools
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from .errors import InputError, ParseError
 
 Weights = Mapping[str, NDArray[Any]]
 GRAPH = "graph"
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError)
+"""What reading a damaged archive may raise (RuntimeError: a flag that says it is encrypted)."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,16 @@ class Template:
 def read_weights(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     """Graph and weights that a training wrote beside its checkpoint."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             weights = {name: stored[name] for name in stored.files}
-            return str(weights.pop(GRAPH)), weights
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ParseError(path, f"not a training's weights ({error})") from error
+        if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
+            raise ValueError("an entry is not an array")
+        graph = str(weights.pop(GRAPH))
+        if any(weight.dtype.kind not in "fiub" for weight in weights.values()):
+            raise ValueError("a weight is not a number")
+    except (*DAMAGED, KeyError, TypeError) as error:
+        raise ParseError(path, f"not a training's weights ({error!r})") from error
+    return graph, weights
 
 
 def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
@@ -76,6 +85,7 @@ def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
         if len(found) != 1:
             raise InputError(f"weight {name} stands {len(found)} times in the deployed model")
         places[name] = found[0]
+    _check_apart(places)
     return Template(graph, places)
 
 
@@ -91,6 +101,10 @@ def swap(package: bytes, template: Template, graph: str, weights: Weights) -> by
     sized = {name: content for name, content in sized.items() if content}
     if {n: len(c) for n, c in sized.items()} != {n: p.length for n, p in template.places.items()}:
         raise InputError("the weights are not those of the model's graph; compile it again")
+    sizes = {info.filename: len(content) for info, content in _entries(package)}
+    for name, place in template.places.items():
+        if place.offset + place.length > sizes.get(place.entry, 0):
+            raise InputError(f"weight {name} has no place in this model; compile it again")
     result = io.BytesIO()
     with zipfile.ZipFile(result, "w") as archive:
         for info, content in _entries(package):
@@ -111,16 +125,32 @@ def read_template(path: Path) -> Template:
     """The reverse of `template_text`."""
     try:
         data = json.loads(path.read_text())
-        return Template(data["graph"], {n: Place(**p) for n, p in data["places"].items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ParseError(path, f"not the places of a model's weights ({error})") from error
+        places = {name: Place(**place) for name, place in data["places"].items()}
+        if not all(_is_place(place) for place in places.values()):
+            raise ValueError("an offset or a length is not a whole number")
+        return Template(str(data["graph"]), places)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ParseError(path, f"not the places of a model's weights ({error!r})") from error
+
+
+def _is_place(place: Place) -> bool:
+    numbers = (place.offset, place.length)
+    return isinstance(place.entry, str) and all(type(n) is int and n >= 0 for n in numbers)
+
+
+def _check_apart(places: Mapping[str, Place]) -> None:
+    """Raise InputError where two weights share bytes: to write one would change the other."""
+    ordered = sorted(places.items(), key=lambda item: (item[1].entry, item[1].offset))
+    for (one, before), (other, after) in itertools.pairwise(ordered):
+        if before.entry == after.entry and before.offset + before.length > after.offset:
+            raise InputError(f"weights {one} and {other} share bytes in the deployed model")
 
 
 def _entries(package: bytes) -> list[tuple[zipfile.ZipInfo, bytes]]:
     try:
         with zipfile.ZipFile(io.BytesIO(package)) as archive:
             return [(info, archive.read(info)) for info in archive.infolist()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise InputError(f"the deployed model is damaged ({error})") from error
 
 

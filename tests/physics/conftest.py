@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside this file
 import physics_models
+import physics_training
 
 from helpers import needs
 from phasewalk import plugin
@@ -50,12 +51,24 @@ def plumed_kernel(engines: Engines) -> str:
 
 
 @pytest.fixture(scope="session")
-def compiled(request: pytest.FixtureRequest) -> Compiled:
-    """`compiled(spec, kind)`: a model file, cached in PHASEWALK_TEST_CACHE or pytest's cache."""
+def model_cache(request: pytest.FixtureRequest) -> Path:
+    """Where models are kept: PHASEWALK_TEST_CACHE or pytest's cache."""
     folder = os.environ.get("PHASEWALK_TEST_CACHE", "")
     cache = Path(folder) if folder else request.config.cache.mkdir("phasewalk-models")
     cache.mkdir(parents=True, exist_ok=True)
-    return lambda spec, kind: physics_models.compiled(spec, kind, cache)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def compiled(model_cache: Path) -> Compiled:
+    """`compiled(spec, kind)`: the file of a model with random weights."""
+    return lambda spec, kind: physics_models.compiled(spec, kind, model_cache)
+
+
+@pytest.fixture(scope="session")
+def workshop(model_cache: Path) -> physics_training.Workshop:
+    """Trains and deploys models through the public path."""
+    return physics_training.Workshop(model_cache)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

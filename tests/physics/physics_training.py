@@ -1,0 +1,160 @@
+"""Checkpoints of a cheap crystal and what is deployed from them, made as a campaign makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase.build import bulk
+from ase.calculators.morse import MorsePotential
+from filelock import FileLock
+
+from helpers.fakes import label
+from phasewalk import deployment, eager, models, recipes
+from phasewalk.jobs import run
+from phasewalk.labels import Label
+from phasewalk.launch import LocalLauncher
+from phasewalk.model_settings import Budget, ModelSettings, Statistics
+from phasewalk.models import ENDINGS
+
+SPECIES = ("Cl", "Na")
+ENV = {"OMP_NUM_THREADS": "1"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a model of the preset `tiny` is trained with; the rest is fixed.
+
+    Attributes:
+        scale: factor on the energy scale that the labels ask for.
+        apart: eV, what is added to the energy of one species and taken from the other's.
+    """
+
+    dtype: str = "float32"
+    seed: int = 1
+    r_max_A: float = 4.0
+    scale: float = 1.0
+    apart: float = 1.0
+    epochs: int = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The files of a training: checkpoint, and weights for `swap`."""
+
+    checkpoint: Path
+    weights: Path
+
+
+def frames(count: int = 3) -> list[ase.Atoms]:
+    """Strained rock salt with displaced atoms."""
+    rng = np.random.default_rng(3)
+    made = []
+    for _ in range(count):
+        atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(size=(3, 3)) * 0.02), True)
+        atoms.positions += rng.normal(size=(8, 3)) * 0.08
+        made.append(atoms)
+    return made
+
+
+def labels(count: int = 3) -> list[Label]:
+    """The frames with the energies, forces and stress of a Morse potential."""
+    made = []
+    for atoms in frames(count):
+        atoms.calc = MorsePotential(epsilon=0.3, r0=2.8, rho0=4.0, rcut1=4.0, rcut2=5.0)
+        results = {
+            "energy": float(atoms.get_potential_energy()),
+            "forces": atoms.get_forces(),
+            "stress": atoms.get_stress(),
+        }
+        made.append(label(atoms, **results))
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """Makes each model once per version of the code that makes it; keeps it in `cache`."""
+
+    cache: Path
+
+    def train(self, recipe: Recipe) -> Trained:
+        """The trained model."""
+        place = self.cache / f"train-{_key(recipe)}"
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                self._train(recipe, place)
+        return Trained(place / models.CHECKPOINT, place / recipes.WEIGHTS)
+
+    def _train(self, recipe: Recipe, place: Path) -> None:
+        known = labels(5)
+        numbers = models.statistics(known, SPECIES, recipe.r_max_A)
+        first, second = numbers.energy_shifts
+        part = place.with_suffix(".part")
+        job = models.training_job(
+            "train",
+            known[:4],
+            validation=known[4:],
+            types=SPECIES,
+            settings=ModelSettings(preset="tiny", dtype=recipe.dtype, r_max_A=recipe.r_max_A),
+            budget=Budget(epochs=recipe.epochs, learning_rate=0.02),
+            numbers=Statistics(
+                average_neighbors=numbers.average_neighbors,
+                energy_scale=recipe.scale * numbers.energy_scale,
+                energy_shifts=(first + recipe.apart, second - recipe.apart),
+            ),
+            previous=None,
+            probed=frames(1),
+            seed=recipe.seed,
+            directory=part,
+        )
+        models.read_training(run(LocalLauncher(), dataclasses.replace(job, env=job.env | ENV)))
+        part.rename(place)
+
+    def deploy(self, recipe: Recipe, mode: str = "torchscript") -> Path:
+        """The model compiled for LAMMPS, with `stamp.json` beside it."""
+        checkpoint = self.train(recipe).checkpoint
+        place = self.cache / f"{mode}-{_key(recipe)}"
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                part = place.with_suffix(".part")
+                job = models.deploy_job(
+                    "deploy", checkpoint, mode=mode, device="cpu", directory=part, cores=2
+                )
+                models.read_deployment(run(LocalLauncher(), job))
+                part.rename(place)
+        return place / f"model{ENDINGS[mode]}"
+
+
+def copy(model: Path, folder: Path) -> Path:
+    """A deployed model and its stamp, to be spoiled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (model, model.with_name("stamp.json")):
+        shutil.copyfile(file, folder / file.name)
+    return folder / model.name
+
+
+def _key(recipe: Recipe) -> str:
+    text = json.dumps([dataclasses.asdict(recipe), _versions()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _versions() -> list[str]:
+    import nequip
+    import torch
+
+    code: Iterable[str | None] = (
+        __file__, deployment.__file__, eager.__file__, models.__file__, recipes.__file__,
+        str(Path(deployment.__file__).with_name("training.py")),
+    )  # fmt: skip
+    digests = [hashlib.sha256(Path(str(file)).read_bytes()).hexdigest() for file in code]
+    machine = torch.backends.cpu.get_cpu_capability()
+    return [*digests, str(torch.__version__), str(nequip.__version__), machine]
