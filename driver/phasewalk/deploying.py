@@ -17,6 +17,7 @@ from .tasks import Outputs, Task, Work
 
 TEMPLATE = "template.json"
 FINAL = "final"
+CACHE = "the cache"
 COMPILE_S = 60.0
 """First guess of an AOTInductor compilation; replaced by the first one that is measured."""
 SPEEDUP = 2.0
@@ -34,7 +35,7 @@ class Generation:
         deployed: the artefact that walkers use.
         device: that it was compiled for.
         checkpoint_hash: of its content.
-        swapped: its weights were put into an earlier compilation.
+        unproved_graph: this campaign has not used its compilation before, so that no gate has.
     """
 
     number: int
@@ -43,7 +44,7 @@ class Generation:
     deployed: Path
     device: str
     checkpoint_hash: str
-    swapped: bool
+    unproved_graph: bool
 
 
 def folder(name: str) -> str:
@@ -83,7 +84,7 @@ def deploy(work: Work, number: int, name: str, trained: Outputs) -> Generation:
         deployed=work.store.root / made["file"],
         device=made["stamp"]["device"],
         checkpoint_hash=trained["sha256"],
-        swapped=made["swapped_from"] is not None,
+        unproved_graph=made["swapped_from"] in (None, CACHE),
     )
 
 
@@ -99,14 +100,14 @@ class Compiled:
 
 def _compiled(work: Work, mode: str, graph: str) -> Compiled | None:
     """The newest compilation of this graph in this mode: the campaign's, or the user's cache's."""
-    folders = [
+    files = [
         (str(record.outputs["generation"]), work.store.root / str(record.outputs["file"]))
         for record in reversed(work.store.records())
         if record.stage == "deploy" and record.outputs["mode"] == mode
     ]
     if mode == "aotinductor":
-        folders.append(("the cache", _cache(work, mode, graph) / f"model{models.ENDINGS[mode]}"))
-    for name, file in folders:
+        files.append((CACHE, _cache(work, mode, graph) / f"model{models.ENDINGS[mode]}"))
+    for name, file in files:
         template = file.with_name(TEMPLATE)
         if file.is_file() and template.is_file():
             found = swap.read_template(template)

@@ -73,14 +73,14 @@ def _finish(
 
 
 def _probes(work: Work, generation: Generation, trained: Outputs) -> Probes:
-    """What the gate asks: all of a new compilation, a part of it where weights were swapped."""
+    """What the gate asks: all of a compilation, a part of it where it was proved before."""
     path = work.store.root / trained["eager"]
     data = read_json(path)
     return Probes(
         frames=[labels.frame_from_json(entry["frame"]) for entry in data],
         eager=[evaluation.prediction(entry) for entry in data],
         dtype=work.campaign.settings.model.dtype,
-        full=not generation.swapped,
+        full=generation.unproved_graph,
     )
 
 

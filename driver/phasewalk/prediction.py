@@ -53,7 +53,6 @@ class Model:
                 "atom_style atomic",
                 "atom_modify map array sort 0 0",
                 "boundary p p p",
-                "box tilt large",
                 "region box prism 0 10 0 10 0 10 0 0 0",
                 f"create_box {len(species)} box",
                 *masses,
