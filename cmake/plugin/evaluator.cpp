@@ -121,13 +121,17 @@ class Padding {
   std::vector<std::int64_t> types_, edge_index_;
 };
 
-/// Copies the first values.size() numbers of a tensor, whatever its device and dtype.
+/// Copies the first values.size() numbers of a tensor, whatever its device and dtype. On the CPU
+/// nothing is allocated.
 void copy_out(const at::Tensor &tensor, std::vector<double> &values) {
-  const at::Tensor host = tensor.to(at::kCPU, at::kDouble).contiguous();
+  const at::Tensor host = tensor.to(at::kCPU).contiguous();
   if (host.numel() < static_cast<std::int64_t>(values.size()))
     throw ModelError("the model returned " + std::to_string(host.numel()) + " numbers where " +
                      std::to_string(values.size()) + " were expected");
-  std::copy_n(host.const_data_ptr<double>(), values.size(), values.begin());
+  if (host.scalar_type() == at::kFloat)
+    std::copy_n(host.const_data_ptr<float>(), values.size(), values.begin());
+  else
+    std::copy_n(host.to(at::kDouble).const_data_ptr<double>(), values.size(), values.begin());
 }
 
 /// What both kinds of model share: one frame per call, tensors in, tensors out.

@@ -25,7 +25,10 @@ def run(work: Work) -> None:
     known = labelling.label_frames(work, 0, labelling.bootstrap_frames(work))
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
     empty = 0
+    begun = max((record.round for record in work.store.records()), default=0)
     for round_ in range(1, settings.rounds + 1):
+        if round_ >= begun:
+            generation = learning.fit(work, generation)
         new = labelling.label_frames(work, round_, exploring.walk(work, round_, generation))
         empty = 0 if new else empty + 1
         if empty == MAX_EMPTY_ROUNDS:

@@ -1,25 +1,25 @@
 """Deploy: from a checkpoint to a model that LAMMPS runs, in the mode that pays."""
 
-import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import models, swap
-from .engines import Engines, processor, which
-from .errors import InputError, StoreError
+from . import compiling, models, swap
+from .compiling import Compiled
+from .engines import Engines, which
+from .errors import InputError
 from .jobs import Finished, Job
 from .models import Deployed
-from .store import file_hash, hash_of, write_file
-from .swap import Template, Weights
+from .recipes import graph_of
+from .store import file_hash, hash_of
+from .swap import Weights
 from .tasks import Outputs, Task, Work
 
-TEMPLATE = "template.json"
 FINAL = "final"
-CACHE = "the cache"
-COMPILE_S = 60.0
-"""First guess of an AOTInductor compilation; replaced by the first one that is measured."""
+COMPILE_S = {"torchscript": 10.0, "aotinductor": 60.0}
+"""First guess of a compilation; replaced by the first one that is measured."""
 SPEEDUP = 2.0
 """First guess of TorchScript's cost over AOTInductor's; replaced likewise."""
 
@@ -33,8 +33,9 @@ class Generation:
         name: "0", "1", … or "final".
         checkpoint: to train on from.
         deployed: the artefact that walkers use.
-        device: that it was compiled for.
+        stamp: what that was compiled for.
         checkpoint_hash: of its content.
+        again: deployed once more, on another machine than at first.
         unproved_graph: this campaign has not used its compilation before, so that no gate has.
     """
 
@@ -42,9 +43,25 @@ class Generation:
     name: str
     checkpoint: Path
     deployed: Path
-    device: str
+    stamp: Deployed
     checkpoint_hash: str
+    again: bool
     unproved_graph: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a generation will be deployed, decided before it is trained.
+
+    Attributes:
+        mode: torchscript or aotinductor.
+        why: in words.
+        compilation: what is to be done beside the training; nothing where it was done before.
+    """
+
+    mode: str
+    why: str
+    compilation: tuple[Task, ...]
 
 
 def folder(name: str) -> str:
@@ -52,97 +69,113 @@ def folder(name: str) -> str:
     return f"models/gen-{int(name):03d}" if name != FINAL else f"models/{FINAL}"
 
 
-def deploy(work: Work, number: int, name: str, trained: Outputs) -> Generation:
-    """Make a generation's weights run in LAMMPS: into an earlier compilation, or compile.
+def plan(
+    work: Work, number: int, name: str, network: Mapping[str, Any], *, again: bool = False
+) -> Plan:
+    """Choose the mode: `auto` takes the one in which the next segments end earlier.
 
-    `auto` takes the mode in which the next segments end earlier.
+    Args:
+        work: the campaign at work.
+        number: of the generation.
+        name: of the generation.
+        network: configuration of what is compiled.
+        again: even if it was deployed before, on another machine.
     """
-    title = f"deploy generation {name}"
+    wanted = work.campaign.settings.deploy.mode
+    graph = graph_of(network)
+    mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
+    deployed = None if again else work.store.find(_title(name))
+    done = deployed or compiling.find(work, mode, graph)
+    beside = max(1, work.campaign.cores - work.campaign.settings.model.threads)
+    task = compiling.task(
+        work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)
+    )
+    return Plan(mode, why, () if done else (task,))
+
+
+def _title(name: str) -> str:
+    return f"deploy generation {name}"
+
+
+def _cores(mode: str, cores: int) -> int:
+    """TorchScript needs no compiler and uses one core."""
+    return cores if mode == "aotinductor" else 1
+
+
+def deploy(
+    work: Work, number: int, name: str, trained: Outputs, how: Plan, *, again: bool = False
+) -> Generation:
+    """Make a generation's weights run in LAMMPS: swap them into the compilation.
+
+    Where that cannot be done (another graph, weights that stand twice), compile the checkpoint.
+
+    Args:
+        work: the campaign at work.
+        number: of the generation.
+        name: of the generation.
+        trained: outputs of its training.
+        how: from `plan`.
+        again: even if it was deployed before, on another machine.
+    """
     inputs = hash_of("deploy", trained["sha256"])
-    record = work.store.done(title, inputs)
+    record = None if again else work.store.done(_title(name), inputs)
     if record is None:
-        wanted = work.campaign.settings.deploy.mode
+        work.observer.begin(number, _title(name), 1, "models")
         graph, weights = swap.read_weights(work.store.root / trained["weights"])
-        mode, why = (
-            (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
-        )
-        work.observer.begin(number, title, 1, "models")
-        compiled = _compiled(work, mode, graph)
-        how = "weights swapped" if compiled else "compiled"
-        work.observer.say(f"generation {name}: {mode}, {how} ({why})")
-        if compiled is not None:
-            outputs = _swapped(work, name, compiled, graph, weights, why)
-            work.note(title, "deploy", number, outputs, inputs=inputs, seconds=outputs["seconds"])
-        else:
-            work.do([_compilation(work, number, name, trained, mode=mode, inputs=inputs, why=why)])
-        record = work.store.done(title, inputs)
-    made = record.outputs if record else {}
+        compiled = compiling.find(work, how.mode, graph)
+        swapped = _swapped(work, name, compiled, trained, graph, weights) if compiled else None
+        said = "weights swapped" if swapped else "compiled"
+        work.observer.say(f"generation {name}: {how.mode}, {said} ({how.why})")
+        alone = _compilation(work, number, name, trained, how=how, graph=graph)
+        made = swapped or work.do([alone])[0]
+        outputs, seconds = {**made, "why": how.why, "again": again}, made["seconds"]
+        work.note(_title(name), "deploy", number, outputs, inputs=inputs, seconds=seconds)
+    else:
+        outputs = dict(record.outputs)
     return Generation(
         number=number,
         name=name,
         checkpoint=work.store.root / trained["checkpoint"],
-        deployed=work.store.root / made["file"],
-        device=made["stamp"]["device"],
+        deployed=work.store.root / outputs["file"],
+        stamp=models.stamp_from_json(outputs["stamp"]),
         checkpoint_hash=trained["sha256"],
-        unproved_graph=made["swapped_from"] in (None, CACHE),
+        again=outputs["again"],
+        unproved_graph=outputs["again"] or _first_of(work, outputs) in (None, name),
     )
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """A model that was compiled before, whose weights can be replaced."""
-
-    name: str
-    file: Path
-    stamp: Deployed
-    template: Template
-
-
-def _compiled(work: Work, mode: str, graph: str) -> Compiled | None:
-    """The newest compilation of this graph in this mode: the campaign's, or the user's cache's."""
-    files = [
-        (str(record.outputs["generation"]), work.store.root / str(record.outputs["file"]))
-        for record in reversed(work.store.records())
-        if record.stage == "deploy" and record.outputs["mode"] == mode
-    ]
-    if mode == "aotinductor":
-        files.append((CACHE, _cache(work, mode, graph) / f"model{models.ENDINGS[mode]}"))
-    for name, file in files:
-        template = file.with_name(TEMPLATE)
-        if file.is_file() and template.is_file():
-            found = swap.read_template(template)
-            stamp = models.read_stamp(file.with_name("stamp.json"))
-            if found.graph == graph and stamp.torch == work.engines.versions.get("torch"):
-                return Compiled(name, file, stamp, found)
-    return None
-
-
-def _cache(work: Work, mode: str, graph: str) -> Path:
-    """Where a compilation is kept for later campaigns: by graph, versions, processor and GPU."""
-    versions = [work.engines.versions.get(name) for name in ("torch", "nequip")]
-    device = work.campaign.settings.deploy.device
-    name = hash_of(graph, mode, device, versions, processor(), which("nvidia-smi") is not None)
-    return work.engines.cache / "models" / name
+def _first_of(work: Work, outputs: Outputs) -> str | None:
+    """The first generation that was swapped into the same compilation; None: compiled alone."""
+    if outputs["compiled"] is None:
+        return None
+    return next(
+        str(record.outputs["generation"])
+        for record in work.store.records()
+        if record.stage == "deploy" and record.outputs["compiled"] == outputs["compiled"]
+    )
 
 
 def _swapped(
-    work: Work, name: str, compiled: Compiled, graph: str, weights: Weights, why: str
-) -> dict[str, Any]:
-    """Write the compiled model with other weights."""
+    work: Work, name: str, compiled: Compiled, trained: Outputs, graph: str, weights: Weights
+) -> dict[str, Any] | None:
+    """Write the compiled network with the generation's weights; None where they do not fit."""
     started = time.perf_counter()
-    content = swap.swap(compiled.file.read_bytes(), compiled.template, graph, weights)
-    outputs = _keep(work, name, compiled.stamp, content, compiled.template)
+    try:
+        content = swap.swap(compiled.file.read_bytes(), compiled.template, graph, weights)
+    except (InputError, OSError) as error:
+        work.observer.say(f"{compiled.file}: not used ({error})")
+        return None
+    outputs = _keep(work, name, compiled.stamp, content, trained=trained, graph=graph)
     seconds = time.perf_counter() - started
-    return {**outputs, "why": why, "swapped_from": compiled.name, "seconds": round(seconds, 3)}
+    return {**outputs, "compiled": compiled.place.name, "seconds": round(seconds, 3)}
 
 
 def _keep(
-    work: Work, name: str, stamp: Deployed, content: bytes, template: Template | None
+    work: Work, name: str, stamp: Deployed, content: bytes, *, trained: Outputs, graph: str
 ) -> dict[str, Any]:
     """Write a deployed model of a generation; what the journal says of it."""
     place = f"{folder(name)}/{stamp.mode}-{stamp.device}"
-    if template is not None:
-        work.store.write(f"{place}/{TEMPLATE}", swap.template_text(template).encode())
+    stamp = replace(stamp, graph=graph, checkpoint=trained["sha256"])
     work.store.write(f"{place}/stamp.json", models.stamp_text(stamp).encode())
     kept = work.store.write(f"{place}/{stamp.file}", content)
     return {
@@ -155,55 +188,40 @@ def _keep(
 
 
 def _compilation(
-    work: Work, number: int, name: str, trained: Outputs, *, mode: str, inputs: str, why: str
+    work: Work, number: int, name: str, trained: Outputs, *, how: Plan, graph: str
 ) -> Task:
-    """The task that compiles a checkpoint."""
+    """The task that compiles one checkpoint, where its weights cannot be swapped in."""
 
     def job(directory: Path) -> Job:
         return models.deploy_job(
-            f"deploy generation {name}",
+            f"compile generation {name}",
             work.store.root / trained["checkpoint"],
-            mode=mode,
+            mode=how.mode,
             device=work.campaign.settings.deploy.device,
             directory=directory,
-            cores=work.campaign.cores if mode == "aotinductor" else 1,
+            cores=_cores(how.mode, work.campaign.cores),
         )
 
     def read(finished: Finished) -> Outputs:
         stamp = models.read_deployment(finished)
         content = (finished.directory / stamp.file).read_bytes()
-        graph, weights = swap.read_weights(work.store.root / trained["weights"])
-        try:
-            template = swap.find_weights(content, graph, weights)
-        except InputError as error:
-            work.observer.say(f"generation {name}: later ones must be compiled again ({error})")
-            template = None
-        if template is not None and mode == "aotinductor":
-            _fill(_cache(work, mode, graph), stamp, content, template)
-        return {**_keep(work, name, stamp, content, template), "why": why, "swapped_from": None}
+        outputs = _keep(work, name, stamp, content, trained=trained, graph=graph)
+        return {**outputs, "compiled": None, "seconds": round(finished.seconds, 3)}
 
     return Task(
-        name=f"deploy generation {name}",
-        stage="deploy",
+        name=f"compile generation {name} {compiling.key(work, how.mode, graph)}",
+        stage="compile",
         round=number,
-        inputs=inputs,
-        place=f"rounds/{number:03d}/deploy{'-final' if name == FINAL else ''}-{mode}",
+        inputs=trained["sha256"],
+        place=f"rounds/{number:03d}/compile{'-final' if name == FINAL else ''}-{how.mode}",
         job=job,
         read=read,
     )
 
 
-def _fill(place: Path, stamp: Deployed, content: bytes, template: Template) -> None:
-    """Keep a compilation in the user's cache; a cache that cannot be written is no harm."""
-    with contextlib.suppress(StoreError):
-        write_file(place / "stamp.json", models.stamp_text(stamp).encode())
-        write_file(place / TEMPLATE, swap.template_text(template).encode())
-        write_file(place / stamp.file, content)
-
-
 def engines_for(work: Work, generation: Generation) -> Engines:
     """The engines as a generation's model needs them: one compiled for the CPU sees no GPU."""
-    if generation.device != "cpu":
+    if generation.stamp.device != "cpu":
         return work.engines
     return replace(work.engines, env={**work.engines.env, "CUDA_VISIBLE_DEVICES": ""})
 
@@ -214,9 +232,9 @@ def choose_mode(work: Work, name: str, graph: str) -> tuple[str, str]:
     segments = settings.rounds - int(name) if name != FINAL else 0
     if segments < 1:
         return "torchscript", "no segment follows; `phasewalk deploy` makes the other kind"
-    step_s, compile_s = _measured(work)
+    step_s, wait_s = _measured(work)
     script = step_s.get("torchscript") or SPEEDUP * step_s.get("aotinductor", 0.0)
-    free = {mode: _compiled(work, mode, graph) is not None for mode in models.ENDINGS}
+    free = {mode: compiling.find(work, mode, graph) is not None for mode in models.ENDINGS}
     if free["aotinductor"]:
         return "aotinductor", "compiled before"
     if which("c++") is None:
@@ -227,24 +245,32 @@ def choose_mode(work: Work, name: str, graph: str) -> tuple[str, str]:
     steps = segments * settings.segment.steps * share
     inductor = step_s.get("aotinductor") or script / SPEEDUP
     total = {
-        "torchscript": (0.0 if free["torchscript"] else 10.0) + steps * script,
-        "aotinductor": compile_s + steps * inductor,
+        "torchscript": (0.0 if free["torchscript"] else wait_s["torchscript"]) + steps * script,
+        "aotinductor": wait_s["aotinductor"] + steps * inductor,
     }
     shown = ", ".join(f"{mode} {seconds:.0f} s" for mode, seconds in total.items())
     return min(total, key=lambda mode: total[mode]), f"{segments} segments to come: {shown}"
 
 
-def _measured(work: Work) -> tuple[dict[str, float], float]:
-    """Seconds of a step by mode, and of an AOTInductor compilation, from what the journal holds."""
+def _measured(work: Work) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of a step, and seconds of waiting for a compilation, by mode, from the journal.
+
+    A compilation runs beside a training where a core is left for it.
+    """
     step_s: dict[str, float] = {}
-    compile_s = COMPILE_S
+    compile_s = dict(COMPILE_S)
     mode_of: dict[str, str] = {}
+    beside = 0.0
     for record in work.store.records():
         outputs = record.outputs
-        if record.stage == "deploy":
+        if record.stage == "compile":
+            compile_s[outputs["mode"]] = record.seconds
+        elif record.stage == "train":
+            beside = record.seconds
+        elif record.stage == "deploy":
             mode_of[outputs["generation"]] = outputs["mode"]
-            if outputs["mode"] == "aotinductor" and outputs["swapped_from"] is None:
-                compile_s = record.seconds
         elif record.stage == "evaluate" and outputs["generation"] in mode_of:
             step_s[mode_of[outputs["generation"]]] = outputs["seconds_per_step"]
-    return step_s, compile_s
+    if work.campaign.cores <= work.campaign.settings.model.threads:
+        beside = 0.0
+    return step_s, {mode: max(0.0, seconds - beside) for mode, seconds in compile_s.items()}

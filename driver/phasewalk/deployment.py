@@ -1,6 +1,9 @@
-"""Child process that compiles a checkpoint for LAMMPS.
+"""Child process that compiles a model for LAMMPS.
 
-`python -m phasewalk.deployment CHECKPOINT OUTPUT --mode torchscript|aotinductor --device cpu|cuda`
+`python -m phasewalk.deployment SOURCE OUTPUT --mode torchscript|aotinductor --device cpu|cuda`
+
+SOURCE is a checkpoint, or a network's configuration (`.json`): then the network gets arbitrary
+weights, which are written to `weights.npz`, and real ones are swapped in later.
 
 The library functions behind `nequip-compile` are called, because its command line refuses
 TorchScript from torch 2.10 on, and looks for the training data to trace AOTInductor with.
@@ -8,22 +11,55 @@ TorchScript from torch 2.10 on, and looks for the training data to trace AOTIndu
 
 import argparse
 import itertools
+import json
 import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from .engines import processor
 from .models import Deployed, stamp_text
+from .recipes import WEIGHTS, graph_of
+
+SHIFTS = "per_type_energy_scale_shift.shifts"
 
 
-def load(checkpoint: Path, *, scripted: bool) -> Any:
-    """The eager model of a checkpoint (its averaged weights)."""
+def load(source: Path, *, scripted: bool) -> Any:
+    """The eager model of a checkpoint (its averaged weights), or of a configuration."""
     from nequip.model.saved_models.load_utils import load_saved_model
     from nequip.utils.compile import conditional_torchscript_mode
 
     with conditional_torchscript_mode(scripted):
-        return load_saved_model(checkpoint)
+        return untrained(source) if source.suffix == ".json" else load_saved_model(source)
+
+
+def untrained(configuration: Path) -> Any:
+    """A network with arbitrary weights: no two alike, so that each is found where it stands."""
+    import numpy as np
+    import torch
+    from hydra.utils import get_method
+
+    network = json.loads(configuration.read_text())
+    builder = get_method(network["_target_"])
+    model = builder(**{key: value for key, value in network.items() if key != "_target_"})
+    random = np.random.default_rng(1)
+    weights = weights_of(model)
+    state = model.state_dict()
+    for name, weight in weights.items():
+        weights[name] = random.normal(size=weight.shape).astype(weight.dtype)
+        state[name].copy_(torch.from_numpy(weights[name]))
+    np.savez(configuration.with_name(WEIGHTS), graph=graph_of(network), **weights)
+    return model
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """All numbers that training (or another data set) changes, by name."""
+    weights = {name: value.detach().cpu().numpy() for name, value in model.named_parameters()}
+    for name, value in model.named_buffers():
+        if name.endswith(SHIFTS):
+            weights[name] = value.detach().cpu().numpy()
+    return weights
 
 
 def metadata_of(model: Any) -> dict[str, str]:
@@ -34,19 +70,19 @@ def metadata_of(model: Any) -> dict[str, str]:
     return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in metadata.items()}
 
 
-def torchscript(checkpoint: Path, output: Path, device: str) -> dict[str, str]:
+def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
     """Write a `.nequip.pth`; returns its metadata."""
     from nequip.model.inference_models.torchscript import save_torchscript_model
     from nequip.utils.compile import conditional_torchscript_mode
 
-    model = load(checkpoint, scripted=True)
+    model = load(source, scripted=True)
     metadata = metadata_of(model)
     with conditional_torchscript_mode(True):
         save_torchscript_model(model, metadata, str(output), device)
     return metadata
 
 
-def aotinductor(checkpoint: Path, output: Path, device: str) -> dict[str, str]:
+def aotinductor(source: Path, output: Path, device: str) -> dict[str, str]:
     """Write a `.nequip.pt2` for LAMMPS's pair style; returns its metadata."""
     import torch
     from nequip.data import AtomicDataDict
@@ -58,7 +94,7 @@ def aotinductor(checkpoint: Path, output: Path, device: str) -> dict[str, str]:
         serialize_aoti_keys,
     )
 
-    model = load(checkpoint, scripted=False)
+    model = load(source, scripted=False)
     metadata = metadata_of(model)
     target: dict[str, Any] = PAIR_NEQUIP_TARGET
     embedded = {
@@ -118,7 +154,7 @@ def example_frame(types: list[str], r_max: float) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Compile, and write `stamp.json` beside the model."""
     parser = argparse.ArgumentParser(prog="phasewalk.deployment")
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("source", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--mode", choices=["torchscript", "aotinductor"], required=True)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -136,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     compiler = torchscript if arguments.mode == "torchscript" else aotinductor
-    metadata = compiler(arguments.checkpoint, arguments.output, device)
+    metadata = compiler(arguments.source, arguments.output, device)
     stamp = Deployed(
         file=arguments.output.name,
         mode=arguments.mode,
@@ -147,6 +183,7 @@ def main(argv: list[str] | None = None) -> int:
         torch=str(torch.__version__),
         nequip=str(nequip.__version__),
         cpu=torch.backends.cpu.get_cpu_capability(),
+        processor=processor(),
         seconds=time.perf_counter() - started,
     )
     arguments.output.with_name("stamp.json").write_text(stamp_text(stamp))

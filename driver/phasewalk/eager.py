@@ -3,7 +3,6 @@
 `python -m phasewalk.eager CHECKPOINT REQUEST RESULT`
 """
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,25 +12,6 @@ import numpy as np
 from ase import Atoms
 
 from .labels import frame_from_json
-
-SHIFTS = "per_type_energy_scale_shift.shifts"
-SWAPPED = ("seed", "per_type_energy_shifts")
-"""Keys of the model's configuration that are in its weights, and not in its graph."""
-
-
-def graph_of(config: dict[str, Any]) -> str:
-    """Hash of all that is compiled in: the model's configuration but for its weights."""
-    kept = {key: value for key, value in config.items() if key not in SWAPPED}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def weights_of(model: Any) -> dict[str, Any]:
-    """All numbers that training (or another data set) changes, by name."""
-    weights = {name: value.detach().cpu().numpy() for name, value in model.named_parameters()}
-    for name, value in model.named_buffers():
-        if name.endswith(SHIFTS):
-            weights[name] = value.detach().cpu().numpy()
-    return weights
 
 
 def evaluate(model: Any, frames: list[Atoms]) -> list[dict[str, Any]]:

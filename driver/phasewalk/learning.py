@@ -1,4 +1,4 @@
-"""Train, prove and evaluate: from labels to the next generation, and how wrong each is."""
+"""Learn: from labels to the next generation, trained, deployed, proved and evaluated."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,13 +8,14 @@ from typing import Any
 
 from ase import Atoms
 
-from . import evaluation, gate, labels, models
-from .deploying import FINAL, Generation, deploy, engines_for, folder
-from .errors import GateFailed
-from .gate import Probes
+from . import labels, models
+from .deploying import FINAL, Generation, deploy, folder, plan
+from .engines import processor, which
+from .evaluating import evaluation_task, probes_for, proof_task, say_errors
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
+from .recipes import network
 from .store import file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
 
@@ -31,10 +32,10 @@ def learn(
     settings = work.campaign.settings.model
     budget = settings.first if previous is None else settings.warm
     train = _training(work, str(number), known, budget=budget, previous=previous, round_=number)
-    tasks = [train]
+    beside = []
     if previous is not None and new:
-        tasks.append(_evaluation(work, previous, round_=number, new=new, test=()))
-    return _finish(work, number, str(number), tasks, new=new)
+        beside.append(evaluation_task(work, previous, round_=number, new=new, test=()))
+    return _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
 
 
 def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generation:
@@ -50,38 +51,72 @@ def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generat
         previous=None if final.from_scratch else last,
         round_=last.number,
     )
-    return _finish(work, last.number, FINAL, [train], new=())
+    return _finish(work, last.number, FINAL, known, tasks=[train], new=())
 
 
 def _finish(
-    work: Work, number: int, name: str, tasks: Sequence[Task], *, new: Sequence[Label]
+    work: Work,
+    number: int,
+    name: str,
+    known: Sequence[Label],
+    *,
+    tasks: Sequence[Task],
+    new: Sequence[Label],
 ) -> Generation:
-    """Train, deploy, prove, evaluate."""
+    """Train (and, beside it, the other tasks and the compiler), deploy, prove, evaluate."""
+    how = plan(work, number, name, _network(work, known))
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
-    trained = work.do(tasks, _watch_training(work))[0]
-    generation = deploy(work, number, name, trained)
+    trained = work.do([*tasks, *how.compilation], _watch_training(work))[0]
+    generation = deploy(work, number, name, trained, how)
     work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
-    probes = _probes(work, generation, trained)
-    task = _evaluation(
+    probes = probes_for(work, generation, trained)
+    task = evaluation_task(
         work, generation, round_=number, new=new, test=work.campaign.test_data, probes=probes
     )
     (found,) = work.do([task])
     for warning in found["proof"]["warnings"]:
         work.observer.say(f"generation {name}: {warning}")
-    _say_errors(work, name, found)
+    say_errors(work, name, found)
     return generation
 
 
-def _probes(work: Work, generation: Generation, trained: Outputs) -> Probes:
-    """What the gate asks: all of a compilation, a part of it where it was proved before."""
-    path = work.store.root / trained["eager"]
-    data = read_json(path)
-    return Probes(
-        frames=[labels.frame_from_json(entry["frame"]) for entry in data],
-        eager=[evaluation.prediction(entry) for entry in data],
-        dtype=work.campaign.settings.model.dtype,
-        full=generation.unproved_graph,
+def _network(work: Work, known: Sequence[Label]) -> Mapping[str, Any]:
+    """The configuration of the network, which all generations share."""
+    campaign = work.campaign
+    return network(
+        campaign.types,
+        settings=campaign.settings.model,
+        numbers=_statistics(work, _split(work, known)[0]),
+        seed=campaign.settings.seed,
     )
+
+
+def fit(work: Work, generation: Generation) -> Generation:
+    """The generation as this machine can run it.
+
+    Where it was compiled for another machine, on which the campaign ran before, it is deployed and
+    proved again.
+    """
+    found = work.store.find(f"train generation {generation.name}")
+    if found is None:
+        return generation
+    trained, name, number = found.outputs, generation.name, generation.number
+    reason = models.misfit(
+        generation.stamp,
+        torch=str(work.engines.versions.get("torch")),
+        features=processor(),
+        has_gpu=which("nvidia-smi") is not None,
+    )
+    if reason:
+        work.observer.say(f"generation {name}: {reason}; it is deployed again")
+        how = plan(work, number, name, _network(work, ()), again=True)
+        work.do(how.compilation)
+        generation = deploy(work, number, name, trained, how, again=True)
+    if generation.again:
+        work.observer.begin(number, f"prove generation {name}", 1, "jobs")
+        probes = probes_for(work, generation, trained)
+        work.do([proof_task(work, generation, probes)])
+    return generation
 
 
 def _training(
@@ -94,9 +129,7 @@ def _training(
     round_: int,
 ) -> Task:
     campaign = work.campaign
-    validate = split(len(known), campaign.settings.validation_every)
-    training = [label for label, held_back in zip(known, validate, strict=True) if not held_back]
-    validation = [label for label, held_back in zip(known, validate, strict=True) if held_back]
+    training, validation = _split(work, known)
     if name == FINAL:
         training = list(known)
     numbers = _statistics(work, training)
@@ -136,6 +169,14 @@ def _training(
         job=job,
         read=read,
     )
+
+
+def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
+    """Labels for training and for validation."""
+    validate = split(len(known), work.campaign.settings.validation_every)
+    training = [label for label, held_back in zip(known, validate, strict=True) if not held_back]
+    validation = [label for label, held_back in zip(known, validate, strict=True) if held_back]
+    return training, validation
 
 
 def _keep(
@@ -189,80 +230,3 @@ def _watch_training(work: Work) -> Callable[[Event], None]:
                 work.observer.advance(last["epoch"], f"of {last['epochs']}; {detail}")
 
     return watch
-
-
-def _evaluation(
-    work: Work,
-    generation: Generation,
-    *,
-    round_: int,
-    new: Sequence[Label],
-    test: Sequence[Label],
-    probes: Probes | None = None,
-) -> Task:
-    """Predict, in LAMMPS, the round's new labels and the test set; prove a new generation first.
-
-    One job for all: LAMMPS starts once. A failed gate is an error that stops the campaign.
-    """
-    asked = probes.asked() if probes else []
-    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
-    name = f"evaluate generation {generation.name} on round {round_}"
-
-    def job(directory: Path) -> Job:
-        return evaluation.job(
-            name,
-            generation.deployed,
-            frames=frames,
-            directory=directory,
-            env=dict(engines_for(work, generation).env),
-            nve_fs=gate.NVE_STEPS_FS if probes and probes.full else (),
-        )
-
-    def read(finished: Finished) -> Outputs:
-        result = evaluation.read(finished)
-        first, last = len(asked), len(asked) + len(new)
-        outputs = {
-            "generation": generation.name,
-            "new": evaluation.errors(new, result.frames[first:last]).as_dict() if new else None,
-            "test": evaluation.errors(test, result.frames[last:]).as_dict() if test else None,
-            "seconds_per_step": result.seconds_per_step,
-        }
-        if probes:
-            proof = probes.judge(result, first)
-            text = gate.proof_text(proof, work.engines.versions)
-            work.store.write(f"{folder(generation.name)}/proof.json", text.encode())
-            if not proof.passed:
-                raise GateFailed(
-                    f"generation {generation.name} failed its gate, and no walker will use it: "
-                    f"{proof.failure()}"
-                )
-            outputs["proof"] = {"checks": len(proof.checks), "warnings": list(proof.warnings)}
-        return outputs
-
-    return Task(
-        name=name,
-        stage="evaluate",
-        round=round_,
-        inputs=hash_of(
-            "evaluate",
-            generation.checkpoint_hash,
-            [label.key for label in new],
-            [labels.content_hash(label) for label in test],
-        ),
-        place=f"rounds/{round_:03d}/evaluate-{generation.name}",
-        job=job,
-        read=read,
-    )
-
-
-def _say_errors(work: Work, name: str, found: Outputs) -> None:
-    for what, title in (("new", "the round's new frames"), ("test", "the test set")):
-        if found[what] is not None:
-            e = found[what]
-            scatter = e["energy_scatter_meV_per_atom"]
-            shown = "" if scatter is None else f", energy scatter {scatter:.1f} meV/atom"
-            work.observer.say(
-                f"generation {name} on {title}: force MAE {e['force_mae_meV_per_A']:.0f} meV/Å "
-                f"(of {e['force_rms_meV_per_A']:.0f} rms), pressure MAE "
-                f"{e['pressure_mae_GPa']:.2f} GPa{shown}"
-            )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ase.io
@@ -20,6 +21,7 @@ from .model_settings import Budget, ModelSettings, Statistics
 from .recipes import EAGER, PREVIOUS, PROBED, PROGRESS, WEIGHTS, training_config
 
 CHECKPOINT = "last.ckpt"
+NETWORK = "network.json"
 ENDINGS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
 
 
@@ -158,7 +160,22 @@ def read_training(finished: Finished) -> Trained:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A compiled model and what it was compiled for."""
+    """The stamp of a compiled model: what it is, and what it was compiled for.
+
+    Attributes:
+        file: its name.
+        mode: torchscript or aotinductor.
+        device: cpu or cuda.
+        dtype: float32 or float64.
+        types: species in the model's order.
+        r_max_A: cutoff.
+        torch, nequip: versions.
+        cpu: torch's name for what the processor can do.
+        processor: all that the processor can do; AOTInductor's code may use any of it.
+        seconds: that the compilation took.
+        graph: hash of all that is compiled in (architecture and its constants).
+        checkpoint: SHA-256 of the checkpoint whose weights it holds.
+    """
 
     file: str
     mode: str
@@ -169,21 +186,64 @@ class Deployed:
     torch: str
     nequip: str
     cpu: str
+    processor: str
     seconds: float
+    graph: str = ""
+    checkpoint: str = ""
+
+
+def misfit(stamp: Deployed, *, torch: str, features: str, has_gpu: bool) -> str:
+    """Why a model cannot run here; empty where it can.
+
+    Args:
+        stamp: of the model.
+        torch: its version here.
+        features: of the processor here, as `engines.processor` names them.
+        has_gpu: whether there is a GPU.
+    """
+    if stamp.device == "cuda" and not has_gpu:
+        return "it was compiled for cuda, and this machine has no GPU"
+    if stamp.mode == "aotinductor" and stamp.torch != torch:
+        return f"it was compiled for torch {stamp.torch}, and this machine has {torch}"
+    missing = sorted(set(stamp.processor.split()) - set(features.split()))
+    if stamp.mode == "aotinductor" and stamp.device == "cpu" and missing:
+        shown = " ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        return f"it was compiled for a processor with {shown}, which this machine's lacks"
+    return ""
 
 
 def deploy_job(
-    name: str, checkpoint: Path, *, mode: str, device: str, directory: Path, cores: int
+    name: str,
+    checkpoint: Path | None,
+    *,
+    inputs: Mapping[str, bytes] = MappingProxyType({}),
+    mode: str,
+    device: str,
+    directory: Path,
+    cores: int,
 ) -> Job:
-    """Compile a checkpoint for LAMMPS; the child writes `model.nequip.*` and `stamp.json`."""
+    """Compile for LAMMPS; the child writes `model.nequip.*` and `stamp.json`.
+
+    Args:
+        name: of the job.
+        checkpoint: what to compile; None for the network whose configuration is in `inputs`, with
+            arbitrary weights, which the child writes to `weights.npz`.
+        inputs: files of the job.
+        mode: torchscript or aotinductor.
+        device: auto, cpu or cuda.
+        directory: where it runs.
+        cores: for the compiler.
+    """
     threads = str(cores)
+    source = NETWORK if checkpoint is None else str(checkpoint.absolute())
     return Job(
         name=name,
         argv=(
-            *(sys.executable, "-m", "phasewalk.deployment", str(checkpoint.absolute())),
+            *(sys.executable, "-m", "phasewalk.deployment", source),
             *(f"model{ENDINGS[mode]}", "--mode", mode, "--device", device),
         ),
         directory=directory,
+        inputs=inputs,
         env={"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"},
         cores=cores,
     )
@@ -198,10 +258,14 @@ def read_deployment(finished: Finished) -> Deployed:
 def read_stamp(path: Path) -> Deployed:
     """A deployed model's stamp."""
     try:
-        data: Mapping[str, Any] = json.loads(path.read_text())
-        return Deployed(**{**data, "types": tuple(data["types"])})
+        return stamp_from_json(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ParseError(path, f"not a deployed model's stamp ({error!r})") from error
+
+
+def stamp_from_json(data: Mapping[str, Any]) -> Deployed:
+    """The reverse of `asdict`."""
+    return Deployed(**{**data, "types": tuple(data["types"])})
 
 
 def stamp_text(deployed: Deployed) -> str:

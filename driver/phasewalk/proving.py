@@ -9,12 +9,13 @@ from typing import Any
 from ase import Atoms
 
 from . import evaluation, gate, models
-from .engines import Engines
+from .engines import Engines, processor, which
 from .errors import GateFailed, InputError, ParseError
 from .gate import Probes, Proof
 from .jobs import Job, Launcher, run
 from .labels import frame_to_json
 from .models import Deployed
+from .store import file_hash
 
 MAX_FRAMES = 3
 REQUEST, RESULT = "request.json", "result.json"
@@ -39,7 +40,7 @@ def prove(
     eager = _eager(checkpoint, chosen, engines, launcher, place / "eager")
     stamp = find_stamp(model)
     if stamp is not None:
-        check_stamp(model, stamp, eager)
+        check_stamp(model, stamp, {**eager, "sha256": file_hash(checkpoint)})
     asked = Probes(
         frames=chosen,
         eager=[evaluation.prediction(entry) for entry in eager["frames"]],
@@ -96,8 +97,13 @@ def find_checkpoint(model: Path) -> Path:
 
 
 def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
-    """Raise GateFailed where a stamp names another torch, processor, species or precision."""
-    again = "deploy the checkpoint again on this machine"
+    """Raise GateFailed where a stamp names another torch, processor, species or precision.
+
+    Args:
+        model: the deployed model.
+        stamp: of the model.
+        here: what the checkpoint is (types, dtype, sha256) and this machine (torch, cpu).
+    """
     if list(stamp.types) != here["types"]:
         raise GateFailed(
             f"{model}: its species are {' '.join(stamp.types)}, the checkpoint's are "
@@ -105,10 +111,15 @@ def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
         )
     if stamp.dtype != here["dtype"]:
         raise GateFailed(f"{model}: it is {stamp.dtype}, the checkpoint is {here['dtype']}")
-    if stamp.mode == "aotinductor":
-        for what, theirs in (("torch", stamp.torch), ("cpu", stamp.cpu)):
-            if theirs != here[what]:
-                raise GateFailed(
-                    f"{model}: it was compiled for {what} {theirs}, and this machine has "
-                    f"{here[what]}; {again}"
-                )
+    if stamp.checkpoint not in ("", here["sha256"]):
+        raise GateFailed(f"{model}: its stamp names another checkpoint than the one given")
+    reason = models.misfit(
+        stamp,
+        torch=here["torch"],
+        features=processor(),
+        has_gpu=which("nvidia-smi") is not None,
+    )
+    if not reason and stamp.mode == "aotinductor" and stamp.cpu != here["cpu"]:
+        reason = f"it was compiled for cpu {stamp.cpu}, and this machine has {here['cpu']}"
+    if reason:
+        raise GateFailed(f"{model}: {reason}; deploy the checkpoint again on this machine")

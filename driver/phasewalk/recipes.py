@@ -1,6 +1,8 @@
 """The configuration of nequip-train: presets, data, trainer, loss, optimizer and model."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import InputError
@@ -9,6 +11,30 @@ from .model_settings import PRESETS, Budget, ModelSettings, Statistics
 SCHEDULE = "training_module.lr_scheduler"
 PROGRESS, PREVIOUS = "progress.jsonl", "previous.ckpt"
 WEIGHTS, PROBED, EAGER = "weights.npz", "probed.json", "eager.json"
+SWAPPED = ("seed", "per_type_energy_shifts")
+"""Keys of a network's configuration that are in its weights, and not in its graph."""
+
+
+def network(
+    types: Sequence[str], *, settings: ModelSettings, numbers: Statistics, seed: int
+) -> dict[str, Any]:
+    """The network's part of the configuration: the same whatever is trained on, and how long."""
+    config = training_config(
+        types,
+        settings=settings,
+        budget=settings.first,
+        numbers=numbers,
+        frames=1,
+        warm=False,
+        seed=seed,
+    )
+    return dict(config["training_module"]["model"])
+
+
+def graph_of(network: Mapping[str, Any]) -> str:
+    """Hash of all that is compiled in: the network's configuration but for its weights."""
+    kept = {key: value for key, value in network.items() if key not in SWAPPED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def training_config(

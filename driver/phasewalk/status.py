@@ -15,6 +15,8 @@ from .tasks import FAILED
 def collect(root: Path) -> dict[str, Any]:
     """The state of a campaign as JSON-able data.
 
+    `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
+
     Keys: campaign, directory, running, finished, labels, generations (each with its errors on the
     new frames of its round, on those of the next round, and on the test set), rounds (each with
     walkers, hills, errors before and after learning, seconds by stage), seconds.
@@ -59,6 +61,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "epochs": outputs["epochs"],
                 "train_seconds": record.seconds,
                 "checkpoint": outputs["checkpoint"],
+                "last_epoch_time": outputs["last_epoch"]["at"],
             }
         elif outputs.get("generation") not in found:
             continue  # of a training that was done again
@@ -69,6 +72,8 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
             entry["deploy_seconds"] = record.seconds
         elif record.stage == "evaluate":
             entry = found[outputs["generation"]]
+            if "proof" in outputs:  # its own round's: what its walkers waited for
+                entry["proved_after_seconds"] = round(record.time - entry["last_epoch_time"], 2)
             if outputs["test"] is not None:
                 entry["test"] = outputs["test"]
             entry["ms_per_step"] = round(1000 * outputs["seconds_per_step"], 3)

@@ -27,7 +27,7 @@ from . import labels as label_files
 from .errors import ParseError, StoreError
 from .labels import Label
 
-SCHEMA = 1
+SCHEMA = 2
 JOURNAL, IDENTITY, LOCK = "journal.jsonl", "campaign.json", "lock"
 
 

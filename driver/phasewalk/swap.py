@@ -7,6 +7,7 @@ writing its weights there. Anything else that a graph depends on is compiled in;
 graph's hash, and a model of another graph is refused.
 """
 
+import hashlib
 import io
 import itertools
 import json
@@ -43,10 +44,12 @@ class Template:
 
     Attributes:
         graph: hash of all that is compiled in.
+        package: SHA-256 of the model.
         places: by name of the weight.
     """
 
     graph: str
+    package: str
     places: Mapping[str, Place]
 
 
@@ -86,7 +89,7 @@ def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
             raise InputError(f"weight {name} stands {len(found)} times in the deployed model")
         places[name] = found[0]
     _check_apart(places)
-    return Template(graph, places)
+    return Template(graph, hashlib.sha256(package).hexdigest(), places)
 
 
 def swap(package: bytes, template: Template, graph: str, weights: Weights) -> bytes:
@@ -95,6 +98,8 @@ def swap(package: bytes, template: Template, graph: str, weights: Weights) -> by
     Raises:
         InputError: another graph, or weights of other names or sizes.
     """
+    if hashlib.sha256(package).hexdigest() != template.package:
+        raise InputError("the deployed model is damaged, or not the one whose places are known")
     if graph != template.graph:
         raise InputError("the model was compiled for another graph; compile it again")
     sized = {name: _bytes(weight) for name, weight in weights.items()}
@@ -128,7 +133,7 @@ def read_template(path: Path) -> Template:
         places = {name: Place(**place) for name, place in data["places"].items()}
         if not all(_is_place(place) for place in places.values()):
             raise ValueError("an offset or a length is not a whole number")
-        return Template(str(data["graph"]), places)
+        return Template(str(data["graph"]), str(data["package"]), places)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ParseError(path, f"not the places of a model's weights ({error!r})") from error
 

@@ -31,6 +31,7 @@ class Progress(lightning.Callback):
             "epoch": trainer.current_epoch + 1,
             "epochs": trainer.max_epochs,
             "seconds": round(time.monotonic() - self.started, 2),
+            "at": round(time.time(), 3),
             **numbers,
         }
         with self.path.open("a") as stream:
@@ -76,8 +77,10 @@ class Export(lightning.Callback):
         """Write both."""
         import numpy as np
 
-        from .eager import evaluate, graph_of, weights_of
+        from .deployment import weights_of
+        from .eager import evaluate
         from .labels import frame_from_json
+        from .recipes import graph_of
 
         pl_module.ema.swap_parameters(pl_module.model)
         try:

@@ -1,62 +1,303 @@
-"""Deploying into an earlier compilation: whose it was decides how much of the gate is due."""
+"""From checkpoint to deployed model: compiled once beside a training, swapped into ever after."""
 
 import io
+import json
 import zipfile
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import pytest
 
-from helpers.fakes import Watcher, write_campaign
-from phasewalk import config, deploying, engines, models, store, swap
+from helpers.fakes import FakeLauncher, Watcher, write_campaign
+from phasewalk import compiling, config, deploying, engines, models, recipes, store
+from phasewalk.deploying import Generation, Plan
 from phasewalk.engines import EngineSettings
+from phasewalk.errors import EngineFailed
+from phasewalk.jobs import Finished, Job
 from phasewalk.models import Deployed
+from phasewalk.store import Record
 from phasewalk.tasks import Work
 
-GRAPH = "graph"
-OLD, NEW = np.arange(4.0), np.arange(4.0) + 10
+CAMPAIGN = """\
+campaign: salt
+rounds: 4
+systems:
+  salt: {structure: salt.extxyz, walkers: 2}
+segment: {steps: 1000}
+resources: {cores: 2}
+deploy: {mode: MODE, device: cpu}
+"""
+NETWORK = {"_target_": "network", "seed": 1, "r_max": 4.0}
+GRAPH = recipes.graph_of(NETWORK)
+ARBITRARY, CHECKPOINT = np.arange(4.0), np.arange(4.0) + 10
 
 
-def archive(weight: Any) -> bytes:
+def archive(*weights: Any) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as made:
-        made.writestr("library.so", b"code" + weight.tobytes() + b"code")
+        made.writestr("library.so", b"code" + b"code".join(w.tobytes() for w in weights))
     return stream.getvalue()
 
 
-def trained(work: Work, name: str) -> dict[str, str]:
+def npz(weights: Any, graph: str = GRAPH) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, graph=GRAPH, w=NEW)
-    work.store.write(f"{name}/weights.npz", stream.getvalue())
+    np.savez(stream, graph=graph, w=weights)
+    return stream.getvalue()
+
+
+def compiler(times: int = 1) -> Callable[[Job], int]:
+    """Plays the child process: each weight stands so many times in what it makes."""
+
+    def play(job: Job) -> int:
+        place = job.directory
+        mode = job.argv[job.argv.index("--mode") + 1]
+        weights = ARBITRARY if models.NETWORK in job.inputs else CHECKPOINT
+        if models.NETWORK in job.inputs:
+            graph = recipes.graph_of(json.loads(job.inputs[models.NETWORK]))
+            (place / recipes.WEIGHTS).write_bytes(npz(weights, graph))
+        stamp = Deployed(
+            f"model{models.ENDINGS[mode]}", mode, "cpu", "float32", ("Cl", "Na"), 4.0,
+            engines.find(EngineSettings(), {}).versions["torch"], "0.19", "any",
+            engines.processor(), 50.0,
+        )  # fmt: skip
+        (place / stamp.file).write_bytes(archive(*[weights] * times))
+        (place / "stamp.json").write_text(models.stamp_text(stamp))
+        return 0
+
+    return play
+
+
+@contextmanager
+def at_work(folder: Path, mode: str = "aotinductor", play: Any = None) -> Iterator[Work]:
+    """A campaign whose user has an own cache."""
+    folder.mkdir(exist_ok=True)
+    campaign = config.load(write_campaign(folder, CAMPAIGN.replace("MODE", mode)))
+    found = replace(engines.find(EngineSettings(), {}), cache=folder.parent / "cache")
+    with closing(store.open_campaign(folder / "run", campaign.identity())) as opened:
+        yield Work(campaign, opened, FakeLauncher(play or compiler()), found, Watcher())
+
+
+def trained(work: Work, name: str, graph: str = GRAPH) -> dict[str, str]:
+    """What a training leaves."""
+    work.store.write(f"{name}/weights.npz", npz(CHECKPOINT, graph))
     work.store.write(f"{name}/checkpoint.ckpt", name.encode())
     return {
         "weights": f"{name}/weights.npz", "checkpoint": f"{name}/checkpoint.ckpt", "sha256": name
     }  # fmt: skip
 
 
-def test_a_compilation_from_the_cache_is_proved_in_full_once(tmp_path: Path) -> None:
-    text = "campaign: salt\nsystems:\n  salt: {structure: salt.extxyz, walkers: 2}\n"
-    campaign = config.load(write_campaign(tmp_path, text + "deploy: {mode: aotinductor}\n"))
-    found = replace(engines.find(EngineSettings(), {}), cache=tmp_path / "cache")
-    with closing(store.open_campaign(tmp_path / "run", campaign.identity())) as opened:
-        work = Work(campaign, opened, cast(Any, None), found, Watcher())
-        stamp = Deployed(
-            "model.nequip.pt2", "aotinductor", "cpu", "float32", ("Cl", "Na"), 4.0,
-            found.versions["torch"], found.versions["nequip"], "any", 50.0,
-        )  # fmt: skip
-        place = deploying._cache(work, "aotinductor", GRAPH)
-        place.mkdir(parents=True)
-        (place / stamp.file).write_bytes(archive(OLD))
-        (place / "stamp.json").write_text(models.stamp_text(stamp))
-        template = swap.find_weights(archive(OLD), GRAPH, {"w": OLD})
-        (place / deploying.TEMPLATE).write_text(swap.template_text(template))
+def generation(work: Work, number: int, *, network: Mapping[str, Any] = NETWORK) -> Generation:
+    """Plan, compile beside the training, deploy."""
+    how = deploying.plan(work, number, str(number), network)
+    work.do(how.compilation)
+    return deploying.deploy(work, number, str(number), trained(work, str(number)), how)
 
-        first = deploying.deploy(work, 0, "0", trained(work, "zero"))
-        second = deploying.deploy(work, 1, "1", trained(work, "one"))
-        assert first.unproved_graph
-        assert not second.unproved_graph
-        with zipfile.ZipFile(second.deployed) as made:
-            assert NEW.tobytes() in made.read("library.so")
-        assert deploying.deploy(work, 0, "0", trained(work, "zero")).unproved_graph  # on resume
+
+def started(work: Work) -> list[str]:
+    assert isinstance(work.launcher, FakeLauncher)
+    return [job.name for job in work.launcher.jobs]
+
+
+@pytest.mark.parametrize("mode", models.ENDINGS)
+def test_compiled_once_then_swapped_into(tmp_path: Path, mode: str) -> None:
+    with at_work(tmp_path / "a", mode) as work:
+        made = [generation(work, number) for number in range(3)]
+        assert started(work) == [f"compile {mode}"]
+        assert [one.unproved_graph for one in made] == [True, False, False]
+        for one in made:
+            assert one.deployed.read_bytes() == archive(CHECKPOINT)
+            assert one.stamp.checkpoint == one.name
+            assert one.stamp.graph == GRAPH
+            assert models.read_stamp(one.deployed.with_name("stamp.json")) == one.stamp
+
+
+def test_the_second_campaign_compiles_nothing_and_proves_in_full(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+    with at_work(tmp_path / "b") as work:
+        assert [generation(work, n).unproved_graph for n in range(2)] == [True, False]
+        assert started(work) == []
+
+
+def test_on_resume_nothing_is_planned_compiled_or_proved_anew(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        first, second = generation(work, 0), generation(work, 1)
+    with at_work(tmp_path / "a") as work:
+        assert deploying.plan(work, 0, "0", NETWORK).compilation == ()
+        assert (generation(work, 0), generation(work, 1)) == (first, second)
+        assert started(work) == []
+
+
+def test_a_campaign_outlives_the_cache(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+        for path in sorted((tmp_path / "cache").rglob("*.json")):
+            path.unlink()
+        generation(work, 1)
+        assert started(work) == ["compile aotinductor"]
+
+
+def test_another_network_is_compiled_for_itself(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+        how = deploying.plan(work, 1, "1", {**NETWORK, "r_max": 5.0})
+        assert len(how.compilation) == 1
+        assert deploying.plan(work, 1, "1", {**NETWORK, "seed": 2}).compilation == ()
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_weights_that_are_not_found_once_are_compiled_with_each_checkpoint(
+    tmp_path: Path, times: int
+) -> None:
+    with at_work(tmp_path / "a", play=compiler(times)) as work:
+        made = [generation(work, number) for number in range(2)]
+        assert started(work) == [
+            "compile aotinductor", "compile generation 0", "compile generation 1"
+        ]  # fmt: skip
+        assert all(one.unproved_graph for one in made)
+
+
+def test_a_trained_network_that_is_not_the_compiled_one(tmp_path: Path) -> None:
+    """Should the training have built something else, its own checkpoint is compiled."""
+    with at_work(tmp_path / "a") as work:
+        how = deploying.plan(work, 0, "0", NETWORK)
+        work.do(how.compilation)
+        made = deploying.deploy(work, 0, "0", trained(work, "0", graph="other"), how)
+        assert started(work)[-1] == "compile generation 0"
+        assert made.stamp.graph == "other"
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize("file", ["template.json", "stamp.json", "model.nequip.pt2"])
+@pytest.mark.parametrize("damage", [_cut, lambda path: path.unlink()], ids=["cut", "gone"])
+def test_a_damaged_cache_is_no_harm(
+    tmp_path: Path, file: str, damage: Callable[[Path], None]
+) -> None:
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+    for path in (tmp_path / "cache").rglob(file):
+        damage(path)
+    with at_work(tmp_path / "b") as work:
+        assert generation(work, 0).deployed.read_bytes() == archive(CHECKPOINT)
+        assert len(started(work)) == 1
+
+
+def test_a_package_of_another_compilation_is_not_patched(tmp_path: Path) -> None:
+    """Two campaigns fill the cache at once: the places of one, the library of the other."""
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+    for path in (tmp_path / "cache").rglob("model.nequip.pt2"):
+        path.write_bytes(archive(CHECKPOINT + 1, ARBITRARY))
+    with at_work(tmp_path / "b") as work:
+        assert generation(work, 0).deployed.read_bytes() == archive(CHECKPOINT)
+        assert started(work) == ["compile generation 0"]
+
+
+def test_a_compiler_that_fails_stops_the_campaign(tmp_path: Path) -> None:
+    def fail(job: Job) -> int:
+        (job.directory / Finished.STDERR).write_text("c++: no memory\n")
+        return 1
+
+    with at_work(tmp_path / "a", play=fail) as work, pytest.raises(EngineFailed, match="no memory"):
+        generation(work, 0)
+
+
+def test_redeployed_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_work(tmp_path / "a") as work:
+        before = generation(work, 0)
+        assert not before.again
+        monkeypatch.setattr(compiling, "processor", lambda: "another one")
+        how = deploying.plan(work, 0, "0", NETWORK, again=True)
+        work.do(how.compilation)
+        made = deploying.deploy(work, 0, "0", trained(work, "0"), how, again=True)
+        assert started(work) == ["compile aotinductor"] * 2
+        assert (made.again, made.unproved_graph) == (True, True)
+        assert generation(work, 0) == made  # on resume there
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ""),
+        ({"mode": "torchscript", "torch": "1.0", "processor": "fly"}, ""),
+        ({"processor": "avx sse"}, ""),
+        ({"processor": "avx fly sse"}, "a processor with fly, which this machine's lacks"),
+        ({"torch": "1.0"}, "compiled for torch 1.0, and this machine has 2.9"),
+        ({"device": "cuda"}, "compiled for cuda, and this machine has no GPU"),
+    ],
+)
+def test_where_a_model_cannot_run(changes: dict[str, str], says: str) -> None:
+    stamp = Deployed(
+        "m", "aotinductor", "cpu", "float32", ("Na",), 4.0, "2.9", "0.19", "any", "avx", 1.0
+    )
+    here = {"torch": "2.9", "features": "sse avx fma", "has_gpu": False}
+    reason = models.misfit(replace(stamp, **changes), **here)  # type: ignore[arg-type]
+    assert says in reason
+    assert bool(says) == bool(reason)
+
+
+def history(work: Work, *, compile_s: float = 0.0, train_s: float = 0.0, **step_s: float) -> None:
+    """What the journal says of the generations before."""
+    if compile_s:
+        outputs = {"mode": "aotinductor", "graph": "other", "place": "x"}
+        work.store.append(Record("compile", "compile", 0, "", outputs, compile_s, 0.0))
+    if train_s:
+        work.store.append(Record("train generation 0", "train", 0, "", {}, train_s, 0.0))
+    for number, (mode, seconds) in enumerate(step_s.items()):
+        made = {"mode": mode, "generation": str(number)}
+        work.store.append(Record(f"deploy {number}", "deploy", 0, "", made, 0.0, 0.0))
+        outputs = {**made, "seconds_per_step": seconds}
+        work.store.append(Record(f"evaluate {number}", "evaluate", 0, "", outputs, 0.0, 0.0))
+
+
+# 3 segments to come after generation 1, 1000 steps each, as many cores as walkers
+@pytest.mark.parametrize(
+    ("told", "mode"),
+    [
+        ({}, "torchscript"),
+        ({"torchscript": 0.001}, "torchscript"),  # 3 s of steps: nothing to gain
+        ({"torchscript": 0.1}, "aotinductor"),  # 300 s or 60 + 150
+        ({"torchscript": 0.03}, "torchscript"),  # 90 + 10 s or 60 + 45
+        ({"torchscript": 0.03, "train_s": 50.0}, "aotinductor"),  # it compiles beside the training
+        ({"torchscript": 0.03, "train_s": 50.0, "compile_s": 300.0}, "torchscript"),
+        ({"torchscript": 0.1, "aotinductor": 0.099}, "torchscript"),  # measured, not guessed
+    ],
+)
+def test_auto_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, float], mode: str
+) -> None:
+    monkeypatch.setattr(deploying, "which", lambda program: Path("/usr/bin") / program)
+    with at_work(tmp_path / "a", "auto") as work:
+        history(work, **told)
+        chosen, why = deploying.choose_mode(work, "1", GRAPH)
+        assert chosen == mode
+        assert why
+
+
+def test_auto_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploying, "which", lambda program: None)
+    with at_work(tmp_path / "a", "auto") as work:
+        history(work, torchscript=1.0)
+        assert deploying.choose_mode(work, "1", GRAPH)[0] == "torchscript"
+
+
+def test_auto_takes_what_was_compiled_before(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+    with at_work(tmp_path / "b", "auto") as work:
+        how: Plan = deploying.plan(work, 0, "0", NETWORK)
+        assert (how.mode, how.why, how.compilation) == ("aotinductor", "compiled before", ())
+
+
+def test_auto_for_the_last_model(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a", "auto") as work:
+        history(work, torchscript=1.0)
+        for name in ("4", deploying.FINAL):
+            assert deploying.choose_mode(work, name, GRAPH)[0] == "torchscript"

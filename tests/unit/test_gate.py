@@ -341,9 +341,12 @@ STAMP = models.Deployed(
     torch="2.9.0",
     nequip="0.19.0",
     cpu="AVX512",
+    processor="",
     seconds=45.0,
 )
-HERE = {"types": ["Cl", "Na"], "dtype": "float32", "torch": "2.9.0", "cpu": "AVX512"}
+HERE = {
+    "types": ["Cl", "Na"], "dtype": "float32", "torch": "2.9.0", "cpu": "AVX512", "sha256": "abc"
+}  # fmt: skip
 MODEL = Path("model.nequip.pt2")
 
 
@@ -358,6 +361,9 @@ def test_a_stamp_that_fits() -> None:
         ({"dtype": "float64"}, "it is float64, the checkpoint is float32"),
         ({"cpu": "AVX9"}, "compiled for cpu AVX9, and this machine has AVX512; deploy"),
         ({"torch": "1.0"}, "compiled for torch 1.0, and this machine has 2.9.0; deploy"),
+        ({"processor": "sse fly"}, "compiled for a processor with fly, which this machine's lacks"),
+        ({"device": "cuda"}, "compiled for cuda, and this machine has no GPU; deploy"),
+        ({"checkpoint": "def"}, "its stamp names another checkpoint"),
     ],
 )
 def test_a_stamp_that_does_not_fit(changes: dict[str, Any], says: str) -> None:

@@ -270,7 +270,10 @@ STAMP = Deployed(
     torch="2.13.0",
     nequip="0.19.1",
     cpu="AVX512",
+    processor="fma sse",
     seconds=1.5,
+    graph="0123",
+    checkpoint="abc",
 )
 
 

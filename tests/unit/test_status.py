@@ -45,6 +45,7 @@ def train(opened: Store, round_: int, name: str) -> None:
         validation_labels=2,
         epochs=20,
         checkpoint=f"models/{name}/checkpoint.ckpt",
+        last_epoch={"epoch": 20, "at": 1e9 - 2.5},
     )
 
 
@@ -71,6 +72,7 @@ def evaluate(opened: Store, round_: int, name: str, new: Any, test: Any) -> None
         new=new,
         test=test,
         seconds_per_step=0.0042,
+        **({} if new is None and test is None else {"proof": {"checks": 9, "warnings": []}}),
     )
 
 
@@ -121,6 +123,7 @@ def test_everything_is_in_the_json(opened: Store) -> None:
     assert (zero["generation"], one["generation"]) == ("0", "1")
     assert zero["test"]["force_mae_meV_per_A"] == 300
     assert one["test"]["force_mae_meV_per_A"] == 150
+    assert one["proved_after_seconds"] == 2.5
     assert (one["mode"], one["ms_per_step"], one["epochs"]) == ("torchscript", 4.2, 20)
 
 

@@ -90,7 +90,7 @@ def test_an_unfinished_last_line_counts_as_not_done(root: Path, opened: Store, c
 
 @pytest.mark.parametrize(
     "line",
-    ["garbage", "", "[]", "{}", '{"schema": 2, "task": "x"}', '{"schema": 1, "task": "x"}', "\xff"],
+    ["garbage", "", "[]", "{}", '{"schema": 1, "task": "x"}', '{"schema": 2, "task": "x"}', "\xff"],
 )
 def test_a_corrupt_line_in_the_middle_is_named(root: Path, opened: Store, line: str) -> None:
     opened.append(record(0))
@@ -230,7 +230,7 @@ def test_another_campaign_is_refused_and_not_locked(root: Path, opened: Store) -
 @pytest.mark.parametrize(
     ("text", "error", "reason"),
     [
-        ('{"schema": 2, "name": "salt"}', StoreError, "schema 2, this one reads 1"),
+        ('{"schema": 1, "name": "salt"}', StoreError, "schema 1, this one reads 2"),
         ('{"name": "salt"}', ParseError, "not readable as a campaign's identity"),
         ("[]", ParseError, "not readable"),
         ("", ParseError, "not readable"),
@@ -350,7 +350,7 @@ def test_hashes_do_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_the_identity_on_disk_can_be_read_by_people(opened: Store, root: Path) -> None:
-    assert json.loads((root / store.IDENTITY).read_text()) == {"schema": 1, **IDENTITY}
+    assert json.loads((root / store.IDENTITY).read_text()) == {"schema": 2, **IDENTITY}
     assert store.read_identity(root)["name"] == "salt"
 
 

@@ -5,6 +5,8 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +82,17 @@ def test_swapped_is_what_a_compilation_would_have_made(layout: Callable[[Arrays]
 
 
 @LAYOUTS
-def test_the_places_hold_also_for_what_was_swapped_before(
+def test_only_the_package_whose_places_are_known_is_patched(
     layout: Callable[[Arrays], bytes],
 ) -> None:
     package = layout(weights(1))
     template = swap.find_weights(package, GRAPH, weights(1))
-    twice = swap.swap(swap.swap(package, template, GRAPH, weights(2)), template, GRAPH, weights(1))
-    assert files(twice) == files(package)
-    assert swap.find_weights(twice, GRAPH, weights(1)) == template
+    other = swap.swap(package, template, GRAPH, weights(2))
+    with pytest.raises(InputError, match="damaged, or not the one whose places are known"):
+        swap.swap(other, template, GRAPH, weights(1))
+    again = swap.find_weights(other, GRAPH, weights(2))
+    assert again.places == template.places
+    assert files(swap.swap(other, again, GRAPH, weights(1))) == files(package)
 
 
 @LAYOUTS
@@ -103,12 +108,9 @@ def test_how_a_file_was_stored_stays(layout: Callable[[Arrays], bytes]) -> None:
 
 
 def test_places_by_hand() -> None:
-    found = swap.find_weights(
-        archive({"a": b"xx" + content(np.float32([1.5, 2.5])), "b": b"yy"}),
-        GRAPH,
-        {"w": np.array([1.5, 2.5], np.float32)},
-    )
-    assert found == Template(GRAPH, {"w": Place("a", 2, 8)})
+    package = archive({"a": b"xx" + content(np.float32([1.5, 2.5])), "b": b"yy"})
+    found = swap.find_weights(package, GRAPH, {"w": np.array([1.5, 2.5], np.float32)})
+    assert found == Template(GRAPH, sha256(package).hexdigest(), {"w": Place("a", 2, 8)})
 
 
 def test_a_big_endian_weight_is_written_little_endian() -> None:
@@ -221,13 +223,14 @@ def test_damage_of_any_byte_raises_nothing_else(
         swap.find_weights(bytes(package), GRAPH, weights())
 
 
-def test_a_template_that_is_not_of_this_package() -> None:
-    """The file is gone, or ends before the weight does: no model may be made of that."""
-    template = swap.find_weights(torchscript(weights()), GRAPH, weights())
-    shorter = archive(dict.fromkeys((p.entry for p in template.places.values()), b""))
-    for package in (archive({"a": b"b"}), shorter):
-        with pytest.raises(InputError):
-            swap.swap(package, template, GRAPH, weights(2))
+@pytest.mark.parametrize("change", [{"offset": 10**6}, {"entry": "elsewhere"}])
+def test_a_damaged_template(change: Mapping[str, Any]) -> None:
+    """A weight would stand where no file is, or after its end: no model may be made of that."""
+    package = torchscript(weights())
+    template = swap.find_weights(package, GRAPH, weights())
+    places = {name: replace(place, **change) for name, place in template.places.items()}
+    with pytest.raises(InputError, match="has no place in this model"):
+        swap.swap(package, replace(template, places=places), GRAPH, weights(2))
 
 
 def test_a_template_as_its_file(tmp_path: Path) -> None:
@@ -237,6 +240,10 @@ def test_a_template_as_its_file(tmp_path: Path) -> None:
     assert swap.read_template(path) == template
 
 
+def _one_place(place: str) -> str:
+    return f'{{"graph": "a", "package": "b", "places": {{"w": {place}}}}}'
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -244,12 +251,12 @@ def test_a_template_as_its_file(tmp_path: Path) -> None:
         "[]",
         "null",
         '{"graph": "a"}',
-        '{"graph": "a", "places": []}',
-        '{"graph": "a", "places": {"w": {"entry": "a", "offset": 1}}}',
-        '{"graph": "a", "places": {"w": {"entry": "a", "offset": 1, "length": 2, "x": 3}}}',
-        '{"graph": "a", "places": {"w": null}}',
-        '{"graph": "a", "places": {"w": {"entry": "a", "offset": "1", "length": 2}}}',
-        '{"graph": "a", "places": {"w": {"entry": "a", "offset": -1, "length": 2}}}',
+        '{"graph": "a", "package": "b", "places": []}',
+        _one_place('{"entry": "a", "offset": 1}'),
+        _one_place('{"entry": "a", "offset": 1, "length": 2, "x": 3}'),
+        _one_place("null"),
+        _one_place('{"entry": "a", "offset": "1", "length": 2}'),
+        _one_place('{"entry": "a", "offset": -1, "length": 2}'),
     ],
 )
 def test_a_template_that_is_none(tmp_path: Path, text: str) -> None:
@@ -269,7 +276,7 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["graph", "places", "entry", "offset", "length", "w"]),
+            st.sampled_from(["graph", "package", "places", "entry", "offset", "length", "w"]),
             inner,
             max_size=4,
         )

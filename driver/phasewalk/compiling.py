@@ -1,0 +1,111 @@
+"""Compilations: one for each graph, made beside the training, and kept for campaigns to come.
+
+What is compiled is the network with arbitrary weights: every generation's are swapped in. So the
+first generation need not wait for a compiler either.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import models, swap
+from .engines import processor, which
+from .errors import InputError, ParseError, StoreError
+from .jobs import Finished, Job
+from .models import Deployed
+from .recipes import WEIGHTS
+from .store import hash_of, write_file
+from .swap import Template
+from .tasks import Outputs, Task, Work
+
+TEMPLATE, STAMP = "template.json", "stamp.json"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled network, whose weights can be replaced."""
+
+    place: Path
+    file: Path
+    stamp: Deployed
+    template: Template
+
+
+def key(work: Work, mode: str, graph: str) -> str:
+    """What a compilation depends on: graph, versions, device, processor."""
+    versions = [work.engines.versions.get(name) for name in ("torch", "nequip")]
+    device = work.campaign.settings.deploy.device
+    made_for = [processor()] if mode == "aotinductor" else []
+    return hash_of(graph, mode, device, versions, made_for, which("nvidia-smi") is not None)
+
+
+def find(work: Work, mode: str, graph: str) -> Compiled | None:
+    """A compilation of this graph in this mode: the campaign's, or the user's cache's.
+
+    One that cannot be read counts as none: it is made again.
+    """
+    name = key(work, mode, graph)
+    for place in (work.store.root / _kept(name), work.engines.cache / "models" / name):
+        with contextlib.suppress(ParseError):
+            if (place / TEMPLATE).is_file():
+                stamp = models.read_stamp(place / STAMP)
+                template = swap.read_template(place / TEMPLATE)
+                if template.graph == graph and stamp.mode == mode:
+                    return Compiled(place, place / stamp.file, stamp, template)
+    return None
+
+
+def _kept(name: str) -> str:
+    return f"models/compiled/{name}"
+
+
+def task(
+    work: Work, round_: int, *, mode: str, graph: str, network: Mapping[str, Any], cores: int
+) -> Task:
+    """The task that compiles a network; its outputs say whether weights can be swapped in."""
+    name = key(work, mode, graph)
+
+    def job(directory: Path) -> Job:
+        return models.deploy_job(
+            f"compile {mode}",
+            None,
+            inputs={models.NETWORK: json.dumps(network).encode()},
+            mode=mode,
+            device=work.campaign.settings.deploy.device,
+            directory=directory,
+            cores=cores,
+        )
+
+    def read(finished: Finished) -> Outputs:
+        stamp = models.read_deployment(finished)
+        content = (finished.directory / stamp.file).read_bytes()
+        outputs = {"mode": mode, "graph": graph, "place": _kept(name)}
+        try:
+            weights = swap.read_weights(finished.directory / WEIGHTS)
+            template = swap.find_weights(content, *weights)
+        except InputError as error:
+            return {**outputs, "place": None, "why": str(error)}
+        files = {
+            stamp.file: content,
+            STAMP: models.stamp_text(stamp).encode(),
+            TEMPLATE: swap.template_text(template).encode(),  # the last: it makes the rest count
+        }
+        for file, data in files.items():
+            work.store.write(f"{_kept(name)}/{file}", data)
+        with contextlib.suppress(StoreError):  # a cache that cannot be written is no harm
+            for file, data in files.items():
+                write_file(work.engines.cache / "models" / name / file, data)
+        return outputs
+
+    return Task(
+        name=f"compile {mode} {name}",
+        stage="compile",
+        round=round_,
+        inputs=name,
+        place=f"rounds/{round_:03d}/compile-{mode}",
+        job=job,
+        read=read,
+    )

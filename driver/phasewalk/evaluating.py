@@ -1,0 +1,141 @@
+"""Evaluate and prove: one generation, in LAMMPS, on probes, new frames and a test set."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import evaluation, gate, labels
+from .deploying import Generation, engines_for, folder
+from .errors import GateFailed
+from .gate import Probes
+from .jobs import Finished, Job
+from .labels import Label
+from .store import hash_of, read_json
+from .tasks import Outputs, Task, Work
+
+
+def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
+    """What the gate asks: all of a compilation, a part of it where it was proved before."""
+    path = work.store.root / trained["eager"]
+    data = read_json(path)
+    return Probes(
+        frames=[labels.frame_from_json(entry["frame"]) for entry in data],
+        eager=[evaluation.prediction(entry) for entry in data],
+        dtype=work.campaign.settings.model.dtype,
+        full=generation.unproved_graph,
+    )
+
+
+def evaluation_task(
+    work: Work,
+    generation: Generation,
+    *,
+    round_: int,
+    new: Sequence[Label],
+    test: Sequence[Label],
+    probes: Probes | None = None,
+) -> Task:
+    """Predict, in LAMMPS, the round's new labels and the test set; prove a new generation first.
+
+    One job for all: LAMMPS starts once. A failed gate is an error that stops the campaign.
+    """
+    asked = probes.asked() if probes else []
+    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
+    name = f"evaluate generation {generation.name} on round {round_}"
+
+    def job(directory: Path) -> Job:
+        return evaluation.job(
+            name,
+            generation.deployed,
+            frames=frames,
+            directory=directory,
+            env=dict(engines_for(work, generation).env),
+            nve_fs=gate.NVE_STEPS_FS if probes and probes.full else (),
+        )
+
+    def read(finished: Finished) -> Outputs:
+        result = evaluation.read(finished)
+        first, last = len(asked), len(asked) + len(new)
+        outputs = {
+            "generation": generation.name,
+            "new": evaluation.errors(new, result.frames[first:last]).as_dict() if new else None,
+            "test": evaluation.errors(test, result.frames[last:]).as_dict() if test else None,
+            "seconds_per_step": result.seconds_per_step,
+        }
+        if probes:
+            outputs["proof"] = _judge(work, generation, probes, result)
+        return outputs
+
+    return Task(
+        name=name,
+        stage="evaluate",
+        round=round_,
+        inputs=hash_of(
+            "evaluate",
+            generation.checkpoint_hash,
+            [label.key for label in new],
+            [labels.content_hash(label) for label in test],
+        ),
+        place=f"rounds/{round_:03d}/evaluate-{generation.name}",
+        job=job,
+        read=read,
+    )
+
+
+def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
+    """Prove a generation that was deployed again, on another machine."""
+    place = f"rounds/{generation.number:03d}/prove-{generation.name}"
+
+    def job(directory: Path) -> Job:
+        return evaluation.job(
+            f"prove generation {generation.name}",
+            generation.deployed,
+            frames=[probe.atoms for probe in probes.asked()],
+            directory=directory,
+            env=dict(engines_for(work, generation).env),
+            nve_fs=gate.NVE_STEPS_FS,
+        )
+
+    def read(finished: Finished) -> Outputs:
+        return _judge(work, generation, probes, evaluation.read(finished))
+
+    made_for = asdict(generation.stamp)
+    return Task(
+        name=f"prove generation {generation.name} again",
+        stage="prove",
+        round=generation.number,
+        inputs=hash_of("prove", generation.checkpoint_hash, made_for),
+        place=place,
+        job=job,
+        read=read,
+    )
+
+
+def _judge(
+    work: Work, generation: Generation, probes: Probes, result: evaluation.Predictions
+) -> dict[str, Any]:
+    """Write the proof beside the model; GateFailed where it is none."""
+    proof = probes.judge(result, len(probes.asked()))
+    text = gate.proof_text(proof, work.engines.versions)
+    work.store.write(f"{folder(generation.name)}/proof.json", text.encode())
+    if not proof.passed:
+        raise GateFailed(
+            f"generation {generation.name} failed its gate, and no walker will use it: "
+            f"{proof.failure()}"
+        )
+    return {"checks": len(proof.checks), "warnings": list(proof.warnings)}
+
+
+def say_errors(work: Work, name: str, found: Outputs) -> None:
+    """Say how wrong a generation is on the new frames and on the test set."""
+    for what, title in (("new", "the round's new frames"), ("test", "the test set")):
+        if found[what] is not None:
+            e = found[what]
+            scatter = e["energy_scatter_meV_per_atom"]
+            shown = "" if scatter is None else f", energy scatter {scatter:.1f} meV/atom"
+            work.observer.say(
+                f"generation {name} on {title}: force MAE {e['force_mae_meV_per_A']:.0f} meV/Å "
+                f"(of {e['force_rms_meV_per_A']:.0f} rms), pressure MAE "
+                f"{e['pressure_mae_GPa']:.2f} GPa{shown}"
+            )
