@@ -21,7 +21,7 @@ from .labels import frame_from_json
 from .units import FS_PER_PS, stress_from_lammps_pressure
 
 TIMINGS = 6
-NVE_FS, NVE_EVERY_FS, NVE_TEMPERATURE_K = 100.0, 5.0, 300.0
+NVE_FS, NVE_EVERY_FS, NVE_TEMPERATURE_K = 60.0, 3.0, 300.0
 PRESSURES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 
 

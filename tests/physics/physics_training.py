@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import ase
@@ -30,13 +30,15 @@ ENV = {"OMP_NUM_THREADS": "1"}
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a model of the preset `tiny` is trained with; the rest is fixed.
+    """What a model is trained with; the rest is fixed.
 
     Attributes:
+        preset: size of the network.
         scale: factor on the energy scale that the labels ask for.
         apart: eV, what is added to the energy of one species and taken from the other's.
     """
 
+    preset: str = "tiny"
     dtype: str = "float32"
     seed: int = 1
     r_max_A: float = 4.0
@@ -95,21 +97,15 @@ class Workshop:
 
     def _train(self, recipe: Recipe, place: Path) -> None:
         known = labels(5)
-        numbers = models.statistics(known, SPECIES, recipe.r_max_A)
-        first, second = numbers.energy_shifts
         part = place.with_suffix(".part")
         job = models.training_job(
             "train",
             known[:4],
             validation=known[4:],
             types=SPECIES,
-            settings=ModelSettings(preset="tiny", dtype=recipe.dtype, r_max_A=recipe.r_max_A),
+            settings=_settings(recipe),
             budget=Budget(epochs=recipe.epochs, learning_rate=0.02),
-            numbers=Statistics(
-                average_neighbors=numbers.average_neighbors,
-                energy_scale=recipe.scale * numbers.energy_scale,
-                energy_shifts=(first + recipe.apart, second - recipe.apart),
-            ),
+            numbers=_numbers(recipe),
             previous=None,
             probed=frames(1),
             seed=recipe.seed,
@@ -119,18 +115,46 @@ class Workshop:
         part.rename(place)
 
     def deploy(self, recipe: Recipe, mode: str = "torchscript") -> Path:
-        """The model compiled for LAMMPS, with `stamp.json` beside it."""
+        """The trained model compiled for LAMMPS, with `stamp.json` beside it."""
         checkpoint = self.train(recipe).checkpoint
-        place = self.cache / f"{mode}-{_key(recipe)}"
+        return self._compile(f"{mode}-{_key(recipe)}", checkpoint, {}, mode)
+
+    def network(self, recipe: Recipe, mode: str = "torchscript") -> Path:
+        """The network compiled with arbitrary weights, with `weights.npz` beside it."""
+        network = recipes.network(
+            SPECIES, settings=_settings(recipe), numbers=_numbers(recipe), seed=recipe.seed
+        )
+        inputs = {models.NETWORK: json.dumps(network).encode()}
+        return self._compile(f"network-{mode}-{_key(recipe)}", None, inputs, mode)
+
+    def _compile(
+        self, name: str, checkpoint: Path | None, inputs: Mapping[str, bytes], mode: str
+    ) -> Path:
+        place = self.cache / name
         with FileLock(f"{place}.lock"):
             if not place.exists():
                 part = place.with_suffix(".part")
                 job = models.deploy_job(
-                    "deploy", checkpoint, mode=mode, device="cpu", directory=part, cores=2
-                )
+                    "compile", checkpoint, inputs=inputs, mode=mode, device="cpu", directory=part,
+                    cores=2,
+                )  # fmt: skip
                 models.read_deployment(run(LocalLauncher(), job))
                 part.rename(place)
         return place / f"model{ENDINGS[mode]}"
+
+
+def _settings(recipe: Recipe) -> ModelSettings:
+    return ModelSettings(preset=recipe.preset, dtype=recipe.dtype, r_max_A=recipe.r_max_A)
+
+
+def _numbers(recipe: Recipe) -> Statistics:
+    numbers = models.statistics(labels(5), SPECIES, recipe.r_max_A)
+    first, second = numbers.energy_shifts
+    return Statistics(
+        average_neighbors=numbers.average_neighbors,
+        energy_scale=recipe.scale * numbers.energy_scale,
+        energy_shifts=(first + recipe.apart, second - recipe.apart),
+    )
 
 
 def copy(model: Path, folder: Path) -> Path:

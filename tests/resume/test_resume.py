@@ -49,8 +49,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     rounds = campaign.root / "rounds"
 
     told.kill("label", lambda: 2 <= campaign.done("label") < 6)
+    told.kill("compile", lambda: (rounds / "000/compile-torchscript/stderr.txt").is_file())
     told.kill("train", lambda: (rounds / "000/train/progress.jsonl").is_file())
-    told.kill("deploy", lambda: (rounds / "000/deploy-torchscript/stderr.txt").is_file())
     told.kill("evaluate", lambda: (rounds / "000/evaluate-0/stderr.txt").is_file())
     told.kill("segment", lambda: (rounds / "001/segment/NaCl-1.dump").is_file())
 
@@ -75,7 +75,7 @@ def test_it_ends_well(story: Story) -> None:
 
 
 def test_engines_die_with_a_killed_run(story: Story) -> None:
-    assert story.kills == dict.fromkeys(["label", "train", "deploy", "evaluate", "segment"], True)
+    assert story.kills == dict.fromkeys(["label", "compile", "train", "evaluate", "segment"], True)
     assert story.campaign.processes() == []
 
 
@@ -93,14 +93,15 @@ def test_each_task_is_journalled_once(story: Story) -> None:
     records = story.campaign.records()
     assert set(Counter(record["task"] for record in records).values()) == {1}
     assert Counter(record["stage"] for record in records) == {
-        "bootstrap": 1, "label": 10, "train": 2, "deploy": 2, "evaluate": 3, "segment": 1, "end": 1,
+        "bootstrap": 1, "label": 10, "compile": 1, "train": 2, "deploy": 2, "evaluate": 3,
+        "segment": 1, "end": 1,
     }  # fmt: skip
     assert not any("failed" in record["outputs"] for record in records)
 
 
 def test_interrupted_directories_are_kept(story: Story) -> None:
     rounds = story.campaign.root / "rounds"
-    for place in ("000/train", "000/deploy-torchscript", "000/evaluate-0", "001/segment"):
+    for place in ("000/train", "000/compile-torchscript", "000/evaluate-0", "001/segment"):
         assert (rounds / f"{place}.interrupted-1").is_dir()
         assert (rounds / place).is_dir()
 

@@ -249,7 +249,9 @@ def history(work: Work, *, compile_s: float = 0.0, train_s: float = 0.0, **step_
         outputs = {"mode": "aotinductor", "graph": "other", "place": "x"}
         work.store.append(Record("compile", "compile", 0, "", outputs, compile_s, 0.0))
     if train_s:
-        work.store.append(Record("train generation 0", "train", 0, "", {}, train_s, 0.0))
+        work.store.append(
+            Record("train generation 0", "train", 0, "", {"epochs": 80}, train_s, 0.0)
+        )
     for number, (mode, seconds) in enumerate(step_s.items()):
         made = {"mode": mode, "generation": str(number)}
         work.store.append(Record(f"deploy {number}", "deploy", 0, "", made, 0.0, 0.0))
@@ -257,16 +259,16 @@ def history(work: Work, *, compile_s: float = 0.0, train_s: float = 0.0, **step_
         work.store.append(Record(f"evaluate {number}", "evaluate", 0, "", outputs, 0.0, 0.0))
 
 
-# 3 segments to come after generation 1, 1000 steps each, as many cores as walkers
+# a round is 25 epochs; 3 segments of 1000 steps to come after generation 1; a core for each walker
 @pytest.mark.parametrize(
     ("told", "mode"),
     [
         ({}, "torchscript"),
         ({"torchscript": 0.001}, "torchscript"),  # 3 s of steps: nothing to gain
-        ({"torchscript": 0.1}, "aotinductor"),  # 300 s or 60 + 150
-        ({"torchscript": 0.03}, "torchscript"),  # 90 + 10 s or 60 + 45
-        ({"torchscript": 0.03, "train_s": 50.0}, "aotinductor"),  # it compiles beside the training
-        ({"torchscript": 0.03, "train_s": 50.0, "compile_s": 300.0}, "torchscript"),
+        ({"torchscript": 0.1}, "aotinductor"),  # 10 + 300 s or 60 + 120
+        ({"torchscript": 0.02}, "torchscript"),  # 10 + 60 s or 60 + 24
+        ({"torchscript": 0.02, "train_s": 100.0}, "aotinductor"),  # beside 25 of 80 epochs: 31 s
+        ({"torchscript": 0.02, "train_s": 100.0, "compile_s": 300.0}, "torchscript"),
         ({"torchscript": 0.1, "aotinductor": 0.099}, "torchscript"),  # measured, not guessed
     ],
 )

@@ -1,0 +1,49 @@
+"""A campaign goes on where its model cannot run: the model is deployed and proved once more."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers import campaigns
+
+pytestmark = [
+    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]
+
+
+def test_a_campaign_from_a_machine_with_a_gpu_goes_on_without(tmp_path: Path) -> None:
+    campaign = campaigns.make(tmp_path / "moved", ["NaCl"], rounds=0)
+    out, err = campaign.start().communicate(timeout=300)
+    assert err == "", out + err
+    records = campaign.records()
+    for record in records:
+        if record["stage"] == "deploy":
+            record["outputs"]["stamp"]["device"] = "cuda"
+    lines = [json.dumps(record) + "\n" for record in records]
+    (campaign.root / "journal.jsonl").write_text("".join(lines))
+    campaign.file.write_text(campaign.file.read_text().replace("rounds: 0", "rounds: 1"))
+
+    process = campaign.start()
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, ""), out + err
+    reason = "it was compiled for cuda, and this machine has no GPU; it is deployed again"
+    assert f"generation 0: {reason}" in " ".join(out.split())
+    added = [record["task"] for record in campaign.records()[len(records) :]]
+    assert added[:3] == [
+        "deploy generation 0", "prove generation 0 again", "segment 1"
+    ]  # fmt: skip
+    proof = json.loads((campaign.root / "models/gen-000/proof.json").read_text())
+    assert proof["passed"]
+    assert len(proof["checks"]) > 9  # all of it, not the part for swapped weights
+    (record,) = (r for r in campaign.records() if r["stage"] == "segment")
+    assert [walker["steps_done"] for walker in record["outputs"]["walkers"]] == [
+        campaigns.STEPS
+    ] * 2
+
+    again = campaign.start()
+    out, err = again.communicate(timeout=100)
+    assert (again.returncode, err) == (0, "")
+    assert "deployed again" not in out
