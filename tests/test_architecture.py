@@ -20,17 +20,19 @@ OWNERS = {
     "os": {
         "launch",  # the environment of children; process groups
         "supervise",  # its own process group
-        "store",  # fsync and lock
+        "store",  # fsync
+        "locking",  # the lock file
         "engines",  # cores that this process may use
         "cli",  # hands the environment down
     },
     "shutil": {
+        "launch",  # a job's scratch folder
         "engines",  # which
         "plugin",  # which; the build folder
         "cli",  # a deployed model is copied out of a temporary folder
     },
-    "fcntl": {"store"},
-    "socket": {"store"},
+    "fcntl": {"locking"},
+    "socket": {"locking"},
     "ctypes": {"supervise", "prediction"},
     "multiprocessing": set[str](),
     "threading": set[str](),

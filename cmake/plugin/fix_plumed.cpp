@@ -12,6 +12,7 @@
 #include "compute.h"
 #include "domain.h"
 #include "error.h"
+#include "fix_sentinel.h"
 #include "force.h"
 #include "modify.h"
 #include "pair.h"
@@ -36,14 +37,21 @@ namespace {
 constexpr double kElectronvolt = 96.48530749925792;  // kJ/mol; PLUMED's value
 constexpr double kKilocalorie = 4.184;               // kJ/mol
 
-/// The sentence in PLUMED's many-line messages.
+/// Whether a line says in which of PLUMED's functions it happened: "(tools/Grid.cpp:111) ...".
+bool names_source(const std::string &line) {
+  return line.rfind('(', 0) == 0 && line.find(".cpp:") < line.find(')');
+}
+
+/// The sentence in PLUMED's many-line messages; not what followed from it.
 std::string sentence(const std::string &message) {
   std::string text;
   for (const auto &line : utils::split_lines(message)) {
     std::string rest = utils::trim(line);
     rest.erase(0, rest.find_first_not_of("+ "));
-    if (rest.empty() || rest == "PLUMED error" || rest.rfind("message follows", 0) == 0 ||
-        rest.rfind("at ", 0) == 0 || rest.rfind("assertion failed", 0) == 0)
+    if (rest.rfind("The above exception", 0) == 0) break;
+    if (rest.empty() || names_source(rest) || rest == "PLUMED error" ||
+        rest.rfind("message follows", 0) == 0 || rest.rfind("at ", 0) == 0 ||
+        rest.rfind("assertion failed", 0) == 0)
       continue;
     text += (text.empty() ? "" : " ") + rest;
   }
@@ -55,9 +63,11 @@ constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
 
 }  // namespace
 
-/// One call to PLUMED; what it throws becomes a LAMMPS error.
+/// One call to PLUMED. What it throws in a run stops the walker softly where a sentinel watches it:
+/// an error would end all partitions. PLUMED is not called again then.
 template <typename... Args>
 void FixPlumed::cmd(const char *key, Args... args) {
+  if (broken_) return;
   std::string failure;
   try {
     plumed_->cmd(key, args...);
@@ -65,6 +75,8 @@ void FixPlumed::cmd(const char *key, Args... args) {
   } catch (const std::exception &e) {
     failure = sentence(e.what());
   }
+  broken_ = running_ && FixSentinel::trip(lmp, "plumed", failure);
+  if (broken_) return;
   error->one(FLERR, "fix plumed, step {}: PLUMED says ({}): {}", update->ntimestep, key, failure);
 }
 
@@ -240,6 +252,7 @@ void FixPlumed::min_setup(int vflag) { post_force(vflag); }
 void FixPlumed::min_post_force(int vflag) { post_force(vflag); }
 
 void FixPlumed::post_force(int /*vflag*/) {
+  running_ = true;
   int stop = 0;
   cmd("setStepLong", static_cast<long>(update->ntimestep));
   cmd("setStopFlag", &stop);
@@ -248,6 +261,7 @@ void FixPlumed::post_force(int /*vflag*/) {
   cmd("prepareCalc");
   add_energy();
   calculate(update->ntimestep != repeated_);
+  running_ = false;
   if (stop) timer->force_timeout();
   potential_energy_->addstep(update->ntimestep + 1);
   pressure_->addstep(update->ntimestep + 1);

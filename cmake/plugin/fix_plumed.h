@@ -57,6 +57,8 @@ class FixPlumed : public LAMMPS_NS::Fix {
   std::unique_ptr<PLMD::Plumed> plumed_;
   int natoms_;
   double dt_;
+  bool running_ = false;             // inside a step
+  bool broken_ = false;              // PLUMED threw, and a sentinel stops the run
   double bias_ = 0.0;                // LAMMPS energy units
   LAMMPS_NS::bigint updated_ = -1;   // last step whose hills and output PLUMED has done
   LAMMPS_NS::bigint repeated_ = -1;  // a new run's first step, if it was the last one's last step

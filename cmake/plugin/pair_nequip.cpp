@@ -8,6 +8,7 @@
 #include "comm.h"
 #include "domain.h"
 #include "error.h"
+#include "fix_sentinel.h"
 #include "force.h"
 #include "memory.h"
 #include "neigh_list.h"
@@ -192,8 +193,10 @@ void PairNequIP::compute(int eflag, int vflag) {
   } catch (const std::exception &e) {
     failure = e.what();
   }
-  if (!failure.empty())
+  if (!failure.empty()) {
+    if (FixSentinel::trip(lmp, "model", failure)) return;
     error->one(FLERR, "pair_style nequip, step {}: {}", update->ntimestep, failure);
+  }
   add(predictions_[0]);
   seconds_ += platform::walltime() - begin;
   ++calls_;

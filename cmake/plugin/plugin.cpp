@@ -2,6 +2,7 @@
 // Registration: what LAMMPS calls when it loads the library.
 #include "comm.h"
 #include "fix_plumed.h"
+#include "fix_sentinel.h"
 #include "lammps.h"
 #include "lammpsplugin_abi.h"
 #include "modify.h"
@@ -14,8 +15,9 @@ namespace {
 
 void *make_pair(void *lmp) { return new phasewalk::PairNequIP(static_cast<LAMMPS *>(lmp)); }
 
+template <typename Style>
 void *make_fix(void *lmp, int narg, char **arg) {
-  return new phasewalk::FixPlumed(static_cast<LAMMPS *>(lmp), narg, arg);
+  return new Style(static_cast<LAMMPS *>(lmp), narg, arg);
 }
 
 /// The classes of another LAMMPS have another layout, so using them would be a crash.
@@ -54,11 +56,16 @@ __attribute__((visibility("default"))) void lammpsplugin_init(void *ptr, void *h
   plugin.creator.v1 = make_pair;
   add(&plugin, lmp);
 
-  if (lmp->modify->fix_map->count("plumed")) return;  // LAMMPS has its own
   plugin.style = "fix";
+  plugin.name = "phasewalk/sentinel";
+  plugin.info = "Soft stop of a walker that breaks down (phasewalk)";
+  plugin.creator.v2 = make_fix<phasewalk::FixSentinel>;
+  add(&plugin, lmp);
+
+  if (lmp->modify->fix_map->count("plumed")) return;  // LAMMPS has its own
   plugin.name = "plumed";
   plugin.info = "PLUMED fix (phasewalk)";
-  plugin.creator.v2 = make_fix;
+  plugin.creator.v2 = make_fix<phasewalk::FixPlumed>;
   add(&plugin, lmp);
 }
 }

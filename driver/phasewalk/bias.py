@@ -136,7 +136,8 @@ def new_hills(found: HillsFile, deposit: Deposit, *, history: int, path: Path) -
         EngineFailed: hills are missing, doubled, or at steps where none is due.
     """
     rows = found.rows[history:]
-    times = found.table.values[history:, 0]
+    # without rows there may be no header either: a walker that stopped before its first hill
+    times = found.table.values[history:, 0] if rows else np.zeros(0)
     _check_steps(times, deposit, path)
     return tuple(
         Hill(
@@ -279,13 +280,16 @@ def record_from_text(text: str, *, path: Path | str) -> HillsRecord:
         raise ParseError(path, "expected '# system<TAB>name'", 2)
     headers: dict[str, tuple[str, ...]] = {}
     hills: list[Hill] = []
+    widths: dict[str, int] = {}
     columns = False
     for number, line in enumerate(lines[2:-1], start=3):
         words = line.split("\t")
         if columns:
-            hills.append(_hill(words, system, path, number))
+            hills.append(_hill(words, system, widths.get(words[0], 0), path, number))
         elif words[0] == "# header" and len(words) == 3:
             headers[words[1]] = (*headers.get(words[1], ()), words[2])
+            if words[2].startswith("#! FIELDS "):
+                widths[words[1]] = len(words[2].split()[2:])
         elif line == _COLUMNS:
             columns = True
         else:
@@ -297,20 +301,18 @@ def record_from_text(text: str, *, path: Path | str) -> HillsRecord:
     return HillsRecord(system, headers, tuple(hills))
 
 
-def _hill(words: Sequence[str], system: str, path: Path | str, line: int) -> Hill:
+def _hill(words: Sequence[str], system: str, width: int, path: Path | str, line: int) -> Hill:
     numbers = words[2:6]
     if len(words) != 7 or not all(word.isascii() and word.isdigit() for word in numbers):
-        raise ParseError(
-            path, "expected action, walker, four whole numbers and PLUMED's line", line
-        )
+        raise ParseError(path, "expected action, walker, four whole numbers, PLUMED's line", line)
     if words[5] not in ("0", "1") or max(map(len, numbers)) > 18:
         raise ParseError(path, "active must be 0 or 1, and numbers have at most 18 digits", line)
     try:
-        finite = all(math.isfinite(float(word)) for word in words[6].split())
+        finite = [float(word) for word in words[6].split() if math.isfinite(float(word))]
     except ValueError:
-        finite = False
-    if not finite or not words[6].split():
-        raise ParseError(path, f"not a line of finite numbers: {words[6]!r}", line)
+        finite = []
+    if len(finite) != width or len(words[6].split()) != width or not width:
+        raise ParseError(path, f"not a line of {width} finite numbers: {words[6]!r}", line)
     round_, step, generation, active = (int(word) for word in numbers)
     return Hill(system, words[0], words[1], round_, step, generation, bool(active), words[6])
 

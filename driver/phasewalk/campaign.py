@@ -10,8 +10,6 @@ from .errors import InputError, NothingLeft
 from .store import settings_text
 from .tasks import Work
 
-MAX_EMPTY_ROUNDS = 2
-
 
 def run(work: Work) -> None:
     """Run the campaign to its end, from wherever it stands.
@@ -22,20 +20,22 @@ def run(work: Work) -> None:
     settings = work.campaign.settings
     _check_changes(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
-    known = labelling.label_frames(work, 0, labelling.bootstrap_frames(work))
+    known = labelling.label_bootstrap(work, labelling.bootstrap_frames(work))
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
     empty = 0
     begun = max((record.round for record in work.store.records()), default=0)
     for round_ in range(1, settings.rounds + 1):
         if round_ >= begun:
             generation = learning.fit(work, generation)
-        new = labelling.label_frames(work, round_, exploring.walk(work, round_, generation))
+        proposals = exploring.walk(work, round_, generation, known)
+        new = labelling.label_proposals(work, round_, proposals)
         empty = 0 if new else empty + 1
-        if empty == MAX_EMPTY_ROUNDS:
+        if empty == settings.candidates.empty_rounds:
             raise NothingLeft(
-                f"rounds {round_ - 1} and {round_} gave no label: the walkers break down at once, "
-                "so the model is too poor to walk with; start a new --dir with more "
-                "bootstrap.count or model.first.epochs, or a lower temperature_K"
+                f"{empty} round(s) in a row, up to round {round_}, gave no label "
+                "(candidates.empty_rounds): the walkers break down at once, so the model is too "
+                "poor to walk with; start a new --dir with more bootstrap.count or "
+                "model.first.epochs, or a lower temperature_K (or a temperature_ramp)"
             )
         if not new:
             work.observer.say(f"round {round_}: no new label, so no new generation")

@@ -1,4 +1,4 @@
-"""The command line: check, run, status, render, build-plugin, deploy, evaluate, gate."""
+"""The command line: check, run, status, rewind, render, build-plugin, deploy, evaluate, gate."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from . import campaign as loop
 from . import check as checks
-from . import config, evaluation, models, plugin, proving, rendering, status, store
+from . import config, evaluation, models, plugin, proving, rendering, rewinding, status, store
 from . import engines as finding
 from .engines import EngineSettings
 from .errors import GateFailed, InputError, Interrupted, PhasewalkError
@@ -76,6 +76,8 @@ def run(
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
     try:
         with Progress(out) as progress:
+            if opened.took_over:
+                progress.say(opened.took_over)
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
@@ -100,6 +102,26 @@ def show_status(
         print(json.dumps(state, indent=1))
     else:
         status.show(state, out)
+
+
+@app.command()
+def rewind(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    round_: Annotated[
+        int, typer.Option("--round", help="The last round to keep; 0 keeps the bootstrap alone.")
+    ],
+) -> None:
+    """Go back to where a campaign stood right after a round; `run` goes on from there.
+
+    Nothing is deleted: what came later is moved to DIR/rewound-1 (2, 3, …). Labels stay, so that
+    none is ever paid twice.
+    """
+    root = directory.absolute()
+    for line in rewinding.rewind(root, round_).lines():
+        out.print(Text(line), soft_wrap=True)
+    file = root.with_suffix(".yaml")
+    source = _quoted(file) if root.suffix == ".run" and file.is_file() else "CAMPAIGN.yaml"
+    out.print(Text(f"go on with: phasewalk run {source} --dir {_quoted(root)}"), soft_wrap=True)
 
 
 @app.command()

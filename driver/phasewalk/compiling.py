@@ -58,6 +58,18 @@ def find(work: Work, mode: str, graph: str) -> Compiled | None:
     return None
 
 
+def needed(work: Work, mode: str, graph: str) -> bool:
+    """Whether `task` is to be done: also to journal what a kill left compiled, but unrecorded."""
+    compiled = find(work, mode, graph)
+    unrecorded = work.store.find(_title(mode, key(work, mode, graph))) is None
+    own = compiled is not None and compiled.place.is_relative_to(work.store.root)
+    return compiled is None or (own and unrecorded)
+
+
+def _title(mode: str, name: str) -> str:
+    return f"compile {mode} {name}"
+
+
 def _kept(name: str) -> str:
     return f"models/compiled/{name}"
 
@@ -67,6 +79,7 @@ def task(
 ) -> Task:
     """The task that compiles a network; its outputs say whether weights can be swapped in."""
     name = key(work, mode, graph)
+    done = {"mode": mode, "graph": graph, "place": _kept(name)}
 
     def job(directory: Path) -> Job:
         return models.deploy_job(
@@ -82,12 +95,11 @@ def task(
     def read(finished: Finished) -> Outputs:
         stamp = models.read_deployment(finished)
         content = (finished.directory / stamp.file).read_bytes()
-        outputs = {"mode": mode, "graph": graph, "place": _kept(name)}
         try:
             weights = swap.read_weights(finished.directory / WEIGHTS)
             template = swap.find_weights(content, *weights)
         except InputError as error:
-            return {**outputs, "place": None, "why": str(error)}
+            return {**done, "place": None, "why": str(error)}
         files = {
             stamp.file: content,
             STAMP: models.stamp_text(stamp).encode(),
@@ -98,14 +110,15 @@ def task(
         with contextlib.suppress(StoreError):  # a cache that cannot be written is no harm
             for file, data in files.items():
                 write_file(work.engines.cache / "models" / name / file, data)
-        return outputs
+        return done
 
     return Task(
-        name=f"compile {mode} {name}",
+        name=_title(mode, name),
         stage="compile",
         round=round_,
         inputs=name,
         place=f"rounds/{round_:03d}/compile-{mode}",
         job=job,
         read=read,
+        adopt=lambda directory: done if find(work, mode, graph) else None,
     )

@@ -1,5 +1,6 @@
 """campaign.yaml → settings. Every mistake gets one line: where, what, and what to do."""
 
+import contextlib
 import difflib
 import itertools
 import json
@@ -12,15 +13,16 @@ from typing import Annotated, Any
 from ase import Atoms
 from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from .candidates import CandidateSettings
 from .engines import EngineSettings, available_cores, which
-from .errors import InputError
+from .errors import InputError, brief
 from .evaluation import read_labelled
 from .labels import Label, ReferenceSettings, level
 from .model_settings import DeploySettings, ModelSettings
-from .settings import Settings
+from .segments import PolicySettings, SegmentSettings, SystemSettings
+from .settings import Settings, check_text
 from .structures import (
     cell_multiple,
     fingerprint,
@@ -28,7 +30,6 @@ from .structures import (
     reduced_formula,
     species,
 )
-from .walkers import SegmentSettings, SystemSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
@@ -71,6 +72,7 @@ class CampaignSettings(Settings):
     )
     bootstrap: BootstrapSettings = Field(BootstrapSettings(), description="The first labels.")
     segment: SegmentSettings = Field(SegmentSettings(), description="What walkers do in a round.")
+    policy: PolicySettings = Field(PolicySettings(), description="Where walkers go on from.")
     candidates: CandidateSettings = Field(
         CandidateSettings(), description="Screens before a label is paid for."
     )
@@ -195,21 +197,24 @@ def parse(text: str, where: str) -> CampaignSettings:
         data = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(str(error.problem).split())
+        problem = brief(error.problem)
         raise InputError(f"{where}{line}: not valid YAML: {problem}") from error
-    except (YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # ruamel raises anything, as at `!!int ""`
+        problem = brief(error) or type(error).__name__
         raise InputError(f"{where}: not valid YAML: {problem}") from error
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
     try:
         settings = CampaignSettings.model_validate(data)
+        check_text(data)  # before anything follows all aliases
         # A date or a lone surrogate could never be written into a file of the campaign.
         json.dumps(settings.model_dump(), ensure_ascii=False, allow_nan=False).encode()
     except ValidationError as error:
-        raise InputError(f"{where}: {' '.join(_first(error, data).split())}") from error
+        raise InputError(f"{where}: {brief(_first(error, data))}") from error
     except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: a value is neither text nor a number ({error})") from error
+        raise InputError(
+            f"{where}: a value is neither text nor a number ({brief(error)})"
+        ) from error
     return settings
 
 
@@ -227,8 +232,10 @@ def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
     if first["type"] == "missing":
         return f"{place}: is required{more}"
     message = first["msg"].removeprefix("Value error, ")
-    got = first.get("input")
-    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | None) else ""
+    got, shown = first.get("input"), ""
+    if isinstance(got, str | int | float | bool | None):
+        with contextlib.suppress(ValueError):  # a number of more than 4300 digits has no repr
+            shown = f" (got {got!r})"
     return f"{place}: {message}{shown}{more}"
 
 

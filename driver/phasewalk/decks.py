@@ -43,7 +43,12 @@ class WalkerDeck:
         velocity_seed: draw new velocities with it; None keeps those of the data file.
         thermostat_seed: of the random forces; at most 900000000.
         plumed: use `fix plumed`.
-        halt: stop softly where the walker runs away.
+        sentinel: watch every step, and stop softly where the walker breaks down.
+        together: all walkers stop where one must: they wait for each other.
+        radii_A: covalent radius of each type, as text.
+        walltime_s: for all steps; None for no limit.
+        margin_steps: before a stop that are already part of the breakdown.
+        ring_every_steps, ring_frames: how often a frame is remembered, and how many are.
     """
 
     walker: str
@@ -61,9 +66,20 @@ class WalkerDeck:
     velocity_seed: int | None
     thermostat_seed: int
     plumed: bool
-    halt: bool
+    sentinel: bool
+    together: bool
     max_force_eV_per_A: float
     max_temperature_K: float
+    min_distance_fraction: float
+    radii_A: tuple[str, ...]
+    min_volume_A3: float
+    max_volume_A3: float
+    max_tilt: float
+    max_move_A: float
+    walltime_s: float | None
+    margin_steps: int
+    ring_every_steps: int
+    ring_frames: int
     thermo_every_steps: int
     dump_every_steps: int
     skin_A: float = 1.0

@@ -88,7 +88,7 @@ def plan(
     graph = graph_of(network)
     mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
     deployed = None if again else work.store.find(_title(name))
-    done = deployed or compiling.find(work, mode, graph)
+    done = deployed or not compiling.needed(work, mode, graph)
     beside = max(1, work.campaign.cores - work.campaign.settings.model.threads)
     task = compiling.task(
         work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)

@@ -23,14 +23,7 @@ Sections = dict[str, tuple[int, int]]
 
 _ITEMS = ("TIMESTEP", "NUMBER OF ATOMS", "BOX BOUNDS", "ATOMS")
 _COLUMNS = ["id", "type", "x", "y", "z", "ix", "iy", "iz", "vx", "vy", "vz"]
-_HALT = re.compile(
-    r"Fix halt condition for fix-id (\S+) met on step ([0-9]{1,18}) with value "
-    r"([-+]?(?:[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|inf))\s*$"
-)
-_LOOP = re.compile(
-    r"Loop time of ([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) on [0-9]+ procs for ([0-9]{1,18}) steps"
-)
-_WHOLE = re.compile(r"[0-9]{1,18}")
+WHOLE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -46,42 +39,6 @@ class Frame:
 
     step: int
     atoms: Atoms
-
-
-@dataclass(frozen=True)
-class Halt:
-    """A soft stop by `fix halt`: the fix, the step, and the value that met the condition."""
-
-    fix: str
-    step: int
-    value: float
-
-
-@dataclass(frozen=True)
-class LogSummary:
-    """What a LAMMPS log says.
-
-    Attributes:
-        thermo: column name → (rows,) values in LAMMPS's units; of the last kind of table.
-        first_step: of the first thermo row; None where no run got so far.
-        last_step: the last step known to be done; None as above.
-        loop_s: seconds of the runs that ended; None where none did.
-        halt: the soft stop, if any.
-        errors, warnings: ERROR and WARNING lines.
-    """
-
-    thermo: Mapping[str, Array]
-    first_step: int | None = None
-    last_step: int | None = None
-    loop_s: float | None = None
-    halt: Halt | None = None
-    errors: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def steps_done(self) -> int:
-        """Steps between the first and the last known one."""
-        return (self.last_step or 0) - (self.first_step or 0)
 
 
 @dataclass(frozen=True)
@@ -116,41 +73,19 @@ def read_dump(path: Path, type_names: Sequence[str]) -> list[Frame]:
         path: the dump; LAMMPS metal units.
         type_names: element symbol of each LAMMPS type, in order.
     """
-    lines, _ = _lines(path)
+    lines, _ = finished_lines(path)
     frames = []
     start = 0
     while start < len(lines):
         if lines[start] != "ITEM: TIMESTEP":
             raise _unexpected(path, lines, start, "'ITEM: TIMESTEP'")
-        sections = _sections(lines, start)
+        sections = _sections(path, lines, start)
         end = max(stop for _, stop in sections.values())
         if end == len(lines) and not _complete(path, lines, sections):
             break
         frames.append(_frame(path, lines, sections, type_names))
         start = end
     return frames
-
-
-def read_log(path: Path) -> LogSummary:
-    """A LAMMPS log: thermo tables (one line a step), steps done, soft stop, complaints."""
-    lines, _ = _lines(path)
-    heads = [index for index, line in enumerate(lines) if line.split()[:1] == ["Step"]]
-    runs = [_run(path, lines, span) for span in pairwise([*heads, len(lines)])]
-    runs = [run for run in runs if run.rows]
-    names = runs[-1].columns if runs else ()
-    rows = [row for run in runs if run.columns == names for row in run.rows]
-    columns = np.array(rows, dtype=float).reshape(len(rows), len(names)).T
-    seconds = [run.seconds for run in runs if run.seconds is not None]
-    halts = [match for line in lines if (match := _HALT.match(line))]
-    return LogSummary(
-        thermo=dict(zip(names, columns, strict=True)),
-        first_step=int(runs[0].rows[0][0]) if runs else None,
-        last_step=runs[-1].last_step if runs else None,
-        loop_s=sum(seconds) if seconds else None,
-        halt=Halt(halts[-1][1], int(halts[-1][2]), float(halts[-1][3])) if halts else None,
-        errors=tuple(line for line in lines if line.startswith("ERROR")),
-        warnings=tuple(line for line in lines if line.startswith("WARNING")),
-    )
 
 
 def read_colvar(path: Path) -> Table:
@@ -169,43 +104,7 @@ def read_hills(path: Path) -> HillsFile:
     return found
 
 
-def tail_step(path: Path, size: int = 4096) -> int | None:
-    """The step of the last complete thermo line of a growing log, from its last `size` bytes."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - size))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return None
-    steps = re.findall(r"^ +([0-9]{1,18}) +[-0-9.][^\n]*\n", text, flags=re.MULTILINE)
-    return int(steps[-1]) if steps else None
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One thermo table, and what the line after it says (None where the run did not end)."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[float, ...], ...]
-    last_step: int
-    seconds: float | None
-
-
-def _run(path: Path, lines: Sequence[str], span: tuple[int, int]) -> _Run:
-    """The run whose table begins on the first line of the span."""
-    columns = tuple(lines[span[0]].split())
-    rows: list[tuple[float, ...]] = []
-    for index in range(span[0] + 1, span[1]):
-        words = lines[index].split()
-        if (match := _LOOP.match(lines[index])) and rows:
-            last = int(rows[0][0]) + int(match[2])
-            return _Run(columns, tuple(rows), last, float(match[1]))
-        if words and _WHOLE.fullmatch(words[0]):
-            rows.append(_values(path, lines, index, len(columns)))
-    return _Run(columns, tuple(rows), int(rows[-1][0]) if rows else 0, None)
-
-
-def _lines(path: Path) -> tuple[list[str], bool]:
+def finished_lines(path: Path) -> tuple[list[str], bool]:
     """The finished lines of the file, and whether nothing followed the last of them."""
     try:
         text = path.read_bytes().decode(errors="replace")
@@ -215,13 +114,16 @@ def _lines(path: Path) -> tuple[list[str], bool]:
     return lines, rest == ""
 
 
-def _sections(lines: Sequence[str], start: int) -> Sections:
+def _sections(path: Path, lines: Sequence[str], start: int) -> Sections:
     """ITEM name → (line of the item, line after its content), for the frame that begins here."""
     rest = range(start + 1, len(lines))
     end = next((index for index in rest if lines[index] == "ITEM: TIMESTEP"), len(lines))
     marks = [start, *(i for i in range(start + 1, end) if lines[i].startswith("ITEM: ")), end]
     names = [lines[mark].removeprefix("ITEM: ") for mark in marks[:-1]]
     kinds = [next((kind for kind in _ITEMS if name.startswith(kind)), name) for name in names]
+    for kind, mark in zip(kinds, marks, strict=False):
+        if kinds.index(kind) < marks.index(mark):  # the line that began the next frame is lost
+            raise ParseError(path, f"a second 'ITEM: {kind}' in one frame", mark + 1)
     return dict(zip(kinds, pairwise(marks), strict=True))
 
 
@@ -236,7 +138,7 @@ def _complete(path: Path, lines: Sequence[str], sections: Sections) -> bool:
 def _count(path: Path, lines: Sequence[str], section: tuple[int, int]) -> int:
     """The whole number that is a section's content."""
     start, stop = section
-    if stop != start + 2 or not _WHOLE.fullmatch(lines[start + 1].strip()):
+    if stop != start + 2 or not WHOLE.fullmatch(lines[start + 1].strip()):
         raise _unexpected(path, lines, start + 1, "one whole number")
     return int(lines[start + 1])
 
@@ -295,11 +197,11 @@ def _box(path: Path, lines: Sequence[str], section: tuple[int, int]) -> tuple[Ar
 
 def _rows(path: Path, lines: Sequence[str], start: int, stop: int, width: int) -> Array:
     """Lines start … stop-1 as (rows, width) numbers."""
-    rows = [_values(path, lines, index, width) for index in range(start, stop)]
+    rows = [numbers(path, lines, index, width) for index in range(start, stop)]
     return np.array(rows, dtype=float).reshape(len(rows), width)
 
 
-def _values(path: Path, lines: Sequence[str], index: int, width: int) -> tuple[float, ...]:
+def numbers(path: Path, lines: Sequence[str], index: int, width: int) -> tuple[float, ...]:
     """The numbers of one line."""
     values: tuple[float, ...] = ()
     with suppress(ValueError):
@@ -310,7 +212,7 @@ def _values(path: Path, lines: Sequence[str], index: int, width: int) -> tuple[f
 
 
 def _plumed_file(path: Path) -> HillsFile:
-    lines, whole = _lines(path)
+    lines, whole = finished_lines(path)
     header: list[str] = []
     fields: list[str] = []
     constants: dict[str, str] = {}
@@ -331,7 +233,7 @@ def _plumed_file(path: Path) -> HillsFile:
         elif words and not words[0].startswith("#"):
             if not fields:
                 raise ParseError(path, "a row before the line '#! FIELDS'", number)
-            values.append(_values(path, lines, number - 1, len(fields) + clock)[: len(fields)])
+            values.append(numbers(path, lines, number - 1, len(fields) + clock)[: len(fields)])
             rows.append(line.rsplit(maxsplit=1)[0] if clock else line)
             continue
         if words[:1] == ["#!"] and not rows:

@@ -13,7 +13,17 @@
 Every message says what, where, the limit, and what to do next, in one line.
 """
 
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
+
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
+    *(RecursionError, MemoryError),
+)
+"""What code may raise that takes a file to hold what it should."""
+MAX_MESSAGE = 500
 
 
 class PhasewalkError(Exception):
@@ -34,9 +44,16 @@ class ParseError(InputError):
     def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
         """Name the file and, where known, its line (counted from 1)."""
         where = f"{path}, line {line}" if line is not None else f"{path}"
-        super().__init__(f"{where}: {message}")
+        super().__init__(f"{where}: {brief(message)}")
         self.path = path
         self.line = line
+
+
+def brief(what: object) -> str:
+    """Any text, a damaged file's above all, as one printable line that fits on a screen."""
+    line = " ".join(str(what).split())
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return shown if len(shown) <= MAX_MESSAGE else f"{shown[:MAX_MESSAGE]} …"
 
 
 class EngineMissing(InputError):
@@ -63,3 +80,18 @@ class Interrupted(PhasewalkError):
     """The user (or the system) asked for a stop."""
 
     exit_code = 130
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a StoreError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "no space left; free some and run the same command again, nothing was lost"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = "not writable; choose another --dir or change its permissions"
+        else:
+            hint = error.strerror or str(error)
+        raise StoreError(f"{path}: {hint}") from error

@@ -5,9 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from . import evaluation, gate, labels
 from .deploying import Generation, engines_for, folder
 from .errors import GateFailed
+from .evaluation import Prediction
 from .gate import Probes
 from .jobs import Finished, Job
 from .labels import Label
@@ -17,13 +20,19 @@ from .tasks import Outputs, Task, Work
 
 def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
     """What the gate asks: all of a compilation, a part of it where it was proved before."""
-    path = work.store.root / trained["eager"]
-    data = read_json(path)
+    found = read_eager(work.store.root / trained["eager"])
     return Probes(
-        frames=[labels.frame_from_json(entry["frame"]) for entry in data],
-        eager=[evaluation.prediction(entry) for entry in data],
+        frames=[atoms for atoms, _ in found],
+        eager=[prediction for _, prediction in found],
         dtype=work.campaign.settings.model.dtype,
         full=generation.unproved_graph,
+    )
+
+
+def read_eager(path: Path) -> list[tuple[Atoms, Prediction]]:
+    """What the checkpoint itself says of a few frames."""
+    return read_json(
+        path, lambda entry: (labels.frame_from_json(entry["frame"]), evaluation.prediction(entry))
     )
 
 
@@ -61,6 +70,7 @@ def evaluation_task(
             "generation": generation.name,
             "new": evaluation.errors(new, result.frames[first:last]).as_dict() if new else None,
             "test": evaluation.errors(test, result.frames[last:]).as_dict() if test else None,
+            "each": _each(new, result.frames[first:last]),
             "seconds_per_step": result.seconds_per_step,
         }
         if probes:
@@ -81,6 +91,23 @@ def evaluation_task(
         job=job,
         read=read,
     )
+
+
+def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """How wrong the model is on each walker's frame, beside the forces themselves."""
+    found = []
+    for label, predicted in zip(new, predictions, strict=True):
+        wrong = evaluation.errors([label], [predicted])
+        found.append(
+            {
+                "walker": label.origin["walker"],
+                "force_rmse_meV_per_A": wrong.force_rmse_meV_per_A,
+                "force_error_ratio": wrong.force_rmse_meV_per_A
+                / max(wrong.force_rms_meV_per_A, 1e-6),
+                "pressure_error_GPa": wrong.pressure_mae_GPa,
+            }
+        )
+    return found
 
 
 def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from .errors import InputError, ParseError
+from .errors import UNREADABLE, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, frame_to_json
-from .structures import bare, reduced_formula
+from .structures import bare, read_frames, reduced_formula
 from .units import GPA_PER_EV_PER_A3
 
 Array = NDArray[np.float64]
@@ -125,24 +124,34 @@ def read(finished: Finished) -> Predictions:
         frames = tuple(prediction(entry) for entry in result["frames"])
         drifts = {float(dt): np.array(e, dtype=float) for dt, e in result.get("nve", {}).items()}
         return Predictions(frames, float(result["seconds_per_step"]), drifts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ParseError(path, f"not a result of the prediction ({error!r})") from error
 
 
 def prediction(entry: Mapping[str, Any]) -> Prediction:
-    """One frame's results as a child process writes them."""
-    return Prediction(
+    """One frame's results as a child process writes them; ValueError where they fit no frame."""
+    found = Prediction(
         energy=float(entry["energy_eV"]),
         energies=np.array(entry["energies_eV"], dtype=float),
         forces=np.array(entry["forces_eV_per_A"], dtype=float),
         stress=np.array(entry["stress_eV_per_A3"], dtype=float),
     )
+    count = len(found.energies)
+    if (found.energies.ndim, found.forces.shape, found.stress.shape) != (1, (count, 3), (6,)):
+        raise ValueError("energies, forces and stress are not those of one frame")
+    return found
 
 
 def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors:
     """Compare predictions with labels, frame by frame."""
     if len(labels) != len(predictions) or not labels:
         raise InputError(f"{len(labels)} labels and {len(predictions)} predictions to compare")
+    for label, predicted in zip(labels, predictions, strict=True):
+        if predicted.forces.shape != label.forces.shape:
+            raise InputError(
+                f"a prediction for {len(predicted.forces)} atoms to compare with a label of "
+                f"{len(label.forces)}"
+            )
     atoms = np.array([len(label.atoms) for label in labels])
     energy = np.array([p.energy - t.energy for t, p in zip(labels, predictions, strict=True)])
     energy = 1000.0 * energy / atoms
@@ -191,13 +200,7 @@ def read_labelled(path: Path) -> list[Label]:
     Raises:
         InputError: no such file, unreadable, or a frame without one of the three.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: ASE cannot read it ({reason})") from error
+    frames = read_frames(path, ":")
     if not frames:
         raise InputError(f"{path}: it holds no frames")
     return [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
@@ -211,6 +214,8 @@ def _labelled(atoms: Atoms, where: str) -> Label:
             f"{where}: no {' and no '.join(missing)}; it needs energy (eV), forces (eV/Å) and "
             "stress (eV/Å³, tension positive), as ASE writes them"
         )
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise InputError(f"{where}: positions or cell hold a value that is not finite")
     if not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1.0:
         raise InputError(f"{where}: not periodic in three dimensions")
     level = str(atoms.info.get("level", ""))

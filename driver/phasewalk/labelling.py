@@ -50,18 +50,53 @@ def bootstrap_frames(work: Work) -> list[Frame]:
                 drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
         work.store.write("rounds/000/frames.json", json.dumps(drawn).encode())
         work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn)})
-    return [
-        Frame(labels.frame_from_json(entry["frame"]), entry["origin"]["system"], entry["origin"])
-        for entry in read_json(place)
-    ]
+    return read_frames(place)
 
 
-def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label]:
-    """Label frames side by side, each kept the moment it is done; failed ones are left out.
+def read_frames(path: Path) -> list[Frame]:
+    """The frames that `bootstrap_frames` wrote."""
+
+    def frame(entry: Mapping[str, Any]) -> Frame:
+        origin = dict(entry["origin"])
+        return Frame(labels.frame_from_json(entry["frame"]), origin["system"], origin)
+
+    return read_json(path, frame)
+
+
+def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:
+    """Label the frames of round 0; failed ones are left out.
 
     Raises:
-        NothingLeft: less than half of the bootstrap's labels succeeded.
+        NothingLeft: less than half of the labels succeeded.
     """
+    found = [label for label in _label_frames(work, 0, frames) if label is not None]
+    if len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
+        raise NothingLeft(
+            f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
+            f"{work.store.root / 'rounds/000/label'}, then start a new --dir with a smaller "
+            "bootstrap.displacement_A or bootstrap.strain, or another reference"
+        )
+    return found
+
+
+def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]]) -> list[Label]:
+    """Label one frame of each walker: the first of its frames that can be labelled."""
+    found: dict[int, Label] = {}
+    for attempt in range(max((len(frames) for frames in proposals), default=0)):
+        asked = [
+            (index, frames[attempt])
+            for index, frames in enumerate(proposals)
+            if index not in found and attempt < len(frames)
+        ]
+        if not asked:
+            break
+        made = _label_frames(work, round_, [frame for _, frame in asked])
+        found.update({index: label for (index, _), label in zip(asked, made, strict=True) if label})
+    return [found[index] for index in sorted(found)]
+
+
+def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label | None]:
+    """Label frames side by side, each kept the moment it is done; None for a failed one."""
     at = {
         system: labels.level(work.campaign.settings.reference, multiple)
         for system, multiple in work.campaign.cell_multiples.items()
@@ -72,10 +107,11 @@ def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label
     work.observer.begin(round_, "label", len(tasks), "labels")
     done = sum(work.store.find(task.name) is not None for task in tasks)
     outputs = work.do(tasks, Counter(work.observer, done))
-    found: list[Label] = []
+    found: list[Label | None] = []
     for task, output in zip(tasks, outputs, strict=True):
         if FAILED in output:
             work.observer.say(f"round {round_}: {output[FAILED]}")
+            found.append(None)
             continue
         label = work.store.label(output["key"])
         if label is None:
@@ -84,13 +120,12 @@ def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label
                 f"is missing, but the journal holds it ({task.name}); restore it from a backup",
             )
         found.append(label)
-    if round_ == 0 and len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
-        raise NothingLeft(
-            f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
-            f"{work.store.root / 'rounds/000/label'}, then start a new --dir with a smaller "
-            "bootstrap.displacement_A or bootstrap.strain, or another reference"
-        )
     return found
+
+
+def task_name(key: str, round_: int) -> str:
+    """Name of the task that makes a label in a round."""
+    return f"label {key} of round {round_}"
 
 
 def _label_task(work: Work, round_: int, frame: Frame, at: Level, again: bool) -> Task:
@@ -129,7 +164,7 @@ def _label_task(work: Work, round_: int, frame: Frame, at: Level, again: bool) -
             return None
 
     return Task(
-        name=f"label {key} of round {round_}",
+        name=task_name(key, round_),
         stage="label",
         round=round_,
         inputs=key,

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pydantic import Field
 
-from .errors import InputError, ParseError
+from .errors import UNREADABLE, InputError, ParseError
 from .jobs import Finished, Job
 from .settings import Settings
 from .structures import fingerprint, reduced_formula
@@ -186,7 +187,7 @@ def read_result(
             origin=dict(origin),
             seconds=float(result["seconds"]),
         )
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+    except UNREADABLE as error:
         raise ParseError(path, f"not a result of the reference ({error!r})") from error
     check(label, max_force)
     return label
@@ -224,10 +225,18 @@ def frame_to_json(atoms: Atoms) -> dict[str, Any]:
 
 
 def frame_from_json(data: Mapping[str, Any]) -> Atoms:
-    """The reverse of `frame_to_json`; periodic."""
-    return Atoms(
-        numbers=data["numbers"], positions=data["positions_A"], cell=data["cell_A"], pbc=True
-    )
+    """The reverse of `frame_to_json`; periodic. ValueError where it is no frame."""
+    numbers = np.array(data["numbers"])
+    positions, cell = (np.array(data[key], dtype=float) for key in ("positions_A", "cell_A"))
+    if numbers.ndim != 1 or numbers.dtype.kind != "i" or not len(numbers):
+        raise ValueError("its atomic numbers are not whole numbers")
+    if numbers.min() < 1 or numbers.max() >= len(chemical_symbols):
+        raise ValueError("an atomic number is not an element's")
+    if positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
+        raise ValueError("its positions or its cell do not fit its atoms")
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        raise ValueError("its positions or its cell are not finite")
+    return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
 
 
 def to_json(label: Label) -> str:
@@ -261,9 +270,13 @@ def from_json(text: str, path: Path) -> Label:
             origin=data["origin"],
             seconds=float(data["seconds"]),
         )
-    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        if not (isinstance(label.key, str) and isinstance(label.level, str)):
+            raise TypeError("its key or its level is not text")
+        if not isinstance(label.origin, dict):
+            raise TypeError("its origin has no names")
+        check(label, math.inf)
+    except (*UNREADABLE, InputError) as error:
         raise ParseError(path, f"not a label ({error!r})") from error
-    check(label, math.inf)
     return label
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from .jobs import Event, Finished, Job, Running, Started
 
 POLL_S = 0.05
 SIGN_OF_LIFE_S = 0.5
+SCRATCH = "tmp"
+"""A job's TMPDIR, in its directory: nothing stays elsewhere of a program that was killed."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
@@ -33,6 +36,7 @@ class _Process:
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
         self.close()
+        shutil.rmtree(self.job.directory / SCRATCH, ignore_errors=True)
 
     def close(self) -> None:
         for stream in self.streams:
@@ -78,6 +82,8 @@ def _start(job: Job) -> _Process:
         path = job.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    scratch = job.directory.absolute() / SCRATCH
+    scratch.mkdir(exist_ok=True)
     stdout = (job.directory / Finished.STDOUT).open("wb")
     stderr = (job.directory / Finished.STDERR).open("wb")
     argv = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), *job.argv]
@@ -85,7 +91,7 @@ def _start(job: Job) -> _Process:
         popen = subprocess.Popen(
             argv,
             cwd=job.directory,
-            env={**os.environ, **job.env},
+            env={**os.environ, "TMPDIR": str(scratch), **job.env},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

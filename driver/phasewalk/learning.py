@@ -185,7 +185,7 @@ def _keep(
     """Write what a training made into the generation's folder; what the journal says of it."""
     eager = [
         {"frame": labels.frame_to_json(atoms), **result}
-        for atoms, result in zip(probed, read_json(trained.eager), strict=True)
+        for atoms, result in zip(probed, read_json(trained.eager, dict), strict=True)
     ]
     place = folder(name)
     work.store.write(f"{place}/weights.npz", trained.weights.read_bytes())
@@ -227,6 +227,6 @@ def _watch_training(work: Work) -> Callable[[Event], None]:
                 error = last.get("forces_mae")
                 on = "" if FINAL in event.job.name else " (validation)"
                 detail = f"force MAE {1000 * error:.0f} meV/Å{on}" if error else ""
-                work.observer.advance(last["epoch"], f"of {last['epochs']}; {detail}")
+                work.observer.advance(last["epoch"], f"of {last.get('epochs', '?')}; {detail}")
 
     return watch

@@ -1,6 +1,7 @@
 """Models: the nequip-train job of a generation, its checkpoint, and the deployed model."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from .errors import EngineFailed, InputError, ParseError
+from .errors import UNREADABLE, EngineFailed, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, frame_to_json, same_level
 from .model_settings import Budget, ModelSettings, Statistics
@@ -116,14 +117,13 @@ def _extxyz(labels: Sequence[Label]) -> bytes:
 
 
 def training_progress(directory: Path) -> dict[str, Any] | None:
-    """The last finished epoch of a running training; None before the first."""
-    path = directory / PROGRESS
-    if not path.is_file():
-        return None
-    lines = path.read_text().split("\n")[:-1]
+    """The last finished epoch of a running training; None before the first, or if unreadable."""
     try:
-        return dict(json.loads(lines[-1])) if lines else None
-    except ValueError:
+        line = (directory / PROGRESS).read_text().split("\n")[-2]
+        last = dict(json.loads(line))
+        numbers = all(type(value) in (int, float) for value in last.values())
+        return last if numbers and "epoch" in last else None
+    except UNREADABLE:
         return None
 
 
@@ -259,13 +259,22 @@ def read_stamp(path: Path) -> Deployed:
     """A deployed model's stamp."""
     try:
         return stamp_from_json(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ParseError(path, f"not a deployed model's stamp ({error!r})") from error
 
 
 def stamp_from_json(data: Mapping[str, Any]) -> Deployed:
-    """The reverse of `asdict`."""
-    return Deployed(**{**data, "types": tuple(data["types"])})
+    """The reverse of `asdict`; TypeError or ValueError where a field is of another kind."""
+    stamp = Deployed(**{**data, "types": tuple(data["types"])})
+    numbers = (stamp.r_max_A, stamp.seconds)
+    texts = [v for k, v in vars(stamp).items() if k not in ("types", "r_max_A", "seconds")]
+    if not all(isinstance(text, str) for text in (*texts, *stamp.types)):
+        raise TypeError("a field is not text")
+    if isinstance(data["types"], str) or not all(map(math.isfinite, numbers)):
+        raise TypeError("its types are no list, or its cutoff is no number")
+    if Path(stamp.file).name != stamp.file:
+        raise ValueError("its file is not beside it")
+    return stamp
 
 
 def stamp_text(deployed: Deployed) -> str:

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .engines import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
-from .errors import EngineFailed, EngineMissing, ParseError
+from .errors import UNREADABLE, EngineFailed, EngineMissing, ParseError
 from .jobs import Finished, Job, Launcher, run
 
 LIBRARY = "phasewalkplugin.so"
@@ -65,6 +66,14 @@ def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> 
     return with_plugin(engines, found or build(engines, launcher, environ))
 
 
+def read_stamp(path: Path) -> dict[str, Any]:
+    """What a plugin was built for."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a plugin's stamp ({error!r})") from error
+
+
 def check_stamp(library: Path, engines: Engines) -> None:
     """Raise EngineMissing where a plugin's stamp names another torch, LAMMPS or machine."""
     path = library.with_name(STAMP)
@@ -72,10 +81,7 @@ def check_stamp(library: Path, engines: Engines) -> None:
         raise EngineMissing(
             f"plugin: {library} has no {STAMP} beside it; use phasewalk build-plugin"
         )
-    try:
-        built = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ParseError(path, f"not a plugin's stamp ({error})") from error
+    built = read_stamp(path)
     wanted = {
         "torch": engines.versions.get("torch"),
         "lammps": lammps_number(engines.versions.get("lammps", "")),

@@ -13,12 +13,9 @@ from itertools import groupby
 
 from .errors import InputError
 
+_SHARED = ("N", "ID", "DIR", "RSTRIDE", "MPI")
 _OURS = {
-    "METAD": {
-        "FILE",
-        "RESTART",
-        *(f"WALKERS_{end}" for end in ("N", "ID", "DIR", "RSTRIDE", "MPI")),
-    },
+    "METAD": {"FILE", "RESTART", *(f"WALKERS_{end}" for end in _SHARED)},
     "PRINT": {"FILE"},
 }
 _MAY_CHANGE = {"HEIGHT", "PACE"}
@@ -268,6 +265,9 @@ def _statements(text: str) -> Iterator[list[Word]]:
 def _action(words: Sequence[Word]) -> Action:
     if not words or words[0].text == "...":
         raise InputError("PLUMED text: '...' without an action")
+    for word in words:
+        if set("{}") & set(word.text.partition("=")[0]):  # PLUMED reads F{IL}E=x as FILE=x
+            raise InputError(f"PLUMED text, line {word.line}: braces go around values, after '='")
     label = None
     if words[0].text.endswith(":"):
         label, words = words[0].text[:-1], words[1:]
@@ -278,8 +278,10 @@ def _action(words: Sequence[Word]) -> Action:
 
 
 def _check_self_contained(action: Action) -> None:
-    if action.name == "INCLUDE":
+    if action.name in ("INCLUDE", "PLUMED"):
         raise _error(action, "paste the file's text here: a campaign keeps its whole PLUMED text")
+    if action.name == "_SET_SUFFIX":
+        raise _error(action, "remove it: it renames the files that phasewalk reads")
     if action.name.startswith("DUMP"):
         raise _error(action, "all walkers would write this one file; PRINT what you need instead")
     if action.name == "LOAD" and not _LIBRARY.fullmatch(action.get("FILE") or ""):

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from . import evaluation, gate, models
 from .engines import Engines, processor, which
-from .errors import GateFailed, InputError, ParseError
+from .errors import UNREADABLE, GateFailed, InputError, ParseError
 from .gate import Probes, Proof
 from .jobs import Job, Launcher, run
 from .labels import frame_to_json
@@ -76,8 +76,8 @@ def _eager(
     path = place / RESULT
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise ParseError(path, f"not a result ({error})") from error
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a result ({error!r})") from error
 
 
 def find_stamp(model: Path) -> Deployed | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from . import engines as finding
 from . import plugin, walkers
 from .bias import HillsRecord
+from .candidates import volume_limits
 from .config import Campaign
 from .errors import EngineMissing, StoreError
-from .exploring import walker_id
+from .steering import walker_id
 from .store import write_file
 from .walkers import SegmentPlan, Walker
 
@@ -67,6 +68,10 @@ def _plan(campaign: Campaign, model: Path) -> SegmentPlan:
         model=model,
         type_names=campaign.types,
         seed=settings.seed,
+        volumes_A3={
+            name: volume_limits(atoms, settings.candidates)
+            for name, atoms in campaign.structures.items()
+        },
     )
 
 

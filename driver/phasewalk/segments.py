@@ -5,7 +5,7 @@ of all systems do in one round.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,12 +18,40 @@ from . import plumed
 from .bias import Hill, HillsRecord
 from .dumps import Frame
 from .errors import InputError
+from .logs import Stop
 from .settings import Settings
 
 Array = NDArray[np.float64]
 Ensemble = Literal["nvt", "npt"]
 Thermostat = Literal["langevin", "csvr", "nose-hoover"]
 BiasSharing = Literal["merged", "live", "mpi", "own"]
+
+
+class RampSettings(Settings):
+    """A temperature that rises over the first rounds, while the potential is still poor."""
+
+    from_K: float = Field(gt=0, le=10_000, description="Temperature of round 1.")
+    rounds: int = Field(ge=1, description="Rounds until temperature_K is reached.")
+
+
+class PolicySettings(Settings):
+    """Where a walker goes on from; each decision stands in the journal with its numbers."""
+
+    after_breakdown: Literal["good", "before", "start"] = Field(
+        "good",
+        description="good: from its last good frame; before: from where the round began; start: "
+        "from the system's start structure, as always where no frame was good. Velocities are "
+        "drawn anew.",
+    )
+    after_failed_label: Literal["before", "start"] = Field(
+        "before", description="Where every frame that was tried failed; as above."
+    )
+    max_force_error_ratio: float | None = Field(
+        1.0,
+        gt=0,
+        description="A walker is reset to the start structure where the model's error (RMSE) on "
+        "its new frame is larger than this × the rms of the frame's forces; null for never.",
+    )
 
 
 class SystemSettings(Settings):
@@ -40,6 +68,9 @@ class SystemSettings(Settings):
         "nose-hoover: deterministic chains.",
     )
     temperature_K: float = Field(300.0, gt=0, le=10_000, description="Temperature.")
+    temperature_ramp: RampSettings | None = Field(
+        None, description="A temperature that rises over the first rounds; none when left out."
+    )
     pressure_MPa: float | None = Field(
         None, ge=-100_000, le=1_000_000, description="Pressure (npt only; 0 when left out)."
     )
@@ -64,6 +95,13 @@ class SystemSettings(Settings):
         description="How many primitive cells the structure holds, where it is not to be found "
         "by symmetry: labels sampled with different cells never train one model.",
     )
+
+    def temperature_in(self, round_: int) -> float:
+        """Temperature (K) of a round, which count from 1."""
+        ramp = self.temperature_ramp
+        if ramp is None or round_ > ramp.rounds:
+            return self.temperature_K
+        return ramp.from_K + (self.temperature_K - ramp.from_K) * (round_ - 1) / ramp.rounds
 
     @model_validator(mode="after")
     def _consistent(self) -> "SystemSettings":
@@ -101,14 +139,33 @@ class SegmentSettings(Settings):
     )
     dump_every_steps: int = Field(50, ge=1, description="Steps between frames that are kept.")
     thermo_every_steps: int = Field(50, ge=1, description="Steps between lines of the log.")
+    sentinel: bool = Field(
+        True,
+        description="Watch every step: a walker that breaks down stops softly and alone. Without "
+        "it one walker's error ends the segment of all.",
+    )
     max_force_eV_per_A: float = Field(
         50.0, gt=0, description="A walker stops where a force component exceeds this."
     )
     max_temperature_ratio: float = Field(
         5.0, gt=1, description="A walker stops above this multiple of its temperature."
     )
+    min_distance_fraction: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="A walker stops where a pair is closer than this × the sum of covalent radii.",
+    )
+    breakdown_fs: float = Field(
+        20.0,
+        ge=0,
+        le=1e6,
+        description="What a walker did in this time before a stop is part of its breakdown.",
+    )
     timeout_s: float | None = Field(
-        None, gt=0, description="Wall time after which the segment is stopped; none when left out."
+        None,
+        gt=0,
+        description="Wall time after which the walkers stop softly; none when left out.",
     )
 
 
@@ -156,6 +213,7 @@ class SegmentPlan:
         model: file of the deployed model (.nequip.pth or .nequip.pt2).
         type_names: element symbols in the model's order.
         seed: of the campaign.
+        volumes_A3: smallest and largest volume of each system's box; a walker stops beyond.
     """
 
     round: int
@@ -167,6 +225,7 @@ class SegmentPlan:
     model: Path
     type_names: tuple[str, ...]
     seed: int
+    volumes_A3: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,9 +244,11 @@ class WalkerResult:
     """What became of one walker.
 
     Attributes:
-        frames: all that were dumped, the last step included where the walker came to an end.
+        frames: all that were dumped, the last step included where the walker came to an end, and
+            the sentinel's last good one.
         last_step: step counter where it stands.
-        halted: why it stopped early; None where it did all its steps.
+        halted: why it stopped early, in words; None where it did all its steps.
+        stop: the sentinel's soft stop, in numbers; None without one.
         new_hills: laid in this segment.
         headers: `#!` lines of its hills files, by METAD action.
         colvars: one for each printed variable.
@@ -201,6 +262,7 @@ class WalkerResult:
     last_step: int
     steps_done: int
     halted: str | None
+    stop: Stop | None
     new_hills: tuple[Hill, ...]
     headers: Mapping[str, tuple[str, ...]]
     colvars: tuple[ColvarSummary, ...]

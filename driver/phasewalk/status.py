@@ -1,20 +1,25 @@
 """Where a campaign stands: from its journal alone, as data and as text."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from .errors import InputError, StoreError
-from .store import Record, locked, read_campaign, read_identity
+from .errors import UNREADABLE, InputError, ParseError, StoreError
+from .journal import Record
+from .locking import locked
+from .store import JOURNAL, read_campaign, read_identity
 from .tasks import FAILED
 
 
 def collect(root: Path) -> dict[str, Any]:
     """The state of a campaign as JSON-able data.
 
+    `decisions` of a round say where each walker began, and why; `stop` of a walker what ended it.
     `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
 
     Keys: campaign, directory, running, finished, labels, generations (each with its errors on the
@@ -22,8 +27,21 @@ def collect(root: Path) -> dict[str, Any]:
     walkers, hills, errors before and after learning, seconds by stage), seconds.
     """
     store = read_campaign(root)
-    identity = read_identity(root)
-    records = store.records()
+    with _journalled(root):
+        return _collect(root, read_identity(root), store.records())
+
+
+@contextlib.contextmanager
+def _journalled(root: Path | str) -> Iterator[None]:
+    """ParseError where a record lacks what is to be shown of it."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = f"a record does not hold what it should ({error!r}); restore it from a backup"
+        raise ParseError(Path(root) / JOURNAL, reason) from error
+
+
+def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
     last = max((record.round for record in records), default=0)
     return {
         "campaign": identity["name"],
@@ -35,7 +53,7 @@ def collect(root: Path) -> dict[str, Any]:
             "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
         },
         "generations": _generations(records),
-        "rounds": [_round(number, records) for number in range(last + 1)],
+        "rounds": [_round(n, records) for n in sorted({0, *(r.round for r in records)})],
         "seconds": _seconds(records),
         "identity": identity,
     }
@@ -90,6 +108,8 @@ def _round(number: int, records: Sequence[Record]) -> dict[str, Any]:
         if record.stage == "segment":
             entry["walkers"] = outputs["walkers"]
             entry["hills"] = outputs["hills"]
+        elif record.stage == "steer":
+            entry["decisions"] = outputs["walkers"]
         elif record.stage == "evaluate" and outputs["new"] is not None:
             before = outputs["generation"] != str(number)
             entry["before_learning" if before else "after_learning"] = {
@@ -108,9 +128,16 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         + (f", {labels['failed']} failed" if labels["failed"] else ""),
         highlight=False,
     )
+    with _journalled(state["directory"]):
+        _show_tables(state, console)
+
+
+def _show_tables(state: Mapping[str, Any], console: Console) -> None:
     console.print(_learning_table(state["rounds"]))
     console.print(_generation_table(state["generations"]))
     for entry in state["rounds"]:
+        if line := _walkers(entry):
+            console.print(f"round {entry['round']}: {line}", highlight=False)
         for system, hills in entry.get("hills", {}).items():
             console.print(
                 f"round {entry['round']}, {system}: hills deposited {hills['deposited']}, "
@@ -118,6 +145,25 @@ def show(state: Mapping[str, Any], console: Console) -> None:
                 f"(active {hills['active']})",
                 highlight=False,
             )
+
+
+def _walkers(entry: Mapping[str, Any]) -> str:
+    """How many walkers began where, and what stopped them; empty where all is as a rule."""
+    begun = Counter(one["source"] for one in entry.get("decisions", ()))
+    stops = Counter(
+        walker["stop"]["reason"] if walker.get("stop") else "the end of the launch"
+        for walker in entry.get("walkers", ())
+        if walker["halted"]
+    )
+    parts = []
+    if begun.keys() - {"new", "good"}:
+        places = {"good": "a good frame", "before": "where they were before",
+                  "start": "the start structure", "new": "the beginning"}  # fmt: skip
+        parts.append(", ".join(f"{n} from {places[source]}" for source, n in begun.items()))
+    if stops:
+        why = ", ".join(f"{reason} {n}" for reason, n in stops.items())
+        parts.append(f"{sum(stops.values())} of {len(entry['walkers'])} stopped early ({why})")
+    return "; ".join(parts)
 
 
 def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:

@@ -7,51 +7,31 @@ labels/          one file for each label, named by its content
 rounds/003/…     what the tasks of a round wrote
 models/gen-003/  checkpoint and deployed models
 bias/<system>/   hills of each round
+rewound-1/       what a rewind has set aside
 lock             who works here now
 """
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
-import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import labels as label_files
-from .errors import ParseError, StoreError
+from . import locking
+from .errors import UNREADABLE, ParseError, StoreError, brief, named
+from .journal import SCHEMA, Record, line_of, read_journal
 from .labels import Label
+from .locking import Lock
 
-SCHEMA = 2
-JOURNAL, IDENTITY, LOCK = "journal.jsonl", "campaign.json", "lock"
+JOURNAL, IDENTITY = "journal.jsonl", "campaign.json"
+REWINDING = "rewinding"
+"""Where an unfinished rewind sets aside; see `rewinding`."""
 
-
-@dataclass(frozen=True)
-class Record:
-    """One finished task.
-
-    Attributes:
-        task: what was done, unique in the campaign ("round 2 segment").
-        stage: bootstrap, segment, label, train, deploy, evaluate.
-        round: 0 for the bootstrap.
-        inputs: hash of what the task depends on.
-        outputs: what later tasks and the reader need.
-        seconds: wall time.
-        time: when it ended, seconds since 1970.
-    """
-
-    task: str
-    stage: str
-    round: int
-    inputs: str
-    outputs: Mapping[str, Any]
-    seconds: float
-    time: float
+T = TypeVar("T")
 
 
 def hash_of(*parts: Any) -> str:
@@ -65,25 +45,10 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line that names the file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "no space left; free some and run the same command again, nothing was lost"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            hint = "not writable; choose another --dir or change its permissions"
-        else:
-            hint = error.strerror or str(error)
-        raise StoreError(f"{path}: {hint}") from error
-
-
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(f".{path.name}.part")
-    with _named(path):
+    with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
             stream.write(content)
@@ -98,7 +63,14 @@ class Store:
 
     root: Path
     _records: dict[str, Record] = field(default_factory=dict)
-    _lock: int | None = None
+    _end: int = 0
+    """Bytes of the journal's whole lines."""
+    _lock: Lock | None = None
+
+    @property
+    def took_over(self) -> str:
+        """What is to be said of a dead run whose lock was taken over; empty where none was."""
+        return self._lock.took_over if self._lock else ""
 
     def records(self) -> list[Record]:
         """All finished tasks, in the order in which they ended."""
@@ -113,52 +85,89 @@ class Store:
         """The task's record, whatever it was made from."""
         return self._records.get(task)
 
+    def beat(self) -> None:
+        """Show other hosts that this run lives; to be called every few seconds.
+
+        Raises:
+            StoreError: another run took over.
+        """
+        if self._lock is not None:
+            self._lock.beat()
+
+    def _hold(self) -> None:
+        """Raise StoreError where another run took over: nothing is written any more."""
+        if self._lock is not None:
+            self._lock.renew()
+
     def append(self, record: Record) -> None:
         """Add a finished task; it is on disk when this returns."""
-        line = json.dumps({"schema": SCHEMA, **record.__dict__}) + "\n"
+        self._hold()
+        line = line_of(record)
         path = self.root / JOURNAL
-        with _named(path), path.open("ab") as stream:
-            stream.write(line.encode())
+        with named(path), path.open("ab") as stream:
+            if stream.tell() > self._end:  # a kill or a full disk has left a part of a line
+                stream.truncate(self._end)
+            stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())
+        self._end += len(line)
         self._records.pop(record.task, None)  # one that was done again stands where it ended now
         self._records[record.task] = record
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """Make these the only finished tasks, all at once."""
+        kept = {record.task: record for record in records}
+        content = b"".join(map(line_of, kept.values()))
+        self.write(JOURNAL, content)
+        self._records, self._end = kept, len(content)
 
     def label(self, key: str) -> Label | None:
         """The label of that content address, if there is one."""
         path = self.root / "labels" / f"{key}.json"
         if not path.is_file():
             return None
-        label = label_files.from_json(path.read_text(errors="replace"), path)
+        with named(path):
+            text = path.read_text(errors="replace")
+        label = label_files.from_json(text, path)
         if label.key != key or label_files.content_key(label.atoms, label.level) != key:
             raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
         return label
 
     def add_label(self, label: Label) -> None:
         """Keep a label; never overwrites one."""
-        path = self.root / "labels" / f"{label.key}.json"
-        if not path.exists():
-            write_file(path, label_files.to_json(label).encode())
+        name = f"labels/{label.key}.json"
+        if not (self.root / name).exists():
+            self.write(name, label_files.to_json(label).encode())
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file of the campaign whole or not at all."""
+        self._hold()
         path = self.root / name
         write_file(path, content)
         return path
 
     def workplace(self, name: str) -> Path:
         """A fresh directory for a task; what an interrupted run left there is set aside."""
+        self._hold()
         path = self.root / name
-        with _named(path):
+        with named(path):
             set_aside(path, "interrupted")
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def move(self, name: str, to: str) -> None:
+        """Move a file or directory of the campaign to another place in it."""
+        self._hold()
+        path = self.root / to
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).rename(path)
+
     def close(self) -> None:
         """Give up the lock."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
 
 def set_aside(path: Path, why: str) -> Path | None:
@@ -182,23 +191,38 @@ def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
     Raises:
         StoreError: locked by another run, another campaign's, of another schema, not writable.
     """
-    with _named(root):
+    with named(root):
         root.mkdir(parents=True, exist_ok=True)
         foreign = not (root / IDENTITY).exists() and any(
-            child.name not in (LOCK, f".{IDENTITY}.part") for child in root.iterdir()
+            child.name not in (locking.LOCK, f".{IDENTITY}.part") for child in root.iterdir()
         )
     if foreign:
         raise StoreError(f"{root}: not empty and not a campaign; choose another --dir")
-    lock = _lock(root)
+    opened = _open(root, identity)
+    if (root / REWINDING).exists():
+        opened.close()
+        raise StoreError(
+            f"{root}: a rewind was interrupted; finish it: phasewalk rewind {root} --round N"
+        )
+    return opened
+
+
+def reopen_campaign(root: Path) -> Store:
+    """Open what is a campaign already, whichever, for work; also where a rewind was interrupted."""
+    read_campaign(root)
+    return _open(root, {})
+
+
+def _open(root: Path, identity: Mapping[str, Any]) -> Store:
+    lock = locking.take(root)
     try:
         if not (root / IDENTITY).exists():
             text = json.dumps({"schema": SCHEMA, **identity}, indent=1) + "\n"
             write_file(root / IDENTITY, text.encode())
         _same_identity(root, identity)
-        _repair_journal(root / JOURNAL)
-        return Store(root, _read_journal(root / JOURNAL), lock)
+        return Store(root, *read_journal(root / JOURNAL), lock)
     except BaseException:
-        os.close(lock)
+        lock.release()
         raise
 
 
@@ -207,7 +231,7 @@ def read_campaign(root: Path) -> Store:
     if not (root / IDENTITY).is_file():
         raise StoreError(f"{root}: not a campaign directory (it has no {IDENTITY})")
     read_identity(root)
-    return Store(root, _read_journal(root / JOURNAL))
+    return Store(root, *read_journal(root / JOURNAL))
 
 
 def read_identity(root: Path) -> dict[str, Any]:
@@ -216,21 +240,30 @@ def read_identity(root: Path) -> dict[str, Any]:
     try:
         identity: dict[str, Any] = json.loads(path.read_text())
         schema = identity["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ParseError(path, f"not readable as a campaign's identity ({error!r})") from error
     if schema != SCHEMA:
         raise StoreError(
-            f"{root}: written by another version of phasewalk (schema {schema}, this one reads "
-            f"{SCHEMA}); start a new --dir"
+            f"{root}: written by another version of phasewalk (schema {brief(schema)}, this one "
+            f"reads {SCHEMA}); start a new --dir"
         )
+    if not isinstance(identity.get("name"), str):
+        raise ParseError(path, "not readable as a campaign's identity (it has no name)")
     return identity
 
 
 def settings_text(root: Path) -> tuple[str, str]:
     """The settings that a campaign was last run with, and their file's name."""
     path = root / "campaign.yaml"
-    with _named(path):
-        return path.read_text(), str(path)
+    return read_text(path), str(path)
+
+
+def read_text(path: Path) -> str:
+    """A text that the campaign keeps; ParseError where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ParseError(path, f"cannot be read ({error})") from error
 
 
 def _same_identity(root: Path, identity: Mapping[str, Any]) -> None:
@@ -238,73 +271,10 @@ def _same_identity(root: Path, identity: Mapping[str, Any]) -> None:
     for key, wanted in identity.items():
         if found.get(key) != wanted:
             raise StoreError(
-                f"{root}: belongs to another campaign: its {key} is {found.get(key)!r}, "
-                f"this one's is {wanted!r}; choose another --dir"
+                f"{root}: belongs to another campaign: its {key} is {brief(repr(found.get(key)))}, "
+                f"this one's is {wanted!r}, and its labels and models are of that (rounds, "
+                "walkers, segment, budgets, policy, candidates may change); choose another --dir"
             )
-
-
-def _lock(root: Path) -> int:
-    path = root / LOCK
-    with _named(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            os.close(handle)
-            raise StoreError(f"{path}: this file system has no locks ({error.strerror})") from error
-        owner = os.read(handle, 200).decode(errors="replace").strip()
-        os.close(handle)
-        raise StoreError(
-            f"{root}: another run works here ({owner or 'unknown'}); wait for it or stop it"
-        ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    return handle
-
-
-def locked(root: Path) -> bool:
-    """Whether a run works in the directory now."""
-    try:
-        handle = os.open(root / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def _repair_journal(path: Path) -> None:
-    """Cut off a last line that a kill left unfinished: its task counts as not done."""
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole != len(content):
-        with _named(path), path.open("r+b") as stream:
-            stream.truncate(whole)
-            os.fsync(stream.fileno())
-
-
-def _read_journal(path: Path) -> dict[str, Record]:
-    records: dict[str, Record] = {}
-    if not path.is_file():
-        return records
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            data = json.loads(line)
-            if data.pop("schema") != SCHEMA:
-                raise ValueError("another schema")
-            record = Record(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ParseError(path, f"not a journal record ({error})", number) from error
-        records.pop(record.task, None)
-        records[record.task] = record
-    return records
 
 
 def now() -> float:
@@ -312,10 +282,17 @@ def now() -> float:
     return time.time()
 
 
-def read_json(path: Path) -> list[dict[str, Any]]:
-    """A list that the campaign wrote; ParseError where it cannot be read."""
+def read_json(path: Path, entry: Callable[[Any], T]) -> list[T]:
+    """A list that the campaign wrote; ParseError where it cannot be read.
+
+    Args:
+        path: the file.
+        entry: makes of an entry what it stands for, and may raise any of `UNREADABLE`.
+    """
     try:
-        data: list[dict[str, Any]] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ParseError(path, f"cannot be read ({error}); restore it from a backup") from error
-    return data
+        data = json.loads(path.read_text())
+        if not isinstance(data, list):
+            raise TypeError("not a list")
+        return [entry(item) for item in data]
+    except UNREADABLE as error:
+        raise ParseError(path, f"cannot be read ({error!r}); restore it from a backup") from error

@@ -1,6 +1,8 @@
 """Structures: reading and checking them, their fingerprint, random perturbations, clashes."""
 
+import contextlib
 import hashlib
+import re
 import warnings
 from pathlib import Path
 
@@ -9,14 +11,18 @@ import numpy as np
 import spglib
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.io.formats import filetype
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, ParseError, brief
 
 Array = NDArray[np.float64]
 
 MAX_REDRAWS = 200
+_WIDE = re.compile(rb'roperties="?[^\s"]*:[0-9_]{4}')
+MAX_LENGTH_A, MIN_HEIGHT_A = 1e4, 0.5
+"""Beyond these the search for neighbours would take all memory."""
 
 
 def read_structure(path: Path) -> Atoms:
@@ -25,15 +31,49 @@ def read_structure(path: Path) -> Atoms:
     Raises:
         InputError: unreadable, not periodic in three dimensions, or not a possible crystal.
     """
-    if not path.is_file():
-        raise InputError(f"structure {path}: no such file")
+    frames = read_frames(path, "-1:", what="structure ")
+    if not frames:
+        raise InputError(f"structure {path}: it holds none")
+    check_structure(frames[0], str(path))
+    return bare(frames[0])
+
+
+def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
+    """Frames of a file in any format that ASE knows; a message begins with `what` it is.
+
+    Raises:
+        InputError: no such file, or an unreadable one.
+    """
     try:
-        atoms = ase.io.read(path, index=-1)
+        if not path.is_file():
+            raise InputError(f"{what}{path}: no such file")
+        _check_counts(path)
+        frames: list[Atoms] = ase.io.read(path, index=index)
+    except InputError:
+        raise
     except Exception as error:  # ASE's readers raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"structure {path}: ASE cannot read it ({reason})") from error
-    check_structure(atoms, str(path))
-    return bare(atoms)
+        reason = brief(f"{type(error).__name__}: {error}")
+        raise InputError(f"{what}{path}: ASE cannot read it ({reason})") from error
+    return frames
+
+
+def _check_counts(path: Path) -> None:
+    """Raise ParseError where a file announces more than it holds: ASE would make room for it."""
+    kind = filetype(str(path))
+    if kind not in ("xyz", "extxyz", "vasp"):
+        return
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
+        if _WIDE.search(line):
+            raise ParseError(
+                path, f"cannot read it: a property of over 999 columns: {line!r}", number
+            )
+        words = line.split()
+        if number not in (6, 7) if kind == "vasp" else len(words) != 1:
+            continue
+        with contextlib.suppress(ValueError):
+            if sum(int(word) for word in words) > len(lines):  # as ASE reads them
+                raise ParseError(path, f"cannot read it: more atoms than lines: {line!r}", number)
 
 
 def check_structure(atoms: Atoms, where: str) -> None:
@@ -47,6 +87,12 @@ def check_structure(atoms: Atoms, where: str) -> None:
         )
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise InputError(f"structure {where}: positions or cell hold a value that is not finite")
+    reach = max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max())
+    if reach > MAX_LENGTH_A:
+        raise InputError(
+            f"structure {where}: its cell or its positions reach {reach:.3g} Å "
+            f"(limit {MAX_LENGTH_A:g} Å)"
+        )
     volume = float(np.linalg.det(atoms.cell.array))
     if volume < 0:
         raise InputError(
@@ -55,6 +101,12 @@ def check_structure(atoms: Atoms, where: str) -> None:
         )
     if volume < 1.0:
         raise InputError(f"structure {where}: the cell's volume is {volume:.3g} Å³")
+    thinnest = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max()
+    if thinnest < MIN_HEIGHT_A:
+        raise InputError(
+            f"structure {where}: the cell is {thinnest:.3g} Å thin (limit {MIN_HEIGHT_A:g} Å); "
+            "reduce it"
+        )
     if (atoms.numbers <= 0).any():
         raise InputError(f"structure {where}: an atom has no element")
     closest = clash(atoms, 0.4)
@@ -136,6 +188,23 @@ def perturb(
         f"no perturbation without a clash in {MAX_REDRAWS} draws (the last one: {found}); "
         "lower bootstrap.displacement_A or bootstrap.strain, or bootstrap.min_distance_fraction"
     )
+
+
+def difference(atoms: Atoms, other: Atoms) -> tuple[float, float]:
+    """How two frames of the same atoms in the same order differ.
+
+    Returns:
+        The root mean square (Å) of the atoms' displacements at the mean cell, without a common
+        translation and by the shortest way; and the largest strain component between the cells.
+    """
+    cells = atoms.cell.array, other.cell.array
+    moved = atoms.get_scaled_positions(wrap=False) - other.get_scaled_positions(wrap=False)
+    moved -= np.round(moved - moved[0])  # whole cells apart from the first atom's are none
+    moved -= moved.mean(axis=0)
+    displacements = moved @ (0.5 * (cells[0] + cells[1]))
+    rmsd = float(np.sqrt(np.mean(np.sum(displacements**2, axis=1))))
+    deformation = np.linalg.solve(cells[1], cells[0]) - np.eye(3)
+    return rmsd, float(np.abs(deformation + deformation.T).max() / 2)
 
 
 def reduced_formula(atoms: Atoms) -> str:

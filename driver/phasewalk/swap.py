@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, ParseError
+from .errors import UNREADABLE, InputError, ParseError
 
 Weights = Mapping[str, NDArray[Any]]
 GRAPH = "graph"
@@ -63,7 +63,7 @@ def read_weights(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
         graph = str(weights.pop(GRAPH))
         if any(weight.dtype.kind not in "fiub" for weight in weights.values()):
             raise ValueError("a weight is not a number")
-    except (*DAMAGED, KeyError, TypeError) as error:
+    except (*DAMAGED, *UNREADABLE) as error:
         raise ParseError(path, f"not a training's weights ({error!r})") from error
     return graph, weights
 
@@ -134,7 +134,7 @@ def read_template(path: Path) -> Template:
         if not all(_is_place(place) for place in places.values()):
             raise ValueError("an offset or a length is not a whole number")
         return Template(str(data["graph"]), str(data["package"]), places)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ParseError(path, f"not the places of a model's weights ({error!r})") from error
 
 

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from .config import Campaign
 from .engines import Engines
-from .errors import EngineFailed, GateFailed, PhasewalkError
+from .errors import EngineFailed, GateFailed, PhasewalkError, StoreError
 from .jobs import Event, Finished, Job, Launcher
-from .store import Record, Store, now, set_aside
+from .journal import Record
+from .store import Store, now, set_aside
 
 Outputs = Mapping[str, Any]
 FAILED, CRASHED = "failed", "crashed"
@@ -100,6 +101,7 @@ class Work:
         # Closing: what still runs must have ended before the lock is given up.
         with contextlib.closing(self.launcher.submit(jobs)) as events:
             for event in events:
+                self.store.beat()
                 watch(event)
                 if isinstance(event, Finished):
                     task = waiting[event.directory]
@@ -109,6 +111,8 @@ class Work:
     def _read(self, task: Task, finished: Finished) -> Outputs:
         try:
             return task.read(finished)
+        except StoreError:
+            raise  # no failure of the task: it stays undone
         except PhasewalkError as error:
             kept = set_aside(finished.directory, FAILED)
             reason = str(error).replace(str(finished.directory), str(kept))

@@ -15,6 +15,8 @@ from typing import Any
 import ase.io
 from ase.build import bulk
 
+from phasewalk import plugin
+from phasewalk.engines import EngineSettings, find
 from phasewalk.labels import frame_from_json
 from phasewalk.structures import fingerprint
 
@@ -48,6 +50,7 @@ model:
   warm: {{epochs: 10, learning_rate: 0.005}}
   final: {final}
 deploy: {{mode: torchscript, device: cpu}}
+engines: {{plugin: {plugin}}}
 """
 
 # Writes down each frame that the real reference has finished. The result is handed on after that:
@@ -87,7 +90,12 @@ class TinyCampaign:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
+            env=self.env(),
         )
+
+    def env(self) -> dict[str, str]:
+        """A cache of its own, so that each campaign compiles its network."""
+        return {**os.environ, "PHASEWALK_CACHE": str(self.folder / "cache")}
 
     def records(self) -> list[dict[str, Any]]:
         """The journal as it is on disk."""
@@ -145,6 +153,7 @@ def make(folder: Path, systems: Sequence[str], rounds: int, *, final: str = "nul
             steps=STEPS,
             final=final,
             command=json.dumps([sys.executable, str(wrapper), str(calls)]),
+            plugin=json.dumps(str(plugin.cached(find(EngineSettings(), os.environ), os.environ))),
         )
     )
     return TinyCampaign(folder, file, folder / "run", calls)

@@ -109,8 +109,10 @@ def test_more_rounds_with_other_numbers_of_walkers(campaign: TinyCampaign) -> No
     out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (0, ""), out + err
     assert campaign.records()[: len(finished)] == finished
-    segment = campaign.records()[len(finished)]
-    assert segment["task"] == "segment 2"
+    steered, segment = campaign.records()[len(finished) :][:2]
+    assert (steered["task"], segment["task"]) == ("walkers of round 2", "segment 2")
+    begun = {entry["walker"]: entry["source"] for entry in steered["outputs"]["walkers"]}
+    assert begun["KCl-2"] == "new"
     walkers = [entry["walker"] for entry in segment["outputs"]["walkers"]]
     assert walkers == ["NaCl-0", "KCl-0", "KCl-1", "KCl-2"]
     for name, count in (("NaCl", 1), ("KCl", 3)):

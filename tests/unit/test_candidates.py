@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from helpers.fakes import crystal
-from phasewalk.candidates import Candidate, CandidateSettings, screen, select
+from phasewalk.candidates import Candidate, CandidateSettings, redundant, screen, select
 
 
 def bad(change: Callable[[Atoms], object]) -> Atoms:
@@ -22,8 +22,15 @@ TOO_SMALL = bad(lambda a: a.set_cell(a.cell * 0.7, scale_atoms=True))
 NOT_FINITE = bad(lambda a: a.positions.__setitem__((0, 0), np.nan))
 
 
-def chosen(*frames: tuple[int, Atoms]) -> Candidate:
-    return select("salt-1", "salt", frames=frames, start=crystal(), settings=CandidateSettings())
+def chosen(*frames: tuple[int, Atoms], **settings: float) -> Candidate:
+    return select(
+        "salt-1",
+        "salt",
+        frames=frames,
+        start=crystal(),
+        settings=CandidateSettings.model_validate(settings),
+        timestep_fs=0.5,
+    )
 
 
 def test_the_last_frame_where_it_is_good() -> None:
@@ -66,3 +73,47 @@ def test_faults_name_value_and_limit(atoms: Atoms, fault: str) -> None:
 
 def test_a_good_frame_has_no_fault() -> None:
     assert screen(crystal(), start=crystal(), settings=CandidateSettings()) is None
+
+
+def test_older_good_frames_stand_by_for_a_label_that_fails() -> None:
+    frames = [(step, TOO_NEAR if step == 300 else crystal()) for step in range(50, 501, 50)]
+    found = chosen(*frames)  # 50 fs apart are 100 steps
+    assert (found.step, [step for step, _ in found.older]) == (500, [400, 250])
+    assert [step for step, _ in chosen(*frames, tries=2).older] == [400]
+    assert chosen(*frames, tries=1).older == ()
+    assert [step for step, _ in chosen(*frames, tries_apart_fs=200).older] == [100]
+
+
+def moved(shift: float, strain: float = 0.0) -> Atoms:
+    atoms = crystal()
+    rng = np.random.default_rng(1)
+    directions = rng.normal(size=atoms.positions.shape)
+    directions -= directions.mean(axis=0)
+    atoms.positions += shift * directions / np.sqrt((directions**2).sum(axis=1).mean())
+    atoms.set_cell(atoms.cell.array * (1 + strain), scale_atoms=True)
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("atoms", "known"),
+    [
+        (moved(0.0), True),
+        (moved(0.015), True),
+        (moved(0.025), False),
+        (moved(0.0, 0.001), True),
+        (moved(0.0, 0.003), False),
+    ],
+)
+def test_what_hardly_differs_from_a_labelled_frame_is_not_new(atoms: Atoms, known: bool) -> None:
+    others = [moved(0.5), crystal()]
+    found = redundant(atoms, others, CandidateSettings())
+    assert (found is not None) == known
+    if found:
+        assert "from labelled frame 2" in found
+
+
+def test_other_crystals_are_no_copies() -> None:
+    assert (
+        redundant(crystal(), [crystal("KCl"), crystal() * (2, 1, 1)], CandidateSettings()) is None
+    )
+    assert redundant(crystal(), [crystal()], CandidateSettings(min_rmsd_A=0)) is None

@@ -1,6 +1,7 @@
 """The command line: bad input gets one line and exit code 2, and nothing is made."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -13,10 +14,10 @@ import ase.io
 import pytest
 
 from helpers.fakes import SALT, label, write_campaign
-from phasewalk import check, cli, store
-from phasewalk.store import Record
+from phasewalk import check, cli, locking, store
+from phasewalk.journal import Record
 
-COMMANDS = ["check", "run", "status", "render", "build-plugin", "deploy", "evaluate"]
+COMMANDS = ["check", "run", "status", "rewind", "render", "build-plugin", "deploy", "evaluate"]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -194,7 +195,58 @@ def test_a_stop_says_how_to_go_on(
     line = err.strip().rsplit("Go on with: ", 1)[1]
     root = folder / "campaign.run"
     assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]
-    assert not store.locked(root)
+    assert not locking.locked(root)
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_run_says_whose_lock_it_took_over(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.plugin, "cached", stop)
+    monkeypatch.setattr(cli.finding, "find", lambda *_: type("E", (), {"plugin": None}))
+    path, root = write_campaign(folder), folder / "campaign.run"
+    root.mkdir()
+    lock = root / locking.LOCK
+    lock.write_text('{"who": "pid 7 on elsewhere", "machine": "m", "id": "i", "since": ""}')
+    assert "(pid 7 on elsewhere; last sign of life " in refused(run, "run", path)
+    os.utime(lock, (0, lock.stat().st_mtime - 90))
+    out = run("run", path)[1]
+    assert "the lock of pid 7 on elsewhere is stale (last sign of life 9" in " ".join(out.split())
+
+
+def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
+    path, root = write_campaign(folder), folder / "campaign.run"
+    with closing(store.open_campaign(root, {"name": "salt"})) as opened:
+        opened.append(Record("evaluate generation 0 on round 0", "evaluate", 0, "", {}, 1.0, 1e9))
+        opened.append(Record("segment 1", "segment", 1, "", {"walkers": []}, 1.0, 1e9))
+    code, out, err = run("rewind", root, "--round", 0)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:2] == [
+        f"back to right after the bootstrap; set aside in {root / 'rewound-1'}: journal.jsonl",
+        "0 labels are kept: where they are needed again, they are found",
+    ]
+    line = out.splitlines()[2].removeprefix("go on with: ")
+    assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]
+    assert [record.task for record in store.read_campaign(root).records()] == [
+        "evaluate generation 0 on round 0"
+    ]
+    path.unlink()
+    out = run("rewind", root, "--round", 0)[1]
+    assert "nothing to set aside" in out
+    assert "go on with: phasewalk run CAMPAIGN.yaml --dir " in out
+
+
+@pytest.mark.parametrize(
+    ("round_", "reason"), [(-1, "--round -1: use 0"), (1, "--round 1: the campaign has finished")]
+)
+def test_bad_rewinds(run: Run, folder: Path, round_: int, reason: str) -> None:
+    store.open_campaign(folder / "run", {"name": "salt"}).close()
+    assert reason in refused(run, "rewind", folder / "run", "--round", round_)
+    assert "not a campaign directory" in refused(run, "rewind", folder, "--round", "0")
+    assert listing(folder) == ["run", "run/campaign.json", "run/lock"]
 
 
 @pytest.mark.parametrize("name", ["none", "file"])

@@ -37,15 +37,27 @@ NPT = WalkerDeck(
     velocity_seed=None,
     thermostat_seed=271828,
     plumed=True,
-    halt=True,
+    sentinel=True,
+    together=False,
     max_force_eV_per_A=50.0,
     max_temperature_K=1500.0,
+    min_distance_fraction=0.5,
+    radii_A=("1.210", "0.760", "0.310", "0.660"),
+    min_volume_A3=305.6,
+    max_volume_A3=1528.0,
+    max_tilt=1.3,
+    max_move_A=0.5,
+    walltime_s=None,
+    margin_steps=40,
+    ring_every_steps=10,
+    ring_frames=20,
     thermo_every_steps=50,
     dump_every_steps=50,
 )
 NVT = replace(
-    NPT, ensemble="nvt", thermostat="csvr", first_step=0, velocity_seed=314159, plumed=False
-)
+    NPT, ensemble="nvt", thermostat="csvr", first_step=0, velocity_seed=314159, plumed=False,
+    together=True, walltime_s=3600.0,
+)  # fmt: skip
 GOLDEN = {
     "npt.lmp": decks.walker_deck(NPT),
     "nvt.lmp": decks.walker_deck(NVT),
@@ -91,7 +103,7 @@ def test_golden_deck(name: str) -> None:
     ],
 )
 def test_integrators(ensemble: str, thermostat: str, lines: list[str]) -> None:
-    deck = decks.walker_deck(replace(NPT, ensemble=ensemble, thermostat=thermostat, halt=False))
+    deck = decks.walker_deck(replace(NPT, ensemble=ensemble, thermostat=thermostat, sentinel=False))
     fixes = [line.removeprefix("fix ") for line in deck.splitlines() if line.startswith("fix ")]
     assert fixes == [
         "bias all plumed plumedfile mil53_al-0.plumed outfile mil53_al-0.plumed.log",

@@ -18,8 +18,8 @@ from phasewalk.deploying import Generation, Plan
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Finished, Job
+from phasewalk.journal import Record
 from phasewalk.models import Deployed
-from phasewalk.store import Record
 from phasewalk.tasks import Work
 
 CAMPAIGN = """\
@@ -304,3 +304,12 @@ def test_auto_for_the_last_model(tmp_path: Path) -> None:
         history(work, torchscript=1.0)
         for name in ("4", deploying.FINAL):
             assert deploying.choose_mode(work, name, GRAPH)[0] == "torchscript"
+
+
+def test_a_compilation_that_a_kill_left_unrecorded_is_taken_up(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        work.do(deploying.plan(work, 0, "0", NETWORK).compilation)
+        work.store.replace([])
+        generation(work, 0)
+        assert started(work) == ["compile aotinductor"]
+        assert [r.stage for r in work.store.records()] == ["compile", "deploy"]

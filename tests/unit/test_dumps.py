@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phasewalk import dumps
+from phasewalk import dumps, logs
 from phasewalk.errors import ParseError
 from phasewalk.units import velocities_to_lammps
 
@@ -35,7 +35,7 @@ def test_recorded_dump() -> None:
         cell = frame.atoms.cell.array
         assert not np.triu(cell, 1).any()
         assert len(frame.atoms) == 8
-    log = dumps.read_log(SEGMENT / "ar-0.log")
+    log = logs.read_log(SEGMENT / "ar-0.log")
     volumes = dict(zip(log.thermo["Step"], log.thermo["Volume"], strict=True))
     for frame in frames:
         assert frame.atoms.get_volume() == pytest.approx(volumes[frame.step], rel=1e-11)
@@ -124,45 +124,6 @@ def test_a_malformed_frame_is_named_by_line(
     assert error.value.line == line
 
 
-def test_recorded_log() -> None:
-    log = dumps.read_log(SEGMENT / "ar-0.log")
-    assert (log.first_step, log.last_step, log.steps_done) == (110, 220, 110)
-    assert list(log.thermo["Step"]) == [110, 120, 140, 160, 180, 200, 220]
-    assert log.loop_s is not None
-    assert log.halt is None
-    assert not log.errors
-    assert "skew is large" in log.warnings[0]
-
-
-def test_log_of_a_run_that_ended_with_an_error() -> None:
-    log = dumps.read_log(DATA / "failed.log")
-    assert (log.first_step, log.last_step, log.loop_s) == (1000, 1020, None)
-    assert "tilted box too far" in log.errors[0]
-
-
-def test_log_of_a_soft_stop(tmp_path: Path) -> None:
-    text = (
-        "   Step          Temp     \n      1000  300\n      1020  294.6\n"
-        "Fix halt condition for fix-id runaway met on step 1031 with value 1\n"
-        "Loop time of 0.000424207 on 1 procs for 31 steps with 32 atoms\n"
-    )
-    log = dumps.read_log(write(tmp_path, text))
-    assert log.halt == dumps.Halt("runaway", 1031, 1.0)
-    assert (log.last_step, log.steps_done) == (1031, 31)
-
-
-def test_log_row_of_wrong_width(tmp_path: Path) -> None:
-    with pytest.raises(ParseError, match="line 2: expected 2 numbers"):
-        dumps.read_log(write(tmp_path, " Step Temp\n 1000 300 3\n"))
-
-
-def test_tail_of_a_growing_log(tmp_path: Path) -> None:
-    path = write(tmp_path, "   Step Temp\n   1000 300\n   1020 29")
-    assert dumps.tail_step(path) == 1000
-    assert dumps.tail_step(tmp_path / "none") is None
-    assert dumps.tail_step(SEGMENT / "ar-0.log") == 220
-
-
 def test_recorded_colvar() -> None:
     table = dumps.read_colvar(DATA / "plumed" / "torsion.colvar")
     assert table.fields == ("time", "t", "d", "m.bias")
@@ -215,7 +176,7 @@ def test_absent_file(tmp_path: Path) -> None:
 
 READERS: list[Callable[[Path], object]] = [
     lambda path: dumps.read_dump(path, ["Ar"]),
-    dumps.read_log,
+    logs.read_log,
     dumps.read_colvar,
     dumps.read_hills,
 ]
@@ -258,5 +219,6 @@ def test_random_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> Non
 INSERTS = [
     b"ITEM: ATOMS ", b"ITEM: TIMESTEP\n", b"\n", b"nan", b"-inf", b"1e999", b"9" * 5000, b"-1",
     b"#! FIELDS ", b"#! SET a b\n", b"   Step Temp\n", b" clock\n", b"Loop time of x on",
-    b"Fix halt condition for fix-id a met on step 1 with value -1.e.2\n", b"\xff\x00", b"0.0",
+    b"phasewalk/sentinel: stop step=1 reason=force value=-1.e.2 limit=x good=-1\n", b"\xff\x00",
+    b"0.0", b"phasewalk/sentinel: stop step=1 reason=plumed value=0 limit=0 good=5 says=\n",
 ]  # fmt: skip

@@ -182,3 +182,12 @@ def test_only_our_own_processes_are_ended(tmp_path: Path) -> None:
         run(LocalLauncher(1), script(tmp_path, SLEEPY, timeout_s=0.2))
         assert bystander.poll() is None
         bystander.kill()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_scratch_files_go_with_their_program(tmp_path: Path, code: int) -> None:
+    text = f"import tempfile, sys; print(tempfile.mkdtemp()); sys.exit({code})"
+    finished = run(LocalLauncher(1), Job("scratch", (sys.executable, "-c", text), tmp_path / "a"))
+    made = Path((finished.directory / Finished.STDOUT).read_text().strip())
+    assert made.is_relative_to(tmp_path / "a")
+    assert not (tmp_path / "a/tmp").exists()

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from phasewalk import status, store
 from phasewalk.errors import InputError, ParseError, StoreError
-from phasewalk.store import Record, Store
+from phasewalk.journal import Record
+from phasewalk.store import Store
 from phasewalk.tasks import FAILED
 
 
@@ -92,7 +93,15 @@ def opened(tmp_path: Path) -> Iterator[Store]:
         deploy(found, 0, "0")
         evaluate(found, 0, "0", None, errors(300))
         hills = {"deposited": 40, "expected": 40, "in_record": 40, "active": 38, "total": 40}
-        walkers = [{"walker": "salt-0", "steps_done": 400}]
+        walkers = [
+            {"walker": "salt-0", "steps_done": 400, "halted": None, "stop": None},
+            {
+                "walker": "salt-1",
+                "steps_done": 35,
+                "halted": "a force",
+                "stop": {"reason": "force"},
+            },
+        ]
         add(found, "segment 1", "segment", 1, generation=0, walkers=walkers, hills={"salt": hills})
         add(found, "label d", "label", 1, key="d")
         evaluate(found, 1, "0", errors(250), None)
@@ -233,3 +242,15 @@ def test_a_corrupt_journal(opened: Store) -> None:
     (opened.root / store.JOURNAL).write_text("x\n")
     with pytest.raises(ParseError, match="line 1"):
         status.collect(opened.root)
+
+
+def test_what_stopped_walkers_and_where_they_began(opened: Store) -> None:
+    begun = [{"walker": f"salt-{i}", "source": s} for i, s in enumerate(["good", "start", "start"])]
+    add(opened, "walkers of round 1", "steer", 1, walkers=begun)
+    first = status.collect(opened.root)["rounds"][1]
+    assert first["decisions"] == begun
+    expected = "1 from a good frame, 2 from the start structure; 1 of 2 stopped early (force 1)"
+    assert status._walkers(first) == expected
+    console = Console(width=200, record=True)
+    status.show(status.collect(opened.root), console)
+    assert f"round 1: {expected}" in console.export_text()

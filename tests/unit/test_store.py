@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.fakes import crystal, label
-from phasewalk import store
+from phasewalk import locking, store
 from phasewalk.errors import ParseError, PhasewalkError, StoreError
-from phasewalk.store import Record, Store
+from phasewalk.journal import Record
+from phasewalk.store import Store
 
 IDENTITY = {"name": "salt", "species": ["Cl", "Na"]}
 
@@ -103,7 +104,7 @@ def test_a_corrupt_line_in_the_middle_is_named(root: Path, opened: Store, line: 
         store.open_campaign(root, IDENTITY)
     one_line(caught)
     assert caught.value.line == 2
-    assert not store.locked(root)
+    assert not locking.locked(root)
 
 
 actions = st.lists(
@@ -143,7 +144,7 @@ def test_kills_at_any_byte_leave_a_prefix(steps: list[tuple[str, float]]) -> Non
 
 def test_a_kill_before_the_identity_was_written_is_no_foreign_directory(root: Path) -> None:
     root.mkdir()
-    (root / store.LOCK).touch()
+    (root / locking.LOCK).touch()
     (root / f".{store.IDENTITY}.part").write_text('{"sch')
     assert reopened(root) == []
 
@@ -223,7 +224,7 @@ def test_another_campaign_is_refused_and_not_locked(root: Path, opened: Store) -
     opened.close()
     with pytest.raises(StoreError, match=r"its species is \['Cl', 'Na'\], this one's is \['K'\]"):
         store.open_campaign(root, {**IDENTITY, "species": ["K"]})
-    assert not store.locked(root)
+    assert not locking.locked(root)
     assert reopened(root) == []
 
 
@@ -255,7 +256,7 @@ def test_a_directory_that_is_no_campaign_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_two_runs_in_one_directory(root: Path, opened: Store) -> None:
-    assert store.locked(root)
+    assert locking.locked(root)
     with pytest.raises(
         StoreError, match=f"another run works here \\(pid {os.getpid()} on"
     ) as caught:
@@ -264,14 +265,14 @@ def test_two_runs_in_one_directory(root: Path, opened: Store) -> None:
     opened.append(record(0))
     assert store.read_campaign(root).records() == [record(0)]  # reading is always possible
     opened.close()
-    assert not store.locked(root)
+    assert not locking.locked(root)
     assert reopened(root) == [record(0)]
 
 
 TRY = """
 import sys
 from pathlib import Path
-from phasewalk import store
+from phasewalk import locking, store
 try:
     store.open_campaign(Path(sys.argv[1]), {"name": "salt", "species": ["Cl", "Na"]})
 except store.StoreError as error:

@@ -216,3 +216,20 @@ def test_the_same_crystal_in_a_doubled_cell_counts_double() -> None:
 
 def test_a_disordered_structure_is_one_cell() -> None:
     assert structures.cell_multiple(perturbed(1, displacement_A=0.5, strain=0.0)) == 1
+
+
+def test_a_difference_is_that_of_the_atoms_alone() -> None:
+    """Neither a translation, nor other images, nor the strain, which is told apart."""
+    atoms = crystal()
+    other = atoms.copy()
+    other.positions[0] += [0.4, 0.0, 0.0]
+    expected = 0.4 * np.sqrt(7.0) / 8.0  # of eight atoms, without the centre's own way
+    assert structures.difference(other, atoms) == (pytest.approx(expected), pytest.approx(0.0))
+    other.positions += [3.0, -20.0, 0.7]
+    other.positions[3] += other.cell.array[1] - 2 * other.cell.array[2]
+    assert structures.difference(other, atoms)[0] == pytest.approx(expected)
+    strain = np.array([[0.02, 0.01, 0.0], [0.01, 0.0, 0.0], [0.0, 0.0, -0.03]])
+    other = atoms.copy()
+    other.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    rmsd, largest = structures.difference(other, atoms)
+    assert (rmsd, largest) == (pytest.approx(0.0, abs=1e-12), pytest.approx(0.03))

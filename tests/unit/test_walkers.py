@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from phasewalk import bias, engines, plumed, walkers
-from phasewalk.errors import EngineFailed, EngineMissing, InputError
+from helpers import needs
+from phasewalk import bias, engines, outcomes, plugin, plumed, walkers
+from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.launch import LocalLauncher
 from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
@@ -78,7 +79,7 @@ def recorded(folder: Path, **changes: object) -> tuple[Finished, SegmentPlan]:
 
 def test_recorded_segment(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
-    result = walkers.read(finished, made)
+    result = outcomes.read(finished, made)
     assert result.ended is None
     for walker in result.walkers:
         assert [frame.step for frame in walker.frames] == [120, 140, 160, 180, 200, 220]
@@ -88,15 +89,15 @@ def test_recorded_segment(tmp_path: Path) -> None:
         assert [colvar.name for colvar in walker.colvars] == ["v", "d", "m.bias"]
         assert walker.colvars[0].minimum <= walker.colvars[0].last <= walker.colvars[0].maximum
         assert walker.mean_temperature_K == pytest.approx(walker.thermo["Temp"].mean())
-    merged = walkers.merged_records(made, result)["ar"]
+    merged = outcomes.merged_records(made, result)["ar"]
     assert len(merged.hills) == 6 + 2 * 4
     assert merged.hills[:6] == RECORD.hills
-    assert walkers.progress(finished.directory, made) == {"ar-0": 110, "ar-1": 110}
+    assert outcomes.progress(finished.directory, made) == {"ar-0": 110, "ar-1": 110}
 
 
 def test_bias_of_the_merged_record_is_what_both_walkers_felt_and_laid(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
-    merged = walkers.merged_records(made, walkers.read(finished, made))["ar"]
+    merged = outcomes.merged_records(made, outcomes.read(finished, made))["ar"]
     at = np.linspace(0.28, 0.42, 15)[:, None]
     one = replace(merged, hills=tuple(h for h in merged.hills if h.walker == "ar-0"))
     other = replace(merged, hills=tuple(h for h in merged.hills if h.walker == "ar-1"))
@@ -110,7 +111,7 @@ def test_a_lost_hill_is_found(tmp_path: Path) -> None:
     hills = finished.directory / "ar-1.m.hills"
     hills.write_text("".join(hills.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(EngineFailed, match=r"ar-1.*3, but steps 110 to 220 .* make 4"):
-        walkers.read(finished, made)
+        outcomes.read(finished, made)
 
 
 def test_names_with_a_partition_number(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_names_with_a_partition_number(tmp_path: Path) -> None:
     hills.write_text(history)
     (finished.directory / "ar-1.m.hills.1").write_text(new)
     (finished.directory / "ar-1.colvar").rename(finished.directory / "ar-1.colvar.1")
-    result = walkers.read(finished, made).walkers[1]
+    result = outcomes.read(finished, made).walkers[1]
     assert [hill.step for hill in result.new_hills] == [120, 150, 180, 210]
     assert len(result.colvars) == 3
 
@@ -137,7 +138,7 @@ def test_a_segment_that_ended_with_an_error_is_read_as_far_as_it_goes(tmp_path: 
     dump.write_text(dump.read_text()[:-300])
     hills = finished.directory / "ar-1.m.hills"
     hills.write_text(hills.read_text()[:-10])
-    result = walkers.read(replace(finished, returncode=1), made)
+    result = outcomes.read(replace(finished, returncode=1), made)
     assert result.ended == "ar-1: ERROR: box went wrong (src/fix.cpp:1)"
     well, sick = result.walkers
     assert (well.halted, well.steps_done, len(well.new_hills)) == (None, 110, 4)
@@ -151,7 +152,7 @@ def test_a_time_limit_is_told(tmp_path: Path) -> None:
     made = replace(made, settings=made.settings.model_copy(update={"timeout_s": 9.0}))
     log = finished.directory / "ar-0.log"
     log.write_text(log.read_text().split("Loop time")[0])
-    result = walkers.read(replace(finished, returncode=None), made)
+    result = outcomes.read(replace(finished, returncode=None), made)
     assert result.walkers[0].halted == "the segment ran past its limit of 9 s"
     assert result.walkers[1].halted is None
 
@@ -159,10 +160,10 @@ def test_a_time_limit_is_told(tmp_path: Path) -> None:
 def test_a_soft_stop_is_told_in_words(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
     log = finished.directory / "ar-0.log"
-    halt = "Fix halt condition for fix-id runaway met on step 220 with value 3\nLoop time"
+    halt = "phasewalk/sentinel: stop step=220 reason=force value=67.1 limit=50 good=-1\nLoop time"
     log.write_text(log.read_text().replace("Loop time", halt))
-    result = walkers.read(finished, made)
-    words = "force and temperature beyond the limit at step 220"
+    result = outcomes.read(finished, made)
+    words = "a force of 67.1 eV/Å (limit 50) at step 220"
     assert (result.walkers[0].halted, result.ended) == (words, None)
 
 
@@ -171,7 +172,7 @@ def test_nothing_done_is_a_failure_with_lammps_own_words(tmp_path: Path) -> None
     (tmp_path / "ar-1.log").write_text("pair_style nequip\nERROR: Unrecognized pair style\n")
     finished = Finished(Job("segment", ("lmp",), tmp_path), 1, 1.0)
     with pytest.raises(EngineFailed, match="no walker did a step: ar-1: ERROR: Unrecognized"):
-        walkers.read(finished, made)
+        outcomes.read(finished, made)
 
 
 def test_job_is_one_launch_of_a_partition_for_each_walker(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_hills_of_mpi_walkers_go_to_those_who_laid_them(tmp_path: Path) -> None:
     turns = [line for pair in zip(one[-4:], other[-4:], strict=True) for line in pair]
     text = "\n".join([*one[:-4], *turns, ""])
     (finished.directory / "ar.m.hills").write_text(text)
-    result = walkers.read(finished, made)
+    result = outcomes.read(finished, made)
     assert [[h.step for h in w.new_hills] for w in result.walkers] == [[120, 150, 180, 210]] * 2
     assert [h.text for h in result.walkers[1].new_hills] == other[-4:]
 
@@ -310,12 +311,9 @@ def test_a_reduced_cell_has_the_same_neighbours() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> engines.Engines:
-    try:
-        return engines.find(engines.EngineSettings(), os.environ)
-    except EngineMissing as error:
-        if "lammps" in os.environ.get("REQUIRE_ENGINES", ""):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    needs.require("plugin")
+    found = engines.find(engines.EngineSettings(), os.environ)
+    return engines.with_plugin(found, plugin.cached(found, os.environ) or Path())
 
 
 def with_argon(job: Job, changes: Mapping[str, tuple[str, str]] | None = None) -> Job:
@@ -340,13 +338,15 @@ def test_one_of_two_real_walkers_stops_softly_and_both_go_on(
     kick = "variable kick equal (step>=35)*60\ngroup one id 1\nfix kick one addforce 0 0 v_kick\n"
     job = with_argon(job, {"ar-1.lmp": ("\nrun 110", f"\n{kick}run 110")})
     finished = run(LocalLauncher(), job)
-    first = walkers.read(finished, made)
+    first = outcomes.read(finished, made)
     assert (finished.returncode, first.ended) == (0, None)
     well, sick = first.walkers
     assert (well.steps_done, well.halted) == (110, None)
     assert [frame.step for frame in well.frames] == [0, 20, 40, 60, 80, 100, 110]
     assert (sick.steps_done, sick.frames[-1].step) == (35, 35)
-    assert sick.halted == "force and temperature beyond the limit at step 35"
+    assert sick.stop is not None
+    assert sick.stop.step == 35
+    assert sick.stop.reason in ("force", "temperature", "move")
 
     standing = tuple(
         replace(walker, atoms=walkers.reduce_cell(well.frames[-1].atoms), step=well.last_step)
@@ -354,11 +354,69 @@ def test_one_of_two_real_walkers_stops_softly_and_both_go_on(
     )
     made = replace(made, round=3, walkers=standing)
     job = with_argon(walkers.job(made, engines=real, directory=tmp_path / "2"))
-    second = walkers.read(run(LocalLauncher(), job), made).walkers[0]
+    second = outcomes.read(run(LocalLauncher(), job), made).walkers[0]
     assert [frame.step for frame in second.frames] == [120, 140, 160, 180, 200, 220]
     # Nothing is lost between segments: same temperature, energy, volume at the same step.
     for column, digits in (("Temp", 1e-9), ("PotEng", 1e-9), ("Volume", 1e-9), ("Press", 1e-7)):
         assert second.thermo[column][0] == pytest.approx(well.thermo[column][-1], rel=digits)
+
+
+@pytest.mark.engine
+def test_walkers_that_wait_for_each_other_stop_together(
+    tmp_path: Path, real: engines.Engines
+) -> None:
+    made = plan(tmp_path, settings=system(bias_sharing="mpi"))
+    job = walkers.job(made, engines=real, directory=tmp_path / "run")
+    kick = "variable kick equal (step>=35)*60\ngroup one id 1\nfix kick one addforce 0 0 v_kick\n"
+    result = outcomes.read(
+        run(LocalLauncher(), with_argon(job, {"ar-1.lmp": ("\nrun 110", f"\n{kick}run 110")})), made
+    )
+    well, sick = result.walkers
+    assert result.ended is None
+    assert (well.steps_done, sick.steps_done) == (35, 35)
+    assert well.stop is not None
+    assert well.stop.reason == "another walker"
+
+
+@pytest.mark.engine
+def test_a_time_limit_ends_a_segment_softly(tmp_path: Path, real: engines.Engines) -> None:
+    made = plan(tmp_path, settings=system(ensemble="nvt"))
+    settings = made.settings.model_copy(update={"timeout_s": 2.0, "steps": 10**8})
+    made = replace(made, settings=settings)
+    job = with_argon(walkers.job(made, engines=real, directory=tmp_path / "run"))
+    assert job.timeout_s == 2.0 + walkers.GRACE_S
+    finished = run(LocalLauncher(), job)
+    result = outcomes.read(finished, made)
+    assert (finished.returncode, result.ended) == (0, None)
+    for walker in result.walkers:
+        assert walker.stop is not None
+        assert walker.stop.reason == "walltime"
+        assert walker.frames[-1].step == walker.last_step > 0
+        assert "its time limit of 2 s" in str(walker.halted)
+
+
+@pytest.mark.engine
+def test_a_walker_that_leaves_its_grid_stops_alone(tmp_path: Path, real: engines.Engines) -> None:
+    """PLUMED throws then; without the sentinel that ends both partitions."""
+    for sentinel in (True, False):
+        made = plan(tmp_path, settings=system(plumed=PLUMED))
+        made = replace(made, settings=made.settings.model_copy(update={"sentinel": sentinel}))
+        job = walkers.job(made, engines=real, directory=tmp_path / str(sentinel))
+        grid = "SIGMA=0.02 GRID_MIN=0.3148 GRID_MAX=0.3152 GRID_BIN=100"
+        job = with_argon(job, {"ar-1.plumed": ("SIGMA=0.02", grid)})
+        result = outcomes.read(run(LocalLauncher(), job), made)
+        well, sick = result.walkers
+        if not sentinel:
+            assert "outside the grid" in str(result.ended)
+            continue
+        assert result.ended is None
+        assert (well.steps_done, well.halted) == (110, None)
+        assert sick.stop is not None
+        assert (sick.stop.reason, sick.stop.says[:35]) == (
+            "plumed", "Looking for a value outside the gri"
+        )  # fmt: skip
+        assert 0 < sick.steps_done < 110
+        assert len(sick.new_hills) in (sick.steps_done // 30, (sick.steps_done - 1) // 30)
 
 
 @pytest.mark.engine
@@ -371,7 +429,7 @@ def test_every_integrator_runs_and_draws_its_temperature(
     made = plan(tmp_path, settings=settings)
     made = replace(made, walkers=made.walkers[:1])
     job = with_argon(walkers.job(made, engines=real, directory=tmp_path / "run"))
-    (walker,) = walkers.read(run(LocalLauncher(), job), made).walkers
+    (walker,) = outcomes.read(run(LocalLauncher(), job), made).walkers
     assert walker.steps_done == 110
     assert walker.thermo["Temp"][0] == pytest.approx(60, rel=1e-10)
     assert bool(np.ptp(walker.thermo["Volume"]) > 1e-6) == (ensemble == "npt")
@@ -384,7 +442,7 @@ def test_a_real_error_is_told(tmp_path: Path, real: engines.Engines) -> None:
     wrong = ("lj/cut 6.0", "no/such/style")
     job = with_argon(job, {"ar-0.lmp": wrong, "ar-1.lmp": wrong})
     with pytest.raises(EngineFailed, match="ERROR: Unrecognized pair style 'no/such/style'"):
-        walkers.read(run(LocalLauncher(), job), made)
+        outcomes.read(run(LocalLauncher(), job), made)
 
 
 def test_units_of_time_in_the_plumed_text(tmp_path: Path) -> None:
@@ -392,7 +450,7 @@ def test_units_of_time_in_the_plumed_text(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
     made = replace(made, systems={"ar": system(plumed=f"UNITS TIME=fs\n{PLUMED}")})
     with pytest.raises(EngineFailed, match="where 120 was due"):
-        walkers.read(finished, made)
+        outcomes.read(finished, made)
     assert plumed.time_unit_ps("UNITS TIME=fs") == 1e-3
 
 

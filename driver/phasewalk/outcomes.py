@@ -1,0 +1,175 @@
+"""What became of the walkers of a segment, however its launch ended."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from . import bias, dumps, logs, plumed
+from .bias import HillsRecord
+from .errors import EngineFailed
+from .jobs import Finished
+from .logs import Stop
+from .segments import ColvarSummary, SegmentPlan, SegmentResult, WalkerResult
+from .sharing import read_new
+from .units import FS_PER_PS
+from .walkers import colvar_files, good_file, hills_files
+
+
+def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
+    """What became of each walker, also after an error or a time limit.
+
+    Raises:
+        EngineFailed: no walker did a single step, or hills are missing or doubled.
+    """
+    directory = finished.directory
+    logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
+    ended = _ended(finished, plan, logs)
+    if not any(log.steps_done for log in logs):
+        raise EngineFailed(
+            f"{finished.job.name}: no walker did a step: {ended or finished.last_lines()} "
+            f"(everything is in {directory})"
+        )
+    results = [
+        _result(plan, partition, log, directory=directory, ended=ended)
+        for partition, log in enumerate(logs)
+    ]
+    hills = [hill for result in results for hill in result.new_hills]  # MPI walkers share a file
+    own = {w.id: tuple(hill for hill in hills if hill.walker == w.id) for w in plan.walkers}
+    walkers = tuple(replace(result, new_hills=own[result.id]) for result in results)
+    return SegmentResult(plan.round, walkers, ended, finished.seconds)
+
+
+def progress(directory: Path, plan: SegmentPlan) -> Mapping[str, int]:
+    """Walker id → steps done so far, from the ends of the growing logs."""
+    steps = {w.id: logs.tail_step(directory / f"{w.id}.log") for w in plan.walkers}
+    return {w.id: max(0, (steps[w.id] or w.step) - w.step) for w in plan.walkers}
+
+
+def merged_records(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsRecord]:
+    """The records of all systems of the plan, with the hills of this segment."""
+    records = {
+        name: plan.records.get(name, HillsRecord(name))
+        for name, settings in plan.systems.items()
+        if settings.plumed is not None
+    }
+    for walker in result.walkers:
+        if walker.system in records:
+            old = records[walker.system]
+            records[walker.system] = bias.merge(old, walker.new_hills, headers=walker.headers)
+    return records
+
+
+def _log(path: Path) -> logs.LogSummary:
+    return logs.read_log(path) if path.is_file() else logs.LogSummary({})
+
+
+def _ended(finished: Finished, plan: SegmentPlan, logs: list[logs.LogSummary]) -> str | None:
+    """Why the launch as a whole ended early; None where it did not."""
+    if finished.returncode == 0 and all(log.loop_s is not None for log in logs):
+        return None
+    if finished.returncode is None:
+        return f"the segment ran past its limit of {plan.settings.timeout_s or 0:g} s"
+    for walker, log in zip(plan.walkers, logs, strict=True):
+        if log.errors:
+            return f"{walker.id}: {log.errors[0]}"
+    return f"LAMMPS ended with code {finished.returncode}: {finished.last_lines()}"
+
+
+def _result(
+    plan: SegmentPlan,
+    partition: int,
+    log: logs.LogSummary,
+    *,
+    directory: Path,
+    ended: str | None,
+) -> WalkerResult:
+    walker = plan.walkers[partition]
+    found = {}
+    for name in (f"{walker.id}.dump", good_file(walker)):
+        if (directory / name).is_file():
+            for frame in dumps.read_dump(directory / name, plan.type_names):
+                found[frame.step] = frame
+    hills, headers = _new_hills(plan, partition, log, directory=directory)
+    return WalkerResult(
+        id=walker.id,
+        system=walker.system,
+        frames=tuple(found[step] for step in sorted(found)),
+        last_step=walker.step if log.last_step is None else log.last_step,
+        steps_done=log.steps_done,
+        halted=_halted(log.stop) or (ended if log.loop_s is None else None),
+        stop=log.stop,
+        new_hills=hills,
+        headers=headers,
+        colvars=_summaries(plan, partition, directory),
+        thermo=log.thermo,
+        seconds=log.loop_s,
+    )
+
+
+def _new_hills(
+    plan: SegmentPlan, partition: int, log: logs.LogSummary, *, directory: Path
+) -> tuple[tuple[bias.Hill, ...], dict[str, tuple[str, ...]]]:
+    """The walker's new hills, and the headers of its files by action."""
+    walker = plan.walkers[partition]
+    text = plan.systems[walker.system].plumed or ""
+    actions = plumed.metad_actions(text)
+    threw = log.stop is not None and log.stop.reason == "plumed"  # before or after its hill
+    hills: list[bias.Hill] = []
+    headers: dict[str, tuple[str, ...]] = {}
+    for item in hills_files(plan, walker):
+        if not item.depositors:
+            continue
+        deposit = bias.Deposit(
+            system=walker.system,
+            action=item.action,
+            walkers=item.depositors,
+            round=plan.round,
+            generation=plan.generation,
+            start=walker.step,
+            stop=log.last_step if log.loop_s is not None and not threw else None,
+            pace=plumed.pace(actions[item.action]),
+            time_per_step=plan.settings.timestep_fs / FS_PER_PS / plumed.time_unit_ps(text),
+        )
+        new, header = read_new(item, deposit, directory=directory, partition=partition)
+        hills += new
+        if header:
+            headers[item.action] = header
+    return tuple(hills), headers
+
+
+_WORDS = {
+    "nan": "numbers that are not finite",
+    "force": "a force of {0.value:.3g} eV/Å (limit {0.limit:g})",
+    "temperature": "a temperature of {0.value:.0f} K (limit {0.limit:g})",
+    "move": "an atom that moves {0.value:.2g} Å in one step (limit {0.limit:g})",
+    "close": "a pair at {0.value:.2f} × the sum of covalent radii (limit {0.limit:g})",
+    "volume": "a volume of {0.value:.0f} Å³ (limit {0.limit:.0f})",
+    "tilt": "a cell that leans by {0.value:.2f} box lengths (limit {0.limit:g})",
+    "walltime": "its time limit of {0.limit:g} s",
+    "plumed": "PLUMED: {0.says}",
+    "model": "the model: {0.says}",
+    "another walker": "another walker's stop, whose hills it shares",
+}
+
+
+def _halted(stop: Stop | None) -> str | None:
+    """The sentinel's stop in words."""
+    if stop is None:
+        return None
+    return f"{_WORDS.get(stop.reason, stop.reason).format(stop)} at step {stop.step}"
+
+
+def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:
+    """The printed variables; a PLUMED with MPI appends the partition's number to file names."""
+    walker = plan.walkers[partition]
+    found: list[ColvarSummary] = []
+    for name in colvar_files(walker, plan.systems[walker.system].plumed or ""):
+        candidates = (directory / name, directory / f"{name}.{partition}")
+        for path in [path for path in candidates if path.is_file()][:1]:
+            table = dumps.read_colvar(path)
+            columns = list(table.values.T[1:]) if len(table.values) else []
+            found += [
+                ColvarSummary(field, *map(float, (c[0], c[-1], c.min(), c.max())))
+                for field, c in zip(table.fields[1:], columns, strict=False)
+            ]
+    return tuple(found)

@@ -1,0 +1,59 @@
+"""`phasewalk run` that kills itself at its next record: `killed_run.py WHEN LOG ARGUMENTS`.
+
+WHEN is `middle` (half of the line is written), `after` (the line is on disk), or `never`. LOG gets
+a line for each program that is started and for each task that is recorded, by its directory.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from phasewalk import cli, journal, launch, store, tasks
+from phasewalk.jobs import Event, Job, Started
+
+
+def main(when: str, log: Path, arguments: list[str]) -> None:
+    """Patch what writes and what starts, and run the program."""
+    append, submit, record = store.Store.append, launch.LocalLauncher.submit, tasks.Work.record
+
+    def note(line: str) -> None:
+        with log.open("a") as stream:
+            stream.write(line + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def killed_append(self: store.Store, entry: journal.Record) -> None:
+        if when == "middle":
+            line = json.dumps({"schema": journal.SCHEMA, **entry.__dict__}).encode()
+            with (self.root / store.JOURNAL).open("ab") as stream:
+                stream.write(line[: len(line) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(self, entry)
+        note(f"journal {entry.task}")
+        if when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def noted_submit(self: launch.LocalLauncher, jobs: Sequence[Job]) -> Iterator[Event]:
+        for event in submit(self, jobs):
+            if isinstance(event, Started):
+                note(f"start {event.job.directory}")
+            yield event
+
+    def noted_record(
+        self: tasks.Work, task: tasks.Task, outputs: tasks.Outputs, seconds: float
+    ) -> tasks.Outputs:
+        note(f"place {task.name}\t{self.store.root / task.place}")
+        return record(self, task, outputs, seconds)
+
+    store.Store.append = killed_append  # type: ignore[method-assign]
+    launch.LocalLauncher.submit = noted_submit  # type: ignore[assignment,method-assign]
+    tasks.Work.record = noted_record  # type: ignore[method-assign]
+    sys.argv = ["phasewalk", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

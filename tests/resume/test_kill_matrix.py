@@ -1,0 +1,137 @@
+"""A campaign that is killed at every one of its journal records, and one that is not.
+
+Each record is killed twice: in the middle of its line (the task counts as not done) and right after
+it (it counts). What was recorded is never started again; both campaigns end with the same records.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import campaigns
+from helpers.campaigns import TinyCampaign
+
+pytestmark = [
+    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+]
+KILLED_RUN = Path(campaigns.__file__).with_name("killed_run.py")
+MAX_STARTS = 80
+
+
+@dataclass
+class Killed:
+    """The campaign, how often it was started, and the log of starts and records."""
+
+    campaign: TinyCampaign
+    codes: list[int]
+    log: list[str]
+
+
+def start(campaign: TinyCampaign, when: str, log: Path) -> int:
+    argv = ["run", str(campaign.file), "--dir", str(campaign.root)]
+    helpers = str(KILLED_RUN.parents[1])
+    done = subprocess.run(
+        [sys.executable, str(KILLED_RUN), when, str(log), *argv],
+        cwd=campaign.folder,
+        env={**campaign.env(), "PYTHONPATH": f"{helpers}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in (0, -9), done.stdout + done.stderr
+    return done.returncode
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """Killed in the middle of a record, then after that record, then in the next …"""
+    folder = tmp_path_factory.mktemp("killed")
+    campaign = campaigns.make(folder / "matrix", ["NaCl"], rounds=1)
+    log, codes = folder / "log", []
+    while len(codes) < MAX_STARTS and 0 not in codes:
+        codes.append(start(campaign, ("middle", "after")[len(codes) % 2], log))
+        assert campaigns.gone(campaign)
+    return Killed(campaign, codes, log.read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def smooth(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """Never killed."""
+    folder = tmp_path_factory.mktemp("smooth")
+    campaign = campaigns.make(folder / "matrix", ["NaCl"], rounds=1)
+    return Killed(campaign, [start(campaign, "never", folder / "log")], [])
+
+
+def test_it_was_killed_at_every_record_and_ended(killed: Killed) -> None:
+    records = killed.campaign.records()
+    assert killed.codes[-1] == 0
+    assert killed.codes.count(-9) == 2 * len(records) >= 2 * 20
+
+
+def test_nothing_that_was_recorded_is_started_again(killed: Killed) -> None:
+    places: dict[str, str] = {}
+    finished: set[str] = set()
+    starts = 0
+    for line in killed.log:
+        kind, _, rest = line.partition(" ")
+        if kind == "place":
+            task, place = rest.split("\t")
+            places[task] = place
+        elif kind == "journal":
+            finished.add(places.get(rest, rest))
+        else:
+            starts += 1
+            assert rest not in finished, f"{rest} was done and started again"
+    assert starts > len(finished) / 2  # the log is no empty one
+
+
+def test_no_label_is_paid_twice(killed: Killed) -> None:
+    """Not even where the kill came after the result and before its record."""
+    calls = Counter(killed.campaign.labelled())
+    assert set(calls.values()) == {1}
+    assert len(calls) == 8 + 2
+
+
+def essence(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record does not depend on the clock, and on how often it was tried."""
+    outputs = record["outputs"]
+    if record["stage"] == "segment":
+        walkers = [{**w, "seconds": 0} for w in outputs["walkers"]]
+        outputs = {**outputs, "walkers": walkers}
+    if record["stage"] == "evaluate":
+        outputs = {**outputs, "seconds_per_step": 0}
+    if record["stage"] == "train":
+        last = {**outputs["last_epoch"], "seconds": 0, "at": 0}
+        outputs = {**outputs, "last_epoch": last, "sha256": ""}
+    if record["stage"] == "deploy":
+        stamp = {**outputs["stamp"], "seconds": 0, "checkpoint": ""}
+        outputs = {**outputs, "stamp": stamp, "seconds": 0, "sha256": ""}
+    return {"task": record["task"], "stage": record["stage"], "outputs": outputs}
+
+
+def test_the_same_campaign_comes_out(killed: Killed, smooth: Killed) -> None:
+    """Bit for bit: labels, hills, walkers, errors of each generation."""
+    mine, theirs = (
+        sorted((essence(r) for r in one.campaign.records()), key=lambda r: str(r["task"]))
+        for one in (killed, smooth)
+    )
+    assert [one["task"] for one in mine] == [one["task"] for one in theirs]
+    for one, other in zip(mine, theirs, strict=True):
+        assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    numbers = ("energy_eV", "forces_eV_per_A", "stress_eV_per_A3", "level", "origin")
+    frames, others = killed.campaign.frames(), smooth.campaign.frames()
+    assert frames.keys() == others.keys()
+    for frame, label in frames.items():
+        assert [label[name] for name in numbers] == [others[frame][name] for name in numbers]
+    bias = "bias/NaCl/round-001.tsv"
+    assert (killed.campaign.root / bias).read_bytes() == (smooth.campaign.root / bias).read_bytes()
