@@ -10,6 +10,8 @@ from pydantic import Field
 from .settings import Settings
 from .structures import clash, difference
 
+LAST = "last frame"
+
 
 class CandidateSettings(Settings):
     """What makes a frame good enough to pay for its label."""
@@ -98,7 +100,7 @@ def select(
         return Candidate(walker, system, -1, None, found or "the walker made no frame")
     (step, atoms), *older = good
     newest = step == frames[-1][0]
-    reason = "last frame" if newest else f"last good frame (a later one: {found})"
+    reason = LAST if newest else f"last good frame (a later one: {found})"
     return Candidate(walker, system, step, atoms, reason, tuple(older))
 
 

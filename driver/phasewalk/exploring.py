@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from ase import Atoms
 
 from . import bias, outcomes, plumed, steering, walkers
 from .bias import HillsRecord
-from .candidates import Candidate, redundant, select, volume_limits
+from .candidates import LAST, Candidate, redundant, select, volume_limits
 from .deploying import Generation, engines_for
 from .jobs import Event, Finished, Running
 from .labelling import Frame
@@ -123,6 +123,8 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
                 round=plan.round,
                 after_step=max(chosen.step, walker.step),
             )
+        if _broke(outcome) and chosen.reason == LAST:
+            chosen = replace(chosen, reason="last frame before that")
         good = [] if chosen.atoms is None else [(chosen.step, chosen.atoms), *chosen.older]
         next_step = walker.step + plan.settings.steps
         broke = _broke(outcome)

