@@ -27,6 +27,7 @@ OWNERS = {
     },
     "shutil": {
         "launch",  # a job's scratch folder
+        "jobs",  # how full the disk is
         "engines",  # which
         "plugin",  # which; the build folder
         "cli",  # a deployed model is copied out of a temporary folder

@@ -5,12 +5,16 @@ other. Its one verb yields events in the order in which they happen, so that pro
 and a result can be used as soon as it is there.
 """
 
+import shutil
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from .errors import EngineFailed
+
+FULL_BYTES = 2**20
+"""A disk with less than this left takes no output, and so no reason, of a program that fails."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class Finished:
                 lines = [line for line in lines if line and not line.startswith("+++")]
                 if lines:  # PLUMED frames its start with +++
                     return " | ".join(lines[-count:])
-        return "(no output)"
+        full = shutil.disk_usage(self.directory).free < FULL_BYTES
+        return "(no output: the disk is full)" if full else "(no output)"
 
     def require_success(self) -> "Finished":
         """Return self, or raise EngineFailed that names what, where, and the last lines."""

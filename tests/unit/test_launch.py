@@ -1,6 +1,7 @@
 """Processes: order, cores, limits, and that nothing of ours outlives us."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,3 +192,13 @@ def test_scratch_files_go_with_their_program(tmp_path: Path, code: int) -> None:
     made = Path((finished.directory / Finished.STDOUT).read_text().strip())
     assert made.is_relative_to(tmp_path / "a")
     assert not (tmp_path / "a/tmp").exists()
+
+
+def test_a_full_disk_is_named_where_a_program_could_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = Finished(Job("label", ("x",), tmp_path), 1, 1.0)
+    assert finished.last_lines() == "(no output)"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
+    assert finished.last_lines() == "(no output: the disk is full)"
