@@ -43,6 +43,12 @@ def run(work: Work) -> None:
         known = [*known, *new]
         generation = learning.learn(work, round_, known=known, new=new, previous=generation)
     learning.learn_final(work, known, generation)
+    last = work.store.find(f"segment {settings.rounds}")
+    if last is not None and all(walker["halted"] for walker in last.outputs["walkers"]):
+        work.observer.say(
+            "all walkers of the last round stopped early: the model is not ready to walk so far; "
+            "ask for more rounds, or for a lower temperature_K (phasewalk status says why they did)"
+        )
     if not any(r.stage == "end" and r.round == settings.rounds for r in work.store.records()):
         work.note(f"end after round {settings.rounds}", "end", settings.rounds, {})
 
@@ -55,7 +61,8 @@ def _check_changes(work: Work) -> None:
         return
     if settings.rounds < max(walked):
         raise InputError(
-            f"rounds: {settings.rounds}, but round {max(walked)} has begun; rounds can only grow"
+            f"rounds: {settings.rounds}, but round {max(walked)} has begun; rounds can only grow "
+            "(phasewalk rewind goes back)"
         )
     before = parse(*settings_text(work.store.root))
     for name, system in settings.systems.items():

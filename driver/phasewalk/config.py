@@ -171,6 +171,11 @@ def load(path: Path) -> Campaign:
             "the other"
         )
     _check_reference(path, settings.reference)
+    if settings.deploy.device == "cuda" and which("nvidia-smi") is None:
+        raise InputError(
+            f"{path}: deploy.device: cuda, but this machine has no NVIDIA driver (no nvidia-smi); "
+            "use auto or cpu"
+        )
     slots = campaign.cores * settings.resources.walkers_per_core
     if campaign.walkers > slots:
         raise InputError(

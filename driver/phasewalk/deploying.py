@@ -37,7 +37,7 @@ class Generation:
         checkpoint: to train on from.
         deployed: the artefact that walkers use.
         stamp: what that was compiled for.
-        checkpoint_hash: of its content.
+        checkpoint_hash, deployed_hash: SHA-256 of their content.
         again: deployed once more, on another machine than at first.
         unproved_graph: this campaign has not used its compilation before, so that no gate has.
     """
@@ -48,6 +48,7 @@ class Generation:
     deployed: Path
     stamp: Deployed
     checkpoint_hash: str
+    deployed_hash: str
     again: bool
     unproved_graph: bool
 
@@ -142,6 +143,7 @@ def deploy(
         deployed=work.store.root / outputs["file"],
         stamp=models.stamp_from_json(outputs["stamp"]),
         checkpoint_hash=trained["sha256"],
+        deployed_hash=outputs["sha256"],
         again=outputs["again"],
         unproved_graph=outputs["again"] or _first_of(work, outputs) in (None, name),
     )

@@ -17,7 +17,7 @@ from .labelling import Frame
 from .labels import Label
 from .logs import Stop
 from .segments import SegmentPlan, Walker, WalkerResult
-from .store import hash_of
+from .store import file_hash, hash_of
 from .structures import bare, fingerprint
 from .tasks import Outputs, Task, Work
 
@@ -130,12 +130,15 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         broke = _broke(outcome)
         states.append(steering.state_json(walker, next_step=next_step, frames=good, broke=broke))
         entries.append(_entry(chosen, outcome))
-    for name, record in records.items():
-        text = bias.record_to_text(record)
-        work.store.write(f"bias/{name}/round-{plan.round:03d}.tsv", text.encode())
-    work.store.write(f"rounds/{plan.round:03d}/walkers.json", json.dumps(states).encode())
+    texts = {
+        steering.hills_file(name, plan.round): bias.record_to_text(record)
+        for name, record in records.items()
+    }
+    texts[steering.states_file(plan.round)] = json.dumps(states)
+    files = {name: file_hash(work.store.write(name, text.encode())) for name, text in texts.items()}
     return {
         "generation": plan.generation,
+        "files": files,
         "walkers": entries,
         "hills": {
             name: _hill_counts(plan, result.walkers, record) for name, record in records.items()

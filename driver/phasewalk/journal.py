@@ -1,4 +1,4 @@
-"""The journal: one line for each finished task, with a checksum."""
+"""The journal: one line for each finished task, with a checksum of all lines up to it."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import UNREADABLE, ParseError, named
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -36,41 +36,56 @@ class Record:
     time: float
 
 
-def line_of(record: Record) -> bytes:
-    """A record as a line of the journal, with the checksum of what stands before it."""
+def line_of(record: Record, before: int) -> tuple[bytes, int]:
+    """A record as a line of the journal, and the checksum of all lines up to it.
+
+    Args:
+        record: what the line says.
+        before: checksum of the lines before it, so that none can go missing; 0 for the first.
+    """
     data = {"schema": SCHEMA, **record.__dict__}
-    return json.dumps({**data, "crc": _crc(data)}).encode() + b"\n"
+    crc = _crc(data, before)
+    return json.dumps({**data, "crc": crc}).encode() + b"\n", crc
 
 
-def _crc(data: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(data).encode())
+def _crc(data: Mapping[str, Any], before: int) -> int:
+    return zlib.crc32(json.dumps(data).encode(), before)
 
 
-def read_journal(path: Path) -> tuple[dict[str, Record], int]:
-    """The finished tasks, and the length of their lines.
+def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
+    """The finished tasks, the length of their lines, and the checksum of these.
 
     A last line that a kill left unfinished does not count: the next one takes its place.
     """
     records: dict[str, Record] = {}
+    crc = 0
     if not path.is_file():
-        return records, 0
+        return records, 0, crc
     with named(path):
         content = path.read_bytes()
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            record = _record(json.loads(line))
+            data = json.loads(line)
+            # Journals from before there were checksums are read as they are.
+            crc = _checked(data, crc) if "crc" in data else crc
+            record = _record(data)
         except UNREADABLE as error:
             raise ParseError(path, f"not a journal record ({error})", number) from error
         records.pop(record.task, None)
         records[record.task] = record
-    return records, content.rfind(b"\n") + 1
+    return records, content.rfind(b"\n") + 1, crc
+
+
+def _checked(data: dict[str, Any], before: int) -> int:
+    """The checksum that a line carries; ValueError where it is another's."""
+    crc = data.pop("crc")
+    if crc != _crc(data, before):
+        raise ValueError("damaged, or a line before it is missing: its checksum is another's")
+    return int(crc)
 
 
 def _record(data: dict[str, Any]) -> Record:
     """A record from its line, each field of the kind that it should be."""
-    # Journals from before there were checksums are read as they are.
-    if "crc" in data and data.pop("crc") != _crc(data):
-        raise ValueError("damaged: its checksum is another")
     if data.pop("schema") != SCHEMA:
         raise ValueError("another schema")
     record = Record(**data)

@@ -16,7 +16,7 @@ from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
 from .recipes import network
-from .store import file_hash, hash_of, read_json
+from .store import check_file, file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
 
 
@@ -43,6 +43,8 @@ def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generat
     final = work.campaign.settings.model.final
     if final is None:
         return last
+    if not final.from_scratch:
+        check_file(last.checkpoint, last.checkpoint_hash)
     train = _training(
         work,
         FINAL,
@@ -96,7 +98,12 @@ def fit(work: Work, generation: Generation) -> Generation:
 
     Where it was compiled for another machine, on which the campaign ran before, it is deployed and
     proved again.
+
+    Raises:
+        ParseError: its checkpoint or its deployed model is not what the journal holds.
     """
+    check_file(generation.checkpoint, generation.checkpoint_hash)
+    check_file(generation.deployed, generation.deployed_hash)
     found = work.store.find(f"train generation {generation.name}")
     if found is None:
         return generation

@@ -13,7 +13,7 @@ from .bias import HillsRecord
 from .decks import lammps_frame
 from .labelling import task_name
 from .segments import Walker
-from .store import read_json, read_text
+from .store import check_file, read_json, read_text
 from .structures import bare
 from .tasks import FAILED, Work
 
@@ -75,10 +75,28 @@ def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
 
 def states(work: Work, round_: int) -> dict[str, State]:
     """The states of the walkers after a round, by walker."""
-    if round_ < 1:
-        return {}
-    path = work.store.root / f"rounds/{round_:03d}/walkers.json"
-    return {state.walker: state for state in read_states(path)}
+    path = _kept(work, round_, states_file(round_))
+    return {} if path is None else {state.walker: state for state in read_states(path)}
+
+
+def states_file(round_: int) -> str:
+    """Where the states of the walkers after a round are."""
+    return f"rounds/{round_:03d}/walkers.json"
+
+
+def hills_file(system: str, round_: int) -> str:
+    """Where the hills of a system after a round are."""
+    return f"bias/{system}/round-{round_:03d}.tsv"
+
+
+def _kept(work: Work, round_: int, name: str) -> Path | None:
+    """A file that a round's segment has left; None where it left none of this name."""
+    segment = work.store.find(f"segment {round_}")
+    digest = segment and segment.outputs["files"].get(name)
+    if not digest:
+        return None
+    check_file(work.store.root / name, digest)
+    return work.store.root / name
 
 
 def read_states(path: Path) -> list[State]:
@@ -210,8 +228,8 @@ def hills(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -
     Those that a walker laid on the way from where it goes on do not count any more.
     """
     for earlier in range(round_ - 1, 0, -1):
-        path = work.store.root / f"bias/{system}/round-{earlier:03d}.tsv"
-        if path.is_file():
+        path = _kept(work, earlier, hills_file(system, earlier))
+        if path is not None:
             record = bias.record_from_text(read_text(path), path=path)
             break
     else:

@@ -65,6 +65,8 @@ class Store:
     _records: dict[str, Record] = field(default_factory=dict)
     _end: int = 0
     """Bytes of the journal's whole lines."""
+    _crc: int = 0
+    """Checksum of these."""
     _lock: Lock | None = None
 
     @property
@@ -102,7 +104,7 @@ class Store:
     def append(self, record: Record) -> None:
         """Add a finished task; it is on disk when this returns."""
         self._hold()
-        line = line_of(record)
+        line, crc = line_of(record, self._crc)
         path = self.root / JOURNAL
         with named(path), path.open("ab") as stream:
             if stream.tell() > self._end:  # a kill or a full disk has left a part of a line
@@ -110,16 +112,19 @@ class Store:
             stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())
-        self._end += len(line)
+        self._end, self._crc = self._end + len(line), crc
         self._records.pop(record.task, None)  # one that was done again stands where it ended now
         self._records[record.task] = record
 
     def replace(self, records: Iterable[Record]) -> None:
         """Make these the only finished tasks, all at once."""
         kept = {record.task: record for record in records}
-        content = b"".join(map(line_of, kept.values()))
+        content, crc = b"", 0
+        for record in kept.values():
+            line, crc = line_of(record, crc)
+            content += line
         self.write(JOURNAL, content)
-        self._records, self._end = kept, len(content)
+        self._records, self._end, self._crc = kept, len(content), crc
 
     def label(self, key: str) -> Label | None:
         """The label of that content address, if there is one."""
@@ -219,8 +224,14 @@ def _open(root: Path, identity: Mapping[str, Any]) -> Store:
         if not (root / IDENTITY).exists():
             text = json.dumps({"schema": SCHEMA, **identity}, indent=1) + "\n"
             write_file(root / IDENTITY, text.encode())
-        _same_identity(root, identity)
-        return Store(root, *read_journal(root / JOURNAL), lock)
+        records, end, crc = read_journal(root / JOURNAL)
+        _same_identity(root, identity, {record.stage for record in records.values()})
+        if not records and any((root / "labels").glob("*.json")):
+            raise StoreError(
+                f"{root / JOURNAL}: is missing or empty, but labels are there; restore it from a "
+                "backup, or choose another --dir"
+            )
+        return Store(root, records, end, crc, lock)
     except BaseException:
         lock.release()
         raise
@@ -252,6 +263,18 @@ def read_identity(root: Path) -> dict[str, Any]:
     return identity
 
 
+def check_file(path: Path, digest: str) -> None:
+    """ParseError where a file is not the one that the journal holds, by its SHA-256."""
+    if not path.is_file():
+        raise ParseError(path, "is missing, but the journal holds it; restore it from a backup")
+    if file_hash(path) != digest:
+        raise ParseError(
+            path,
+            "is not what the journal holds: damaged, or changed; restore it from a backup, or go "
+            "back with phasewalk rewind",
+        )
+
+
 def settings_text(root: Path) -> tuple[str, str]:
     """The settings that a campaign was last run with, and their file's name."""
     path = root / "campaign.yaml"
@@ -266,15 +289,23 @@ def read_text(path: Path) -> str:
         raise ParseError(path, f"cannot be read ({error})") from error
 
 
-def _same_identity(root: Path, identity: Mapping[str, Any]) -> None:
+def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) -> None:
+    """Raise StoreError where a campaign's identity has changed.
+
+    The network may still change as long as none was trained: labels do not depend on it.
+    """
     found = read_identity(root)
+    free = () if stages & {"train", "compile"} else ("model", "model overrides")
     for key, wanted in identity.items():
-        if found.get(key) != wanted:
+        if found.get(key) != wanted and key not in free:
             raise StoreError(
                 f"{root}: belongs to another campaign: its {key} is {brief(repr(found.get(key)))}, "
                 f"this one's is {wanted!r}, and its labels and models are of that (rounds, "
                 "walkers, segment, budgets, policy, candidates may change); choose another --dir"
             )
+    if any(found.get(key) != identity.get(key, found.get(key)) for key in free):
+        changed = {**found, **identity}
+        write_file(root / IDENTITY, (json.dumps(changed, indent=1) + "\n").encode())
 
 
 def now() -> float:

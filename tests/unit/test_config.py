@@ -321,3 +321,9 @@ def test_test_data_of_another_level_of_theory(tmp_path: Path) -> None:
 def test_test_data_that_is_none(tmp_path: Path) -> None:
     path = write_campaign(tmp_path, SALT + "test_data: none.extxyz\n")
     assert "test_data: " in refused_file(path)
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "which", lambda program: None)
+    message = refused_file(write_campaign(tmp_path, SALT + "deploy: {device: cuda}\n"))
+    assert "deploy.device: cuda, but this machine has no NVIDIA driver" in message

@@ -1,7 +1,7 @@
 """Where walkers go on from, which hills count then, and which frames get a label."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from helpers.fakes import FakeLauncher, Watcher, crystal, label, write_campaign
 from phasewalk import bias, config, engines, exploring, labelling, labels, steering, store
 from phasewalk.bias import Hill, HillsRecord
 from phasewalk.engines import EngineSettings
+from phasewalk.errors import ParseError
 from phasewalk.jobs import Job
 from phasewalk.journal import Record
 from phasewalk.labelling import Frame
@@ -60,7 +61,18 @@ def after_round(work: Work, *, broke: bool = False, frames: Any = FRAMES) -> Non
         steering.state_json(one, next_step=400, frames=frames, broke=broke),
         steering.state_json(two, next_step=400, frames=[], broke=True),
     ]
-    work.store.write("rounds/001/walkers.json", json.dumps(states).encode())
+    walked(work, {"rounds/001/walkers.json": json.dumps(states)})
+
+
+def walked(work: Work, texts: Mapping[str, str]) -> None:
+    """The segment of round 1 has left these files, beside those from before."""
+    before = work.store.find("segment 1")
+    files = dict(before.outputs["files"]) if before else {}
+    for name, text in texts.items():
+        files[name] = store.file_hash(work.store.write(name, text.encode()))
+    walkers = [{"walker": f"salt-{i}", "system": "salt"} for i in (0, 1)]
+    outputs = {"generation": 0, "walkers": walkers, "files": files}
+    work.store.append(Record("segment 1", "segment", 1, "", outputs, 1.0, 0.0))
 
 
 def key_of(work: Work, atoms: Atoms) -> str:
@@ -75,8 +87,6 @@ def labelled(work: Work, atoms: Atoms, *, failed: bool = False) -> None:
 
 def wrong_by(work: Work, ratio: float) -> None:
     """The model that drove the first walker, on its frame."""
-    work.store.append(Record("segment 1", "segment", 1, "", {"generation": 0, "walkers": [
-        {"walker": f"salt-{i}", "system": "salt"} for i in (0, 1)]}, 1.0, 0.0))  # fmt: skip
     each = [{"walker": "salt-0", "force_error_ratio": ratio}]
     name = "evaluate generation 0 on round 1"
     work.store.append(Record(name, "evaluate", 1, "", {"each": each}, 1.0, 0.0))
@@ -183,7 +193,7 @@ def test_hills_after_the_frame_that_counts_do_not(work: Work) -> None:
     )
     headers = {"m": ("#! FIELDS time v sigma_v height biasf",)}
     text = bias.record_to_text(HillsRecord("salt", headers, hills))
-    work.store.write("bias/salt/round-001.tsv", text.encode())
+    walked(work, {"bias/salt/round-001.tsv": text})
     after_round(work)
     labelled(work, FRAMES[0][1], failed=True)
     labelled(work, FRAMES[1][1])
@@ -191,6 +201,27 @@ def test_hills_after_the_frame_that_counts_do_not(work: Work) -> None:
     record = steering.hills(work, "salt", 2, decisions)
     inactive = [(hill.walker, hill.step) for hill in record.hills if not hill.active]
     assert inactive == [("salt-0", 400)]
+
+
+@pytest.mark.parametrize("name", ["rounds/001/walkers.json", "bias/salt/round-001.tsv"])
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.unlink(), "is missing, but the journal holds it; restore it"),
+        (lambda path: path.write_text(path.read_text() + " "), "is not what the journal holds"),
+        (lambda path: path.write_text(""), "is not what the journal holds"),
+    ],
+    ids=["missing", "changed", "empty"],
+)
+def test_what_a_round_left_is_used_whole_or_not_at_all(
+    work: Work, name: str, spoil: Callable[[Path], object], says: str
+) -> None:
+    after_round(work)
+    walked(work, {"bias/salt/round-001.tsv": bias.record_to_text(HillsRecord("salt"))})
+    spoil(work.store.root / name)
+    with pytest.raises(ParseError, match=says) as caught:
+        steering.hills(work, "salt", 2, steering.stand(work, 2)[1])
+    assert name in str(caught.value)
 
 
 def test_decisions_are_journalled_once_and_resets_are_said(work: Work) -> None:

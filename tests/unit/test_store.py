@@ -91,7 +91,7 @@ def test_an_unfinished_last_line_counts_as_not_done(root: Path, opened: Store, c
 
 @pytest.mark.parametrize(
     "line",
-    ["garbage", "", "[]", "{}", '{"schema": 1, "task": "x"}', '{"schema": 2, "task": "x"}', "\xff"],
+    ["garbage", "", "[]", "{}", '{"schema": 1, "task": "x"}', '{"schema": 3, "task": "x"}', "\xff"],
 )
 def test_a_corrupt_line_in_the_middle_is_named(root: Path, opened: Store, line: str) -> None:
     opened.append(record(0))
@@ -231,7 +231,7 @@ def test_another_campaign_is_refused_and_not_locked(root: Path, opened: Store) -
 @pytest.mark.parametrize(
     ("text", "error", "reason"),
     [
-        ('{"schema": 1, "name": "salt"}', StoreError, "schema 1, this one reads 2"),
+        ('{"schema": 1, "name": "salt"}', StoreError, "schema 1, this one reads 3"),
         ('{"name": "salt"}', ParseError, "not readable as a campaign's identity"),
         ("[]", ParseError, "not readable"),
         ("", ParseError, "not readable"),
@@ -351,7 +351,7 @@ def test_hashes_do_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_the_identity_on_disk_can_be_read_by_people(opened: Store, root: Path) -> None:
-    assert json.loads((root / store.IDENTITY).read_text()) == {"schema": 2, **IDENTITY}
+    assert json.loads((root / store.IDENTITY).read_text()) == {"schema": 3, **IDENTITY}
     assert store.read_identity(root)["name"] == "salt"
 
 
@@ -362,3 +362,15 @@ def test_the_label_store_takes_what_a_segment_gives(opened: Store) -> None:
     found = opened.label(label(atoms).key)
     assert found is not None
     assert found.origin == {"walker": "salt-0", "step": 200}
+
+
+def test_the_network_may_change_until_one_was_trained(root: Path) -> None:
+    """A misspelt key of it is found by the first training, when all labels are paid."""
+    first, second = ({**IDENTITY, "model": name} for name in ("tiny", "small"))
+    with closing(store.open_campaign(root, first)) as opened:
+        opened.append(Record("bootstrap", "bootstrap", 0, "", {}, 1.0, 1.0))
+    with closing(store.open_campaign(root, second)) as opened:
+        assert json.loads((root / store.IDENTITY).read_text())["model"] == "small"
+        opened.append(Record("train generation 0", "train", 0, "", {}, 1.0, 1.0))
+    with pytest.raises(StoreError, match="its model is 'small', this one's is 'tiny'"):
+        store.open_campaign(root, first)

@@ -145,6 +145,7 @@ def play(case: list[tuple[Any, int, int, tuple[int, int | None, int] | None]]) -
     disk = Disk()
     with tempfile.TemporaryDirectory() as folder, disk.under():
         expected = Expected(Path(folder) / "run", disk)
+        expected.append(0, 0)  # as every campaign does, before its first label
         for action, number, size, fault in case:
             if fault is not None:
                 disk.arm(*fault)
@@ -316,3 +317,36 @@ def test_a_clock_that_jumps_does_not_matter(times: list[float]) -> None:
         opened.close()
         with closing(store.open_campaign(Path(folder), IDENTITY)) as opened:
             assert opened.records() == made
+
+
+@pytest.mark.parametrize("gone", range(4))
+def test_a_line_that_is_gone_from_the_journal_is_missed(tmp_path: Path, gone: int) -> None:
+    """All but the last, which a kill may have cut off: its task is done again."""
+    root = tmp_path / "run"
+    opened = store.open_campaign(root, IDENTITY)
+    for number in range(4):
+        opened.append(record(number, 5))
+    opened.close()
+    journal = root / store.JOURNAL
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+    if gone == 3:
+        assert len(store.read_campaign(root).records()) == 3
+        return
+    with pytest.raises(ParseError, match="a line before it is missing") as caught:
+        store.read_campaign(root)
+    assert caught.value.line == gone + 1
+
+
+@pytest.mark.parametrize("how", [lambda path: path.unlink(), lambda path: path.write_text("")])
+def test_a_journal_that_is_gone_is_no_new_beginning(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    root = tmp_path / "run"
+    opened = store.open_campaign(root, IDENTITY)
+    opened.append(record(0, 5))
+    opened.add_label(LABELS[0])
+    opened.close()
+    how(root / store.JOURNAL)
+    with pytest.raises(StoreError, match="is missing or empty, but labels are there"):
+        store.open_campaign(root, IDENTITY)
