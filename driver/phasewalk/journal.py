@@ -66,8 +66,7 @@ def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             data = json.loads(line)
-            # Journals from before there were checksums are read as they are.
-            crc = _checked(data, crc) if "crc" in data else crc
+            crc = _checked(data, crc)
             record = _record(data)
         except UNREADABLE as error:
             raise ParseError(path, f"not a journal record ({error})", number) from error

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -31,6 +32,7 @@ from phasewalk import (
     structures,
     swap,
 )
+from phasewalk.errors import UNREADABLE
 from phasewalk.jobs import Finished, Job
 from phasewalk.journal import SCHEMA, Record
 from phasewalk.plumed import MetadFiles
@@ -173,9 +175,23 @@ JOURNAL = "".join(
 ).encode()  # fmt: skip
 
 
+def sealed(content: bytes) -> bytes:
+    """Lines with the checksums that they should have: what they say is to be fuzzed."""
+    lines, crc = [], 0
+    for line in content.split(b"\n"):
+        try:
+            data = json.loads(line)
+            crc = zlib.crc32(json.dumps(data).encode(), crc)
+            lines.append(json.dumps({**data, "crc": crc}).encode())
+        except UNREADABLE:
+            lines.append(line)
+    return b"\n".join(lines)
+
+
 def journal(path: Path) -> list[Record]:
     """As `run`, then as `status` reads it."""
     root = path.parent
+    path.write_bytes(sealed(path.read_bytes()))
     (root / store.IDENTITY).write_bytes(dumped({"schema": SCHEMA, **IDENTITY}))
     try:
         return campaign(root)

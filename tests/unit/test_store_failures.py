@@ -248,18 +248,6 @@ def test_bytes_in_the_middle_of_the_journal_are_named(noise: bytes, where: float
         assert journal.read_bytes() == damaged  # evidence
 
 
-def test_a_journal_without_checksums_is_read(tmp_path: Path) -> None:
-    """As it was written before there were any."""
-    with closing(store.open_campaign(tmp_path, IDENTITY)) as opened:
-        line = '{"schema": 2, "task": "a", "stage": "label", "round": 0, "inputs": "x", '
-        line += '"outputs": {}, "seconds": 1.5, "time": 2.0}\n'
-        opened.write(store.JOURNAL, line.encode())
-    with closing(store.open_campaign(tmp_path, IDENTITY)) as opened:
-        opened.append(record(1))
-    old = Record("a", "label", 0, "x", {}, 1.5, 2.0)
-    assert store.read_campaign(tmp_path).records() == [old, record(1)]
-
-
 def test_a_label_cut_off_at_any_byte_is_named(tmp_path: Path) -> None:
     with closing(store.open_campaign(tmp_path, IDENTITY)) as opened:
         opened.add_label(LABELS[0])
