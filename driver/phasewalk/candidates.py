@@ -1,7 +1,7 @@
 """Which frames of a walker go to the reference: the last good one, else older ones; and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -64,7 +64,7 @@ class Candidate:
     step: int
     atoms: Atoms | None
     reason: str
-    older: tuple[tuple[int, Atoms], ...] = field(default=())
+    older: tuple[tuple[int, Atoms], ...] = ()
 
 
 def select(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import models, swap
-from .engines import processor, which
+from .engines import has_gpu, processor
 from .errors import InputError, ParseError, StoreError
 from .jobs import Finished, Job
 from .models import Deployed
@@ -39,7 +39,7 @@ def key(work: Work, mode: str, graph: str) -> str:
     versions = [work.engines.versions.get(name) for name in ("torch", "nequip")]
     device = work.campaign.settings.deploy.device
     made_for = [processor()] if mode == "aotinductor" else []
-    return hash_of(graph, mode, device, versions, made_for, which("nvidia-smi") is not None)
+    return hash_of(graph, mode, device, versions, made_for, has_gpu())
 
 
 def find(work: Work, mode: str, graph: str) -> Compiled | None:

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from .candidates import CandidateSettings
-from .engines import EngineSettings, available_cores, which
+from .engines import EngineSettings, available_cores, has_gpu, which
 from .errors import InputError, brief
 from .evaluation import read_labelled
 from .labels import Label, ReferenceSettings, level
@@ -171,7 +171,7 @@ def load(path: Path) -> Campaign:
             "the other"
         )
     _check_reference(path, settings.reference)
-    if settings.deploy.device == "cuda" and which("nvidia-smi") is None:
+    if settings.deploy.device == "cuda" and not has_gpu():
         raise InputError(
             f"{path}: deploy.device: cuda, but this machine has no NVIDIA driver (no nvidia-smi); "
             "use auto or cpu"

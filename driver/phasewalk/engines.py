@@ -278,6 +278,11 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(base) / "phasewalk"
 
 
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA driver."""
+    return which("nvidia-smi") is not None
+
+
 def processor() -> str:
     """What the processor can do, as Linux names it: compiled models depend on it."""
     with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """Evaluate and prove: one generation, in LAMMPS, on probes, new frames and a test set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,6 @@ def evaluation_task(
     frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
     name = f"evaluate generation {generation.name} on round {round_}"
 
-    def job(directory: Path) -> Job:
-        return evaluation.job(
-            name,
-            generation.deployed,
-            frames=frames,
-            directory=directory,
-            env=dict(engines_for(work, generation).env),
-            nve_fs=gate.NVE_STEPS_FS if probes and probes.full else (),
-        )
-
     def read(finished: Finished) -> Outputs:
         result = evaluation.read(finished)
         first, last = len(asked), len(asked) + len(new)
@@ -88,8 +78,22 @@ def evaluation_task(
             [labels.content_hash(label) for label in test],
         ),
         place=f"rounds/{round_:03d}/evaluate-{generation.name}",
-        job=job,
+        job=_job(work, generation, name, frames, nve=probes is not None and probes.full),
         read=read,
+    )
+
+
+def _job(
+    work: Work, generation: Generation, name: str, frames: Sequence[Atoms], *, nve: bool
+) -> Callable[[Path], Job]:
+    """Makes the job that evaluates frames with a generation's deployed model."""
+    return lambda directory: evaluation.job(
+        name,
+        generation.deployed,
+        frames=frames,
+        directory=directory,
+        env=dict(engines_for(work, generation).env),
+        nve_fs=gate.NVE_STEPS_FS if nve else (),
     )
 
 
@@ -112,29 +116,19 @@ def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[
 
 def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
     """Prove a generation that was deployed again, on another machine."""
-    place = f"rounds/{generation.number:03d}/prove-{generation.name}"
-
-    def job(directory: Path) -> Job:
-        return evaluation.job(
-            f"prove generation {generation.name}",
-            generation.deployed,
-            frames=[probe.atoms for probe in probes.asked()],
-            directory=directory,
-            env=dict(engines_for(work, generation).env),
-            nve_fs=gate.NVE_STEPS_FS,
-        )
+    name = f"prove generation {generation.name} again"
+    frames = [probe.atoms for probe in probes.asked()]
 
     def read(finished: Finished) -> Outputs:
         return _judge(work, generation, probes, evaluation.read(finished))
 
-    made_for = asdict(generation.stamp)
     return Task(
-        name=f"prove generation {generation.name} again",
+        name=name,
         stage="prove",
         round=generation.number,
-        inputs=hash_of("prove", generation.checkpoint_hash, made_for),
-        place=place,
-        job=job,
+        inputs=hash_of("prove", generation.checkpoint_hash, asdict(generation.stamp)),
+        place=f"rounds/{generation.number:03d}/prove-{generation.name}",
+        job=_job(work, generation, name, frames, nve=True),
         read=read,
     )
 

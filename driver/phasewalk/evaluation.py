@@ -19,6 +19,8 @@ from .units import GPA_PER_EV_PER_A3
 
 Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
+NVE_LENGTH_FS, NVE_EVERY_FS = 100.0, 5.0
+"""How long an NVE run is, and how often its energy is taken."""
 ENDINGS = (".nequip.pth", ".nequip.pt2")
 
 
@@ -105,6 +107,8 @@ def job(
         "model": local,
         "frames": [frame_to_json(atoms) for atoms in frames],
         "nve_fs": list(nve_fs),
+        "nve_length_fs": NVE_LENGTH_FS,
+        "nve_every_fs": NVE_EVERY_FS,
     }
     return Job(
         name=name,

@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from .evaluation import Prediction, Predictions
+from .evaluation import NVE_EVERY_FS, Prediction, Predictions
 from .probes import Probe, probes
 from .units import FS_PER_PS, GPA_PER_EV_PER_A3
 
@@ -46,7 +46,6 @@ LIMITS = {
 }
 SEED = 1
 NVE_STEPS_FS = (0.5, 0.25)
-NVE_EVERY_FS = 3.0
 MAX_EXCESS = 1.6
 
 

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from . import labels, models
 from .deploying import FINAL, Generation, deploy, folder, plan
-from .engines import processor, which
+from .engines import has_gpu, processor
 from .evaluating import evaluation_task, probes_for, proof_task, say_errors
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
@@ -112,7 +112,7 @@ def fit(work: Work, generation: Generation) -> Generation:
         generation.stamp,
         torch=str(work.engines.versions.get("torch")),
         features=processor(),
-        has_gpu=which("nvidia-smi") is not None,
+        has_gpu=has_gpu(),
     )
     if reason:
         work.observer.say(f"generation {name}: {reason}; it is deployed again")

@@ -8,6 +8,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from .labels import frame_from_json
 from .units import FS_PER_PS, stress_from_lammps_pressure
 
 TIMINGS = 6
-NVE_FS, NVE_EVERY_FS, NVE_TEMPERATURE_K = 60.0, 3.0, 300.0
+NVE_TEMPERATURE_K = 300.0
 PRESSURES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 
 
@@ -97,8 +98,10 @@ class Model:
             "stress_eV_per_A3": _rotated(stress_from_lammps_pressure(pressure), prism).tolist(),
         }
 
-    def nve(self, atoms: Atoms, timestep_fs: float) -> list[float]:
-        """Total energy (eV) along an NVE run from this frame, every NVE_EVERY_FS."""
+    def nve(
+        self, atoms: Atoms, timestep_fs: float, *, length_fs: float, every_fs: float
+    ) -> list[float]:
+        """Total energy (eV) along an NVE run from this frame, taken every `every_fs`."""
         self.evaluate(atoms)
         self.lmp.commands_list(
             [
@@ -109,8 +112,8 @@ class Model:
             ]
         )
         energies = [float(self.lmp.get_thermo("etotal"))]
-        for _ in range(round(NVE_FS / NVE_EVERY_FS)):
-            self.lmp.command(f"run {round(NVE_EVERY_FS / timestep_fs)} post no")
+        for _ in range(round(length_fs / every_fs)):
+            self.lmp.command(f"run {round(every_fs / timestep_fs)} post no")
             energies.append(float(self.lmp.get_thermo("etotal")))
         self.lmp.command("unfix nve")
         return energies
@@ -134,10 +137,11 @@ def _rotated(stress: NDArray[np.float64], prism: Any) -> NDArray[np.float64]:
     )
 
 
-def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
+def _nve(model: Model, atoms: Atoms, timestep_fs: float, request: Mapping[str, Any]) -> list[float]:
     """Total energies; not a number where LAMMPS gives up, which is a result like another."""
     try:
-        return model.nve(atoms, timestep_fs)
+        times = {"length_fs": request["nve_length_fs"], "every_fs": request["nve_every_fs"]}
+        return model.nve(atoms, timestep_fs, **times)
     except Exception:  # LAMMPS raises plain exceptions
         return [float("nan")]
 
@@ -152,7 +156,7 @@ def main(argv: list[str]) -> int:
         result = {
             "frames": [model.evaluate(atoms) for atoms in frames],
             "seconds_per_step": model.seconds_per_step(),
-            "nve": {repr(dt): _nve(model, frames[0], dt) for dt in request["nve_fs"]},
+            "nve": {repr(dt): _nve(model, frames[0], dt, request) for dt in request["nve_fs"]},
         }
     except Exception as error:  # LAMMPS's own error line is what the user needs
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from . import evaluation, gate, models
-from .engines import Engines, processor, which
+from .engines import Engines, has_gpu, processor
 from .errors import UNREADABLE, GateFailed, InputError, ParseError
 from .gate import Probes, Proof
 from .jobs import Job, Launcher, run
@@ -117,7 +117,7 @@ def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
         stamp,
         torch=here["torch"],
         features=processor(),
-        has_gpu=which("nvidia-smi") is not None,
+        has_gpu=has_gpu(),
     )
     if not reason and stamp.mode == "aotinductor" and stamp.cpu != here["cpu"]:
         reason = f"it was compiled for cpu {stamp.cpu}, and this machine has {here['cpu']}"

@@ -15,6 +15,7 @@ from typing import Any
 
 import ase
 import numpy as np
+from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
@@ -22,6 +23,17 @@ Array = NDArray[np.float64]
 
 # LAMMPS's own factor between its metal and real units
 KCAL_PER_EV = 23.060549
+
+
+TILTED = [[11.0, 0.0, 0.0], [3.1, 10.4, 0.0], [-2.7, 2.2, 10.1]]
+
+
+def argon() -> ase.Atoms:
+    """32 argon atoms, an fcc crystal in a tilted cell, Å."""
+    crystal = bulk("Ar", "fcc", a=5.3, cubic=True).repeat((2, 2, 2))
+    crystal.set_cell(TILTED, scale_atoms=True)
+    crystal.positions += np.random.default_rng(3).uniform(-0.1, 0.1, crystal.positions.shape)
+    return crystal
 
 
 def mpi_library() -> Path:

@@ -16,13 +16,11 @@ import numpy as np
 import physics_lammps as engine
 import physics_models as models
 import pytest
-from ase.build import bulk
 from numpy.typing import NDArray
 
 pytestmark = pytest.mark.engine
 
 EV = 96.48530749925792  # kJ/mol
-TILTED = [[11.0, 0.0, 0.0], [3.1, 10.4, 0.0], [-2.7, 2.2, 10.1]]
 LENNARD_JONES = "pair_style lj/cut 5.2\npair_coeff * * 0.0104 3.4"
 NOTHING = "pair_style zero 5.2\npair_coeff * *"
 METAD = """
@@ -35,18 +33,10 @@ Array = NDArray[np.float64]
 Deck = Callable[..., AbstractContextManager[Any]]
 
 
-def argon() -> ase.Atoms:
-    """32 argon atoms, an fcc crystal in a tilted cell, Å."""
-    crystal = bulk("Ar", "fcc", a=5.3, cubic=True).repeat((2, 2, 2))
-    crystal.set_cell(TILTED, scale_atoms=True)
-    crystal.positions += np.random.default_rng(3).uniform(-0.1, 0.1, crystal.positions.shape)
-    return crystal
-
-
 @pytest.fixture(name="deck")
 def _deck(plugin_path: Path, plumed_kernel: str, tmp_path: Path) -> Deck:
     """`with deck(plumed text) as lmp`: argon with fix plumed; PLUMED's files in tmp_path."""
-    data = engine.write_data(tmp_path / "argon.data", argon(), ("Ar",))
+    data = engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
 
     @contextmanager
     def start(text: str, *, pair: str = NOTHING, units: str = "metal") -> Iterator[Any]:
@@ -81,7 +71,7 @@ def table(path: Path) -> Array:
 @pytest.mark.parametrize("units", ["metal", "real"])
 def test_distance_restraint(units: str, deck: Deck) -> None:
     """Energy, forces and all six stress components of a harmonic bond, by hand."""
-    atoms = argon()
+    atoms = engine.argon()
     bond = atoms.get_distance(0, 5, mic=True, vector=True)
     length = np.linalg.norm(bond)
     assert np.abs(bond).min() > 0.3  # no component of the virial is zero
@@ -104,7 +94,7 @@ def test_distance_restraint(units: str, deck: Deck) -> None:
 @pytest.mark.parametrize("units", ["metal", "real"])
 def test_volume_restraint(units: str, deck: Deck) -> None:
     """A bias on the cell alone: dE/dV on the diagonal of the stress, no forces."""
-    volume = argon().get_volume()
+    volume = engine.argon().get_volume()
     stiffness = 50.0 / EV / 1e6  # eV/Å⁶
     text = f"v: VOLUME\nRESTRAINT ARG=v KAPPA=50 AT={volume / 1000 - 0.1:.15g}"
     with deck(text, units=units) as lmp:
@@ -118,7 +108,7 @@ def test_volume_restraint(units: str, deck: Deck) -> None:
 
 def test_natural_units(deck: Deck) -> None:
     """Units lj are PLUMED's natural units."""
-    bond = argon().get_distance(0, 5, mic=True)
+    bond = engine.argon().get_distance(0, 5, mic=True)
     text = f"UNITS NATURAL\nd: DISTANCE ATOMS=1,6\nRESTRAINT ARG=d KAPPA=8 AT={bond - 0.7:.15g}"
     with deck(text, units="lj") as lmp:
         lmp.commands_string("thermo_modify norm no\nrun 0")
@@ -245,13 +235,13 @@ def test_forces_against_driver(deck: Deck, tmp_path: Path) -> None:
         lmp.command("run 0")
         found = engine.read(lmp)
     options = ["--dump-forces", "forces.xyz", "--dump-forces-fmt", "%.14g", "--dump-full-virial"]
-    driver(tmp_path, text, [argon()], *options)
+    driver(tmp_path, text, [engine.argon()], *options)
     lines = (tmp_path / "forces.xyz").read_text().splitlines()
     virial = np.array(lines[1].split(), float).reshape(3, 3) / EV  # PLUMED's sign: minus LAMMPS's
     forces = np.array([line.split()[1:] for line in lines[2:]], float) / EV
     assert np.abs(forces).max() > 0.01
     np.testing.assert_allclose(found.forces, forces, rtol=1e-7, atol=1e-11)
-    stress = virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / argon().get_volume()
+    stress = virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / engine.argon().get_volume()
     np.testing.assert_allclose(found.stress, stress, rtol=1e-7, atol=1e-12)
 
 
@@ -273,7 +263,7 @@ def test_energy_is_conserved_with_the_bias(deck: Deck) -> None:
 
 
 def test_volume_restraint_holds_in_npt(deck: Deck) -> None:
-    target = 1.06 * argon().get_volume()
+    target = 1.06 * engine.argon().get_volume()
     text = f"v: VOLUME\nRESTRAINT ARG=v KAPPA=3e4 AT={target / 1000:.15g}"
     volume = {}
     for virial in ("yes", "no"):
@@ -337,7 +327,7 @@ def test_restarted_equals_uninterrupted(deck: Deck, plugin_path: Path, tmp_path:
     pieces = table(tmp_path / "HILLS")
     assert len(whole) == 12
     np.testing.assert_allclose(pieces, whole, rtol=1e-7)
-    moved = (found.positions - expected.positions) @ np.linalg.inv(TILTED)
+    moved = (found.positions - expected.positions) @ np.linalg.inv(engine.TILTED)
     np.testing.assert_allclose(moved, np.round(moved), atol=1e-8)
 
 

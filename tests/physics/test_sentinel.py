@@ -7,34 +7,23 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import ase
 import numpy as np
 import physics_lammps as engine
 import pytest
-from ase.build import bulk
 
 from phasewalk import dumps, logs
 from phasewalk.logs import Stop
 
 pytestmark = pytest.mark.engine
 
-TILTED = [[11.0, 0.0, 0.0], [3.1, 10.4, 0.0], [-2.7, 2.2, 10.1]]
 RADIUS = 1.06
 Deck = Callable[..., AbstractContextManager[Any]]
-
-
-def argon() -> ase.Atoms:
-    """32 argon atoms, an fcc crystal in a tilted cell, Å."""
-    crystal = bulk("Ar", "fcc", a=5.3, cubic=True).repeat((2, 2, 2))
-    crystal.set_cell(TILTED, scale_atoms=True)
-    crystal.positions += np.random.default_rng(3).uniform(-0.1, 0.1, crystal.positions.shape)
-    return crystal
 
 
 @pytest.fixture(name="deck")
 def _deck(plugin_path: Path, plumed_kernel: str, tmp_path: Path) -> Deck:
     """`with deck(keywords) as lmp`: argon in NVE at 60 K with the sentinel as the last fix."""
-    data = engine.write_data(tmp_path / "argon.data", argon(), ("Ar",))
+    data = engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
 
     @contextmanager
     def start(keywords: str, before: str = "", temperature_K: float = 60.0) -> Iterator[Any]:
@@ -143,7 +132,9 @@ def test_a_frame_near_a_limit_is_not_good(deck: Deck, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at_start", [False, True])
 def test_a_pair_too_close(deck: Deck, tmp_path: Path, at_start: bool) -> None:
-    closest = argon().get_all_distances(mic=True)[np.triu_indices(32, 1)].min() / (2 * RADIUS)
+    closest = engine.argon().get_all_distances(mic=True)[np.triu_indices(32, 1)].min() / (
+        2 * RADIUS
+    )
     fraction = closest + 0.01 if at_start else closest - 0.05
     push = "group one id 1\nvelocity one set 25 0 0 units box"
     with deck(f"close {fraction} {RADIUS} margin 0 ring 1 50", "" if at_start else push) as lmp:
@@ -247,7 +238,7 @@ def test_plumed_that_throws_stops_its_walker_softly(deck: Deck, tmp_path: Path) 
     ],
 )
 def test_bad_keywords(plugin_path: Path, tmp_path: Path, keywords: str, says: str) -> None:
-    data = engine.write_data(tmp_path / "argon.data", argon(), ("Ar",))
+    data = engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
     with engine.lammps(plugin_path, tmp_path / "log.lammps") as lmp:
         engine.setup(lmp, data, "pair_style lj/cut 5.2\npair_coeff * * 0.0104 3.4")
         with pytest.raises(Exception, match=says):

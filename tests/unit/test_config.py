@@ -324,6 +324,6 @@ def test_test_data_that_is_none(tmp_path: Path) -> None:
 
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "which", lambda program: None)
+    monkeypatch.setattr(config, "has_gpu", lambda: False)
     message = refused_file(write_campaign(tmp_path, SALT + "deploy: {device: cuda}\n"))
     assert "deploy.device: cuda, but this machine has no NVIDIA driver" in message

@@ -15,8 +15,8 @@ from ase.calculators.morse import MorsePotential
 from helpers.fakes import crystal
 from phasewalk import gate, models, proving
 from phasewalk.errors import GateFailed, InputError
-from phasewalk.evaluation import Prediction, Predictions
-from phasewalk.gate import NVE_EVERY_FS, NVE_STEPS_FS, Probes, Proof
+from phasewalk.evaluation import NVE_EVERY_FS, Prediction, Predictions
+from phasewalk.gate import NVE_STEPS_FS, Probes, Proof
 from phasewalk.probes import Probe
 
 ENERGIES = {"Na": -1.0, "Cl": -2.5}

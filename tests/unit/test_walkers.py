@@ -346,7 +346,8 @@ def test_one_of_two_real_walkers_stops_softly_and_both_go_on(
     assert (sick.steps_done, sick.frames[-1].step) == (35, 35)
     assert sick.stop is not None
     assert sick.stop.step == 35
-    assert sick.stop.reason in ("force", "temperature", "move")
+    assert (sick.stop.reason, sick.stop.limit) == ("temperature", 300.0)
+    assert sick.halted == f"a temperature of {sick.stop.value:.0f} K (limit 300) at step 35"
 
     standing = tuple(
         replace(walker, atoms=walkers.reduce_cell(well.frames[-1].atoms), step=well.last_step)
