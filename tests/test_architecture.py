@@ -16,7 +16,7 @@ CHILDREN = {"reference", "training", "deployment", "prediction", "parity", "eage
 # Who may touch what: everything else goes through these.
 OWNERS = {
     "subprocess": {"launch", "supervise"},
-    "signal": {"launch", "supervise", "cli"},
+    "signal": {"launch", "supervise", "cli", "jobs"},
     "os": {
         "launch",  # the environment of children; process groups
         "supervise",  # its own process group

@@ -4,7 +4,7 @@ Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation
 generation r. The errors of both on the round's new frames are measured on the way.
 """
 
-from . import exploring, labelling, learning, plumed
+from . import exploring, initial, labelling, learning, plumed
 from .config import parse
 from .errors import InputError, NothingLeft
 from .store import settings_text
@@ -20,7 +20,10 @@ def run(work: Work) -> None:
     settings = work.campaign.settings
     _check_changes(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
-    known = labelling.label_bootstrap(work, labelling.bootstrap_frames(work))
+    known = [
+        *initial.take(work),
+        *labelling.label_bootstrap(work, labelling.bootstrap_frames(work)),
+    ]
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
     empty = 0
     begun = max((record.round for record in work.store.records()), default=0)

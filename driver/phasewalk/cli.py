@@ -18,7 +18,19 @@ from rich.text import Text
 
 from . import campaign as loop
 from . import check as checks
-from . import config, evaluation, models, plugin, proving, rendering, rewinding, status, store
+from . import (
+    config,
+    evaluation,
+    inputs,
+    models,
+    plugin,
+    proving,
+    rendering,
+    rewinding,
+    settling,
+    status,
+    store,
+)
 from . import engines as finding
 from .engines import EngineSettings
 from .errors import GateFailed, InputError, Interrupted, PhasewalkError
@@ -49,7 +61,7 @@ def check(campaign_file: CampaignFile) -> None:
     Finds every engine and its version, reads structures and PLUMED text, labels one structure, and
     compares a tiny untrained model in LAMMPS with the same model in Python.
     """
-    campaign = config.load(campaign_file)
+    campaign = inputs.load(campaign_file, os.environ)
     rows = checks.check(campaign, LocalLauncher(campaign.cores), os.environ)
     if not checks.show(rows, out):
         raise InputError("the campaign cannot run as it is: see the rows that are not ok")
@@ -67,17 +79,20 @@ def run(
 
     Ctrl-C stops it cleanly; the same command goes on. Nothing that was finished is done again.
     """
-    campaign = config.load(campaign_file)
+    campaign = inputs.load(campaign_file, os.environ)
     root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
     launcher = LocalLauncher(campaign.cores)
     engines = finding.find(campaign.settings.engines, os.environ)
     checks.preflight(campaign, engines, launcher)
+    campaign, notes = settling.settle(campaign, launcher)
     opened = store.open_campaign(root, campaign.identity())
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
     try:
         with Progress(out) as progress:
             if opened.took_over:
                 progress.say(opened.took_over)
+            for note in notes:
+                progress.say(note)
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
@@ -133,7 +148,7 @@ def render(
     ] = None,
 ) -> None:
     """Write the decks and PLUMED files of a first round, to read and to run by hand."""
-    campaign = config.load(campaign_file)
+    campaign = inputs.load(campaign_file, os.environ)
     root = directory or campaign_file.with_name(f"{campaign_file.stem}.decks")
     for line in rendering.render(campaign, root, os.environ):
         out.print(Text(line), soft_wrap=True)

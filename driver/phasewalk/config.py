@@ -2,34 +2,22 @@
 
 import contextlib
 import difflib
-import itertools
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ase import Atoms
 from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from .candidates import CandidateSettings
-from .engines import EngineSettings, available_cores, has_gpu, which
+from .engines import EngineSettings
 from .errors import InputError, brief
-from .evaluation import read_labelled
-from .labels import Label, ReferenceSettings, level
 from .model_settings import DeploySettings, ModelSettings
+from .reference_settings import ReferenceSettings
 from .segments import PolicySettings, SegmentSettings, SystemSettings
 from .settings import Settings, check_text
-from .structures import (
-    cell_multiple,
-    fingerprint,
-    read_structure,
-    reduced_formula,
-    species,
-)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
@@ -37,7 +25,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 class BootstrapSettings(Settings):
     """The first labels: random perturbations of each system's structure."""
 
-    count: int = Field(32, ge=2, description="Labels for each system.")
+    count: int | None = Field(
+        None, ge=0, description="Labels for each system; default: 32, or none with initial_data."
+    )
     displacement_A: float = Field(
         0.1, ge=0, le=1, description="Each Cartesian component of each atom moves by up to ± this."
     )
@@ -49,6 +39,26 @@ class BootstrapSettings(Settings):
         gt=0,
         lt=1,
         description="Drawn again where a pair is closer than this × the sum of covalent radii.",
+    )
+
+
+class InitialDataSettings(Settings):
+    """Labelled frames that the campaign starts from."""
+
+    file: str = Field(
+        min_length=1,
+        description="Frames with energy, forces and stress (extxyz), beside the campaign file; "
+        "NAME@:40 takes the first 40, as ASE counts.",
+    )
+    same_level: bool = Field(
+        False,
+        description="State that they were labelled at the reference's level of theory, where the "
+        "file does not say so itself.",
+    )
+    verify: int = Field(
+        1,
+        ge=0,
+        description="So many of them are computed again by the reference, to see whether it is so.",
     )
 
 
@@ -77,6 +87,9 @@ class CampaignSettings(Settings):
         CandidateSettings(), description="Screens before a label is paid for."
     )
     reference: ReferenceSettings = Field(ReferenceSettings(), description="What makes labels.")
+    initial_data: InitialDataSettings | None = Field(
+        None, description="Labels that are there already."
+    )
     validation_every: int = Field(
         8, ge=2, description="Every so-many-th label is kept for validation."
     )
@@ -87,103 +100,6 @@ class CampaignSettings(Settings):
     )
     resources: ResourceSettings = Field(ResourceSettings(), description="Cores.")
     engines: EngineSettings = Field(EngineSettings(), description="Where the engines are.")
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """Validated settings and what they point to.
-
-    Attributes:
-        path: the file.
-        text: its content, as it is copied into the campaign directory.
-        settings: what it says.
-        structures: start structure of each system.
-        types: species of the model, in its order.
-        cell_multiples: of each system.
-        test_data: labelled frames for every generation; empty where none are given.
-    """
-
-    path: Path
-    text: str
-    settings: CampaignSettings
-    structures: Mapping[str, Atoms]
-    types: tuple[str, ...]
-    cell_multiples: Mapping[str, int]
-    test_data: tuple[Label, ...]
-
-    @property
-    def cores(self) -> int:
-        """Cores to use."""
-        return self.settings.resources.cores or available_cores()
-
-    @property
-    def walkers(self) -> int:
-        """Walkers of all systems together."""
-        return sum(system.walkers for system in self.settings.systems.values())
-
-    def identity(self) -> dict[str, Any]:
-        """What must stay the same as long as the campaign lives: see store.open_campaign."""
-        model = self.settings.model
-        reference = self.settings.reference
-        return {
-            "name": self.settings.campaign,
-            "seed": self.settings.seed,
-            "species": list(self.types),
-            "structures": {n: fingerprint(a)[:16] for n, a in self.structures.items()},
-            "reference": f"{reference.method}, {reference.electronic_temperature_K:g} K electrons",
-            "cell_multiple": dict(self.cell_multiples),
-            "model": f"{model.preset}, r_max {model.cutoff_A:g} Å, {model.dtype}, zbl {model.zbl}",
-            "model overrides": {
-                k: v for k, v in model.overrides.items() if k.startswith("training_module.model.")
-            },
-        }
-
-
-def load(path: Path) -> Campaign:
-    """Read and validate a campaign file and everything that it points to.
-
-    Raises:
-        InputError: one line that says where and what.
-    """
-    text = read_text(path)
-    settings = parse(text, str(path))
-    folder = path.parent
-    structures = {
-        name: _at(f"{path}: systems.{name}", read_structure, folder / system.structure)
-        for name, system in settings.systems.items()
-    }
-    types = _types(path, settings, structures)
-    multiples = _cell_multiples(path, settings, structures)
-    campaign = Campaign(
-        path=path,
-        text=text,
-        settings=settings,
-        structures=structures,
-        types=types,
-        cell_multiples=multiples,
-        test_data=tuple(_test_data(path, settings, types, multiples)),
-    )
-    first = settings.bootstrap.count * len(structures)
-    if first < settings.validation_every:
-        raise InputError(
-            f"{path}: bootstrap.count gives {first} labels, and none is left for validation where "
-            f"every {settings.validation_every}th is (validation_every); raise the one or lower "
-            "the other"
-        )
-    _check_reference(path, settings.reference)
-    if settings.deploy.device == "cuda" and not has_gpu():
-        raise InputError(
-            f"{path}: deploy.device: cuda, but this machine has no NVIDIA driver (no nvidia-smi); "
-            "use auto or cpu"
-        )
-    slots = campaign.cores * settings.resources.walkers_per_core
-    if campaign.walkers > slots:
-        raise InputError(
-            f"{path}: {campaign.walkers} walkers, but {campaign.cores} core(s) × "
-            f"{settings.resources.walkers_per_core} (resources.walkers_per_core) give {slots} "
-            "slots; use fewer walkers, or raise resources.walkers_per_core"
-        )
-    return campaign
 
 
 def read_text(path: Path) -> str:
@@ -258,92 +174,3 @@ def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str
                 model = candidate
                 break
     return list(model.model_fields)
-
-
-def _at(place: str, function: Any, *arguments: Any) -> Any:
-    try:
-        return function(*arguments)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from error
-
-
-def _types(
-    path: Path, settings: CampaignSettings, structures: Mapping[str, Atoms]
-) -> tuple[str, ...]:
-    found = species(list(structures.values()))
-    if settings.model.species is None:
-        return found
-    missing = sorted(set(found) - set(settings.model.species))
-    if missing:
-        raise InputError(
-            f"{path}: model.species has no {', '.join(missing)}, which the structures hold; "
-            "add it (a species can never be added later)"
-        )
-    return tuple(sorted(set(settings.model.species)))
-
-
-def _cell_multiples(
-    path: Path, settings: CampaignSettings, structures: Mapping[str, Atoms]
-) -> dict[str, int]:
-    """Primitive cells of each system; the same for all systems of one composition.
-
-    The reference samples the Γ point alone, so that a crystal in another cell is another level.
-    """
-    declared = {name: settings.systems[name].cell_multiple for name in structures}
-    multiples = {n: declared[n] or cell_multiple(atoms) for n, atoms in structures.items()}
-    groups: dict[str, list[str]] = {}
-    for name, atoms in structures.items():
-        groups.setdefault(reduced_formula(atoms), []).append(name)
-    for names in groups.values():
-        for one, other in itertools.combinations(names, 2):
-            sizes = sorted(len(structures[name]) for name in (one, other))
-            hidden = (  # a distorted supercell has no symmetry by which to find it
-                sizes[0] != sizes[1]
-                and sizes[1] % sizes[0] == 0
-                and None in (declared[one], declared[other])
-            )
-            if multiples[one] != multiples[other] or hidden:
-                raise InputError(
-                    f"{path}: systems.{one} ({len(structures[one])} atoms) and systems.{other} "
-                    f"({len(structures[other])} atoms) have the same composition in cells of "
-                    f"another size, and {settings.reference.method} samples the Γ point alone: "
-                    "two levels of theory, which cannot train one model; use cells of one size, "
-                    "or declare how many primitive cells they hold (systems.*.cell_multiple, the "
-                    "same number) if they are different crystals"
-                )
-    return multiples
-
-
-def _check_reference(path: Path, reference: ReferenceSettings) -> None:
-    """A relative program would be looked for where each label runs."""
-    program = (reference.command or [sys.executable])[0]
-    if not Path(program).is_absolute() and ("/" in program or which(program) is None):
-        raise InputError(
-            f"{path}: reference.command: {program!r} is not a program on the path; give its "
-            "absolute path"
-        )
-
-
-def _test_data(
-    path: Path,
-    settings: CampaignSettings,
-    types: tuple[str, ...],
-    multiples: Mapping[str, int],
-) -> list[Label]:
-    if settings.test_data is None:
-        return []
-    labels: list[Label] = _at(f"{path}: test_data", read_labelled, path.parent / settings.test_data)
-    unknown = sorted({s for label in labels for s in label.atoms.symbols} - set(types))
-    if unknown:
-        raise InputError(
-            f"{path}: test_data holds {', '.join(unknown)}, which the model does not know; "
-            "add it to model.species"
-        )
-    ours = {level(settings.reference, multiple).key for multiple in multiples.values()}
-    foreign = sorted({label.level for label in labels} - ours - {""})
-    if foreign:
-        raise InputError(
-            f"{path}: test_data was labelled at another level of theory ({foreign[0]}) than this "
-            f"campaign's ({', '.join(sorted(ours))}); errors against it would mean nothing"
-        )
-    return labels

@@ -6,6 +6,7 @@
     │   ├── EngineMissing   a program or library that is not installed or does not fit
     │   └── StoreError      the campaign directory: locked, foreign, read-only, full
     ├── EngineFailed        a program was started and failed; names its directory and last lines
+    │   └── NotConverged    a calculation that did not converge
     ├── GateFailed          a deployed model is not what it should be; says what, and by how much
     ├── NothingLeft         a round has too little left to go on with
     └── Interrupted         Ctrl-C or SIGTERM; exit code 130
@@ -66,6 +67,10 @@ class StoreError(InputError):
 
 class EngineFailed(PhasewalkError):
     """A program was started and did not do its work."""
+
+
+class NotConverged(EngineFailed):
+    """A calculation that did not converge: its numbers are worth nothing."""
 
 
 class GateFailed(PhasewalkError):

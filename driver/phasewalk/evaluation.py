@@ -1,6 +1,7 @@
 """How wrong a deployed model is: predictions made in LAMMPS against labels."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,9 @@ from .jobs import Finished, Job
 from .labels import Label, frame_to_json
 from .structures import bare, read_frames, reduced_formula
 from .units import GPA_PER_EV_PER_A3
+
+MADE = ("program", "version", "level_of_theory")
+"""What a labelled frame may say of its making."""
 
 Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
@@ -201,10 +205,13 @@ def _rms(values: Array) -> float:
 def read_labelled(path: Path) -> list[Label]:
     """Labelled frames from a file that ASE reads (extxyz with energy, forces, stress).
 
+    NAME@:40 are the first 40, as ASE counts.
+
     Raises:
         InputError: no such file, unreadable, or a frame without one of the three.
     """
-    frames = read_frames(path, ":")
+    ranged = re.fullmatch(r"(.+)@(-?\d{0,9}:-?\d{0,9}(:-?[1-9]\d{0,8})?)", str(path), re.DOTALL)
+    frames = read_frames(Path(ranged[1]), ranged[2]) if ranged else read_frames(path, ":")
     if not frames:
         raise InputError(f"{path}: it holds no frames")
     return [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
@@ -235,4 +242,5 @@ def _labelled(atoms: Atoms, where: str) -> Label:
         level=level,
         origin={},
         seconds=0.0,
+        made={k: atoms.info[k] for k in MADE if k in atoms.info},
     )

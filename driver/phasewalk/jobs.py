@@ -5,7 +5,9 @@ other. Its one verb yields events in the order in which they happen, so that pro
 and a result can be used as soon as it is there.
 """
 
+import contextlib
 import shutil
+import signal
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ class Job:
         argv: program and arguments; never a shell line.
         directory: where it runs; made (and filled with `inputs`) by the launcher.
         inputs: file name → content, written before the start.
+        links: file name → file that it stands for, linked before the start.
         env: added to the environment of the launcher.
         cores: how many cores it occupies.
         timeout_s: it is stopped, and counts as failed, after this time; None for no limit.
@@ -35,6 +38,7 @@ class Job:
     argv: tuple[str, ...]
     directory: Path
     inputs: Mapping[str, bytes] = field(default_factory=dict)
+    links: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     cores: int = 1
     timeout_s: float | None = None
@@ -97,7 +101,7 @@ class Finished:
         if self.returncode is None:
             what = f"ran past its limit of {self.job.timeout_s:g} s and was stopped"
         else:
-            what = f"ended with code {self.returncode}"
+            what = f"ended with code {self.returncode}{_signal(self.returncode)}"
         raise EngineFailed(
             f"{self.job.name} {what}: {self.last_lines()} (everything is in {self.directory})"
         )
@@ -120,6 +124,13 @@ class Launcher(Protocol):
         Closing the generator, or an exception in it, stops what is still running.
         """
         ...
+
+
+def _signal(code: int) -> str:
+    """The signal that an exit code stands for, as shells count; empty for none."""
+    with contextlib.suppress(ValueError):
+        return f" ({signal.Signals(code - 128 if code > 0 else -code).name})"
+    return ""
 
 
 def run(launcher: Launcher, job: Job) -> Finished:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import UNREADABLE, ParseError, named
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Record:
         outputs: what later tasks and the reader need.
         seconds: wall time.
         time: when it ended, seconds since 1970.
+        cores: that it occupied; 0 where nothing was started.
     """
 
     task: str
@@ -34,6 +35,7 @@ class Record:
     outputs: Mapping[str, Any]
     seconds: float
     time: float
+    cores: int = 0
 
 
 def line_of(record: Record, before: int) -> tuple[bytes, int]:

@@ -2,22 +2,37 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from . import labels
+from . import label_cache, labels, reference_jobs
 from .errors import NothingLeft, ParseError, PhasewalkError
-from .jobs import Finished
-from .labels import Label, Level
+from .labels import Label
+from .levels import Level
+from .reference_jobs import WAVE_FUNCTION, Result, Try
 from .store import read_json
 from .structures import perturb
-from .tasks import FAILED, Counter, Outputs, Task, Work
+from .tasks import (
+    CRASH,
+    EARLIER,
+    FAILED,
+    KIND,
+    REFUSED,
+    TIME_LIMIT,
+    UNCONVERGED,
+    Counter,
+    Outputs,
+    Task,
+    Work,
+)
 
 MIN_BOOTSTRAP_SHARE = 0.5
+WORTH_A_TRY, WORTH_A_RESUME = (CRASH, UNCONVERGED), (CRASH, TIME_LIMIT)
+"""Failures after which the next declared try, or a later run, may do better."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ def bootstrap_frames(work: Work) -> list[Frame]:
         drawn = []
         for number, (system, atoms) in enumerate(work.campaign.structures.items()):
             rng = np.random.default_rng([work.campaign.settings.seed, number])
-            for index in range(settings.count):
+            for index in range(work.campaign.bootstrap_count):
                 moved = perturb(
                     atoms,
                     rng,
@@ -69,14 +84,30 @@ def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:
     Raises:
         NothingLeft: less than half of the labels succeeded.
     """
+    if not frames:
+        return []
     found = [label for label in _label_frames(work, 0, frames) if label is not None]
     if len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
         raise NothingLeft(
             f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
-            f"{work.store.root / 'rounds/000/label'}, then start a new --dir with a smaller "
-            "bootstrap.displacement_A or bootstrap.strain, or another reference"
+            f"{work.store.root / 'rounds/000/label'}; {_advice(work)}"
         )
     return found
+
+
+def _advice(work: Work) -> str:
+    """What helps against the way in which most of the bootstrap labels failed."""
+    records = [record for record in work.store.records() if record.stage == "label"]
+    kinds = [record.outputs[KIND] for record in records if FAILED in record.outputs]
+    program = work.campaign.settings.reference.program
+    helps = {
+        CRASH: "mend the reference, and try it with phasewalk check",
+        TIME_LIMIT: "raise reference.timeout_s and run the same command again",
+        UNCONVERGED: f"declare further tries (reference.{program}.retries) and run the same "
+        "command again, or start a new --dir with a smaller bootstrap.displacement_A",
+        REFUSED: "start a new --dir with a smaller bootstrap.displacement_A or bootstrap.strain",
+    }
+    return helps[max(kinds, key=kinds.count)]
 
 
 def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]]) -> list[Label]:
@@ -96,31 +127,99 @@ def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]
 
 
 def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label | None]:
-    """Label frames side by side, each kept the moment it is done; None for a failed one."""
-    at = {
-        system: labels.level(work.campaign.settings.reference, multiple)
-        for system, multiple in work.campaign.cell_multiples.items()
-    }
+    """Label frames side by side, each kept the moment it is done; None for a failed one.
+
+    What did not converge, or whose program died, is tried again as the settings declare.
+    """
     later = (f"train generation {round_}", f"segment {round_ + 1}")
-    again = all(work.store.find(task) is None for task in later)
-    tasks = [_label_task(work, round_, frame, at[frame.system], again) for frame in frames]
-    work.observer.begin(round_, "label", len(tasks), "labels")
-    done = sum(work.store.find(task.name) is not None for task in tasks)
-    outputs = work.do(tasks, Counter(work.observer, done))
-    found: list[Label | None] = []
-    for task, output in zip(tasks, outputs, strict=True):
-        if FAILED in output:
-            work.observer.say(f"round {round_}: {output[FAILED]}")
-            found.append(None)
-            continue
-        label = work.store.label(output["key"])
-        if label is None:
-            raise ParseError(
-                work.store.root / "labels" / f"{output['key']}.json",
-                f"is missing, but the journal holds it ({task.name}); restore it from a backup",
+    open_ = all(work.store.find(task) is None for task in later)
+    work.observer.begin(round_, "label", len(frames), "labels")
+    found: list[Label | None] = [None] * len(frames)
+    asked = {
+        index: _asked(work, round_, frame, resumed=open_) for index, frame in enumerate(frames)
+    }
+    while asked:
+        done = sum(label is not None for label in found)
+        done += sum(_is_done(work, task) for task in asked.values())
+        outputs = work.do(list(asked.values()), Counter(work.observer, done))
+        failed = []
+        for (index, task), output in zip(asked.items(), outputs, strict=True):
+            if FAILED in output:
+                failed.append(index)
+            else:
+                found[index] = _kept(work, task.name, output["key"])
+        asked = {}
+        for index in failed:
+            task = _asked(work, round_, frames[index], resumed=False)
+            record = work.store.find(task.name)
+            reason = record.outputs[FAILED] if record else ""
+            asked |= {index: task} if task.again else {}
+            work.observer.say(
+                f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
             )
-        found.append(label)
     return found
+
+
+def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
+    """The task that labels a frame, at the try that is due.
+
+    Args:
+        work: the campaign.
+        round_: whose label it is.
+        frame: what to label.
+        resumed: what failed for good by a crash or a time limit may be tried once more.
+    """
+    key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
+    ways = reference_jobs.tries(work.campaign.reference, _guess(work, frame))
+    record = work.store.find(task_name(key, round_))
+    if record is None or FAILED not in record.outputs:
+        return _label_task(work, round_, frame, _Way(0, ways[0]), again=False)
+    made = len(record.outputs.get(EARLIER, ())) + 1
+    kind = record.outputs[KIND]
+    if kind in WORTH_A_TRY and made < len(ways):
+        return _label_task(work, round_, frame, _Way(made, ways[made]), again=True)
+    again = resumed and kind in WORTH_A_RESUME
+    return _label_task(work, round_, frame, _Way(0, ways[0]), again=again)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Which of the tries of a frame, and how it is done."""
+
+    number: int
+    attempt: Try
+
+
+def _is_done(work: Work, task: Task) -> bool:
+    record = work.store.find(task.name)
+    return record is not None and FAILED not in record.outputs
+
+
+def _kept(work: Work, task: str, key: str) -> Label:
+    label = work.store.label(key)
+    if label is None:
+        raise ParseError(
+            work.store.root / "labels" / f"{key}.json",
+            f"is missing, but the journal holds it ({task}); restore it from a backup",
+        )
+    return label
+
+
+def _guess(work: Work, frame: Frame) -> Path | None:
+    """The wave function that the same walker's last label left, where it shall be used."""
+    own, walker = work.campaign.settings.reference.cp2k, frame.origin.get("walker")
+    if own is None or own.guess == "none" or walker is None:
+        return None
+    for record in reversed(work.store.records()):
+        origin = record.outputs.get("origin", {})
+        if (
+            record.stage == "label"
+            and (origin.get("system"), origin.get("walker")) == (frame.system, walker)
+            and record.round < frame.origin["round"]
+        ):
+            path = work.store.root / record.outputs.get("place", "") / WAVE_FUNCTION
+            return path if path.is_file() else None
+    return None
 
 
 def task_name(key: str, round_: int) -> str:
@@ -128,51 +227,68 @@ def task_name(key: str, round_: int) -> str:
     return f"label {key} of round {round_}"
 
 
-def _label_task(work: Work, round_: int, frame: Frame, at: Level, again: bool) -> Task:
-    settings = work.campaign.settings.reference
+def _label(frame: Frame, at: Level, result: Result, tried: Mapping[str, Any]) -> Label:
+    return Label(
+        key=labels.label_key(frame.atoms, at),
+        atoms=frame.atoms,
+        energy=result.energy,
+        forces=result.forces,
+        stress=result.stress,
+        level=at.key,
+        origin=frame.origin,
+        seconds=result.seconds,
+        made={"program": at.program, "version": result.version, **result.notes, **tried},
+    )
+
+
+def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool) -> Task:
+    reference, at = work.campaign.reference, work.campaign.level(frame.system)
     key = labels.label_key(frame.atoms, at)
+    place = f"rounds/{round_:03d}/label/{key}"
+    told = {"key": key, "origin": dict(frame.origin), "level": str(at), "place": place}
+    tried: dict[str, Any] = {"try": way.number + 1, "guess": way.attempt.guess is not None}
+    if way.attempt.changes:
+        tried["changes"] = dict(way.attempt.changes)
 
-    def keep(label: Label) -> Outputs:
-        work.store.add_label(label)
-        return {"key": key, "origin": dict(frame.origin), "level": str(at)}
-
-    def read(finished: Finished) -> Outputs:
-        return keep(
-            labels.read(
-                finished,
-                frame.atoms,
-                at=at,
-                origin=frame.origin,
-                max_force=settings.max_force_eV_per_A,
-            )
+    def keep(result: Result) -> Outputs:
+        label = _label(frame, at, result, tried)
+        labels.check(
+            label,
+            max_force=reference.settings.max_force_eV_per_A,
+            max_net_force=reference.settings.max_net_force_eV_per_A,
         )
+        work.store.add_label(label)
+        if reference.settings.share and result.version:  # only what says who made it
+            label_cache.keep(work.engines.cache, at, label)
+        return {**told, **tried}
 
     def adopt(directory: Path) -> Outputs | None:
         if work.store.label(key) is not None:
-            return {"key": key, "origin": dict(frame.origin), "level": str(at)}
+            return {**told, "reused": True}
         try:
-            return keep(
-                labels.read_result(
-                    directory,
-                    frame.atoms,
-                    at=at,
-                    origin=frame.origin,
-                    max_force=settings.max_force_eV_per_A,
-                )
-            )
+            return keep(reference_jobs.read_result(directory, frame.atoms, reference=reference))
         except PhasewalkError:
+            pass
+        shared = label_cache.find(work.engines.cache, at, key) if reference.settings.share else None
+        if shared is None:
             return None
+        work.store.add_label(replace(shared, origin=frame.origin))
+        return {**told, "reused": True}
 
     return Task(
         name=task_name(key, round_),
         stage="label",
         round=round_,
         inputs=key,
-        place=f"rounds/{round_:03d}/label/{key}",
-        job=lambda directory: labels.job(
-            f"label {key}", frame.atoms, settings=settings, directory=directory
+        place=place,
+        job=lambda directory: reference_jobs.job(
+            f"label {key}",
+            frame.atoms,
+            reference=reference,
+            directory=directory,
+            attempt=way.attempt,
         ),
-        read=read,
+        read=lambda finished: keep(reference_jobs.read(finished, frame.atoms, reference=reference)),
         may_fail=True,
         again=again,
         adopt=adopt,

@@ -3,83 +3,24 @@
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from pydantic import Field
 
 from .errors import UNREADABLE, InputError, ParseError
-from .jobs import Finished, Job
-from .settings import Settings
+from .levels import Level, method_of
 from .structures import fingerprint, reduced_formula
 
 Array = NDArray[np.float64]
 
-REQUEST, RESULT = "request.json", "result.json"
-REFERENCE = (sys.executable, "-m", "phasewalk.reference")
-
-
-class ReferenceSettings(Settings):
-    """The program that makes labels, and what it takes to believe them."""
-
-    method: Literal["GFN1-xTB"] = Field(
-        "GFN1-xTB", description="Level of theory. GFN1-xTB runs inside tblite; Γ point only."
-    )
-    electronic_temperature_K: float = Field(
-        300.0, ge=0, le=10000, description="Fermi smearing of the electronic occupations, K."
-    )
-    max_iterations: int = Field(250, ge=1, description="SCF iterations before a label fails.")
-    max_force_eV_per_A: float = Field(
-        30.0, gt=0, description="A label whose largest force component is above this is rejected."
-    )
-    cores_per_label: int = Field(1, ge=1, description="Cores that one label occupies.")
-    timeout_s: float = Field(600.0, gt=0, description="A label is given up after this wall time.")
-    command: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="Program and arguments to run in place of `python -m phasewalk.reference`; it "
-        "gets the names of a request and of a result file. A list, never a shell line.",
-    )
-
-
-@dataclass(frozen=True)
-class Level:
-    """A level of theory: what two labels must share to train one model.
-
-    Attributes:
-        method: settings of the method that change its numbers.
-        cell_multiple: primitive cells in the simulated cell. A Γ-only method samples the Brillouin
-            zone through it: MIL-53(Al) as 38 and as 76 atoms differs by 1.0 GPa in GFN1-xTB.
-    """
-
-    method: str
-    electronic_temperature_K: float
-    cell_multiple: int
-
-    @property
-    def key(self) -> str:
-        """Fingerprint of the method, and the cell multiple through which it samples."""
-        text = json.dumps([self.method, "gamma", self.electronic_temperature_K])
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-x{self.cell_multiple}"
-
-    def __str__(self) -> str:
-        return (
-            f"{self.method}, Γ point of {self.cell_multiple} primitive cell(s), "
-            f"{self.electronic_temperature_K:g} K electrons"
-        )
-
-
-def level(settings: ReferenceSettings, cell_multiple: int) -> Level:
-    """The level of theory of a system that is simulated in so many primitive cells."""
-    return Level(settings.method, settings.electronic_temperature_K, cell_multiple)
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -95,6 +36,7 @@ class Label:
         level: key of the level of theory.
         origin: where the frame comes from (system, round, walker, step …).
         seconds: wall time of the reference.
+        made: how it was made (program, version, try, steps of the SCF …).
     """
 
     key: str
@@ -105,6 +47,7 @@ class Label:
     level: str
     origin: Mapping[str, Any]
     seconds: float
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     def with_results(self) -> Atoms:
         """The frame with a calculator that holds the label, as ASE writes and reads it."""
@@ -136,65 +79,8 @@ def content_hash(label: Label) -> str:
     return digest.hexdigest()[:24]
 
 
-def job(name: str, atoms: Atoms, *, settings: ReferenceSettings, directory: Path) -> Job:
-    """A child process that labels one frame."""
-    request = {
-        "method": settings.method,
-        "electronic_temperature_K": settings.electronic_temperature_K,
-        "max_iterations": settings.max_iterations,
-        "frame": frame_to_json(atoms),
-    }
-    threads = str(settings.cores_per_label)
-    return Job(
-        name=name,
-        argv=(*(settings.command or REFERENCE), REQUEST, RESULT),
-        directory=directory,
-        inputs={REQUEST: json.dumps(request).encode()},
-        env={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
-        cores=settings.cores_per_label,
-        timeout_s=settings.timeout_s,
-    )
-
-
-def read(
-    finished: Finished, atoms: Atoms, *, at: Level, origin: Mapping[str, Any], max_force: float
-) -> Label:
-    """The label that a finished job made.
-
-    Raises:
-        EngineFailed: the program failed.
-        ParseError: its result cannot be read.
-        InputError: the result is not to be believed; the message says why.
-    """
-    finished.require_success()
-    return read_result(finished.directory, atoms, at=at, origin=origin, max_force=max_force)
-
-
-def read_result(
-    directory: Path, atoms: Atoms, *, at: Level, origin: Mapping[str, Any], max_force: float
-) -> Label:
-    """The label in a job's directory; see `read`."""
-    path = directory / RESULT
-    try:
-        result = json.loads(path.read_text())
-        label = Label(
-            key=label_key(atoms, at),
-            atoms=atoms,
-            energy=float(result["energy_eV"]),
-            forces=np.array(result["forces_eV_per_A"], dtype=float),
-            stress=np.array(result["stress_eV_per_A3"], dtype=float),
-            level=at.key,
-            origin=dict(origin),
-            seconds=float(result["seconds"]),
-        )
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a result of the reference ({error!r})") from error
-    check(label, max_force)
-    return label
-
-
-def check(label: Label, max_force: float) -> None:
-    """Raise InputError where a label must not be believed."""
+def check(label: Label, *, max_force: float = math.inf, max_net_force: float = math.inf) -> None:
+    """Raise InputError where a label must not be believed; forces in eV/Å."""
     count = len(label.atoms)
     if label.forces.shape != (count, 3) or label.stress.shape != (6,):
         raise InputError(
@@ -212,6 +98,13 @@ def check(label: Label, max_force: float) -> None:
         raise InputError(
             f"label {label.key}: the largest force component is {largest:.1f} eV/Å "
             f"(limit {max_force:g}, reference.max_force_eV_per_A)"
+        )
+    with np.errstate(over="ignore"):  # what a file holds may be of any size
+        net = float(np.linalg.norm(label.forces.sum(axis=0)))
+    if net > max_net_force:
+        raise InputError(
+            f"label {label.key}: the forces add up to {net:.2f} eV/Å (limit {max_net_force:g}, "
+            "reference.max_net_force_eV_per_A): a finer grid of the reference helps"
         )
 
 
@@ -243,7 +136,7 @@ def to_json(label: Label) -> str:
     """A label as the text of its file."""
     return json.dumps(
         {
-            "schema": 1,
+            "schema": SCHEMA,
             "key": label.key,
             "level": label.level,
             "origin": dict(label.origin),
@@ -252,6 +145,8 @@ def to_json(label: Label) -> str:
             "forces_eV_per_A": label.forces.tolist(),
             "stress_eV_per_A3": label.stress.tolist(),
             "seconds": label.seconds,
+            "made": dict(label.made),
+            "sha256": content_hash(label),
         }
     )
 
@@ -269,12 +164,15 @@ def from_json(text: str, path: Path) -> Label:
             level=data["level"],
             origin=data["origin"],
             seconds=float(data["seconds"]),
+            made=dict(data["made"]),
         )
         if not (isinstance(label.key, str) and isinstance(label.level, str)):
             raise TypeError("its key or its level is not text")
         if not isinstance(label.origin, dict):
             raise TypeError("its origin has no names")
-        check(label, math.inf)
+        check(label)
+        if content_hash(label) != data["sha256"]:
+            raise ValueError("its numbers are not those that were written")
     except (*UNREADABLE, InputError) as error:
         raise ParseError(path, f"not a label ({error!r})") from error
     return label
@@ -298,7 +196,7 @@ def same_level(labels: Sequence[Label]) -> None:
 
     The method must be one for all, and the sampling one for each composition.
     """
-    methods = sorted({label.level.rpartition("-")[0] for label in labels})
+    methods = sorted({method_of(label.level) for label in labels})
     if len(methods) > 1:
         raise InputError(
             f"labels of {len(methods)} methods ({', '.join(methods)}) cannot train one model"
@@ -309,5 +207,5 @@ def same_level(labels: Sequence[Label]) -> None:
         if levels.setdefault(formula, label.level) != label.level:
             raise InputError(
                 f"labels of {formula} at two levels of theory ({levels[formula]} and "
-                f"{label.level}: other cells, sampled at the Γ point) cannot train one model"
+                f"{label.level}: other cells, another sampling) cannot train one model"
             )

@@ -82,6 +82,10 @@ def _start(job: Job) -> _Process:
         path = job.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    for name, target in job.links.items():
+        path = job.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target.absolute())
     scratch = job.directory.absolute() / SCRATCH
     scratch.mkdir(exist_ok=True)
     stdout = (job.directory / Finished.STDOUT).open("wb")

@@ -10,8 +10,8 @@ from . import engines as finding
 from . import plugin, walkers
 from .bias import HillsRecord
 from .candidates import volume_limits
-from .config import Campaign
 from .errors import EngineMissing, StoreError
+from .inputs import Campaign
 from .steering import walker_id
 from .store import write_file
 from .walkers import SegmentPlan, Walker

@@ -179,8 +179,7 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
 
 def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
     """Name of the task that labels a frame of a walker."""
-    multiple = work.campaign.cell_multiples[entry.system]
-    at = labels.level(work.campaign.settings.reference, multiple)
+    at = work.campaign.level(entry.system)
     return task_name(labels.label_key(bare(atoms), at), round_)
 
 

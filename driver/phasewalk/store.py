@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import labels as label_files
-from . import locking
+from . import levels, locking
 from .errors import UNREADABLE, ParseError, StoreError, brief, named
 from .journal import SCHEMA, Record, line_of, read_journal
 from .labels import Label
@@ -298,10 +298,15 @@ def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) ->
     free = () if stages & {"train", "compile"} else ("model", "model overrides")
     for key, wanted in identity.items():
         if found.get(key) != wanted and key not in free:
+            before = found.get(key)
+            if isinstance(before, dict) and isinstance(wanted, dict):
+                told = f"its {key} differs (directory | file: {levels.difference(before, wanted)})"
+            else:
+                told = f"its {key} is {brief(repr(before))}, this one's is {wanted!r}"
             raise StoreError(
-                f"{root}: belongs to another campaign: its {key} is {brief(repr(found.get(key)))}, "
-                f"this one's is {wanted!r}, and its labels and models are of that (rounds, "
-                "walkers, segment, budgets, policy, candidates may change); choose another --dir"
+                f"{root}: belongs to another campaign: {told}, and its labels and models are of "
+                "that (rounds, walkers, segment, budgets, policy, candidates may change); choose "
+                "another --dir"
             )
     if any(found.get(key) != identity.get(key, found.get(key)) for key in free):
         changed = {**found, **identity}

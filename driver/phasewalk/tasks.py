@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .config import Campaign
 from .engines import Engines
-from .errors import EngineFailed, GateFailed, PhasewalkError, StoreError
+from .errors import EngineFailed, GateFailed, NotConverged, PhasewalkError, StoreError
+from .inputs import Campaign
 from .jobs import Event, Finished, Job, Launcher
 from .journal import Record
 from .store import Store, now, set_aside
 
 Outputs = Mapping[str, Any]
-FAILED, CRASHED = "failed", "crashed"
+FAILED, KIND, EARLIER = "failed", "kind", "earlier"
+"""In a task's outputs: why it failed, how, and its failed runs before."""
+CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
+"""How a task fails: the program, its time limit, its calculation, or a result not believed."""
 
 
 class Observer(Protocol):
@@ -46,8 +49,7 @@ class Task:
         job: makes the job for that directory.
         read: makes the outputs for the journal; raises PhasewalkError where the job failed.
         may_fail: a failure is an output (`{"failed": reason}`) and not the end of the campaign.
-        again: try again where the journal holds a failure of the program itself (a crash, a time
-            limit), and not of its result.
+        again: try again where the journal holds a failure.
         adopt: outputs of a finished but unrecorded run in that directory; None where there is none.
     """
 
@@ -89,7 +91,7 @@ class Work:
         waiting: dict[Path, Task] = {}
         for task in tasks:
             record = self.store.done(task.name, task.inputs)
-            if record is not None and not (task.again and record.outputs.get(CRASHED)):
+            if record is not None and not (task.again and FAILED in record.outputs):
                 outputs[task.name] = record.outputs
                 continue
             adopted = task.adopt(self.store.root / task.place)
@@ -105,7 +107,9 @@ class Work:
                 watch(event)
                 if isinstance(event, Finished):
                     task = waiting[event.directory]
-                    outputs[task.name] = self.record(task, self._read(task, event), event.seconds)
+                    outputs[task.name] = self.record(
+                        task, self._read(task, event), event.seconds, cores=event.job.cores
+                    )
         return [outputs[task.name] for task in tasks]
 
     def _read(self, task: Task, finished: Finished) -> Outputs:
@@ -117,13 +121,26 @@ class Work:
             kept = set_aside(finished.directory, FAILED)
             reason = str(error).replace(str(finished.directory), str(kept))
             if task.may_fail:
-                return {FAILED: reason, CRASHED: isinstance(error, EngineFailed)}
+                return {FAILED: reason, KIND: _kind(error, finished)}
             kind = type(error) if isinstance(error, GateFailed) else EngineFailed
             raise kind(reason) from error
 
-    def record(self, task: Task, outputs: Outputs, seconds: float) -> Outputs:
-        """Journal a finished task."""
-        self.note(task.name, task.stage, task.round, outputs, inputs=task.inputs, seconds=seconds)
+    def record(self, task: Task, outputs: Outputs, seconds: float, cores: int = 0) -> Outputs:
+        """Journal a finished task; what it cost before, when it failed, stays in its record."""
+        before = self.store.find(task.name)
+        if before is not None and FAILED in before.outputs:
+            spent = {"seconds": before.seconds, "cores": before.cores}
+            earlier = [*before.outputs.get(EARLIER, []), {**spent, FAILED: before.outputs[FAILED]}]
+            outputs = {**outputs, EARLIER: earlier}
+        self.note(
+            task.name,
+            task.stage,
+            task.round,
+            outputs,
+            inputs=task.inputs,
+            seconds=seconds,
+            cores=cores,
+        )
         return outputs
 
     def note(
@@ -135,11 +152,21 @@ class Work:
         *,
         inputs: str = "",
         seconds: float = 0.0,
+        cores: int = 0,
     ) -> None:
         """Journal something that was done."""
+        took = round(seconds, 3)
         self.store.append(
-            Record(name, stage, round_, inputs, outputs, round(seconds, 3), round(now(), 3))
+            Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
         )
+
+
+def _kind(error: PhasewalkError, finished: Finished) -> str:
+    if finished.returncode is None:
+        return TIME_LIMIT
+    if isinstance(error, NotConverged):
+        return UNCONVERGED
+    return CRASH if isinstance(error, EngineFailed) else REFUSED
 
 
 @dataclass

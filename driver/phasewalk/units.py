@@ -53,3 +53,22 @@ def pressure_GPa(stress: Array) -> float | Array:
 def bar_from_MPa(pressure_MPa: float) -> float:
     """Pressure, MPa → bar."""
     return pressure_MPa / MPA_PER_BAR
+
+
+def energy_from_hartree(energy: float) -> float:
+    """Energy, hartree → eV."""
+    return energy * float(ase_units.Hartree)
+
+
+def forces_from_hartree_per_bohr(forces: Array) -> Array:
+    """(N, 3) forces, hartree/bohr → eV/Å."""
+    return np.asarray(forces, dtype=float) * float(ase_units.Hartree / ase_units.Bohr)
+
+
+def stress_from_cp2k(tensor: Array, unit: str) -> Array:
+    """(3, 3) stress tensor of CP2K (GPa or bar; positive when compressed) → Voigt, eV/Å³.
+
+    CP2K counts as pressures are: the opposite of what its name says.
+    """
+    factor = float(ase_units.GPa) * {"GPa": 1.0, "bar": 1e-4}[unit]
+    return -factor * np.asarray(tensor, dtype=float)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -10,11 +10,12 @@ import pytest
 from ase import Atoms
 
 from helpers import fake_reference
-from phasewalk import labels
-from phasewalk.errors import EngineFailed
+from phasewalk import reference_jobs, references
+from phasewalk.errors import NotConverged
 from phasewalk.jobs import Finished, Job, run
-from phasewalk.labels import Label, ReferenceSettings
 from phasewalk.launch import LocalLauncher
+from phasewalk.reference_jobs import REQUEST, RESULT, Result, Try
+from phasewalk.reference_settings import ReferenceSettings, XtbSettings
 
 FAKE = [sys.executable, str(Path(fake_reference.__file__))]
 REAL = pytest.param(None, marks=[pytest.mark.engine("tblite"), pytest.mark.slow], id="GFN1-xTB")
@@ -34,17 +35,19 @@ def frame() -> Atoms:
 
 def label(
     command: list[str] | None, frames: Sequence[Atoms], folder: Path, iterations: int = 250
-) -> list[Label]:
+) -> list[Result]:
     """Label frames as a campaign does: each in a process of its own."""
-    settings = ReferenceSettings(command=command, max_iterations=iterations)
-    at = labels.level(settings, 1)
+    settings = ReferenceSettings(command=command, xtb=XtbSettings(max_iterations=iterations))
+    xtb = references.load(settings, folder, {})
     jobs = [
-        labels.job(f"{index}", atoms, settings=settings, directory=folder / f"{index}")
+        reference_jobs.job(
+            f"{index}", atoms, reference=xtb, directory=folder / f"{index}", attempt=Try()
+        )
         for index, atoms in enumerate(frames)
     ]
     ended = {e.job.name: e for e in LocalLauncher(2).submit(jobs) if isinstance(e, Finished)}
     return [
-        labels.read(ended[job.name], atoms, at=at, origin={}, max_force=100.0)
+        reference_jobs.read(ended[job.name], atoms, reference=xtb)
         for job, atoms in zip(jobs, frames, strict=True)
     ]
 
@@ -93,16 +96,16 @@ def test_numbers_are_derivatives_of_the_energy_and_the_same_each_time(
 
 
 def test_a_failure_is_one_line_and_no_result(command: list[str] | None, tmp_path: Path) -> None:
-    with pytest.raises(EngineFailed) as caught:
+    with pytest.raises(NotConverged) as caught:
         label(command, [frame()], tmp_path, iterations=1)
-    assert "0 ended with code 1: " in str(caught.value)
+    assert "0 did not converge: " in str(caught.value)
     assert not (tmp_path / "0/result.json").exists()
     assert len((tmp_path / "0/stderr.txt").read_text().splitlines()) == 1
 
 
 def test_a_request_that_is_none(command: list[str] | None, tmp_path: Path) -> None:
-    argv = (*(command or labels.REFERENCE), labels.REQUEST, labels.RESULT)
-    job = Job("x", argv, tmp_path, inputs={labels.REQUEST: json.dumps({"frame": 3}).encode()})
+    argv = (*(command or references.CHILD), REQUEST, RESULT)
+    job = Job("x", argv, tmp_path, inputs={REQUEST: json.dumps({"frame": 3}).encode()})
     finished = run(LocalLauncher(1), job)
     assert finished.returncode not in (0, None)
-    assert not (tmp_path / labels.RESULT).exists()
+    assert not (tmp_path / RESULT).exists()

@@ -12,8 +12,9 @@ from ase.calculators.lj import LennardJones
 def main(request: Path, result: Path) -> None:
     """Label the frame; give up where one iteration is all that is allowed."""
     asked = json.loads(request.read_text())
-    if asked["max_iterations"] == 1:
-        sys.exit("RuntimeError: SCF not converged in 1 cycles")
+    if asked["arguments"]["max_iterations"] == 1:
+        print("RuntimeError: SCF not converged in 1 cycles", file=sys.stderr)
+        sys.exit(3)
     frame = asked["frame"]
     atoms = Atoms(frame["numbers"], frame["positions_A"], cell=frame["cell_A"], pbc=True)
     atoms.calc = LennardJones(sigma=1.2, epsilon=0.05, rc=5.0, smooth=True)

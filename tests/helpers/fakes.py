@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from ase import Atoms
 from ase.build import bulk
 
 from phasewalk.jobs import Event, Finished, Job, Running, Started
-from phasewalk.labels import Label, Level, label_key
+from phasewalk.labels import Label, label_key
+from phasewalk.levels import Level
 
 ROOT = Path(__file__).parents[2]
 MIL53 = ROOT / "examples/mil53_al/mil53_al.extxyz"
-LEVEL = Level("GFN1-xTB", 300.0, 4)
+LEVEL = Level(
+    "GFN1-xTB", f"tblite {version('tblite')}", {"electronic_temperature_K": 300.0}, cell_multiple=4
+)
 
 
 def crystal(name: str = "NaCl", a: float = 5.64) -> Atoms:
@@ -29,11 +33,12 @@ def label(atoms: Atoms | None = None, *, at: Level = LEVEL, **values: Any) -> La
     """A label with made-up numbers, or with those that are given."""
     atoms = crystal() if atoms is None else atoms
     rng = np.random.default_rng(len(atoms))
+    forces = rng.normal(size=(len(atoms), 3))
     defaults: dict[str, Any] = {
         "key": label_key(atoms, at),
         "atoms": atoms,
         "energy": -3.0 * len(atoms),
-        "forces": rng.normal(size=(len(atoms), 3)),
+        "forces": forces - forces.mean(axis=0),
         "stress": rng.normal(size=6) * 1e-3,
         "level": at.key,
         "origin": {"system": "salt", "round": 0, "index": 0},
@@ -72,6 +77,8 @@ def stage(job: Job) -> None:
     job.directory.mkdir(parents=True, exist_ok=True)
     for name, content in job.inputs.items():
         (job.directory / name).write_bytes(content)
+    for name, target in job.links.items():
+        (job.directory / name).symlink_to(target.absolute())
     (job.directory / Finished.STDOUT).touch()
     (job.directory / Finished.STDERR).touch()
 

@@ -20,12 +20,15 @@ from phasewalk import (
     dumps,
     evaluating,
     evaluation,
+    inputs,
     labelling,
     labels,
     logs,
     models,
     plugin,
     plumed,
+    reference_jobs,
+    references,
     status,
     steering,
     store,
@@ -36,6 +39,7 @@ from phasewalk.errors import UNREADABLE
 from phasewalk.jobs import Finished, Job
 from phasewalk.journal import SCHEMA, Record
 from phasewalk.plumed import MetadFiles
+from phasewalk.reference_settings import ReferenceSettings
 
 DATA = ROOT / "tests/data"
 IDENTITY = {"name": "salt", "species": ["Cl", "Na"]}
@@ -236,8 +240,11 @@ def label_file(path: Path) -> labels.Label | None:
 
 def reference(path: Path) -> labels.Label:
     """The result of the program that makes labels."""
-    at = labels.Level("GFN1-xTB", 300.0, 4)
-    return labels.read_result(path.parent, crystal(), at=at, origin={}, max_force=30.0)
+    xtb = references.load(ReferenceSettings(), path.parent, {})
+    result = reference_jobs.read_result(path.parent, crystal(), reference=xtb)
+    made = label(energy=result.energy, forces=result.forces, stress=result.stress)
+    labels.check(made, max_force=30.0, max_net_force=1e3)
+    return made
 
 
 def predictions(path: Path) -> evaluation.Errors:
@@ -255,11 +262,11 @@ def progress(path: Path) -> Mapping[str, Any] | None:
     return last
 
 
-def settings(path: Path) -> config.Campaign:
+def settings(path: Path) -> inputs.Campaign:
     """campaign.yaml, beside its structure."""
     if not (path.parent / "salt.extxyz").exists():
         ase.io.write(path.parent / "salt.extxyz", crystal())
-    found = config.load(path)
+    found = inputs.load(path)
     json.dumps(found.identity())
     return found
 
@@ -332,7 +339,7 @@ def full_settings() -> bytes:
     return (
         SALT + "seed: 3\nrounds: 2\nbootstrap: {count: 8, strain: 0.05}\n"
         "segment: {steps: 40, timestep_fs: 2.0, timeout_s: null}\n"
-        "reference: {command: [/bin/true, '{x}'], max_iterations: 250}\n"
+        "reference: {command: [/bin/true, '{x}'], timeout_s: 250}\n"
         "model:\n  species: [Na, Cl]\n  overrides: {training_module.model.num_features: 24}\n"
         "engines: {lammps: /bin/true, mpiexec: [/bin/true]}\nresources: {cores: 2}\n"
     ).encode()
@@ -423,7 +430,7 @@ READERS = {
         lambda found: [labels.content_hash(found)],
     ),
     "reference result": Reader(
-        labels.RESULT,
+        reference_jobs.RESULT,
         (dumped(RESULT),),
         reference,
         JSON,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from helpers.fakes import FakeLauncher, Watcher, write_campaign
-from phasewalk import compiling, config, deploying, engines, models, recipes, store
+from phasewalk import compiling, deploying, engines, inputs, models, recipes, store
 from phasewalk.deploying import Generation, Plan
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineFailed
@@ -76,7 +76,7 @@ def compiler(times: int = 1) -> Callable[[Job], int]:
 def at_work(folder: Path, mode: str = "aotinductor", play: Any = None) -> Iterator[Work]:
     """A campaign whose user has an own cache."""
     folder.mkdir(exist_ok=True)
-    campaign = config.load(write_campaign(folder, CAMPAIGN.replace("MODE", mode)))
+    campaign = inputs.load(write_campaign(folder, CAMPAIGN.replace("MODE", mode)))
     found = replace(engines.find(EngineSettings(), {}), cache=folder.parent / "cache")
     with closing(store.open_campaign(folder / "run", campaign.identity())) as opened:
         yield Work(campaign, opened, FakeLauncher(play or compiler()), found, Watcher())

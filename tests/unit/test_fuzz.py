@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from helpers.fakes import crystal, write_campaign
 from helpers.fuzz import fuzz
 from helpers.readers import BOMB, READERS
-from phasewalk import config, plumed, rendering, walkers
+from phasewalk import inputs, plumed, rendering, walkers
 from phasewalk.errors import InputError, ParseError
 from phasewalk.plumed import MetadFiles
 
@@ -40,7 +40,7 @@ systems:
       v: VOLUME
       METAD ARG=v SIGMA=0.002 HEIGHT=0.5 PACE=20 LABEL=metad
       PRINT ARG=v
-reference: {method: GFN1-xTB, command: [/bin/true, word]}
+reference: {xtb: {method: GFN1-xTB}, command: [/bin/true, word]}
 model:
   preset: tiny
   dtype: float32
@@ -93,7 +93,7 @@ PLACES = [("name of a system",), *places(PLAIN)]
 def refused(path: Path) -> str:
     """The one line that a campaign file gets; '' where it is accepted."""
     try:
-        config.load(path)
+        inputs.load(path)
     except InputError as error:
         return str(error)
     return ""
@@ -101,7 +101,7 @@ def refused(path: Path) -> str:
 
 def rendered(path: Path) -> dict[str, bytes]:
     """All files of a first segment."""
-    campaign = config.load(path)
+    campaign = inputs.load(path)
     model = path.parent / "model.nequip.pth"
     model.touch()
     return dict(walkers.files(rendering._plan(campaign, model)))
@@ -197,7 +197,7 @@ def test_characters_that_plumed_cannot_read_are_refused(char: str, tmp_path: Pat
     kept = [line for line in text.splitlines() if not line.startswith("      ")]
     path = write_campaign(tmp_path, "\n".join(kept))
     with pytest.raises(InputError, match=r"systems\.salt\.plumed: the character"):
-        config.load(path)
+        inputs.load(path)
 
 
 # What the fuzzing found, each in its smallest form.
@@ -231,7 +231,7 @@ def test_settings_that_were_no_mere_mistake(text: str, reason: str, tmp_path: Pa
     path = write_campaign(tmp_path)
     path.write_text(path.read_text() + text)
     with pytest.raises(InputError) as caught:
-        config.load(path)
+        inputs.load(path)
     message = str(caught.value)
     assert reason in message
     assert message.isprintable()

@@ -15,7 +15,7 @@ from helpers.fakes import LEVEL, crystal, label
 from phasewalk import models
 from phasewalk.errors import EngineFailed, InputError, ParseError
 from phasewalk.jobs import Finished, Job
-from phasewalk.labels import Label, Level
+from phasewalk.labels import Label
 from phasewalk.model_settings import PRESETS, Budget, ModelSettings, Statistics
 from phasewalk.models import Deployed
 from phasewalk.recipes import training_config
@@ -228,7 +228,7 @@ def test_nothing_to_train_or_to_validate_on(tmp_path: Path) -> None:
 
 
 def test_labels_of_two_levels_are_not_trained_together(tmp_path: Path) -> None:
-    other = label(at=Level("GFN1-xTB", 300.0, 8))
+    other = label(at=LEVEL.at(8))
     with pytest.raises(InputError, match="two levels of theory"):
         training_job(tmp_path, validation=[other])
     assert other.level != LEVEL.key

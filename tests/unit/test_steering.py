@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 
 from helpers.fakes import FakeLauncher, Watcher, crystal, label, write_campaign
-from phasewalk import bias, config, engines, exploring, labelling, labels, steering, store
+from phasewalk import bias, engines, exploring, inputs, labelling, labels, steering, store
 from phasewalk.bias import Hill, HillsRecord
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import ParseError
@@ -19,7 +19,7 @@ from phasewalk.jobs import Job
 from phasewalk.journal import Record
 from phasewalk.labelling import Frame
 from phasewalk.segments import Walker
-from phasewalk.tasks import FAILED, Work
+from phasewalk.tasks import FAILED, KIND, REFUSED, Work
 
 CAMPAIGN = """\
 campaign: salt
@@ -41,7 +41,7 @@ FRAMES = [(step, at(step / 1000)) for step in STEPS]
 
 
 def open_work(folder: Path, text: str = "") -> Work:
-    campaign = config.load(write_campaign(folder, CAMPAIGN + text))
+    campaign = inputs.load(write_campaign(folder, CAMPAIGN + text))
     found = engines.find(EngineSettings(), {})
     opened = store.open_campaign(folder / "run", campaign.identity())
     return Work(campaign, opened, FakeLauncher(), found, Watcher())
@@ -76,12 +76,12 @@ def walked(work: Work, texts: Mapping[str, str]) -> None:
 
 
 def key_of(work: Work, atoms: Atoms) -> str:
-    return labels.label_key(atoms, labels.level(work.campaign.settings.reference, 4))
+    return labels.label_key(atoms, work.campaign.level("salt"))
 
 
 def labelled(work: Work, atoms: Atoms, *, failed: bool = False) -> None:
     key = key_of(work, atoms)
-    outputs = {FAILED: "no convergence"} if failed else {"key": key}
+    outputs = {FAILED: "no convergence", KIND: REFUSED} if failed else {"key": key}
     work.store.append(Record(labelling.task_name(key, 1), "label", 1, key, outputs, 1.0, 0.0))
 
 

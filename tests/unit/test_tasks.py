@@ -17,7 +17,7 @@ from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Finished, Job, Launcher, Started
 from phasewalk.launch import LocalLauncher
 from phasewalk.store import Store
-from phasewalk.tasks import CRASHED, FAILED, Counter, Outputs, Task, Work
+from phasewalk.tasks import FAILED, KIND, REFUSED, Counter, Outputs, Task, Work
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_result_that_is_not_believed_is_a_failure_too(opened: Store, tmp_path:
         raise InputError("the largest force is too large")
 
     found = work(opened, FakeLauncher(play)).do([task("a", read=doubt, may_fail=True)])
-    assert found == [{FAILED: "the largest force is too large", CRASHED: False}]
+    assert found == [{FAILED: "the largest force is too large", KIND: REFUSED}]
     assert (tmp_path / "run/rounds/002/a.failed-1").is_dir()
 
 

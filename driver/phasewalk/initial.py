@@ -1,0 +1,91 @@
+"""Initial data: labels that are there already, taken over, and tried against the reference."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import reference_jobs
+from .errors import InputError
+from .jobs import Finished
+from .labels import Label, content_hash
+from .reference_jobs import Result, Try
+from .store import hash_of
+from .tasks import Outputs, Task, Work
+from .units import GPA_PER_EV_PER_A3
+
+MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA = 2.0, 25.0, 0.1
+"""Within these one level of theory repeats itself on another machine. Published label sets of the
+same frames, of two levels of theory, differed by 107 meV/Å and 0.46 GPa."""
+
+
+def take(work: Work) -> list[Label]:
+    """Keep the initial labels; before that, some are computed again by the reference.
+
+    Raises:
+        EngineFailed: the reference says something else.
+    """
+    found = list(work.campaign.initial)
+    if not found:
+        return []
+    tasks = [_verification(work, label) for label in _to_verify(work, found)]
+    if tasks:
+        work.observer.begin(0, "verify initial data", len(tasks), "labels")
+        for outputs in work.do(tasks):
+            work.observer.say(f"initial data: {outputs['found']}")
+    inputs = hash_of([content_hash(label) for label in found])
+    for label in found:
+        work.store.add_label(label)
+    if work.store.done("initial data", inputs) is None:
+        outputs = {"labels": [label.key for label in found]}
+        work.note("initial data", "import", 0, outputs, inputs=inputs)
+    return found
+
+
+def _to_verify(work: Work, found: Sequence[Label]) -> list[Label]:
+    """The smallest of the frames whose level was declared, and not told by their file."""
+    settings = work.campaign.settings
+    if settings.initial_data is None or settings.reference.imported:
+        return []
+    declared = [label for label in found if label.made.get("declared")]
+    return sorted(declared, key=lambda label: len(label.atoms))[: settings.initial_data.verify]
+
+
+def _verification(work: Work, label: Label) -> Task:
+    reference = work.campaign.reference
+    name = f"verify initial frame {label.origin['frame']}"
+
+    def read(finished: Finished) -> Outputs:
+        return {
+            "found": compare(reference_jobs.read(finished, label.atoms, reference=reference), label)
+        }
+
+    return Task(
+        name=name,
+        stage="import",
+        round=0,
+        inputs=hash_of(content_hash(label), reference.method.as_dict()),
+        place=f"rounds/000/verify/{label.key}",
+        job=lambda directory: reference_jobs.job(
+            name, label.atoms, reference=reference, directory=directory, attempt=Try()
+        ),
+        read=read,
+    )
+
+
+def compare(result: Result, label: Label) -> str:
+    """How far the reference's own result is from a label; InputError where too far."""
+    energy = 1000 * abs(result.energy - label.energy) / len(label.atoms)
+    force = 1000 * float(np.abs(result.forces - label.forces).max())
+    stress = GPA_PER_EV_PER_A3 * float(np.abs(result.stress - label.stress).max())
+    shown = (
+        f"frame {label.origin['frame']} of {Path(str(label.origin['file'])).name}, computed again, "
+        f"differs by {energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa at most"
+    )
+    if energy > MAX_ENERGY_MEV_PER_ATOM or force > MAX_FORCE_MEV_PER_A or stress > MAX_STRESS_GPA:
+        raise InputError(
+            f"{shown} (limits {MAX_ENERGY_MEV_PER_ATOM:g}, {MAX_FORCE_MEV_PER_A:g}, "
+            f"{MAX_STRESS_GPA:g}): it was labelled at another level of theory than the "
+            "reference's; leave it out, or give the reference the settings that it was made with"
+        )
+    return shown

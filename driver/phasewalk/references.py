@@ -1,0 +1,171 @@
+"""The reference of a campaign: the program that makes labels, and its level of theory."""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from . import cp2k_input
+from .engines import which
+from .errors import EngineMissing, InputError, named
+from .levels import Level
+from .reference_settings import Cp2kSettings, ReferenceSettings
+
+PROGRAMS = ("cp2k.psmp", "cp2k.popt", "cp2k")
+_DATA = ("share/cp2k/data", "share/cp2k", "share/data", "data")
+CHILD = (sys.executable, "-m", "phasewalk.reference")
+_NO_BINDING = {
+    # Each MPI launch would bind its ranks to the first cores, and labels side by side share these.
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The program that makes labels, and what it reads.
+
+    Attributes:
+        settings: of the campaign.
+        method: its level of theory, for one primitive cell.
+        command: program and arguments; empty where nothing can be computed.
+        staged: name → file that is put into each label's directory.
+        env: added to the environment.
+        input: the user's own CP2K input.
+    """
+
+    settings: ReferenceSettings
+    method: Level
+    command: tuple[str, ...] = ()
+    staged: Mapping[str, Path] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    input: cp2k_input.Input | None = None
+
+
+def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) -> Reference:
+    """The reference of a campaign whose file is in `folder`; nothing is started.
+
+    Raises:
+        InputError: a file that it reads is missing, or says what cannot be.
+        EngineMissing: the program is missing.
+    """
+    if settings.cp2k:
+        return _cp2k(settings, settings.cp2k, folder, environ)
+    if settings.imported:
+        told = Level(settings.imported.level_of_theory, "")
+        return Reference(settings, told)
+    command = tuple(settings.command or CHILD)
+    if settings.ase or settings.function:
+        return _calculator(settings, command, folder)
+    xtb = settings.tight_binding
+    theory = {"electronic_temperature_K": xtb.electronic_temperature_K}
+    return Reference(settings, Level(xtb.method, _versions(["tblite"]), theory), command)
+
+
+def _versions(packages: list[str]) -> str:
+    """Packages with their versions, as in the child; EngineMissing where one is not installed."""
+    try:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    except metadata.PackageNotFoundError as error:
+        raise EngineMissing(f"reference: the package {error.name} is not installed") from error
+
+
+def _calculator(settings: ReferenceSettings, command: tuple[str, ...], folder: Path) -> Reference:
+    where, program, theory, files = f"reference.{settings.program}.files", "", {}, []
+    if settings.ase:
+        program, files = settings.ase.calculator, settings.ase.files
+        theory = dict(settings.ase.arguments)
+        if settings.ase.version:
+            theory["version of the program"] = settings.ase.version
+    elif settings.function:
+        program, files = settings.function.function, settings.function.files
+        theory = dict(settings.function.arguments)
+    staged = {name: _existing(folder / name, where) for name in files}
+    hashes = {name: _hash(path) for name, path in staged.items()}
+    return Reference(settings, Level(program, "", theory, hashes), command, staged)
+
+
+def _cp2k(
+    settings: ReferenceSettings, own: Cp2kSettings, folder: Path, environ: Mapping[str, str]
+) -> Reference:
+    path = _existing(folder / own.input, "reference.cp2k.input")
+    xml = _existing(folder / own.input_xml, "reference.cp2k.input_xml") if own.input_xml else None
+    read = cp2k_input.read_input(path, xml=xml)
+    for number, changes in enumerate(own.retries, start=1):
+        try:
+            cp2k_input.check_changes(read, changes)
+        except InputError as error:
+            raise InputError(f"reference.cp2k.retries, entry {number}: {error}") from error
+    command = _cp2k_command(own)
+    folders = _data_folders(
+        folder / own.data_directory if own.data_directory else None, environ, command
+    )
+    staged, hashes, data = {}, {}, None
+    for name in cp2k_input.files(read):
+        beside = cp2k_input.find_file(name, [path.parent])
+        found = beside or cp2k_input.find_file(name, [data] if data else folders)
+        if found is None:
+            raise InputError(
+                f"{path}: its data file {name} is neither beside it nor in "
+                f"{', '.join(map(str, [data] if data else folders)) or 'a data directory'}; put it "
+                "beside the input, or name its folder as reference.cp2k.data_directory"
+            )
+        hashes[name] = _hash(found)
+        if beside is not None and not Path(name).is_absolute():
+            staged[name] = beside
+        elif not Path(name).is_absolute():
+            data = next(place for place in folders if (place / name) == found)
+    env = {"CP2K_DATA_DIR": str(data.absolute())} if data else {}
+    method = Level("CP2K", "", cp2k_input.level(read), hashes)
+    return Reference(settings, method, command, staged, {**env, **_NO_BINDING}, read)
+
+
+def _data_folders(
+    given: Path | None, environ: Mapping[str, str], command: tuple[str, ...]
+) -> list[Path]:
+    """Where CP2K's data files may be, in the order in which they are looked for there."""
+    named_there = environ.get("CP2K_DATA_DIR")
+    programs = [which(word) for word in (*command, *PROGRAMS)]
+    near = [program.parent.parent / place for program in programs if program for place in _DATA]
+    first = [given, Path(named_there) if named_there else None]
+    return [place for place in dict.fromkeys([*first, *near]) if place and place.is_dir()]
+
+
+def _cp2k_command(own: Cp2kSettings) -> tuple[str, ...]:
+    """Program and arguments, the program found and the layout put in."""
+    layout = {"{ranks}": str(own.ranks), "{threads}": str(own.threads)}
+    if own.command is not None:
+        command = []
+        for word in own.command:
+            for name, value in layout.items():
+                word = word.replace(name, value)
+            command.append(word)
+        return tuple(command)
+    program = next(filter(None, map(which, PROGRAMS)), None)
+    if program is None:
+        raise EngineMissing(
+            "CP2K: not found (cp2k.psmp, cp2k.popt, cp2k); install it (Debian: apt-get install "
+            "cp2k), load its module, or name it as reference.cp2k.command"
+        )
+    if own.ranks == 1:
+        return (str(program),)
+    launcher = program.with_name("mpirun")
+    if not launcher.is_file():
+        raise EngineMissing(
+            f"CP2K: no mpirun beside {program} for {own.ranks} ranks; give the whole command as "
+            "reference.cp2k.command, for example [mpirun, -n, '{ranks}', cp2k.psmp]"
+        )
+    return (str(launcher), "-n", str(own.ranks), str(program))
+
+
+def _existing(path: Path, where: str) -> Path:
+    if not path.is_file():
+        raise InputError(f"{where}: {path}: no such file")
+    return path.absolute()
+
+
+def _hash(path: Path) -> str:
+    with named(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

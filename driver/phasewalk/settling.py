@@ -1,0 +1,121 @@
+"""What a campaign must know before it begins: its level of theory, and that of its data."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from . import conventions, labels, levels, reference_jobs
+from .errors import EngineFailed, InputError
+from .inputs import Campaign
+from .jobs import Launcher, run
+from .labels import Label
+from .levels import Level
+from .structures import cell_multiple, reduced_formula
+
+
+def settle(campaign: Campaign, launcher: Launcher) -> tuple[Campaign, list[str]]:
+    """The campaign with its level of theory complete and its initial labels at it; what to say.
+
+    Raises:
+        InputError: the reference does not start, or data of another level would be mixed in.
+    """
+    with tempfile.TemporaryDirectory(prefix="phasewalk-version-") as folder:
+        job = reference_jobs.version_job(campaign.reference, Path(folder) / "version")
+        if job is not None:
+            try:
+                finished = run(launcher, job)
+                reference = reference_jobs.with_version(campaign.reference, finished)
+            except EngineFailed as error:
+                reason = str(error).partition(" (everything is in")[0]
+                raise InputError(f"{campaign.path}: reference: {reason}") from error
+            campaign = replace(campaign, reference=reference)
+    notes = []
+    settings = campaign.settings
+    for key, found in (("test_data", campaign.test_data), ("initial_data", campaign.initial)):
+        if found:
+            name = settings.test_data if key == "test_data" else settings.initial_data.file  # type: ignore[union-attr]
+            where = f"{campaign.path}: {key} ({name})"
+            notes.append(f"{key}: {conventions.check(found, where)}")
+            _check_levels(campaign, where, found)
+    if not campaign.initial or settings.initial_data is None:
+        return campaign, notes
+    _check_declared(campaign)
+    return replace(campaign, initial=tuple(_initial(campaign))), notes
+
+
+def _check_levels(campaign: Campaign, where: str, found: Sequence[Label]) -> None:
+    """Raise InputError where a frame says that it was labelled at another level of theory."""
+    method = campaign.reference.method
+    if campaign.settings.reference.imported:
+        told = {levels.method_of(label.level) for label in (*campaign.initial, *found)} - {""}
+        if len(told) > 1:
+            raise InputError(
+                f"{where}: labels of {len(told)} levels of theory ({', '.join(sorted(told))}); "
+                "one model cannot learn two"
+            )
+        return
+    for number, label in enumerate(found, start=1):
+        if label.level and levels.method_of(label.level) != method.method:
+            raise InputError(
+                f"{where}, frame {number}: it was labelled at another level of theory than this "
+                f"campaign's, and labels of two levels never train or test one model; file | "
+                f"campaign: {_difference(label, method)}"
+            )
+
+
+def _difference(label: Label, method: Level) -> str:
+    told: Any = label.made.get("level_of_theory")
+    if not isinstance(told, dict):
+        return f"{levels.method_of(label.level)} | {method.method} (the file does not say more)"
+    return levels.difference(levels.from_dict(told).as_dict(), method.as_dict())
+
+
+def _check_declared(campaign: Campaign) -> None:
+    """Raise InputError where initial data neither says its level nor was declared."""
+    settings = campaign.settings
+    data = settings.initial_data
+    silent = [n for n, label in enumerate(campaign.initial, start=1) if not label.level]
+    if data and silent and not data.same_level and not settings.reference.imported:
+        raise InputError(
+            f"{campaign.path}: initial_data ({data.file}), frame {silent[0]}: it does not say at "
+            f"which level of theory it was labelled; if that is this campaign's "
+            f"({campaign.reference.method}: program, settings, basis sets, k-points), say so with "
+            "initial_data.same_level: true; if you only train on it, use reference.imported"
+        )
+
+
+def _initial(campaign: Campaign) -> list[Label]:
+    """The initial labels at their level, each once."""
+    data = campaign.settings.initial_data
+    found: dict[str, Label] = {}
+    for number, label in enumerate(campaign.initial, start=1):
+        system, multiple = _place(campaign, label.atoms, number)
+        at = campaign.reference.method.at(multiple)
+        key = labels.label_key(label.atoms, at)
+        origin = {"system": system, "round": 0, "file": data.file if data else "", "frame": number}
+        declared = {} if label.level else {"declared": True}
+        found.setdefault(
+            key,
+            replace(label, key=key, level=at.key, origin=origin, made={**label.made, **declared}),
+        )
+    return list(found.values())
+
+
+def _place(campaign: Campaign, atoms: Atoms, number: int) -> tuple[str, int]:
+    """The system that a frame belongs to, if any, and how many primitive cells it holds."""
+    formula = reduced_formula(atoms)
+    for name, structure in campaign.structures.items():
+        if reduced_formula(structure) == formula:
+            if len(structure) != len(atoms):
+                raise InputError(
+                    f"{campaign.path}: initial_data, frame {number}: {len(atoms)} atoms, but "
+                    f"systems.{name} of the same composition has {len(structure)}: in another cell "
+                    "the reference samples differently, which is another level of theory; use a "
+                    "structure of that size"
+                )
+            return name, campaign.cell_multiples[name]
+    return "", cell_multiple(atoms)

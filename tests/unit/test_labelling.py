@@ -1,0 +1,146 @@
+"""Labels that fail: what is tried again, how, and what the journal says of it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ase import Atoms
+
+from helpers.fakes import LEVEL, SALT, FakeLauncher, Watcher, crystal, label, write_campaign
+from phasewalk import engines, inputs, labelling, labels, store
+from phasewalk.engines import EngineSettings
+from phasewalk.jobs import Job
+from phasewalk.labelling import Frame
+from phasewalk.tasks import EARLIER, FAILED, KIND, Work
+
+RETRIES = SALT + "reference: {xtb: {retries: [{max_iterations: 900}, {mixer_damping: 0.1}]}}\n"
+GOOD, CRASHED, UNCONVERGED, TIME_LIMIT = 0, 1, 3, None
+
+
+def at(shift: float) -> Atoms:
+    atoms = crystal()
+    atoms.positions[0, 0] += shift
+    return atoms
+
+
+def frame(shift: float = 0.1) -> Frame:
+    return Frame(at(shift), "salt", {"system": "salt", "round": 1, "walker": "salt-0"})
+
+
+def open_work(folder: Path, text: str = RETRIES) -> Work:
+    folder.mkdir(exist_ok=True)
+    campaign = inputs.load(write_campaign(folder, text))
+    found = engines.find(EngineSettings(), {"PHASEWALK_CACHE": str(folder / "cache")})
+    opened = store.open_campaign(folder / "run", campaign.identity())
+    return Work(campaign, opened, FakeLauncher(), found, Watcher())
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Work]:
+    found = open_work(tmp_path)
+    with closing(found.store):
+        yield found
+
+
+def answers(work: Work, *codes: int | None, **changes: Any) -> list[dict[str, Any]]:
+    """The reference ends with these codes, one after the other; what it was asked."""
+    waiting, asked = list(codes), []
+
+    def play(job: Job) -> int | None:
+        asked.append(json.loads(job.inputs["request.json"])["arguments"])
+        code = waiting.pop(0)
+        if code != GOOD:
+            (job.directory / "stderr.txt").write_text("RuntimeError: it failed\n")
+            return code
+        made = label()
+        answer = {
+            "energy_eV": made.energy,
+            "forces_eV_per_A": made.forces.tolist(),
+            "stress_eV_per_A3": made.stress.tolist(),
+            "seconds": 0.1,
+            "version": LEVEL.version,
+        }
+        (job.directory / "result.json").write_text(json.dumps({**answer, **changes}))
+        return code
+
+    work.launcher.play = play  # type: ignore[attr-defined]
+    return asked
+
+
+def outputs(work: Work, shift: float = 0.1) -> Any:
+    key = labels.label_key(at(shift), LEVEL)
+    record = work.store.find(labelling.task_name(key, 1))
+    assert record is not None
+    return record.outputs
+
+
+def test_what_does_not_converge_is_tried_as_declared(work: Work) -> None:
+    asked = answers(work, UNCONVERGED, UNCONVERGED, GOOD)
+    (made,) = labelling.label_proposals(work, 1, [[frame()]])
+    assert [one["max_iterations"] for one in asked] == [250, 900, 250]
+    assert asked[2]["mixer_damping"] == 0.1
+    assert made.made["try"] == 3
+    assert made.made["changes"] == {"mixer_damping": 0.1}
+    earlier = outputs(work)[EARLIER]
+    assert len(earlier) == 2
+    assert all(one["seconds"] == 0.5 and one["cores"] == 1 for one in earlier)
+    assert work.observer.lines[0].endswith("; it is tried again")  # type: ignore[attr-defined]
+    place = work.store.root / outputs(work)["place"]
+    assert sorted(path.name for path in place.parent.iterdir()) == [
+        place.name,
+        f"{place.name}.failed-1",
+        f"{place.name}.failed-2",
+    ]
+
+
+def test_a_label_that_never_converges_is_given_up_for_good(work: Work) -> None:
+    asked = answers(work, *[UNCONVERGED] * 3)
+    assert labelling.label_proposals(work, 1, [[frame()]]) == []
+    assert outputs(work)[KIND] == "not converged"
+    assert len(asked) == 3
+    assert labelling.label_proposals(work, 1, [[frame()]]) == []
+    assert len(asked) == 3
+
+
+def test_a_time_limit_is_tried_again_by_a_later_run_alone(work: Work) -> None:
+    asked = answers(work, TIME_LIMIT, GOOD)
+    assert labelling.label_proposals(work, 1, [[frame()]]) == []
+    assert outputs(work)[KIND] == "time limit"
+    assert len(labelling.label_proposals(work, 1, [[frame()]])) == 1
+    assert len(asked) == 2
+    assert FAILED in outputs(work)[EARLIER][0]
+
+
+def test_a_result_that_is_refused_is_not_asked_for_again(work: Work) -> None:
+    asked = answers(work, GOOD, forces_eV_per_A=[[99.0, 0, 0], [-99.0, 0, 0], *[[0, 0, 0]] * 6])
+    assert labelling.label_proposals(work, 1, [[frame()]]) == []
+    assert (outputs(work)[KIND], len(asked)) == ("refused", 1)
+    assert "limit 30" in outputs(work)[FAILED]
+
+
+def test_a_kill_between_two_tries_loses_none(tmp_path: Path) -> None:
+    first = open_work(tmp_path)
+    asked = answers(first, UNCONVERGED)  # and then the driver is killed
+    with closing(first.store), pytest.raises(IndexError):
+        labelling.label_proposals(first, 1, [[frame()]])
+    second = open_work(tmp_path)
+    more = answers(second, GOOD)
+    with closing(second.store):
+        (made,) = labelling.label_proposals(second, 1, [[frame()]])
+    assert (len(asked), len(more), made.made["try"]) == (2, 1, 2)
+
+
+def test_half_of_the_labels_done_the_other_half_is_computed(tmp_path: Path) -> None:
+    frames = [[frame(0.1)], [frame(0.2)], [frame(0.3)], [frame(0.4)]]
+    first = open_work(tmp_path)
+    answers(first, GOOD, GOOD)
+    with closing(first.store), pytest.raises(IndexError):
+        labelling.label_proposals(first, 1, frames)
+    second = open_work(tmp_path)
+    asked = answers(second, GOOD, GOOD)
+    with closing(second.store):
+        assert len(labelling.label_proposals(second, 1, frames)) == 4
+    assert len(asked) == 2
