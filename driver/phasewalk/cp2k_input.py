@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,31 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
     return read
 
 
+@lru_cache(maxsize=4)
+def _parser(xml: Path | None, folder: Path) -> Any:
+    """The library's parser; it takes a second to read what it knows of all keywords."""
+    from cp2k_input_tools.parser import CP2KInputParser
+
+    return CP2KInputParser(xmlspec=str(xml) if xml else None, base_dir=str(folder))
+
+
+@lru_cache(maxsize=2)
+def _generator(xml: Path | None) -> Any:
+    from cp2k_input_tools import DEFAULT_CP2K_INPUT_XML
+    from cp2k_input_tools.generator import CP2KInputGenerator
+
+    return CP2KInputGenerator(str(xml or DEFAULT_CP2K_INPUT_XML))
+
+
 def _parse(text: str, path: Path, xml: Path | None) -> Mapping[str, Any]:
+    stream = io.StringIO(text)
+    stream.name = str(path)
     try:
-        from cp2k_input_tools.parser import CP2KInputParser
+        tree: Mapping[str, Any] = _parser(xml, path.parent).parse(stream)
     except ImportError as error:
         raise EngineMissing(
             "CP2K: its input is read by cp2k-input-tools; pip install 'phasewalk[cp2k]'"
         ) from error
-    stream = io.StringIO(text)
-    stream.name = str(path)
-    try:
-        parser = CP2KInputParser(xmlspec=str(xml) if xml else None, base_dir=str(path.parent))
-        tree: Mapping[str, Any] = parser.parse(stream)
     except Exception as error:  # the library raises anything
         context = next((arg for arg in error.args if hasattr(arg, "linenr")), None)
         line = getattr(context, "linenr", None)
@@ -244,9 +258,6 @@ def _without_prints(tree: Any) -> Any:
 
 
 def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: str) -> str:
-    from cp2k_input_tools import DEFAULT_CP2K_INPUT_XML
-    from cp2k_input_tools.generator import CP2KInputGenerator
-
     subsys = dict(force_eval.get("+subsys", {}))
     cell = {k: v for k, v in subsys.get("+cell", {}).items() if k == "+cell_ref"}
     kinds = {symbol: _kind(read, symbol) for symbol in dict.fromkeys(atoms.symbols)}
@@ -272,8 +283,7 @@ def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: st
         "+global": {"project_name": PROJECT, "run_type": run_type, "print_level": "medium"},
         "+force_eval": [{**force_eval, "+subsys": subsys}],
     }
-    generator = CP2KInputGenerator(str(read.xml or DEFAULT_CP2K_INPUT_XML))
-    return "\n".join(generator.line_iter(tree)).lstrip() + "\n"
+    return "\n".join(_generator(read.xml).line_iter(tree)).lstrip() + "\n"
 
 
 def check_changes(read: Input, changes: Mapping[str, Any]) -> None:

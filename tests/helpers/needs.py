@@ -9,6 +9,7 @@ import pytest
 from phasewalk import engines, plugin
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineMissing
+from phasewalk.references import PROGRAMS
 
 
 def _package(name: str) -> Callable[[], bool]:
@@ -39,6 +40,7 @@ LOOKS: Mapping[str, Callable[[], bool]] = {
     "plugin": _plugin,
     "nequip": _package("nequip"),
     "tblite": _package("tblite"),
+    "cp2k": lambda: any(map(engines.which, PROGRAMS)),
 }
 
 
