@@ -4,7 +4,7 @@ Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation
 generation r. The errors of both on the round's new frames are measured on the way.
 """
 
-from . import exploring, initial, labelling, learning, plumed
+from . import exploring, initial, isolated, labelling, learning, plumed
 from .config import parse
 from .errors import InputError, NothingLeft
 from .store import settings_text
@@ -20,6 +20,7 @@ def run(work: Work) -> None:
     settings = work.campaign.settings
     _check_changes(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
+    isolated.compute(work)
     known = [
         *initial.take(work),
         *labelling.label_bootstrap(work, labelling.bootstrap_frames(work)),

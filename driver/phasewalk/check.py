@@ -14,12 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from . import engines as finding
-from . import evaluation, labels, plugin, plumed, reference_jobs, settling
+from . import evaluation, labels, plugin, plumed, trial
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
 from .inputs import Campaign
 from .jobs import Finished, Job, Launcher, run
-from .reference_jobs import Try
 from .structures import bare
 from .units import GPA_PER_EV_PER_A3
 
@@ -57,8 +56,8 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
             version = engines.versions.get(name)
             yield Row(name, "ok" if version else "missing", version or f"pip install {name}")
         settled = [campaign]
-        yield from _guard("level of theory", lambda: _level(settled, launcher))
-        yield from _guard("reference", lambda: _reference(settled[0], launcher, place))
+        yield from _guard("level of theory", lambda: trial.level(settled, launcher))
+        yield from _guard("reference", lambda: trial.label(settled[0], launcher, place))
         yield from _structures(campaign)
         built: list[Engines] = []
         yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))
@@ -224,35 +223,6 @@ def _plumed_error(finished: Finished) -> str:
         if not re.match(r"\+\+\+|\(core|\(action|################|PLUMED: *$|terminate", line)
     ]
     return " ".join(kept[-4:]).removeprefix("what(): ") or finished.last_lines()
-
-
-def _level(settled: list[Campaign], launcher: Launcher) -> str:
-    """The complete level of theory; the campaign is replaced by the settled one."""
-    settled[0], notes = settling.settle(settled[0], launcher)
-    method = settled[0].reference.method
-    shown = (
-        f"{method.program} ({method.version}), {method.method}"
-        if method.version
-        else (f"{method.program}, {method.method}")
-    )
-    return "; ".join([shown, *notes])
-
-
-def _reference(campaign: Campaign, launcher: Launcher, place: Path) -> str:
-    """Label the smallest structure, as the campaign will."""
-    reference = campaign.reference
-    if not reference.command:
-        return f"{reference.method.program}: labels from initial_data alone"
-    name = min(campaign.structures, key=lambda n: len(campaign.structures[n]))
-    atoms, at = bare(campaign.structures[name]), campaign.level(name)
-    job = reference_jobs.job(
-        "reference", atoms, reference=reference, directory=place / "reference", attempt=Try()
-    )
-    result = reference_jobs.read(run(launcher, job), atoms, reference=reference)
-    return (
-        f"{at}; {name} ({len(atoms)} atoms) in {result.seconds:.1f} s on {job.cores} core(s), "
-        f"max. force {np.abs(result.forces).max():.2f} eV/Å"
-    )
 
 
 def _structures(campaign: Campaign) -> Iterator[Row]:

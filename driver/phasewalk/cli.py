@@ -22,6 +22,7 @@ from . import (
     config,
     evaluation,
     inputs,
+    label_commands,
     models,
     plugin,
     proving,
@@ -30,6 +31,7 @@ from . import (
     settling,
     status,
     store,
+    trial,
 )
 from . import engines as finding
 from .engines import EngineSettings
@@ -55,13 +57,23 @@ CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The
 
 
 @app.command()
-def check(campaign_file: CampaignFile) -> None:
-    """Validate a campaign and its engines; starts nothing long (less than a minute).
+def check(
+    campaign_file: CampaignFile,
+    dry: Annotated[
+        Path | None,
+        typer.Option("--dry", metavar="DIR", help="Only write what the reference would be asked."),
+    ] = None,
+) -> None:
+    """Validate a campaign and its engines; starts nothing long but one label.
 
     Finds every engine and its version, reads structures and PLUMED text, labels one structure, and
     compares a tiny untrained model in LAMMPS with the same model in Python.
     """
     campaign = inputs.load(campaign_file, os.environ)
+    if dry is not None:
+        for line in trial.write_request(campaign, dry):
+            out.print(Text(line), soft_wrap=True)
+        return
     rows = checks.check(campaign, LocalLauncher(campaign.cores), os.environ)
     if not checks.show(rows, out):
         raise InputError("the campaign cannot run as it is: see the rows that are not ok")
@@ -310,6 +322,9 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    if not app.registered_groups:
+        app.command()(label_commands.atoms)
+        app.add_typer(label_commands.app)
     try:
         app(prog_name="phasewalk", standalone_mode=True)
     except PhasewalkError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from ase import Atoms
@@ -18,8 +19,8 @@ from .labels import Label, frame_to_json
 from .structures import bare, read_frames, reduced_formula
 from .units import GPA_PER_EV_PER_A3
 
-MADE = ("program", "version", "level_of_theory")
-"""What a labelled frame may say of its making."""
+MADE = ("level_of_theory",)
+"""What a labelled frame may say of its making, beside `made` itself."""
 
 Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
@@ -240,7 +241,24 @@ def _labelled(atoms: Atoms, where: str) -> Label:
         forces=np.array(results["forces"], dtype=float),
         stress=np.array(results["stress"], dtype=float),
         level=level,
-        origin={},
+        origin=_told(atoms.info.get("origin")),
         seconds=0.0,
-        made={k: atoms.info[k] for k in MADE if k in atoms.info},
+        made={
+            **_told(atoms.info.get("made")),
+            **{k: unquoted(atoms.info[k]) for k in MADE if k in atoms.info},
+        },
     )
+
+
+def _told(data: Any) -> dict[str, Any]:
+    """What a file says of a frame, where it is a group of names and values."""
+    return unquoted(data) if isinstance(data, dict) else {}
+
+
+def unquoted(data: Any) -> Any:
+    """The reverse of `label_files.quoted`."""
+    if isinstance(data, dict):
+        return {unquote(str(key)): unquoted(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [unquoted(value) for value in data]
+    return unquote(data) if isinstance(data, str) else data

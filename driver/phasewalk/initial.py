@@ -11,7 +11,7 @@ from .jobs import Finished
 from .labels import Label, content_hash
 from .reference_jobs import Result, Try
 from .store import hash_of
-from .tasks import Outputs, Task, Work
+from .tasks import INITIAL, Outputs, Task, Work
 from .units import GPA_PER_EV_PER_A3
 
 MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA = 2.0, 25.0, 0.1
@@ -36,9 +36,9 @@ def take(work: Work) -> list[Label]:
     inputs = hash_of([content_hash(label) for label in found])
     for label in found:
         work.store.add_label(label)
-    if work.store.done("initial data", inputs) is None:
+    if work.store.done(INITIAL, inputs) is None:
         outputs = {"labels": [label.key for label in found]}
-        work.note("initial data", "import", 0, outputs, inputs=inputs)
+        work.note(INITIAL, "import", 0, outputs, inputs=inputs)
     return found
 
 

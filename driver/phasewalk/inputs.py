@@ -141,7 +141,7 @@ def _check_counts(campaign: Campaign) -> None:
             "the other"
         )
     slots = campaign.cores * settings.resources.walkers_per_core
-    if campaign.walkers > slots:
+    if settings.rounds and campaign.walkers > slots:
         raise InputError(
             f"{path}: {campaign.walkers} walkers, but {campaign.cores} core(s) × "
             f"{settings.resources.walkers_per_core} (resources.walkers_per_core) give {slots} "

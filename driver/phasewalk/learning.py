@@ -8,7 +8,7 @@ from typing import Any
 
 from ase import Atoms
 
-from . import labels, models
+from . import isolated, labels, models
 from .deploying import FINAL, Generation, deploy, folder, plan
 from .engines import has_gpu, processor
 from .evaluating import evaluation_task, probes_for, proof_task, say_errors
@@ -32,6 +32,9 @@ def learn(
     settings = work.campaign.settings.model
     budget = settings.first if previous is None else settings.warm
     train = _training(work, str(number), known, budget=budget, previous=previous, round_=number)
+    if work.store.find("train generation 0") is None:
+        source = _statistics(work, _split(work, known)[0]).shifts_from
+        work.observer.say(f"the model's energies count from {source}")
     beside = []
     if previous is not None and new:
         beside.append(evaluation_task(work, previous, round_=number, new=new, test=()))
@@ -223,7 +226,9 @@ def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
             stored: Mapping[str, Any] = record.outputs["statistics"]
             return Statistics(**{**stored, "energy_shifts": tuple(stored["energy_shifts"])})
     campaign = work.campaign
-    return models.statistics(training, campaign.types, campaign.settings.model.cutoff_A)
+    return models.statistics(
+        training, campaign.types, campaign.settings.model.cutoff_A, isolated.energies(work)
+    )
 
 
 def _watch_training(work: Work) -> Callable[[Event], None]:

@@ -59,9 +59,13 @@ class Level:
             "files": dict(self.files),
         }
 
+    @property
+    def title(self) -> str:
+        """The program with its version, for people."""
+        return f"{self.program} ({self.version})" if self.version else self.program
+
     def __str__(self) -> str:
-        cells = f"{self.cell_multiple} primitive cell(s)"
-        return f"{self.program} ({self.version or 'version unknown'}), {cells}, {self.key}"
+        return f"{self.title}, {self.cell_multiple} primitive cell(s), {self.key}"
 
 
 def method_of(key: str) -> str:

@@ -148,10 +148,11 @@ class Statistics:
     Attributes:
         average_neighbors: within the cutoff.
         energy_scale: root mean square of the force components, eV/Å.
-        energy_shifts: energy of each type, eV, in the model's order: the smallest change from
-            equal shifts that leaves no mean residual for any composition.
+        energy_shifts: energy of each type, eV, in the model's order; see models.energy_shifts.
+        shifts_from: where these come from, in words.
     """
 
     average_neighbors: float
     energy_scale: float
     energy_shifts: tuple[float, ...]
+    shifts_from: str = ""

@@ -14,6 +14,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
 
 from .errors import UNREADABLE, EngineFailed, InputError, ParseError
 from .jobs import Finished, Job
@@ -21,27 +22,72 @@ from .labels import Label, frame_to_json, same_level
 from .model_settings import Budget, ModelSettings, Statistics
 from .recipes import EAGER, PREVIOUS, PROBED, PROGRESS, WEIGHTS, training_config
 
+Array = NDArray[np.float64]
+
+MIN_COMPOSITION_SPREAD = 0.01
+"""Singular value, relative to the largest, below which compositions do not tell types apart: the
+energies of distorted frames would be taken for a difference of their atoms."""
 CHECKPOINT = "last.ckpt"
 NETWORK = "network.json"
 ENDINGS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
 
 
-def statistics(labels: Sequence[Label], types: Sequence[str], cutoff_A: float) -> Statistics:
-    """Statistics of generation 0's labels."""
+def statistics(
+    labels: Sequence[Label],
+    types: Sequence[str],
+    cutoff_A: float,
+    atoms_eV: Mapping[str, float] | None = None,
+) -> Statistics:
+    """Statistics of generation 0's labels.
+
+    Args:
+        labels: of the training set.
+        types: species, in the model's order.
+        cutoff_A: of the model.
+        atoms_eV: energies of isolated atoms; see `energy_shifts`.
+    """
     counts = np.array([[label.atoms.symbols.count(t) for t in types] for label in labels], float)
     energies = np.array([label.energy for label in labels])
-    mean = float(energies.sum() / counts.sum())
-    # With fewer compositions than types the fit has many solutions; lstsq takes the one nearest to
-    # equal shifts, so that the residual is zero and no type gets an absurd energy.
-    change, *_ = np.linalg.lstsq(counts, energies - mean * counts.sum(axis=1), rcond=1e-8)
+    shifts, source = energy_shifts(counts, energies, [(atoms_eV or {}).get(t) for t in types])
     edges = sum(len(neighbor_list("i", label.atoms, cutoff_A)) for label in labels)
     forces = np.concatenate([label.forces.ravel() for label in labels])
     # Rounded: both are compiled into a model, and one compilation then serves many campaigns.
     return Statistics(
         average_neighbors=max(1.0, float(round(edges / float(counts.sum())))),
         energy_scale=float(f"{max(float(np.sqrt(np.mean(forces**2))), 1e-3):.2g}"),
-        energy_shifts=tuple(float(mean + c) for c in change),
+        energy_shifts=tuple(float(shift) for shift in shifts),
+        shifts_from=source,
     )
+
+
+def energy_shifts(
+    counts: Array, energies: Array, atoms_eV: Sequence[float | None]
+) -> tuple[Array, str]:
+    """Energy of each type, eV, and in words where it comes from.
+
+    Isolated atoms and one offset for all atoms, so that the mean of the residual energies per atom
+    over the frames is zero: the network learns cohesion, and none of it for nothing. Without the
+    atoms: least squares, where the compositions determine it; else the solution nearest to equal
+    shifts, so that no composition has a residual and no type an absurd energy.
+
+    Args:
+        counts: (frames, types) atoms of each type in each frame.
+        energies: (frames,) eV.
+        atoms_eV: (types,) energies of isolated atoms; None where unknown.
+    """
+    per_frame = counts.sum(axis=1)
+    if None not in atoms_eV:
+        atoms = np.array(atoms_eV, dtype=float)
+        offset = float(np.mean((energies - counts @ atoms) / per_frame))
+        return atoms + offset, f"isolated atoms, and {offset:.3f} eV for each atom"
+    mean = float(energies.sum() / counts.sum())
+    fractions = counts / per_frame[:, None]
+    change, _, rank, _ = np.linalg.lstsq(
+        fractions, energies / per_frame - mean, rcond=MIN_COMPOSITION_SPREAD
+    )
+    if rank == counts.shape[1]:
+        return mean + change, "a least-squares fit, which the compositions determine"
+    return mean + change, "equal energies for all types, but for what the compositions tell"
 
 
 def training_job(

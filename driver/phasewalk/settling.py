@@ -83,8 +83,8 @@ def _check_declared(campaign: Campaign) -> None:
         raise InputError(
             f"{campaign.path}: initial_data ({data.file}), frame {silent[0]}: it does not say at "
             f"which level of theory it was labelled; if that is this campaign's "
-            f"({campaign.reference.method}: program, settings, basis sets, k-points), say so with "
-            "initial_data.same_level: true; if you only train on it, use reference.imported"
+            f"({campaign.reference.method.title}: program, settings, basis sets, k-points), say so "
+            "with initial_data.same_level: true; if you only train on it, use reference.imported"
         )
 
 
@@ -96,7 +96,10 @@ def _initial(campaign: Campaign) -> list[Label]:
         system, multiple = _place(campaign, label.atoms, number)
         at = campaign.reference.method.at(multiple)
         key = labels.label_key(label.atoms, at)
-        origin = {"system": system, "round": 0, "file": data.file if data else "", "frame": number}
+        origin = {
+            **({"before": dict(label.origin)} if label.origin else {}),
+            **{"system": system, "round": 0, "file": data.file if data else "", "frame": number},
+        }
         declared = {} if label.level else {"declared": True}
         found.setdefault(
             key,

@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from . import ledger, levels
 from .errors import UNREADABLE, InputError, ParseError, StoreError
 from .journal import Record
 from .locking import locked
 from .store import JOURNAL, read_campaign, read_identity
-from .tasks import FAILED
+from .tasks import FAILED, INITIAL
 
 
 def collect(root: Path) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def collect(root: Path) -> dict[str, Any]:
 
     Keys: campaign, directory, running, finished, labels, generations (each with its errors on the
     new frames of its round, on those of the next round, and on the test set), rounds (each with
-    walkers, hills, errors before and after learning, seconds by stage), seconds.
+    walkers, hills, errors before and after learning, seconds by stage), seconds, cost (see
+    ledger.costs).
     """
     store = read_campaign(root)
     with _journalled(root):
@@ -51,12 +53,21 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "labels": {
             "done": sum(r.stage == "label" and FAILED not in r.outputs for r in records),
             "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
+            "initial": sum(len(r.outputs["labels"]) for r in records if r.task == INITIAL),
         },
         "generations": _generations(records),
         "rounds": [_round(n, records) for n in sorted({0, *(r.round for r in records)})],
         "seconds": _seconds(records),
+        "cost": ledger.costs(records, _reference(identity)),
         "identity": identity,
     }
+
+
+def _reference(identity: Mapping[str, Any]) -> str:
+    """The program that makes the labels, with its version."""
+    with contextlib.suppress(InputError):
+        return levels.from_dict(identity.get("level of theory")).title
+    return ""
 
 
 def _seconds(records: Sequence[Record]) -> dict[str, float]:
@@ -102,7 +113,9 @@ def _round(number: int, records: Sequence[Record]) -> dict[str, Any]:
     mine = [record for record in records if record.round == number]
     entry: dict[str, Any] = {"round": number, "seconds": _seconds(mine)}
     entry["labels"] = sum(r.stage == "label" and FAILED not in r.outputs for r in mine)
-    entry["failed_labels"] = [r.outputs[FAILED] for r in mine if FAILED in r.outputs]
+    entry["failed_labels"] = [
+        r.outputs[FAILED] for r in mine if r.stage == "label" and FAILED in r.outputs
+    ]
     for record in mine:
         outputs: Mapping[str, Any] = record.outputs
         if record.stage == "segment":
@@ -125,9 +138,12 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     labels = state["labels"]
     console.print(
         f"campaign {state['campaign']}: {what}; {labels['done']} labels"
+        + (f", {labels['initial']} from initial_data" if labels["initial"] else "")
         + (f", {labels['failed']} failed" if labels["failed"] else ""),
         highlight=False,
     )
+    if cost := ledger.line(state["cost"]["labels"]):
+        console.print(cost, highlight=False)
     with _journalled(state["directory"]):
         _show_tables(state, console)
 

@@ -16,6 +16,8 @@ from .store import Store, now, set_aside
 Outputs = Mapping[str, Any]
 FAILED, KIND, EARLIER = "failed", "kind", "earlier"
 """In a task's outputs: why it failed, how, and its failed runs before."""
+INITIAL = "initial data"
+"""The task that takes over labels which were there already."""
 CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
 """How a task fails: the program, its time limit, its calculation, or a result not believed."""
 
@@ -130,7 +132,8 @@ class Work:
         before = self.store.find(task.name)
         if before is not None and FAILED in before.outputs:
             spent = {"seconds": before.seconds, "cores": before.cores}
-            earlier = [*before.outputs.get(EARLIER, []), {**spent, FAILED: before.outputs[FAILED]}]
+            why = {key: before.outputs[key] for key in (FAILED, KIND) if key in before.outputs}
+            earlier = [*before.outputs.get(EARLIER, []), {**spent, **why}]
             outputs = {**outputs, EARLIER: earlier}
         self.note(
             task.name,

@@ -1,0 +1,140 @@
+"""Energies of isolated atoms, from which the model's energies count: once for each level."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from . import label_cache, reference_jobs
+from .errors import PhasewalkError
+from .jobs import Finished, Job, Launcher
+from .references import Reference
+from .tasks import FAILED, Counter, Outputs, Task, Work
+
+
+def compute(work: Work) -> None:
+    """Compute the atoms of the model's species that are not known, side by side.
+
+    One that fails is said and left out: see `models.statistics` for what is done without it.
+    """
+    wanted = _wanted(work)
+    if not wanted or work.store.find("train generation 0") is not None:
+        return
+    tasks = [_task(work, symbol) for symbol in wanted]
+    work.observer.begin(0, "isolated atoms", len(tasks), "atoms")
+    done = sum(work.store.find(task.name) is not None for task in tasks)
+    for symbol, outputs in zip(wanted, work.do(tasks, Counter(work.observer, done)), strict=True):
+        if FAILED in outputs:
+            work.observer.say(f"isolated {symbol}: {outputs[FAILED]}")
+
+
+def energies(work: Work) -> Mapping[str, float]:
+    """Energy (eV) of each isolated atom that is known: given, or computed."""
+    given = work.campaign.settings.reference.atom_energies_eV or {}
+    found = {symbol: work.store.find(_name(symbol)) for symbol in work.campaign.types}
+    computed = {
+        symbol: float(record.outputs["energy_eV"])
+        for symbol, record in found.items()
+        if record is not None and FAILED not in record.outputs
+    }
+    return {**computed, **given}
+
+
+def _wanted(work: Work) -> list[str]:
+    settings = work.campaign.settings.reference
+    if not settings.isolated_atoms or not work.campaign.reference.command:
+        return []
+    return [s for s in work.campaign.types if s not in (settings.atom_energies_eV or {})]
+
+
+def _name(symbol: str) -> str:
+    return f"atom {symbol}"
+
+
+def _task(work: Work, symbol: str) -> Task:
+    reference = work.campaign.reference
+    spin = reference_jobs.multiplicity(symbol)
+
+    def told(energy: float) -> Outputs:
+        return {"element": symbol, "energy_eV": energy, "multiplicity": spin}
+
+    def read(finished: Finished) -> Outputs:
+        return told(keep(reference, finished, symbol, cache=work.engines.cache))
+
+    def adopt(directory: Path) -> Outputs | None:
+        energy = known(reference, symbol, cache=work.engines.cache)
+        return None if energy is None else {**told(energy), "reused": True}
+
+    return Task(
+        name=_name(symbol),
+        stage="atom",
+        round=0,
+        inputs=reference.method.method,
+        place=f"rounds/000/atoms/{symbol}",
+        job=lambda directory: _job(reference, symbol, directory),
+        read=read,
+        may_fail=True,
+        again=True,
+        adopt=adopt,
+    )
+
+
+def _job(reference: Reference, symbol: str, directory: Path) -> Job:
+    return reference_jobs.atom_job(
+        f"atom {symbol}", symbol, reference=reference, directory=directory
+    )
+
+
+def table(
+    reference: Reference, symbols: Sequence[str], launcher: Launcher, folder: Path, cache: Path
+) -> Iterator[tuple[str, float | str, str]]:
+    """Each element's energy (eV), or why there is none, and where that comes from.
+
+    Args:
+        reference: the settled one.
+        symbols: elements.
+        launcher: runs what is not known, side by side.
+        folder: where it runs.
+        cache: where energies are kept.
+    """
+    given = reference.settings.atom_energies_eV or {}
+    waiting = []
+    for symbol in symbols:
+        energy = known(reference, symbol, cache=cache)
+        if symbol in given:
+            yield symbol, given[symbol], "given in the campaign file"
+        elif energy is not None:
+            yield symbol, energy, "computed before"
+        elif reference.command:
+            waiting.append(symbol)
+        else:
+            yield symbol, "no program to compute it", ""
+    jobs = {symbol: _job(reference, symbol, folder / symbol) for symbol in waiting}
+    with contextlib.closing(launcher.submit(list(jobs.values()))) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                symbol = event.directory.name
+                try:
+                    energy = keep(reference, event, symbol, cache=cache)
+                    yield symbol, energy, f"computed in {event.seconds:.1f} s"
+                except PhasewalkError as error:
+                    yield symbol, str(error), "failed"
+
+
+def known(reference: Reference, symbol: str, *, cache: Path) -> float | None:
+    """Energy (eV) of an atom that a campaign has computed before, at the same level."""
+    if not reference.settings.share:
+        return None
+    return label_cache.atom_energy(cache, reference.method, symbol)
+
+
+def keep(reference: Reference, finished: Finished, symbol: str, *, cache: Path) -> float:
+    """The energy (eV) that a job has computed; kept for other campaigns.
+
+    Raises:
+        EngineFailed, ParseError, InputError: as `reference_jobs.read_atom`.
+    """
+    energy = reference_jobs.read_atom(finished, reference)
+    if reference.settings.share and reference.method.version:
+        spin = reference_jobs.multiplicity(symbol)
+        label_cache.keep_atom(cache, reference.method, symbol, energy_eV=energy, multiplicity=spin)
+    return energy

@@ -1,0 +1,84 @@
+"""What labels cost: wall time and core-hours by round and reference, failures counted."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .journal import Record
+from .tasks import EARLIER, FAILED, KIND
+
+SECONDS_PER_HOUR = 3600.0
+
+
+def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
+    """The ledger of a campaign with this reference, for JSON.
+
+    Returns:
+        `reference`, `labels`: the account of all labels, `rounds`: one of each round,
+        `core_hours`: of all stages, by stage. An account has labels done, reused (not
+        computed again), failed for good, `failed_tries` by kind, wall `seconds` of all tries (those
+        side by side add up), `core_hours`, and the mean and longest `seconds` of a label.
+    """
+    made = [record for record in records if record.stage == "label"]
+    return {
+        "labels": _account(made),
+        "rounds": {
+            str(number): _account(r for r in made if r.round == number)
+            for number in sorted({record.round for record in made})
+        },
+        "reference": reference,
+        "core_hours": _core_hours(records),
+    }
+
+
+def _tries(record: Record) -> list[Mapping[str, Any]]:
+    """All runs of a task, the last one included."""
+    last = {"seconds": record.seconds, "cores": record.cores, **record.outputs}
+    return [*record.outputs.get(EARLIER, ()), last]
+
+
+def _account(records: Iterable[Record]) -> dict[str, Any]:
+    mine = list(records)
+    tries = [one for record in mine for one in _tries(record)]
+    done = [record for record in mine if FAILED not in record.outputs]
+    paid = [record.seconds for record in done if not record.outputs.get("reused")]
+    kinds = Counter(str(one.get(KIND, "")) for one in tries if FAILED in one)
+    return {
+        "done": len(done),
+        "reused": len(done) - len(paid),
+        "failed": len(mine) - len(done),
+        "failed_tries": dict(kinds),
+        "seconds": round(sum(one["seconds"] for one in tries), 2),
+        "core_hours": round(sum(map(_hours, tries)), 5),
+        "mean_seconds": round(sum(paid) / len(paid), 2) if paid else None,
+        "longest_seconds": max(paid, default=None),
+    }
+
+
+def _hours(one: Mapping[str, Any]) -> float:
+    return float(one["seconds"]) * int(one["cores"]) / SECONDS_PER_HOUR
+
+
+def _core_hours(records: Sequence[Record]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for record in records:
+        hours = sum(map(_hours, _tries(record)))
+        found[record.stage] = round(found.get(record.stage, 0.0) + hours, 5)
+    return {stage: hours for stage, hours in found.items() if hours}
+
+
+def line(account: Mapping[str, Any]) -> str:
+    """An account in one line, for people; empty where nothing was computed."""
+    tries = account["failed_tries"]
+    if not account["seconds"] and not tries:
+        return ""
+    each = account["mean_seconds"]
+    words = [f"labels took {account['core_hours']:.3g} core-hours"]
+    if each is not None:
+        words.append(f"{each:.1f} s each, the longest {account['longest_seconds']:.1f} s")
+    if account["reused"]:
+        words.append(f"{account['reused']} were there already")
+    if tries:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tries.items()))
+        words.append(f"failed tries: {kinds}")
+    return "; ".join(words)

@@ -1,0 +1,75 @@
+"""The reference tried on one frame, or only written down."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from . import reference_jobs, settling
+from .errors import InputError
+from .inputs import Campaign
+from .jobs import Job, Launcher, run
+from .reference_jobs import Try
+from .store import write_file
+from .structures import bare
+
+
+def level(settled: list[Campaign], launcher: Launcher) -> str:
+    """The complete level of theory; the campaign is replaced by the settled one."""
+    settled[0], notes = settling.settle(settled[0], launcher)
+    method = settled[0].reference.method
+    shown = f"{method.title}, {method.method}"
+    return "; ".join([shown, *notes])
+
+
+def label(campaign: Campaign, launcher: Launcher, place: Path) -> str:
+    """Label the smallest structure, as the campaign will."""
+    reference = campaign.reference
+    if not reference.command:
+        return f"{reference.method.program}: labels from initial_data alone"
+    name = _smallest(campaign)
+    atoms, at = bare(campaign.structures[name]), campaign.level(name)
+    job = _reference_job(campaign, name, place / "reference")
+    result = reference_jobs.read(run(launcher, job), atoms, reference=reference)
+    return (
+        f"{at}; {name} ({len(atoms)} atoms) in {result.seconds:.1f} s on {job.cores} core(s), "
+        f"max. force {np.abs(result.forces).max():.2f} eV/Å"
+    )
+
+
+def _smallest(campaign: Campaign) -> str:
+    return min(campaign.structures, key=lambda n: len(campaign.structures[n]))
+
+
+def _reference_job(campaign: Campaign, name: str, directory: Path) -> Job:
+    return reference_jobs.job(
+        "reference",
+        bare(campaign.structures[name]),
+        reference=campaign.reference,
+        directory=directory,
+        attempt=Try(),
+    )
+
+
+def write_request(campaign: Campaign, directory: Path) -> list[str]:
+    """Write what the reference would be asked for the smallest structure; what to say of it.
+
+    Raises:
+        InputError: the directory is there already, or nothing would be asked.
+    """
+    if not campaign.reference.command:
+        raise InputError(f"{campaign.path}: reference.imported computes nothing")
+    if directory.exists():
+        raise InputError(f"{directory}: is there already; choose another --dry")
+    name = _smallest(campaign)
+    job = _reference_job(campaign, name, directory)
+    for file, content in job.inputs.items():
+        write_file(directory / file, content)
+    links = [f"{file} would be linked to {target}" for file, target in job.links.items()]
+    env = [f"environment: {key}={value}" for key, value in sorted(job.env.items())]
+    return [
+        f"{directory}: the label of {name}; nothing was started",
+        f"would run there: {shlex.join(job.argv)}",
+        *links,
+        *env,
+    ]

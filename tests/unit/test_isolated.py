@@ -1,0 +1,124 @@
+"""Isolated atoms: computed once, kept, and what the model's energies count from."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.fakes import LEVEL, SALT, FakeLauncher, Watcher, crystal, label, write_campaign
+from phasewalk import engines, inputs, isolated, models, store
+from phasewalk.engines import EngineSettings
+from phasewalk.jobs import Job
+from phasewalk.tasks import Work
+
+ENERGIES = {"Cl": -100.0, "Na": -5.0}
+
+
+def open_work(folder: Path, text: str = "", cache: str = "cache") -> Work:
+    folder.mkdir(exist_ok=True)
+    campaign = inputs.load(write_campaign(folder, SALT + text))
+    found = engines.find(EngineSettings(), {"PHASEWALK_CACHE": str(folder.parent / cache)})
+    opened = store.open_campaign(folder / "run", campaign.identity())
+    return Work(campaign, opened, FakeLauncher(play), found, Watcher())
+
+
+def play(job: Job) -> int:
+    asked = json.loads(job.inputs["request.json"])
+    symbol = {17: "Cl", 11: "Na"}[asked["frame"]["numbers"][0]]
+    assert asked["multiplicity"] == 2
+    answer = {"energy_eV": ENERGIES[symbol], "seconds": 0.1, "version": LEVEL.version}
+    (job.directory / "result.json").write_text(json.dumps(answer))
+    return 0
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Work]:
+    found = open_work(tmp_path / "one")
+    with closing(found.store):
+        yield found
+
+
+def started(work: Work) -> int:
+    assert isinstance(work.launcher, FakeLauncher)
+    return len(work.launcher.jobs)
+
+
+def test_each_is_computed_once_also_for_other_campaigns(work: Work, tmp_path: Path) -> None:
+    isolated.compute(work)
+    isolated.compute(work)
+    assert isolated.energies(work) == ENERGIES
+    assert started(work) == 2
+    other = open_work(tmp_path / "two")
+    with closing(other.store):
+        isolated.compute(other)
+        assert isolated.energies(other) == ENERGIES
+        assert started(other) == 0
+
+
+def test_given_energies_are_not_computed(tmp_path: Path) -> None:
+    work = open_work(tmp_path / "one", "reference: {atom_energies_eV: {Na: -7.5}}\n")
+    with closing(work.store):
+        isolated.compute(work)
+        assert isolated.energies(work) == {"Cl": -100.0, "Na": -7.5}
+        assert started(work) == 1
+
+
+def test_none_where_they_are_not_wanted(tmp_path: Path) -> None:
+    work = open_work(tmp_path / "one", "reference: {isolated_atoms: false}\n")
+    with closing(work.store):
+        isolated.compute(work)
+        assert (isolated.energies(work), started(work)) == ({}, 0)
+
+
+def test_one_that_fails_is_said_and_left_out(work: Work) -> None:
+    def fail(job: Job) -> int:
+        if job.name == "atom Cl":
+            (job.directory / "stderr.txt").write_text("RuntimeError: SCF not converged\n")
+            return 3
+        return play(job)
+
+    assert isinstance(work.launcher, FakeLauncher)
+    work.launcher.play = fail
+    isolated.compute(work)
+    assert isolated.energies(work) == {"Na": -5.0}
+    assert isinstance(work.observer, Watcher)
+    assert "isolated Cl: atom Cl did not converge" in work.observer.lines[0]
+
+
+COUNTS = np.array([[4.0, 4.0], [8.0, 8.0]])
+
+
+def test_atoms_and_one_offset_leave_no_mean_residual() -> None:
+    energies = np.array([-440.0, -881.0])
+    shifts, source = models.energy_shifts(COUNTS, energies, [-100.0, -5.0])
+    assert shifts[0] - shifts[1] == pytest.approx(-95.0)
+    residuals = (energies - COUNTS @ shifts) / COUNTS.sum(axis=1)
+    assert residuals.mean() == pytest.approx(0.0, abs=1e-12)
+    assert source.startswith("isolated atoms, and -2.5")
+
+
+def test_a_fit_only_where_compositions_determine_it() -> None:
+    energies = np.array([-440.0, -881.0])
+    shifts, source = models.energy_shifts(COUNTS, energies, [None, -5.0])
+    assert shifts[0] == pytest.approx(shifts[1])
+    assert "equal energies" in source
+    counts = np.array([[4.0, 4.0], [6.0, 2.0]])
+    shifts, source = models.energy_shifts(counts, counts @ [-100.0, -5.0], [None, None])
+    assert shifts == pytest.approx([-100.0, -5.0])
+    assert source.startswith("a least-squares fit")
+
+
+def test_a_composition_that_hardly_differs_determines_nothing() -> None:
+    """One vacancy in 300 atoms: the strain of the frame would be taken for the atom's energy."""
+    counts = np.array([[150.0, 150.0], [150.0, 149.0]])
+    shifts, source = models.energy_shifts(counts, np.array([-900.0, -880.0]), [None, None])
+    assert "equal energies" in source
+    assert np.abs(shifts + 3).max() < 0.1
+
+
+def test_statistics_say_where_they_come_from() -> None:
+    found = models.statistics([label(crystal())], ("Cl", "Na"), 4.0, {"Cl": -1.0, "Na": -2.0})
+    assert found.shifts_from.startswith("isolated atoms")
