@@ -2,11 +2,12 @@
 #   make example     learn MIL-53(Al) (about ten minutes on two cores)
 #   make test        everything that can be proved without a GPU or Slurm
 #   make check       format, lint, types, fast tests
+#   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make bench       what a step, a swap, a compilation cost, as ratios taken side by side
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup example test check format bench clean image-cpu
+.PHONY: setup example test test-dft check format bench clean image-cpu
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -51,6 +52,13 @@ test: setup
 	phasewalk build-plugin
 	bash cmake/tests/run
 	pytest -n 2 --dist loadfile
+
+test-dft: setup
+	@bash cmake/system-packages $(PYTHON) tests
+	phasewalk check examples/ice_xi/campaign.yaml
+	phasewalk run examples/ice_xi/campaign.yaml --dir $(CAMPAIGNS)/ice_xi
+	phasewalk status $(CAMPAIGNS)/ice_xi
+	phasewalk labels verify $(CAMPAIGNS)/ice_xi
 
 bench: setup
 	OMP_NUM_THREADS=1 python tests/bench/bench.py

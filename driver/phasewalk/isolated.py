@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import label_cache, reference_jobs
 from .errors import PhasewalkError
@@ -124,7 +125,7 @@ def known(reference: Reference, symbol: str, *, cache: Path) -> float | None:
     """Energy (eV) of an atom that a campaign has computed before, at the same level."""
     if not reference.settings.share:
         return None
-    return label_cache.atom_energy(cache, reference.method, symbol)
+    return label_cache.atom_energy(cache, reference.method, symbol, _how(reference, symbol))
 
 
 def keep(reference: Reference, finished: Finished, symbol: str, *, cache: Path) -> float:
@@ -135,6 +136,16 @@ def keep(reference: Reference, finished: Finished, symbol: str, *, cache: Path) 
     """
     energy = reference_jobs.read_atom(finished, reference)
     if reference.settings.share and reference.method.version:
-        spin = reference_jobs.multiplicity(symbol)
-        label_cache.keep_atom(cache, reference.method, symbol, energy_eV=energy, multiplicity=spin)
+        how = _how(reference, symbol)
+        label_cache.keep_atom(cache, reference.method, symbol, energy_eV=energy, how=how)
     return energy
+
+
+def _how(reference: Reference, symbol: str) -> dict[str, Any]:
+    """What an atom's energy depends on besides the level of theory."""
+    settings = reference.settings
+    return {
+        "box_A": settings.atom_box_A,
+        "multiplicity": reference_jobs.multiplicity(symbol),
+        "arguments": dict(settings.ase.atom_arguments) if settings.ase else {},
+    }

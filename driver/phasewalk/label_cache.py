@@ -7,8 +7,9 @@ CACHE/labels/<method>/atoms/O.json    energy of an isolated atom
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from . import labels, levels
 from .errors import UNREADABLE, InputError, ParseError, StoreError
@@ -82,17 +83,20 @@ def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
         yield level, sorted(file for file in folder.glob("*.json") if file.name != LEVEL)
 
 
-def atom_energy(cache: Path, at: Level, symbol: str) -> float | None:
-    """Energy (eV) of the isolated atom, where it was computed."""
+def atom_energy(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> float | None:
+    """Energy (eV) of the isolated atom, where it was computed in this way (its box …)."""
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(*UNREADABLE):
-        return float(json.loads(path.read_text())["energy_eV"])
+        data = json.loads(path.read_text())
+        return float(data["energy_eV"]) if data["how"] == how else None
     return None
 
 
-def keep_atom(cache: Path, at: Level, symbol: str, *, energy_eV: float, multiplicity: int) -> None:
-    """Keep the energy of an isolated atom, computed with this spin multiplicity."""
-    data = {"element": symbol, "energy_eV": energy_eV, "multiplicity": multiplicity}
+def keep_atom(
+    cache: Path, at: Level, symbol: str, *, energy_eV: float, how: Mapping[str, Any]
+) -> None:
+    """Keep the energy of an isolated atom that was computed in this way."""
+    data = {"element": symbol, "energy_eV": energy_eV, "how": dict(how)}
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(StoreError, OSError):
         _keep_level(cache, at)

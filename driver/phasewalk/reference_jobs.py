@@ -126,8 +126,14 @@ def atom_job(name: str, symbol: str, *, reference: Reference, directory: Path) -
 
 
 def multiplicity(symbol: str) -> int:
-    """Spin multiplicity 2S + 1 of a free atom in its ground state (ASE's table of moments)."""
-    return round(float(ground_state_magnetic_moments[atomic_numbers[symbol]])) + 1
+    """Spin multiplicity 2S + 1 of a free atom in its ground state (ASE's table of moments).
+
+    The lowest one that its electrons allow where the table has none, or one that cannot be.
+    """
+    number = atomic_numbers[symbol]
+    table = ground_state_magnetic_moments[number : number + 1]
+    spin = round(float(table[0])) if np.isfinite(table).any() else number % 2
+    return (spin if spin % 2 == number % 2 else number % 2) + 1
 
 
 def _child_job(

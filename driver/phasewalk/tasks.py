@@ -44,7 +44,7 @@ class Task:
 
     Attributes:
         name: unique in the campaign.
-        stage: bootstrap, segment, label, train, deploy or evaluate.
+        stage: import, atom, bootstrap, segment, label, train, deploy or evaluate.
         round: 0 for the bootstrap.
         inputs: hash of what it is made from (frames, labels, weights, hills; not settings).
         place: its directory below the campaign's.

@@ -127,7 +127,8 @@ def test_an_ase_calculator_s_arguments_and_files_are_its_level(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("symbol", "spin"), [("H", 2), ("C", 3), ("N", 4), ("O", 3), ("Al", 2), ("Zn", 1), ("Fe", 5)]
+    ("symbol", "spin"),
+    [("H", 2), ("C", 3), ("N", 4), ("O", 3), ("Al", 2), ("Zn", 1), ("Fe", 5), ("Ce", 1), ("Lr", 2)],
 )
 def test_the_spin_of_free_atoms(symbol: str, spin: int) -> None:
     assert reference_jobs.multiplicity(symbol) == spin

@@ -55,16 +55,18 @@ def test_the_first_one_stays(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_no_harm(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("a file")
     label_cache.keep(tmp_path, CP2K.at(4), odd())
-    label_cache.keep_atom(tmp_path, CP2K, "O", energy_eV=-1.0, multiplicity=3)
+    label_cache.keep_atom(tmp_path, CP2K, "O", energy_eV=-1.0, how={})
     assert label_cache.find(tmp_path, CP2K.at(4), odd().key) is None
-    assert label_cache.atom_energy(tmp_path, CP2K, "O") is None
+    assert label_cache.atom_energy(tmp_path, CP2K, "O", {}) is None
 
 
 def test_isolated_atoms_are_kept_with_their_level(tmp_path: Path) -> None:
-    label_cache.keep_atom(tmp_path, CP2K, "O", energy_eV=-431.5, multiplicity=3)
-    assert label_cache.atom_energy(tmp_path, CP2K, "O") == -431.5
-    assert label_cache.atom_energy(tmp_path, LEVEL, "O") is None
-    assert label_cache.atom_energy(tmp_path, CP2K, "H") is None
+    how = {"box_A": 12.0, "multiplicity": 3}
+    label_cache.keep_atom(tmp_path, CP2K, "O", energy_eV=-431.5, how=how)
+    assert label_cache.atom_energy(tmp_path, CP2K, "O", how) == -431.5
+    assert label_cache.atom_energy(tmp_path, CP2K, "O", {**how, "box_A": 9.0}) is None
+    assert label_cache.atom_energy(tmp_path, LEVEL, "O", how) is None
+    assert label_cache.atom_energy(tmp_path, CP2K, "H", how) is None
 
 
 def test_damaged_files_of_the_cache_are_never_used(tmp_path: Path) -> None:
