@@ -55,9 +55,10 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
         for name in ("torch", "nequip", "ase"):
             version = engines.versions.get(name)
             yield Row(name, "ok" if version else "missing", version or f"pip install {name}")
-        settled = [campaign]
-        yield from _guard("level of theory", lambda: trial.level(settled, launcher))
-        yield from _guard("reference", lambda: trial.label(settled[0], launcher, place))
+        settled: list[Campaign] = []
+        yield from _guard("level of theory", lambda: trial.level(campaign, launcher, settled))
+        if settled:
+            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place))
         yield from _structures(campaign)
         built: list[Engines] = []
         yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))

@@ -12,7 +12,6 @@ from ase import Atoms
 from . import label_cache, labels, reference_jobs
 from .errors import NothingLeft, ParseError, PhasewalkError
 from .labels import Label
-from .levels import Level
 from .reference_jobs import WAVE_FUNCTION, Result, Try
 from .store import read_json
 from .structures import perturb
@@ -227,20 +226,6 @@ def task_name(key: str, round_: int) -> str:
     return f"label {key} of round {round_}"
 
 
-def _label(frame: Frame, at: Level, result: Result, tried: Mapping[str, Any]) -> Label:
-    return Label(
-        key=labels.label_key(frame.atoms, at),
-        atoms=frame.atoms,
-        energy=result.energy,
-        forces=result.forces,
-        stress=result.stress,
-        level=at.key,
-        origin=frame.origin,
-        seconds=result.seconds,
-        made={"program": at.program, "version": result.version, **result.notes, **tried},
-    )
-
-
 def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool) -> Task:
     reference, at = work.campaign.reference, work.campaign.level(frame.system)
     key = labels.label_key(frame.atoms, at)
@@ -251,11 +236,8 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         tried["changes"] = dict(way.attempt.changes)
 
     def keep(result: Result) -> Outputs:
-        label = _label(frame, at, result, tried)
-        labels.check(
-            label,
-            max_force=reference.settings.max_force_eV_per_A,
-            max_net_force=reference.settings.max_net_force_eV_per_A,
+        label = reference_jobs.believed(
+            result, frame.atoms, reference=reference, at=at, origin=frame.origin, made=tried
         )
         work.store.add_label(label)
         if reference.settings.share and result.version:  # only what says who made it

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from . import cp2k_input, cp2k_output
 from .errors import UNREADABLE, InputError, NotConverged, ParseError
 from .jobs import Finished, Job
-from .labels import frame_to_json
+from .labels import Label, check, frame_to_json, label_key
+from .levels import Level
 from .reference_settings import ReferenceSettings
 from .references import Reference
 
@@ -258,6 +259,44 @@ def read_result(directory: Path, atoms: Atoms, *, reference: Reference) -> Resul
             raise ParseError(path, f"not a result of the reference ({error!r})") from error
     _check_version(result.version, reference, directory)
     return result
+
+
+def believed(
+    result: Result,
+    atoms: Atoms,
+    *,
+    reference: Reference,
+    at: Level,
+    origin: Mapping[str, Any],
+    made: Mapping[str, Any],
+) -> Label:
+    """The label that a result makes; InputError where it must not be believed.
+
+    Args:
+        result: of the frame.
+        atoms: the frame.
+        reference: says within which limits a label is believed.
+        at: the level of theory, in as many primitive cells as the frame has.
+        origin: where the frame comes from.
+        made: which of the tries it was.
+    """
+    label = Label(
+        key=label_key(atoms, at),
+        atoms=atoms,
+        energy=result.energy,
+        forces=result.forces,
+        stress=result.stress,
+        level=at.key,
+        origin=origin,
+        seconds=result.seconds,
+        made={"program": at.program, "version": result.version, **result.notes, **made},
+    )
+    check(
+        label,
+        max_force=reference.settings.max_force_eV_per_A,
+        max_net_force=reference.settings.max_net_force_eV_per_A,
+    )
+    return label
 
 
 def read_atom(finished: Finished, reference: Reference) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from . import reference_jobs, settling
-from .errors import InputError
+from .errors import EngineFailed, InputError
 from .inputs import Campaign
 from .jobs import Job, Launcher, run
 from .reference_jobs import Try
@@ -14,10 +14,11 @@ from .store import write_file
 from .structures import bare
 
 
-def level(settled: list[Campaign], launcher: Launcher) -> str:
-    """The complete level of theory; the campaign is replaced by the settled one."""
-    settled[0], notes = settling.settle(settled[0], launcher)
-    method = settled[0].reference.method
+def level(campaign: Campaign, launcher: Launcher, settled: list[Campaign]) -> str:
+    """The complete level of theory; the settled campaign is added to the list."""
+    found, notes = settling.settle(campaign, launcher)
+    settled.append(found)
+    method = found.reference.method
     shown = f"{method.title}, {method.method}"
     return "; ".join([shown, *notes])
 
@@ -30,10 +31,17 @@ def label(campaign: Campaign, launcher: Launcher, place: Path) -> str:
     name = _smallest(campaign)
     atoms, at = bare(campaign.structures[name]), campaign.level(name)
     job = _reference_job(campaign, name, place / "reference")
-    result = reference_jobs.read(run(launcher, job), atoms, reference=reference)
+    try:
+        result = reference_jobs.read(run(launcher, job), atoms, reference=reference)
+        made = reference_jobs.believed(
+            result, atoms, reference=reference, at=at, origin={}, made={}
+        )
+    except EngineFailed as error:  # where it ran is gone when this is read
+        reason = str(error).replace(str(place), "").partition(" (")[0]
+        raise InputError(f"{reason}; phasewalk check --dry DIR writes what it was asked") from error
     return (
-        f"{at}; {name} ({len(atoms)} atoms) in {result.seconds:.1f} s on {job.cores} core(s), "
-        f"max. force {np.abs(result.forces).max():.2f} eV/Å"
+        f"{at}; {name} ({len(atoms)} atoms) in {made.seconds:.1f} s on {job.cores} core(s), "
+        f"max. force {np.abs(made.forces).max():.2f} eV/Å"
     )
 
 
