@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from . import label_cache, labels, reference_jobs
-from .errors import NothingLeft, ParseError, PhasewalkError
+from .errors import InputError, NothingLeft, ParseError, PhasewalkError
 from .labels import Label
 from .reference_jobs import WAVE_FUNCTION, Result, Try
 from .store import read_json
@@ -254,6 +254,10 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         shared = label_cache.find(work.engines.cache, at, key) if reference.settings.share else None
         if shared is None:
             return None
+        try:
+            reference_jobs.check_limits(shared, reference)
+        except InputError:
+            return None  # another campaign believed more; here it is asked for, and refused
         work.store.add_label(replace(shared, origin=frame.origin))
         return {**told, "reused": True}
 

@@ -291,12 +291,17 @@ def believed(
         seconds=result.seconds,
         made={"program": at.program, "version": result.version, **result.notes, **made},
     )
+    check_limits(label, reference)
+    return label
+
+
+def check_limits(label: Label, reference: Reference) -> None:
+    """Raise InputError where a label is not within the limits of the campaign."""
     check(
         label,
         max_force=reference.settings.max_force_eV_per_A,
         max_net_force=reference.settings.max_net_force_eV_per_A,
     )
-    return label
 
 
 def read_atom(finished: Finished, reference: Reference) -> float:

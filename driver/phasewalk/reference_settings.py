@@ -148,7 +148,9 @@ class ReferenceSettings(Settings):
         30.0, gt=0, description="A label whose largest force component is above this is rejected."
     )
     max_net_force_eV_per_A: float = Field(
-        1.0, gt=0, description="A label whose forces add up to more than this is rejected."
+        0.3,
+        gt=0,
+        description="A label whose forces add up to more than this × √(atoms) is rejected.",
     )
     cores_per_label: int = Field(
         1, ge=1, description="Cores that one label occupies; of CP2K: ranks × threads."

@@ -101,10 +101,16 @@ def _initial(campaign: Campaign) -> list[Label]:
             **{"system": system, "round": 0, "file": data.file if data else "", "frame": number},
         }
         declared = {} if label.level else {"declared": True}
-        found.setdefault(
-            key,
-            replace(label, key=key, level=at.key, origin=origin, made={**label.made, **declared}),
-        )
+        made = {**label.made, **declared}
+        taken = replace(label, key=key, level=at.key, origin=origin, made=made)
+        try:
+            reference_jobs.check_limits(taken, campaign.reference)
+        except InputError as error:
+            name = data.file if data else ""
+            raise InputError(
+                f"{campaign.path}: initial_data ({name}), frame {number}: {error}"
+            ) from error
+        found.setdefault(key, taken)
     return list(found.values())
 
 

@@ -46,18 +46,21 @@ def test_the_address_depends_on_frame_and_level() -> None:
         ({"stress": np.array([0, 0, 0, 0, 0, math.nan])}, "not finite"),
         ({"forces": np.zeros((7, 3))}, r"\(7, 3\).* do not fit 8 atoms"),
         ({"stress": np.zeros((3, 3))}, "do not fit"),
-        ({"forces": np.full((8, 3), 0.1)}, r"add up to 1\.39 eV/Å \(limit 1, reference\.max_net"),
+        (
+            {"forces": np.full((8, 3), 0.1)},
+            r"add up to 1\.39 eV/Å \(limit 0\.4 × √8, reference\.max_net",
+        ),
         ({"forces": np.full((8, 3), -30.5)}, r"30\.5 eV/Å \(limit 30, reference\.max_force"),
     ],
 )
 def test_what_must_not_be_believed(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        labels.check(label(**change), max_force=30.0, max_net_force=1.0)
+        labels.check(label(**change), max_force=30.0, max_net_force=0.4)
 
 
 def test_what_may_be_believed() -> None:
     forces = np.array([[29.9, -29.9, 0.1]] * 4 + [[-29.9, 29.9, 0.0]] * 4)
-    labels.check(label(forces=forces), max_force=30.0, max_net_force=1.0)
+    labels.check(label(forces=forces), max_force=30.0, max_net_force=0.4)
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
