@@ -219,12 +219,17 @@ def read_labelled(path: Path) -> list[Label]:
 
 
 def _labelled(atoms: Atoms, where: str) -> Label:
-    results = atoms.calc.results if atoms.calc is not None else {}
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    virial = np.asarray(atoms.info.get("virial"))
+    if "stress" not in results and virial.size == 9 and virial.dtype.kind in "fi":
+        volume = abs(np.linalg.det(atoms.cell.array)) or 1.0  # without a cell it is refused below
+        tensor = -virial.reshape(3, 3) / volume
+        results["stress"] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     missing = [name for name in ("energy", "forces", "stress") if name not in results]
     if missing:
         raise InputError(
             f"{where}: no {' and no '.join(missing)}; it needs energy (eV), forces (eV/Å) and "
-            "stress (eV/Å³, tension positive), as ASE writes them"
+            "stress (eV/Å³, tension positive), as ASE writes them, or virial (eV)"
         )
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise InputError(f"{where}: positions or cell hold a value that is not finite")

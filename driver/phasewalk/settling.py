@@ -33,15 +33,17 @@ def settle(campaign: Campaign, launcher: Launcher) -> tuple[Campaign, list[str]]
                 reason = str(error).partition(" (everything is in")[0]
                 raise InputError(f"{campaign.path}: reference: {reason}") from error
             campaign = replace(campaign, reference=reference)
+    test, initial = campaign.settings.test_data, campaign.settings.initial_data
     notes = []
-    settings = campaign.settings
-    for key, found in (("test_data", campaign.test_data), ("initial_data", campaign.initial)):
+    for key, name, found in (
+        ("test_data", test, campaign.test_data),
+        ("initial_data", initial.file if initial else None, campaign.initial),
+    ):
         if found:
-            name = settings.test_data if key == "test_data" else settings.initial_data.file  # type: ignore[union-attr]
             where = f"{campaign.path}: {key} ({name})"
-            notes.append(f"{key}: {conventions.check(found, where)}")
             _check_levels(campaign, where, found)
-    if not campaign.initial or settings.initial_data is None:
+            notes.append(f"{key}: {conventions.check(found, where)}")
+    if not campaign.initial:
         return campaign, notes
     _check_declared(campaign)
     return replace(campaign, initial=tuple(_initial(campaign))), notes

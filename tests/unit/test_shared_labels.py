@@ -142,3 +142,14 @@ def test_a_row_of_the_list() -> None:
     row = shelf.row(odd())
     assert (row["walker"], row["formula"], row["try"]) == ("salt-0", "Cl4Na4", 2)
     assert json.loads(json.dumps(row)) == row
+
+
+def test_a_virial_stands_for_a_stress(tmp_path: Path) -> None:
+    path = written(tmp_path, odd())
+    xx, yy, zz, yz, xz, xy = -odd().stress * odd().atoms.get_volume()
+    virial = " ".join(map(repr, map(float, (xx, xy, xz, xy, yy, yz, xz, yz, zz))))
+    text = path.read_text()
+    before = text[text.index("stress=") : text.index(" key=")]
+    path.write_text(text.replace(before, f'virial="{virial}"'))
+    (found,) = read_labelled(path)
+    assert found.stress == pytest.approx(odd().stress, rel=1e-12)
