@@ -59,11 +59,15 @@ def _task(work: Work, symbol: str) -> Task:
         return {"element": symbol, "energy_eV": energy, "multiplicity": spin}
 
     def read(finished: Finished) -> Outputs:
-        return told(keep(reference, finished, symbol, cache=work.engines.cache))
+        energy = reference_jobs.read_atom(finished, reference)
+        return told(keep(reference, symbol, energy, cache=work.engines.cache))
 
     def adopt(directory: Path) -> Outputs | None:
-        energy = known(reference, symbol, cache=work.engines.cache)
-        return None if energy is None else {**told(energy), "reused": True}
+        with contextlib.suppress(PhasewalkError):  # a kill came before its record
+            energy = reference_jobs.read_atom_result(directory, reference)
+            return told(keep(reference, symbol, energy, cache=work.engines.cache))
+        shared = known(reference, symbol, cache=work.engines.cache)
+        return None if shared is None else {**told(shared), "reused": True}
 
     return Task(
         name=_name(symbol),
@@ -115,7 +119,8 @@ def table(
             if isinstance(event, Finished):
                 symbol = event.directory.name
                 try:
-                    energy = keep(reference, event, symbol, cache=cache)
+                    energy = reference_jobs.read_atom(event, reference)
+                    keep(reference, symbol, energy, cache=cache)
                     yield symbol, energy, f"computed in {event.seconds:.1f} s"
                 except PhasewalkError as error:
                     yield symbol, str(error), "failed"
@@ -128,13 +133,8 @@ def known(reference: Reference, symbol: str, *, cache: Path) -> float | None:
     return label_cache.atom_energy(cache, reference.method, symbol, _how(reference, symbol))
 
 
-def keep(reference: Reference, finished: Finished, symbol: str, *, cache: Path) -> float:
-    """The energy (eV) that a job has computed; kept for other campaigns.
-
-    Raises:
-        EngineFailed, ParseError, InputError: as `reference_jobs.read_atom`.
-    """
-    energy = reference_jobs.read_atom(finished, reference)
+def keep(reference: Reference, symbol: str, energy: float, *, cache: Path) -> float:
+    """Keep an atom's energy (eV) for other campaigns, and return it."""
     if reference.settings.share and reference.method.version:
         how = _how(reference, symbol)
         label_cache.keep_atom(cache, reference.method, symbol, energy_eV=energy, how=how)

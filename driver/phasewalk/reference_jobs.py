@@ -307,18 +307,23 @@ def check_limits(label: Label, reference: Reference) -> None:
 def read_atom(finished: Finished, reference: Reference) -> float:
     """Energy (eV) of the isolated atom that a job has computed; see `read`."""
     _require(finished, reference)
+    return read_atom_result(finished.directory, reference)
+
+
+def read_atom_result(directory: Path, reference: Reference) -> float:
+    """Energy (eV) in the directory of a job that has ended well; see `read_atom`."""
     if reference.input is not None:
-        energy, version = cp2k_output.read_energy(finished.directory / Finished.STDOUT)
+        energy, version = cp2k_output.read_energy(directory / Finished.STDOUT)
     else:
-        data = _answer(finished.directory)
+        data = _answer(directory)
         try:
             energy, version = float(data["energy_eV"]), str(data.get("version", ""))
         except UNREADABLE as error:
-            path = finished.directory / RESULT
+            path = directory / RESULT
             raise ParseError(path, f"not a result of the reference ({error!r})") from error
     if not np.isfinite(energy):
-        raise InputError(f"{finished.job.name}: the energy is not finite")
-    _check_version(version, reference, finished.directory)
+        raise InputError(f"{directory}: the energy is not finite")
+    _check_version(version, reference, directory)
     return energy
 
 

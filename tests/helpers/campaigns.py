@@ -108,9 +108,13 @@ class TinyCampaign:
         """Finished tasks of a stage."""
         return sum(record["stage"] == stage for record in self.records())
 
+    def paid(self) -> list[str]:
+        """What the reference has finished, in that order: keys of frames, and isolated atoms."""
+        return self.calls.read_text().split() if self.calls.is_file() else []
+
     def labelled(self) -> list[str]:
         """Keys of the frames that the reference has finished, in that order."""
-        return self.calls.read_text().split() if self.calls.is_file() else []
+        return [name for name in self.paid() if len(name) > 2]
 
     def frames(self) -> Mapping[str, Mapping[str, Any]]:
         """Frame fingerprint → label, from the label files."""

@@ -43,10 +43,14 @@ def main(when: str, log: Path, arguments: list[str]) -> None:
             yield event
 
     def noted_record(
-        self: tasks.Work, task: tasks.Task, outputs: tasks.Outputs, seconds: float
+        self: tasks.Work,
+        task: tasks.Task,
+        outputs: tasks.Outputs,
+        seconds: float,
+        cores: int = 0,
     ) -> tasks.Outputs:
         note(f"place {task.name}\t{self.store.root / task.place}")
-        return record(self, task, outputs, seconds)
+        return record(self, task, outputs, seconds, cores)
 
     store.Store.append = killed_append  # type: ignore[method-assign]
     launch.LocalLauncher.submit = noted_submit  # type: ignore[assignment,method-assign]
