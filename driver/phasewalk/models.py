@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 MIN_COMPOSITION_SPREAD = 0.01
 """Singular value, relative to the largest, below which compositions do not tell types apart: the
 energies of distorted frames would be taken for a difference of their atoms."""
+SHOWN_EV = 0.0005
 CHECKPOINT = "last.ckpt"
 NETWORK = "network.json"
 ENDINGS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
@@ -66,9 +67,10 @@ def energy_shifts(
     """Energy of each type, eV, and in words where it comes from.
 
     Isolated atoms and one offset for all atoms, so that the mean of the residual energies per atom
-    over the frames is zero: the network learns cohesion, and none of it for nothing. Without the
-    atoms: least squares, where the compositions determine it; else the solution nearest to equal
-    shifts, so that no composition has a residual and no type an absurd energy.
+    over the frames is zero; with several compositions, the smallest change from there that leaves
+    none of them with a residual (two salts with one offset alone trained so slowly that their
+    first walkers broke down). Without the atoms: least squares, where the compositions determine
+    it; else the solution nearest to equal shifts, so that no type gets an absurd energy.
 
     Args:
         counts: (frames, types) atoms of each type in each frame.
@@ -76,12 +78,17 @@ def energy_shifts(
         atoms_eV: (types,) energies of isolated atoms; None where unknown.
     """
     per_frame = counts.sum(axis=1)
+    fractions = counts / per_frame[:, None]
     if None not in atoms_eV:
         atoms = np.array(atoms_eV, dtype=float)
         offset = float(np.mean((energies - counts @ atoms) / per_frame))
-        return atoms + offset, f"isolated atoms, and {offset:.3f} eV for each atom"
+        left = energies / per_frame - fractions @ (atoms + offset)
+        change, *_ = np.linalg.lstsq(fractions, left, rcond=MIN_COMPOSITION_SPREAD)
+        most = float(np.abs(change).max())
+        more = f", and up to {most:.3f} eV where compositions differ" if most > SHOWN_EV else ""
+        source = f"isolated atoms and {offset:.3f} eV for each atom{more}"
+        return atoms + offset + change, source
     mean = float(energies.sum() / counts.sum())
-    fractions = counts / per_frame[:, None]
     change, _, rank, _ = np.linalg.lstsq(
         fractions, energies / per_frame - mean, rcond=MIN_COMPOSITION_SPREAD
     )

@@ -93,8 +93,8 @@ def test_each_task_is_journalled_once(story: Story) -> None:
     records = story.campaign.records()
     assert set(Counter(record["task"] for record in records).values()) == {1}
     assert Counter(record["stage"] for record in records) == {
-        "bootstrap": 1, "label": 10, "compile": 1, "train": 2, "deploy": 2, "evaluate": 3,
-        "steer": 1, "segment": 1, "end": 1,
+        "atom": 2, "bootstrap": 1, "label": 10, "compile": 1, "train": 2, "deploy": 2,
+        "evaluate": 3, "steer": 1, "segment": 1, "end": 1,
     }  # fmt: skip
     assert not any("failed" in record["outputs"] for record in records)
 

@@ -97,7 +97,19 @@ def test_atoms_and_one_offset_leave_no_mean_residual() -> None:
     assert shifts[0] - shifts[1] == pytest.approx(-95.0)
     residuals = (energies - COUNTS @ shifts) / COUNTS.sum(axis=1)
     assert residuals.mean() == pytest.approx(0.0, abs=1e-12)
-    assert source.startswith("isolated atoms, and -2.5")
+    assert source == "isolated atoms and -2.531 eV for each atom"
+
+
+def test_no_composition_is_left_with_a_residual() -> None:
+    """Types that stand together alone keep the difference of their atoms."""
+    counts = np.array([[4.0, 4.0, 0.0], [4.0, 0.0, 4.0], [4.0, 0.0, 4.0]])
+    energies = np.array([-440.0, -480.0, -481.0])
+    shifts, source = models.energy_shifts(counts, energies, [-100.0, -5.0, -15.0])
+    left = (energies - counts @ shifts) / 8
+    assert left[0] == pytest.approx(0.0, abs=1e-9)
+    assert left[1:].mean() == pytest.approx(0.0, abs=1e-9)
+    assert "where compositions differ" in source
+    assert np.abs(shifts - shifts.mean() - np.array([-60, 35, 25])).max() < 1.0
 
 
 def test_a_fit_only_where_compositions_determine_it() -> None:
