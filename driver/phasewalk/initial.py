@@ -83,6 +83,12 @@ def compare(result: Result, label: Label) -> str:
         f"differs by {energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa at most"
     )
     if energy > MAX_ENERGY_MEV_PER_ATOM or force > MAX_FORCE_MEV_PER_A or stress > MAX_STRESS_GPA:
+        turned = GPA_PER_EV_PER_A3 * float(np.abs(result.stress + label.stress).max())
+        if turned < MAX_STRESS_GPA < stress:
+            raise InputError(
+                f"{shown}: its stress has the opposite sign (ASE's is positive under tension); "
+                "turn it round"
+            )
         raise InputError(
             f"{shown} (limits {MAX_ENERGY_MEV_PER_ATOM:g}, {MAX_FORCE_MEV_PER_A:g}, "
             f"{MAX_STRESS_GPA:g}): it was labelled at another level of theory than the "

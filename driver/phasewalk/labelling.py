@@ -1,5 +1,6 @@
 """Bootstrap and label: from structures and candidates to labelled frames."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from ase import Atoms
 
 from . import label_cache, labels, reference_jobs
 from .errors import InputError, NothingLeft, ParseError, PhasewalkError
+from .jobs import Event
 from .labels import Label
 from .reference_jobs import WAVE_FUNCTION, Result, Try
 from .store import read_json
@@ -23,7 +25,6 @@ from .tasks import (
     REFUSED,
     TIME_LIMIT,
     UNCONVERGED,
-    Counter,
     Outputs,
     Task,
     Work,
@@ -104,7 +105,9 @@ def _advice(work: Work) -> str:
         TIME_LIMIT: "raise reference.timeout_s and run the same command again",
         UNCONVERGED: f"declare further tries (reference.{program}.retries) and run the same "
         "command again, or start a new --dir with a smaller bootstrap.displacement_A",
-        REFUSED: "start a new --dir with a smaller bootstrap.displacement_A or bootstrap.strain",
+        REFUSED: "mend the limit that refused them, if the reference is right, and run the same "
+        "command again; or refine the reference (its grid, where forces do not add up), or start a "
+        "new --dir with a smaller bootstrap.displacement_A or bootstrap.strain",
     }
     return helps[max(kinds, key=kinds.count)]
 
@@ -134,13 +137,17 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
     open_ = all(work.store.find(task) is None for task in later)
     work.observer.begin(round_, "label", len(frames), "labels")
     found: list[Label | None] = [None] * len(frames)
+    tries = 0
     asked = {
         index: _asked(work, round_, frame, resumed=open_) for index, frame in enumerate(frames)
     }
     while asked:
+        names = [task.name for task in asked.values()]
         done = sum(label is not None for label in found)
-        done += sum(_is_done(work, task) for task in asked.values())
-        outputs = work.do(list(asked.values()), Counter(work.observer, done))
+        counter = _LabelCounter(work, names, done, tried=tries > 0)
+        outputs = work.do(list(asked.values()), counter)
+        counter.show()
+        tries += 1
         failed = []
         for (index, task), output in zip(asked.items(), outputs, strict=True):
             if FAILED in output:
@@ -177,8 +184,34 @@ def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
     kind = record.outputs[KIND]
     if kind in WORTH_A_TRY and made < len(ways):
         return _label_task(work, round_, frame, _Way(made, ways[made]), again=True)
-    again = resumed and kind in WORTH_A_RESUME
-    return _label_task(work, round_, frame, _Way(0, ways[0]), again=again)
+    task = _label_task(work, round_, frame, _Way(0, ways[0]), again=True)
+    again = resumed and (
+        kind in WORTH_A_RESUME
+        # what was refused is judged again by the limits of now, and not computed again
+        or (kind == REFUSED and _believed_now(work, task, frame) is not None)
+    )
+    return replace(task, again=again)
+
+
+def _believed_now(work: Work, task: Task, frame: Frame) -> Result | None:
+    """A result that the task has left and that is believed: of a run before its record, or refused.
+
+    A program that failed has no result, whatever it left.
+    """
+    place, record = work.store.root / task.place, work.store.find(task.name)
+    reference, at = work.campaign.reference, work.campaign.level(frame.system)
+    runs = [place]
+    if record is not None and record.outputs.get(KIND) == REFUSED:
+        left = place.parent.glob(f"{place.name}.{FAILED}-*")
+        runs += sorted(left, key=lambda path: (len(path.name), path.name))[-1:]
+    for directory in runs:
+        with contextlib.suppress(PhasewalkError):
+            result = reference_jobs.read_result(directory, frame.atoms, reference=reference)
+            reference_jobs.believed(
+                result, frame.atoms, reference=reference, at=at, origin={}, made={}
+            )
+            return result
+    return None
 
 
 @dataclass(frozen=True)
@@ -189,9 +222,27 @@ class _Way:
     attempt: Try
 
 
-def _is_done(work: Work, task: Task) -> bool:
-    record = work.store.find(task.name)
-    return record is not None and FAILED not in record.outputs
+@dataclass(frozen=True)
+class _LabelCounter:
+    """Shows how many labels are done, and how many have failed so far."""
+
+    work: Work
+    names: Sequence[str]
+    before: int
+    tried: bool
+
+    def __call__(self, event: Event) -> None:
+        """Something has happened, or a moment has passed."""
+        self.show()
+
+    def show(self) -> None:
+        """Count what the journal holds."""
+        records = [self.work.store.find(name) for name in self.names]
+        failed = sum(record is not None and FAILED in record.outputs for record in records)
+        done = sum(record is not None for record in records) - failed
+        words = ["again, as declared"] if self.tried else [f"{failed} failed"] if failed else []
+        detail = f"({', '.join(words)})" if words else ""
+        self.work.observer.advance(self.before + done, detail)
 
 
 def _kept(work: Work, task: str, key: str) -> Label:
@@ -247,10 +298,9 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
     def adopt(directory: Path) -> Outputs | None:
         if work.store.label(key) is not None:
             return {**told, "reused": True}
-        try:
-            return keep(reference_jobs.read_result(directory, frame.atoms, reference=reference))
-        except PhasewalkError:
-            pass
+        left = _believed_now(work, task, frame)
+        if left is not None:
+            return keep(left)
         shared = label_cache.find(work.engines.cache, at, key) if reference.settings.share else None
         if shared is None:
             return None
@@ -261,7 +311,7 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         work.store.add_label(replace(shared, origin=frame.origin))
         return {**told, "reused": True}
 
-    return Task(
+    task = Task(
         name=task_name(key, round_),
         stage="label",
         round=round_,
@@ -279,3 +329,4 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         again=again,
         adopt=adopt,
     )
+    return task

@@ -30,10 +30,9 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
         isolated atom the energy alone. Without a frame: what can be said without calculating.
     """
     sys.path.insert(0, str(Path()))  # a function of the user's lies beside the request
+    made = {"xtb": _xtb, "ase": _calculator, "function": _function}[request["program"]](request)
     version = _version(request["packages"])
-    made = {"xtb": _xtb, "ase": _calculator, "function": _function}[request["program"]]
     if "frame" not in request:
-        made(request)
         return {"version": version}
     from .labels import frame_from_json
 
@@ -42,9 +41,9 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
     if request.get("multiplicity"):
         atoms.set_initial_magnetic_moments([request["multiplicity"] - 1])
     if request["program"] == "function":
-        found = _checked(made(request)(atoms.copy(), **request["arguments"]))
+        found = _checked(made(atoms.copy(), **request["arguments"]))
     else:
-        found = _results(atoms, made(request), with_forces="multiplicity" not in request)
+        found = _results(atoms, made, with_forces="multiplicity" not in request)
     return {**found, "version": version, "seconds": time.perf_counter() - started}
 
 

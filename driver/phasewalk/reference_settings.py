@@ -176,11 +176,16 @@ class ReferenceSettings(Settings):
         True, description="Use, and add to, the labels that other campaigns keep in the cache."
     )
 
-    @model_validator(mode="after")
-    def _one(self) -> "ReferenceSettings":
-        given = [name for name in PROGRAMS if getattr(self, name) is not None]
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, data: Any) -> Any:
+        given = [n for n in PROGRAMS if isinstance(data, dict) and data.get(n) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are given; a campaign has one reference")
+        return data
+
+    @model_validator(mode="after")
+    def _fit(self) -> "ReferenceSettings":
         if self.cp2k and self.command:
             raise ValueError("command is not for CP2K; use cp2k.command")
         if self.cp2k and self.cores_per_label not in (1, self.cp2k.ranks * self.cp2k.threads):

@@ -152,6 +152,9 @@ def _show_tables(state: Mapping[str, Any], console: Console) -> None:
     console.print(_learning_table(state["rounds"]))
     console.print(_generation_table(state["generations"]))
     for entry in state["rounds"]:
+        if failed := entry["failed_labels"]:
+            line = f"{len(failed)} label(s) failed; the last: {failed[-1]}"
+            console.print(f"round {entry['round']}: {line}", highlight=False, markup=False)
         if line := _walkers(entry):
             console.print(f"round {entry['round']}: {line}", highlight=False)
         for system, hills in entry.get("hills", {}).items():

@@ -41,7 +41,8 @@ def label(campaign: Campaign, launcher: Launcher, place: Path) -> str:
         raise InputError(f"{reason}; phasewalk check --dry DIR writes what it was asked") from error
     return (
         f"{at}; {name} ({len(atoms)} atoms) in {made.seconds:.1f} s on {job.cores} core(s), "
-        f"max. force {np.abs(made.forces).max():.2f} eV/Å"
+        f"max. force {np.abs(made.forces).max():.2f} eV/Å, sum of forces "
+        f"{np.linalg.norm(made.forces.sum(axis=0)):.2f} eV/Å"
     )
 
 

@@ -121,6 +121,22 @@ def test_a_result_that_is_refused_is_not_asked_for_again(work: Work) -> None:
     assert "limit 30" in outputs(work)[FAILED]
 
 
+def test_a_limit_that_is_mended_judges_again_what_was_computed(tmp_path: Path) -> None:
+    forces = [[40.0, 0, 0], [-40.0, 0, 0], *[[0, 0, 0]] * 6]
+    first = open_work(tmp_path)
+    asked = answers(first, GOOD, forces_eV_per_A=forces)
+    with closing(first.store):
+        assert labelling.label_proposals(first, 1, [[frame()]]) == []
+        assert labelling.label_proposals(first, 1, [[frame()]]) == []  # the limit is as before
+    assert len(asked) == 1
+    text = SALT + "reference: {max_force_eV_per_A: 50}\n"
+    second = open_work(tmp_path, text)
+    more = answers(second)
+    with closing(second.store):
+        (made,) = labelling.label_proposals(second, 1, [[frame()]])
+    assert (made.forces[0, 0], more) == (40.0, [])
+
+
 def test_a_kill_between_two_tries_loses_none(tmp_path: Path) -> None:
     first = open_work(tmp_path)
     asked = answers(first, UNCONVERGED)  # and then the driver is killed
