@@ -1,55 +1,31 @@
-"""The user's own CP2K input: the level of theory in it, and the input for one frame.
-
-Parsed and written by cp2k-input-tools, in whose trees a section is "+name" and a keyword "name",
-"_" is a section's parameter, "*" its lines without a keyword, and all names are lower case.
-"""
+"""The user's own CP2K input: the level of theory in it, and the input for one frame."""
 
 import copy
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from .errors import EngineMissing, InputError, brief
+from .cp2k_tree import Input, generator, is_section, parse
+from .errors import InputError, brief
 
 PROJECT, MULTIPLICITY_KEYS = "label", ("charge", "multiplicity", "multip", "uks", "lsd")
 _NOT_THEORY = (
     re.compile(r"(^|/)(PRINT|VELOCITY|COORD|TOPOLOGY)(/|$)"),
     re.compile(r"^FORCE_EVAL/SUBSYS/CELL/(?!CELL_REF)"),
-    re.compile(r"^FORCE_EVAL/(DFT/WFN_RESTART_FILE_NAME|STRESS_TENSOR)$"),
+    re.compile(r"^FORCE_EVAL/(DFT/WFN_RESTART_FILE_NAME|STRESS_TENSOR|METHOD)$"),
 )
 _ROUTE = "FORCE_EVAL/DFT/SCF/"
-_THEORY_IN_SCF = re.compile(r"^(EPS_SCF|ADDED_MOS|SMEAR(/.*)?|OUTER_SCF/EPS_SCF)$")
+_THEORY_IN_SCF = re.compile(
+    r"^(EPS_SCF|ADDED_MOS|SMEAR(/.*)?|MOM(/.*)?|OUTER_SCF/(EPS_SCF|TYPE)|IGNORE_CONVERGENCE_FAILURE)$"
+)
 """Of SCF, what the answer depends on; the rest says how to get there."""
+_XTB_FILES = {"param_file_name": "xTB_parameters", "dispersion_parameter_file": "dftd3.dat"}
 _NO_DATA_FILE = re.compile(r"restart|coord_file|output|^filename$")
 _WITHOUT_BASIS = ("xtb", "dftb")
-
-
-@dataclass(frozen=True)
-class Input:
-    """A CP2K input.
-
-    Attributes:
-        path: the file.
-        tree: its content, as cp2k-input-tools gives it.
-        xml: what describes the keywords of this version of CP2K, if not the library's own.
-    """
-
-    path: Path
-    tree: Mapping[str, Any]
-    xml: Path | None = None
-
-    @property
-    def force_eval(self) -> Mapping[str, Any]:
-        """Its only FORCE_EVAL."""
-        found: Mapping[str, Any] = self.tree["+force_eval"][0]
-        return found
 
 
 def read_input(path: Path, *, xml: Path | None = None) -> Input:
@@ -63,7 +39,7 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    read = Input(path, _parse(text, path, xml), xml)
+    read = Input(path, parse(text, path, xml), xml)
     if len(read.tree.get("+force_eval", ())) != 1:
         raise InputError(f"{path}: it needs one &FORCE_EVAL section, and no more")
     force_eval = read.force_eval
@@ -80,44 +56,8 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
             f"{path}: SCF/IGNORE_CONVERGENCE_FAILURE: a label that has not converged is never "
             "believed; remove it"
         )
+    _check_kinds(read)
     return read
-
-
-@lru_cache(maxsize=4)
-def _parser(xml: Path | None, folder: Path) -> Any:
-    """The library's parser; it takes a second to read what it knows of all keywords."""
-    from cp2k_input_tools.parser import CP2KInputParser
-
-    return CP2KInputParser(xmlspec=str(xml) if xml else None, base_dir=str(folder))
-
-
-@lru_cache(maxsize=2)
-def _generator(xml: Path | None) -> Any:
-    from cp2k_input_tools import DEFAULT_CP2K_INPUT_XML
-    from cp2k_input_tools.generator import CP2KInputGenerator
-
-    return CP2KInputGenerator(str(xml or DEFAULT_CP2K_INPUT_XML))
-
-
-def _parse(text: str, path: Path, xml: Path | None) -> Mapping[str, Any]:
-    stream = io.StringIO(text)
-    stream.name = str(path)
-    try:
-        tree: Mapping[str, Any] = _parser(xml, path.parent).parse(stream)
-    except ImportError as error:
-        raise EngineMissing(
-            "CP2K: its input is read by cp2k-input-tools; pip install 'phasewalk[cp2k]'"
-        ) from error
-    except Exception as error:  # the library raises anything
-        context = next((arg for arg in error.args if hasattr(arg, "linenr")), None)
-        line = getattr(context, "linenr", None)
-        where = f"{path}, line {line}" if line else f"{path}"
-        reason = brief(error.args[0] if error.args else error) or type(error).__name__
-        raise InputError(
-            f"{where}: not an input of CP2K: {reason} (keywords of another version of CP2K are "
-            "known from what `cp2k --xml` writes: reference.cp2k.input_xml)"
-        ) from error
-    return tree
 
 
 def level(read: Input) -> dict[str, Any]:
@@ -132,7 +72,8 @@ def level(read: Input) -> dict[str, Any]:
             continue
         if inside != name and not _THEORY_IN_SCF.match(inside):
             continue
-        found[name] = value
+        # a unit that was converted leaves its own last digits
+        found[name] = float(f"{value:.9g}") if isinstance(value, float) else value
     return dict(sorted(found.items()))
 
 
@@ -172,6 +113,9 @@ def files(read: Input) -> list[str]:
         given = {key for key in dft if key.endswith("file_name")}
         found += ["BASIS_SET"] if "basis_set_file_name" not in given else []
         found += ["POTENTIAL"] if "potential_file_name" not in given else []
+    elif dft["+qs"]["method"] == "xtb":
+        given = {name.rpartition("/")[2].lower() for name, _ in _flat(dft)}
+        found += [file for key, file in _XTB_FILES.items() if key not in given]
     return list(dict.fromkeys(name for name in found if name))
 
 
@@ -185,6 +129,19 @@ def kinds_missing(read: Input, symbols: Sequence[str]) -> list[str]:
     if read.force_eval["+dft"].get("+qs", {}).get("method") in _WITHOUT_BASIS:
         return []
     return [symbol for symbol in dict.fromkeys(symbols) if _kind(read, symbol) is None]
+
+
+def _check_kinds(read: Input) -> None:
+    """Raise InputError where two kinds are of one element: a frame cannot tell them apart."""
+    elements: dict[str, str] = {}
+    for kind in read.force_eval.get("+subsys", {}).get("+kind", []):
+        name = str(kind.get("_", ""))
+        element = str(kind.get("element", name)).upper()
+        if elements.setdefault(element, name) != name:
+            raise InputError(
+                f"{read.path}: &KIND {elements[element]} and &KIND {name} are both of {element}, "
+                "and a frame does not tell its atoms apart; keep one"
+            )
 
 
 def _kind(read: Input, symbol: str) -> Mapping[str, Any] | None:
@@ -215,7 +172,7 @@ def frame_input(
     """
     force_eval = _bare(read)
     for path, value in (changes or {}).items():
-        _set(force_eval["+dft"], path, value)
+        _set(force_eval["+dft"], path, value, xml=read.xml)
     scf = force_eval["+dft"].setdefault("+scf", {})
     if guess is not None:
         force_eval["+dft"]["wfn_restart_file_name"] = guess
@@ -235,6 +192,8 @@ def atom_input(read: Input, symbol: str, *, box_A: float, multiplicity: int) -> 
     if multiplicity > 1:
         dft |= {"uks": True, "multiplicity": multiplicity}
     dft.setdefault("+scf", {})["+print"] = {"+restart": {"_": "off"}}
+    subsys = force_eval.get("+subsys", {})
+    subsys.get("+cell", {}).pop("+cell_ref", None)  # of the crystal, and too small for the box
     atoms = Atoms([symbol], positions=[[box_A / 2] * 3], cell=[box_A] * 3, pbc=True)
     return _text(read, force_eval, atoms, run_type="energy")
 
@@ -283,7 +242,7 @@ def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: st
         "+global": {"project_name": PROJECT, "run_type": run_type, "print_level": "medium"},
         "+force_eval": [{**force_eval, "+subsys": subsys}],
     }
-    return "\n".join(_generator(read.xml).line_iter(tree)).lstrip() + "\n"
+    return "\n".join(generator(read.xml).line_iter(tree)).lstrip() + "\n"
 
 
 def check_changes(read: Input, changes: Mapping[str, Any]) -> None:
@@ -303,7 +262,7 @@ def check_changes(read: Input, changes: Mapping[str, Any]) -> None:
         raise InputError(
             f"CP2K has no such keyword ({brief(error) or 'unknown section'})"
         ) from error
-    changed = Input(read.path, _parse(text, read.path, read.xml), read.xml)
+    changed = Input(read.path, parse(text, read.path, read.xml), read.xml)
     if _scf_theory(changed) != _scf_theory(read):
         raise InputError("it would change the level of theory")
 
@@ -312,7 +271,7 @@ def _scf_theory(read: Input) -> dict[str, Any]:
     return {name: value for name, value in level(read).items() if name.startswith(_ROUTE)}
 
 
-def _set(dft: dict[str, Any], path: str, value: Any) -> None:
+def _set(dft: dict[str, Any], path: str, value: Any, *, xml: Path | None) -> None:
     """Set, or with None remove, the keyword or section at a path; sections are made on the way."""
     *parents, last = path.lower().split("/")
     group = dft
@@ -321,7 +280,7 @@ def _set(dft: dict[str, Any], path: str, value: Any) -> None:
     if value is None:
         group.pop(last, None)
         group.pop(f"+{last}", None)
-    elif f"+{last}" in group or isinstance(value, bool):
+    elif f"+{last}" in group or (isinstance(value, bool) and is_section(path, xml)):
         # "SCF/OT: true" is a section that is there, with what it holds by default
         group[f"+{last}"] = {**group.get(f"+{last}", {}), "_": value}
     else:

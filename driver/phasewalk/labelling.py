@@ -14,7 +14,7 @@ from . import label_cache, labels, reference_jobs
 from .errors import InputError, NothingLeft, ParseError, PhasewalkError
 from .jobs import Event
 from .labels import Label
-from .reference_jobs import WAVE_FUNCTION, Result, Try
+from .reference_jobs import WAVE_FUNCTIONS, Result, Try
 from .store import read_json
 from .structures import perturb
 from .tasks import (
@@ -267,8 +267,8 @@ def _guess(work: Work, frame: Frame) -> Path | None:
             and (origin.get("system"), origin.get("walker")) == (frame.system, walker)
             and record.round < frame.origin["round"]
         ):
-            path = work.store.root / record.outputs.get("place", "") / WAVE_FUNCTION
-            return path if path.is_file() else None
+            place = work.store.root / record.outputs.get("place", "")
+            return next((place / n for n in WAVE_FUNCTIONS if (place / n).is_file()), None)
     return None
 
 
@@ -308,7 +308,8 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
             reference_jobs.check_limits(shared, reference)
         except InputError:
             return None  # another campaign believed more; here it is asked for, and refused
-        work.store.add_label(replace(shared, origin=frame.origin))
+        made = {**shared.made, "shared from": dict(shared.origin)}
+        work.store.add_label(replace(shared, origin=frame.origin, made=made))
         return {**told, "reused": True}
 
     task = Task(

@@ -24,7 +24,9 @@ Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
 UNCONVERGED = 3
 """The exit code of the child where the calculation did not converge."""
-INPUT, GUESS, WAVE_FUNCTION = "label.inp", "guess.wfn", "label-RESTART.wfn"
+INPUT, GUESS = "label.inp", "guess"
+WAVE_FUNCTIONS = ("label-RESTART.wfn", "label-RESTART.kp")
+"""What CP2K leaves to start from; the second with k-points."""
 VERSION_LIMIT_S = 300.0
 
 
@@ -105,11 +107,11 @@ def job(name: str, atoms: Atoms, *, reference: Reference, directory: Path, attem
     text = cp2k_input.frame_input(
         reference.input,
         atoms,
-        guess=GUESS if attempt.guess else None,
+        guess=f"{GUESS}{attempt.guess.suffix}" if attempt.guess else None,
         changes=attempt.changes,
     )
     made = _cp2k_job(name, text, reference=reference, directory=directory)
-    links = {GUESS: attempt.guess} if attempt.guess else {}
+    links = {f"{GUESS}{attempt.guess.suffix}": attempt.guess} if attempt.guess else {}
     return replace(made, links={**made.links, **links})
 
 

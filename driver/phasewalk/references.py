@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from . import cp2k_input
+from .cp2k_tree import Input
 from .engines import which
 from .errors import EngineMissing, InputError, named
 from .levels import Level
@@ -41,7 +42,7 @@ class Reference:
     command: tuple[str, ...] = ()
     staged: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
-    input: cp2k_input.Input | None = None
+    input: Input | None = None
 
 
 def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) -> Reference:

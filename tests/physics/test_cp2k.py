@@ -100,7 +100,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(results: list[Result]) 
 
 
 def test_a_wave_function_saves_steps(results: list[Result], place: Path) -> None:
-    guess = place / "0" / reference_jobs.WAVE_FUNCTION
+    guess = place / "0" / reference_jobs.WAVE_FUNCTIONS[0]
     reference = cp2k(place)
     finished = ended(place / "guess", reference, Try(guess=guess))
     found = reference_jobs.read(finished, water(), reference=reference)

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from helpers.fakes import ROOT
 from phasewalk import cp2k_input
-from phasewalk.cp2k_input import Input
+from phasewalk.cp2k_tree import Input
 from phasewalk.errors import InputError
 
 TEXT = (ROOT / "examples/ice_xi/pbe-d3.inp").read_text()
@@ -200,6 +200,7 @@ def test_an_isolated_atom_has_a_spin_and_no_mesh(folder: Path) -> None:
         {"SCF/MIXING/ALPHA": 0.1},
         {"SCF/OT": None, "SCF/DIAGONALIZATION": True, "scf/mixing/method": "BROYDEN_MIXING"},
         {"SCF/OT/PRECONDITIONER": "FULL_KINETIC", "SCF/MAX_SCF": 50},
+        {"SCF/OT/SAFE_DIIS": False},
     ],
 )
 def test_a_further_try(folder: Path, changes: dict[str, Any]) -> None:
@@ -218,9 +219,10 @@ def test_a_further_try(folder: Path, changes: dict[str, Any]) -> None:
         ({"SCF/OUTER_SCF/EPS_SCF": 1e-3}, "change the level of theory"),
         ({"SCF/OUTER_SCF": None}, "change the level of theory"),
         ({"SCF/SMEAR": True}, "change the level of theory"),
+        ({"SCF/MOM/START_ITER": 3}, "change the level of theory"),
         ({"SCF/MIXIN/ALPHA": 0.1}, "no such keyword"),
         ({"SCF/MAX_SCF": "many"}, "not an input of CP2K"),
-        ({"SCF/IGNORE_CONVERGENCE_FAILURE": True}, "level of theory|no such keyword|not an input"),
+        ({"SCF/IGNORE_CONVERGENCE_FAILURE": "T"}, "level of theory"),
         ({"SCF/MAX_SCF/X": 1}, "no such keyword"),
         ({"": 1}, "level of theory"),
     ],
@@ -228,6 +230,25 @@ def test_a_further_try(folder: Path, changes: dict[str, Any]) -> None:
 def test_a_further_try_that_cannot_be(folder: Path, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         cp2k_input.check_changes(read(folder), changes)
+
+
+def test_motion_is_dropped_unread_and_fortran_s_exponents_are_read(folder: Path) -> None:
+    motion = "&MOTION\n &CONSTRAINT\n &FIXED_ATOMS\n LIST 1..3\n &END\n &END\n&END MOTION\n"
+    text = motion + TEXT.replace("EPS_SCF 1.0E-6", "EPS_SCF 1.0d-6")
+    assert level(folder, text) == level(folder)
+
+
+def test_the_box_of_an_atom_is_no_reference_cell_of_the_crystal(folder: Path) -> None:
+    cell = "&SUBSYS\n&CELL\n&CELL_REF\nABC 5 5 5\n&END\n&END\n"
+    mine = read(folder, TEXT.replace("&SUBSYS\n", cell, 1))
+    assert "&CELL_REF" in cp2k_input.frame_input(mine, WATER)
+    assert "CELL_REF" not in cp2k_input.atom_input(mine, "O", box_A=9.0, multiplicity=3)
+
+
+def test_two_kinds_of_one_element_are_refused(folder: Path) -> None:
+    two = TEXT.replace("&KIND O\n", "&KIND O\n&END\n&KIND O1\n ELEMENT O\n")
+    with pytest.raises(InputError, match="KIND O and &KIND O1 are both of O"):
+        read(folder, two)
 
 
 def test_damaged_inputs_are_refused_in_one_line_or_read(folder: Path) -> None:
