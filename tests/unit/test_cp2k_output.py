@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 
+from helpers.water import water
 from phasewalk import cp2k_output
 from phasewalk.cp2k_output import Output
 from phasewalk.errors import EngineFailed, InputError, NotConverged, ParseError
@@ -15,13 +16,6 @@ from phasewalk.errors import EngineFailed, InputError, NotConverged, ParseError
 DATA = Path(__file__).parents[1] / "data/cp2k"
 WATER = (DATA / "water.out").read_text()
 LINES = WATER.splitlines()
-
-
-def water() -> Atoms:
-    """The frame of the recordings."""
-    positions = [[1, 1, 1], [1.9, 1.2, 1.1], [0.7, 1.9, 1], [4, 4, 4], [4.8, 4.5, 4.1]]
-    cell = [[5.5, 0, 0], [0.3, 5.5, 0], [0, 0.2, 5.5]]
-    return Atoms("OHHOHH", positions=[*positions, [3.5, 4.1, 4.85]], cell=cell, pbc=True)
 
 
 def read(folder: Path, text: str, atoms: Atoms | None = None) -> Output:
