@@ -3,11 +3,12 @@
 #   make test        everything that can be proved without a GPU or Slurm
 #   make check       format, lint, types, fast tests
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
+#   make docs        the documentation, in build/site (its generated pages first)
 #   make bench       what a step, a swap, a compilation cost, as ratios taken side by side
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup example test test-dft check format bench clean image-cpu
+.PHONY: setup example test test-dft check format docs bench clean image-cpu
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -59,6 +60,11 @@ test-dft: setup
 	phasewalk run examples/ice_xi/campaign.yaml --dir $(CAMPAIGNS)/ice_xi
 	phasewalk status $(CAMPAIGNS)/ice_xi
 	phasewalk labels verify $(CAMPAIGNS)/ice_xi
+
+docs: setup
+	phasewalk schema -o docs/campaign.schema.json
+	phasewalk schema --markdown -o docs/configuration.md
+	python -m mkdocs build --quiet --strict
 
 bench: setup
 	OMP_NUM_THREADS=1 python tests/bench/bench.py

@@ -232,19 +232,16 @@ def gaussians(record: HillsRecord, *, action: str) -> Gaussians:
 
 
 def bias_at(record: HillsRecord, values: Array, *, action: str) -> Array:
-    """The bias of the active hills, summed as PLUMED's METAD does without a grid.
-
-    Args:
-        record: the hills.
-        values: (n, d) values of the action's variables, in the units of the PLUMED text.
-        action: key of the METAD action.
-
-    Returns:
-        (n,) energies in the energy unit of the PLUMED text.
-    """
+    """The bias of the active hills at (n, d) values: (n,), all in the units of the PLUMED text."""
     hills = gaussians(record, action=action)
-    if not len(hills.heights):
-        return np.zeros(len(values))
+    return kernels(hills, values).sum(axis=1) if len(hills.heights) else np.zeros(len(values))
+
+
+def kernels(hills: Gaussians, values: Array) -> Array:
+    """(n, hills) what each hill adds at (n, d) values, as in PLUMED's METAD without a grid.
+
+    Values and energies are in the units of the PLUMED text.
+    """
     distance = np.asarray(values, dtype=float)[:, None, :] - hills.centres
     finite = np.where(np.isfinite(hills.periods), hills.periods, 1.0)
     wrapped = distance - np.where(
@@ -254,8 +251,8 @@ def bias_at(record: HillsRecord, values: Array, *, action: str) -> Array:
     kernel = np.exp(-exponent)
     if hills.stretched:
         kernel = (kernel - math.exp(-_CUTOFF)) / (1.0 - math.exp(-_CUTOFF))
-    total: Array = (np.where(exponent < _CUTOFF, kernel, 0.0) * hills.heights).sum(axis=1)
-    return total
+    added: Array = np.where(exponent < _CUTOFF, kernel, 0.0) * hills.heights
+    return added
 
 
 def record_to_text(record: HillsRecord) -> str:

@@ -4,15 +4,24 @@ Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation
 generation r. The errors of both on the round's new frames are measured on the way.
 """
 
-from . import exploring, initial, isolated, labelling, learning, plumed
+from collections.abc import Callable
+from dataclasses import asdict
+
+from . import agreeing, exploring, initial, isolated, labelling, learning, plumed, stopping
 from .config import parse
+from .deploying import Generation
 from .errors import InputError, NothingLeft
+from .rewinding import at_end
 from .store import settings_text
 from .tasks import Work
 
 
-def run(work: Work) -> None:
+def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
     """Run the campaign to its end, from wherever it stands.
+
+    Args:
+        work: the campaign.
+        after_round: called when the bootstrap, a round, or the campaign is done.
 
     Raises:
         PhasewalkError: what stopped it; everything that was finished is kept.
@@ -20,15 +29,18 @@ def run(work: Work) -> None:
     settings = work.campaign.settings
     _check_changes(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
+    _note_versions(work)
     isolated.compute(work)
     known = [
         *initial.take(work),
         *labelling.label_bootstrap(work, labelling.bootstrap_frames(work)),
     ]
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
-    empty = 0
     begun = max((record.round for record in work.store.records()), default=0)
-    for round_ in range(1, settings.rounds + 1):
+    round_ = empty = 0
+    ended = _may_end(work, 0, generation, after_round) if begun == 0 else False
+    while round_ < settings.rounds and not ended:
+        round_ += 1
         if round_ >= begun:
             generation = learning.fit(work, generation)
         proposals = exploring.walk(work, round_, generation, known)
@@ -41,20 +53,67 @@ def run(work: Work) -> None:
                 "poor to walk with; start a new --dir with more bootstrap.count or "
                 "model.first.epochs, or a lower temperature_K (or a temperature_ramp)"
             )
-        if not new:
+        if new:
+            known = [*known, *new]
+            generation = learning.learn(work, round_, known=known, new=new, previous=generation)
+        else:
             work.observer.say(f"round {round_}: no new label, so no new generation")
-            continue
-        known = [*known, *new]
-        generation = learning.learn(work, round_, known=known, new=new, previous=generation)
+        ended = round_ >= begun and _may_end(work, round_, generation, after_round)
     learning.learn_final(work, known, generation)
-    last = work.store.find(f"segment {settings.rounds}")
+    _end(work, round_)
+    after_round()
+
+
+def _note_versions(work: Work) -> None:
+    """Journal the versions of all engines, where they are not those of the run before."""
+    noted = [record for record in work.store.records() if record.stage == "versions"]
+    versions = dict(work.engines.versions)
+    if not noted or noted[-1].outputs["versions"] != versions:
+        round_ = max((record.round for record in work.store.records()), default=0)
+        work.note(f"versions {len(noted) + 1}", "versions", round_, {"versions": versions})
+
+
+def _may_end(
+    work: Work, round_: int, generation: Generation, after_round: Callable[[], None]
+) -> bool:
+    """Judge the rules of `stop:` after a round, say them, and journal them where they changed."""
+    goal = work.campaign.settings.stop.free_energy
+    rules = stopping.judge(
+        work.campaign.settings.stop,
+        # not the final model: what came after the judgement is no part of it
+        [record for record in work.store.records() if not at_end(record)],
+        round_=round_,
+        walkers=work.campaign.walkers,
+        free_energy=lambda: agreeing.compare(work, goal, generation) if goal else (None, ""),
+    )
+    ends = stopping.ending(rules)
+    for rule in rules:
+        work.observer.say(rule.line)
+    name = f"stop rules after round {round_}"
+    outputs = {"rules": [asdict(rule) for rule in rules], "ended_by": [rule.rule for rule in ends]}
+    before = work.store.find(name)
+    if (before or rules) and (before is None or before.outputs != outputs):
+        work.note(name, "stop", round_, outputs)
+    after_round()
+    return bool(ends)
+
+
+def _end(work: Work, round_: int) -> None:
+    """Say why the campaign ends, and journal it."""
+    found = work.store.find(f"stop rules after round {round_}")
+    ended_by = found.outputs["ended_by"] if found and work.campaign.settings.stop.given else []
+    if ended_by:
+        work.observer.say(f"the campaign ends after round {round_} by {' and '.join(ended_by)}")
+    last = work.store.find(f"segment {round_}")
     if last is not None and all(walker["halted"] for walker in last.outputs["walkers"]):
         work.observer.say(
             "all walkers of the last round stopped early: the model is not ready to walk so far; "
             "ask for more rounds, or for a lower temperature_K (phasewalk status says why they did)"
         )
-    if not any(r.stage == "end" and r.round == settings.rounds for r in work.store.records()):
-        work.note(f"end after round {settings.rounds}", "end", settings.rounds, {})
+    name, outputs = f"end after round {round_}", {"by": ended_by or ["rounds"]}
+    before = work.store.find(name)
+    if before is None or before.outputs != outputs:
+        work.note(name, "end", round_, outputs)
 
 
 def _check_changes(work: Work) -> None:

@@ -21,17 +21,21 @@ from . import check as checks
 from . import (
     config,
     evaluation,
+    fes_command,
     inputs,
     label_commands,
     models,
     plugin,
     proving,
     rendering,
+    report_command,
     rewinding,
+    schema_command,
     settling,
     status,
     store,
     trial,
+    view_commands,
 )
 from . import engines as finding
 from .engines import EngineSettings
@@ -39,7 +43,6 @@ from .errors import GateFailed, InputError, Interrupted, PhasewalkError
 from .gate import proof_text
 from .jobs import run as run_job
 from .launch import LocalLauncher
-from .progress import Progress
 from .tasks import Work
 
 app = typer.Typer(
@@ -99,8 +102,9 @@ def run(
     campaign, notes = settling.settle(campaign, launcher)
     opened = store.open_campaign(root, campaign.identity())
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
+    out.print(Text(f"campaign directory: {root}"), soft_wrap=True)
     try:
-        with Progress(out) as progress:
+        with view_commands.live(out, opened, campaign.settings.rounds) as progress:
             if opened.took_over:
                 progress.say(opened.took_over)
             for note in notes:
@@ -108,7 +112,8 @@ def run(
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
-            loop.run(Work(campaign, opened, launcher, engines, progress))
+            work = Work(campaign, opened, launcher, engines, progress)
+            loop.run(work, report_command.after_round(root, progress.say))
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             f"stopped; nothing that was finished is lost. Go on with: {resume}"
@@ -116,19 +121,6 @@ def run(
     finally:
         opened.close()
     out.print(Text(f"campaign finished; see: phasewalk status {_quoted(root)}"), soft_wrap=True)
-
-
-@app.command("status")
-def show_status(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show where a campaign stands: labels, errors of each generation, hills, time by stage."""
-    state = status.collect(directory)
-    if as_json:
-        print(json.dumps(state, indent=1))
-    else:
-        status.show(state, out)
 
 
 @app.command()
@@ -323,7 +315,11 @@ def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     if not app.registered_groups:
+        app.command("status")(view_commands.show_status)
+        app.command("report")(report_command.show_report)
+        app.command()(fes_command.fes)
         app.command()(label_commands.atoms)
+        app.command()(schema_command.schema)
         app.add_typer(label_commands.app)
     try:
         app(prog_name="phasewalk", standalone_mode=True)

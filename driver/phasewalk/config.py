@@ -18,6 +18,7 @@ from .model_settings import DeploySettings, ModelSettings
 from .reference_settings import ReferenceSettings
 from .segments import PolicySettings, SegmentSettings, SystemSettings
 from .settings import Settings, check_text
+from .stop_settings import StopSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
@@ -98,6 +99,7 @@ class CampaignSettings(Settings):
     test_data: str | None = Field(
         None, description="Labelled frames (extxyz) on which every generation is measured."
     )
+    stop: StopSettings = Field(StopSettings(), description="When the campaign ends by itself.")
     resources: ResourceSettings = Field(ResourceSettings(), description="Cores.")
     engines: EngineSettings = Field(EngineSettings(), description="Where the engines are.")
 

@@ -156,7 +156,7 @@ def data_file(atoms: Atoms, type_names: Sequence[str], *, velocities: bool) -> s
         f"{xy} {xz} {yz} xy xz yz",
     ]
     lines += ["", "Masses", ""]
-    lines += [f"{kinds[name]} {_number(_mass(atoms, name))}  # {name}" for name in type_names]
+    lines += [f"{kinds[name]} {_number(mass(atoms, name))}  # {name}" for name in type_names]
     lines += ["", "Atoms # atomic", ""]
     symbols = atoms.get_chemical_symbols()
     for index, (symbol, position) in enumerate(zip(symbols, atoms.positions, strict=True), start=1):
@@ -191,7 +191,7 @@ def lammps_frame(atoms: Atoms) -> Atoms:
     return rotated
 
 
-def _mass(atoms: Atoms, name: str) -> float:
+def mass(atoms: Atoms, name: str) -> float:
     """Mass (amu) of a species: that of its atoms, which must agree, or of the element."""
     masses = atoms.get_masses()[[symbol == name for symbol in atoms.get_chemical_symbols()]]
     if len(masses) == 0:

@@ -24,6 +24,8 @@ Sections = dict[str, tuple[int, int]]
 _ITEMS = ("TIMESTEP", "NUMBER OF ATOMS", "BOX BOUNDS", "ATOMS")
 _COLUMNS = ["id", "type", "x", "y", "z", "ix", "iy", "iz", "vx", "vy", "vz"]
 WHOLE = re.compile(r"[0-9]{1,18}")
+_ATOM_BYTES, _BOX_BYTES = 300, 1000
+"""More than an atom's line and a frame's other lines take in a dump of eleven columns."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,70 @@ def read_dump(path: Path, type_names: Sequence[str]) -> list[Frame]:
         frames.append(_frame(path, lines, sections, type_names))
         start = end
     return frames
+
+
+def last_frame(path: Path, type_names: Sequence[str], count: int) -> Frame | None:
+    """The last complete frame of a growing dump, from the end of the file.
+
+    Args:
+        path: as for `read_dump`.
+        type_names: as for `read_dump`.
+        count: of its atoms, by which it is known how much to read.
+
+    Returns:
+        None where there is none yet.
+
+    Raises:
+        ParseError: the frame is malformed.
+    """
+    lines = tail_lines(path, 2 * (_ATOM_BYTES * count + _BOX_BYTES))
+    starts = [index for index, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
+    for start, end in reversed(list(pairwise([*starts, len(lines)]))):
+        sections = _sections(path, lines[:end], start)
+        if _complete(path, lines, sections):
+            return _frame(path, lines, sections, type_names)
+    return None
+
+
+def last_row(path: Path, size: int = 2**14) -> dict[str, float]:
+    """Field → value of the last complete row of a growing PLUMED table; never raises.
+
+    Args:
+        path: the table; it may not be there yet.
+        size: bytes to read of its end, and of its beginning for the names.
+
+    Returns:
+        Empty where no row can be read.
+    """
+    lines = tail_lines(path, size)
+    try:
+        with path.open("rb") as file:
+            head = file.read(size).decode(errors="replace").split("\n")[:-1]
+    except OSError:
+        return {}
+    names = [line.split()[2:] for line in head if line.split()[:2] == ["#!", "FIELDS"]][:1]
+    for line in reversed(lines):
+        words = line.split()
+        if names and words and not words[0].startswith("#") and len(words) == len(names[0]):
+            with suppress(ValueError):
+                return dict(zip(names[0], map(float, words), strict=True))
+    return {}
+
+
+def tail_lines(path: Path, size: int) -> list[str]:
+    """The finished lines within the last `size` bytes of a growing file; none without a file.
+
+    The first one is left out where the file is larger: its beginning is elsewhere.
+    """
+    try:
+        with path.open("rb") as file:
+            skipped = max(0, path.stat().st_size - size)
+            file.seek(skipped)
+            text = file.read(size).decode(errors="replace")
+    except OSError:
+        return []
+    lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]
+    return lines[1:] if skipped else lines
 
 
 def read_colvar(path: Path) -> Table:

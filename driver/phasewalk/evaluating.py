@@ -1,5 +1,6 @@
 """Evaluate and prove: one generation, in LAMMPS, on probes, new frames and a test set."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from ase import Atoms
 from . import evaluation, gate, labels
 from .deploying import Generation, engines_for, folder
 from .errors import GateFailed
-from .evaluation import Prediction
+from .evaluation import Prediction, compared
 from .gate import Probes
 from .jobs import Finished, Job
 from .labels import Label
@@ -56,8 +57,15 @@ def evaluation_task(
     def read(finished: Finished) -> Outputs:
         result = evaluation.read(finished)
         first, last = len(asked), len(asked) + len(new)
+        each = [
+            *({"of": "new", **frame} for frame in compared(new, result.frames[first:last])),
+            *({"of": "test", **frame} for frame in compared(test, result.frames[last:])),
+        ]
+        file = f"rounds/{round_:03d}/frames-{generation.name}.json"
+        work.store.write(file, json.dumps(each).encode())
         outputs = {
             "generation": generation.name,
+            "frames": file,
             "new": evaluation.errors(new, result.frames[first:last]).as_dict() if new else None,
             "test": evaluation.errors(test, result.frames[last:]).as_dict() if test else None,
             "each": _each(new, result.frames[first:last]),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .errors import UNREADABLE, InputError, ParseError
 from .jobs import Finished, Job
-from .labels import Label, frame_to_json
+from .labels import Label, content_hash, frame_to_json
 from .structures import bare, read_frames, reduced_formula
 from .units import GPA_PER_EV_PER_A3
 
@@ -27,6 +27,8 @@ REQUEST, RESULT = "request.json", "result.json"
 NVE_LENGTH_FS, NVE_EVERY_FS = 100.0, 5.0
 """How long an NVE run is, and how often its energy is taken."""
 ENDINGS = (".nequip.pth", ".nequip.pt2")
+FORCES_KEPT = 3000
+"""Force components of a set of frames that are kept for pictures."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,38 @@ def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors
         stress_mae_GPa=_mae(stress.ravel()),
         stress_rmse_GPa=_rms(stress.ravel()),
     )
+
+
+def compared(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Each frame for JSON: what the reference and what the model says, [reference, model].
+
+    Returns:
+        For each frame its `key`, `origin`, `formula`, number of `atoms`, `volume_A3`,
+        `energy_eV_per_atom`, `pressure_GPa`, `errors` (those of forces and stress, as in `Errors`)
+        and `forces_eV_per_A`: components, evenly thinned to `FORCES_KEPT` of all frames.
+    """
+    total = sum(3 * len(label.atoms) for label in labels)
+    stride = max(1, total // FORCES_KEPT)
+    found = []
+    for label, predicted in zip(labels, predictions, strict=True):
+        own = errors([label], [predicted]).as_dict()
+        both, count = (label, predicted), len(label.atoms)
+        found.append(
+            {
+                "key": label.key or content_hash(label),
+                "origin": dict(label.origin),
+                "formula": reduced_formula(label.atoms),
+                "atoms": count,
+                "volume_A3": float(label.atoms.get_volume()),
+                "energy_eV_per_atom": [one.energy / count for one in both],
+                "pressure_GPa": [-GPA_PER_EV_PER_A3 * float(one.stress[:3].mean()) for one in both],
+                "forces_eV_per_A": [
+                    [round(float(x), 4) for x in one.forces.ravel()[::stride]] for one in both
+                ],
+                "errors": {k: v for k, v in own.items() if k.startswith(("force_", "stress_"))},
+            }
+        )
+    return found
 
 
 def _mae(values: Array) -> float:

@@ -16,10 +16,12 @@ from .jobs import Event, Finished, Running
 from .labelling import Frame
 from .labels import Label
 from .logs import Stop
+from .now import RUNNING, Seen
 from .segments import SegmentPlan, Walker, WalkerResult
 from .store import file_hash, hash_of
 from .structures import bare, fingerprint
 from .tasks import Outputs, Task, Work
+from .watching import Watch
 
 HARMLESS = ("walltime", "another walker")
 """Stops that no breakdown led to."""
@@ -34,6 +36,12 @@ def walk(
         For each walker with a good frame that is not known yet: that frame, and older ones that
         are labelled where it cannot be.
     """
+    segment(work, round_, generation)
+    return _proposals(work, round_, known)
+
+
+def segment(work: Work, round_: int, generation: Generation) -> Outputs:
+    """One segment of all walkers with a generation; what the journal says of it."""
     plan = segment_plan(work, round_, generation)
     task = Task(
         name=f"segment {round_}",
@@ -55,7 +63,7 @@ def walk(
     work.observer.begin(round_, "segment", total, "steps")
     (outputs,) = work.do([task], _watch_segment(work, plan))
     _say_segment(work, outputs)
-    return _proposals(work, round_, known)
+    return outputs
 
 
 def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan:
@@ -217,12 +225,20 @@ def _hill_counts(
 
 
 def _watch_segment(work: Work, plan: SegmentPlan) -> Callable[[Event], None]:
+    walkers_seen = Watch(plan)
+
     def watch(event: Event) -> None:
         if isinstance(event, Running):
-            steps = outcomes.progress(event.job.directory, plan)
-            slowest = min(steps.values(), default=0)
+            rows = walkers_seen.look(event.job.directory, event.seconds)
+            left = walkers_seen.seconds_left(rows, event.seconds)
+            running = [row for row in rows if row.state == RUNNING]
+            # What a walker that has stopped lacks is not done any more.
+            total = sum(row.steps if row in running else row.steps_done for row in rows)
+            slowest = min((row.steps_done for row in running), default=0)
             work.observer.advance(
-                sum(steps.values()), f"(slowest walker {slowest} of {plan.settings.steps})"
+                sum(row.steps_done for row in rows),
+                f"(slowest walker {slowest} of {plan.settings.steps})" if slowest else "",
+                Seen(rows, total=total, seconds_left=left),
             )
 
     return watch

@@ -11,7 +11,7 @@ from .jobs import Finished
 from .labels import Label, content_hash
 from .reference_jobs import Result, Try
 from .store import hash_of
-from .tasks import INITIAL, Outputs, Task, Work
+from .tasks import INITIAL, Counter, Outputs, Task, Work
 from .units import GPA_PER_EV_PER_A3
 
 MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA = 2.0, 25.0, 0.1
@@ -31,7 +31,7 @@ def take(work: Work) -> list[Label]:
     tasks = [_verification(work, label) for label in _to_verify(work, found)]
     if tasks:
         work.observer.begin(0, "verify initial data", len(tasks), "labels")
-        for outputs in work.do(tasks):
+        for outputs in work.do(tasks, Counter(work.observer)):
             work.observer.say(f"initial data: {outputs['found']}")
     inputs = hash_of([content_hash(label) for label in found])
     for label in found:

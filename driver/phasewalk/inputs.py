@@ -10,14 +10,16 @@ from typing import Any
 
 from ase import Atoms
 
-from . import cp2k_input, references
+from . import colvars, cp2k_input, references
 from .config import CampaignSettings, parse, read_text
 from .engines import available_cores, has_gpu, which
 from .errors import InputError
 from .evaluation import read_labelled
 from .labels import Label, content_hash
 from .levels import Level
+from .plumed import metad_actions
 from .references import Reference
+from .segments import SystemSettings
 from .structures import cell_multiple, fingerprint, read_structure, reduced_formula, species
 
 BOOTSTRAP_COUNT = 32
@@ -122,6 +124,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
     _check_counts(campaign)
     _check_kinds(campaign)
     _check_program(campaign)
+    _check_goals(campaign)
     if settings.deploy.device == "cuda" and not has_gpu():
         raise InputError(
             f"{path}: deploy.device: cuda, but this machine has no NVIDIA driver (no nvidia-smi); "
@@ -218,6 +221,39 @@ def _check_kinds(campaign: Campaign) -> None:
             f"{read.path}: SUBSYS has no &KIND {missing[0]}, which the model's species need; add "
             "it, with BASIS_SET and POTENTIAL"
         )
+
+
+def _check_goals(campaign: Campaign) -> None:
+    """Raise InputError where a rule of `stop:` could never be met, or is spent before it begins."""
+    path, stop, systems = campaign.path, campaign.settings.stop, campaign.settings.systems
+    if stop.errors and stop.errors.on == "test" and not campaign.test_data:
+        raise InputError(f"{path}: stop.errors.on: test, but there is no test_data; name a file")
+    first = campaign.bootstrap_count * len(systems)
+    if stop.max_labels is not None and stop.max_labels < first:
+        raise InputError(
+            f"{path}: stop.max_labels: {stop.max_labels}, but the bootstrap alone takes {first} "
+            "(bootstrap.count); raise the one or lower the other"
+        )
+    for number, goal in enumerate(stop.covered or ()):
+        place = f"{path}: stop.covered[{number}]"
+        if goal.system is None and len(systems) > 1:
+            raise InputError(f"{place}: say which system ({', '.join(systems)})")
+        name = goal.system or next(iter(systems))
+        if name not in systems:
+            raise InputError(f"{place}: there is no system {name} (known: {', '.join(systems)})")
+        pushed = _at(f"{path}: systems.{name}", _pushed, systems[name])
+        if goal.colvar not in pushed:
+            known = ", ".join(pushed) or "none: its plumed has no METAD"
+            raise InputError(
+                f"{place}: {goal.colvar} is no variable that METAD biases in {name} ({known})"
+            )
+    if stop.free_energy and not any(metad_actions(s.plumed or "") for s in systems.values()):
+        raise InputError(f"{path}: stop.free_energy needs a system with METAD in its plumed")
+
+
+def _pushed(system: SystemSettings) -> tuple[str, ...]:
+    """The variables that METAD biases."""
+    return colvars.variables(system.plumed)[0] if system.plumed else ()
 
 
 def _check_program(campaign: Campaign) -> None:

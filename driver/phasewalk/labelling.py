@@ -14,6 +14,7 @@ from . import label_cache, labels, reference_jobs
 from .errors import InputError, NothingLeft, ParseError, PhasewalkError
 from .jobs import Event
 from .labels import Label
+from .now import FAILED_NOW, Seen
 from .reference_jobs import WAVE_FUNCTIONS, Result, Try
 from .store import read_json
 from .structures import perturb
@@ -144,7 +145,8 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
     while asked:
         names = [task.name for task in asked.values()]
         done = sum(label is not None for label in found)
-        counter = _LabelCounter(work, names, done, tried=tries > 0)
+        lost = len(frames) - done - len(asked)
+        counter = _LabelCounter(work, names, done, lost=lost, tried=tries > 0)
         outputs = work.do(list(asked.values()), counter)
         counter.show()
         tries += 1
@@ -224,11 +226,18 @@ class _Way:
 
 @dataclass(frozen=True)
 class _LabelCounter:
-    """Shows how many labels are done, and how many have failed so far."""
+    """Shows how many labels are done, and how many have failed so far.
+
+    Attributes:
+        names: of the tasks of this try.
+        before, lost: frames that were labelled by earlier tries, or that have failed for good.
+        tried: this is not the first try.
+    """
 
     work: Work
     names: Sequence[str]
     before: int
+    lost: int
     tried: bool
 
     def __call__(self, event: Event) -> None:
@@ -240,9 +249,9 @@ class _LabelCounter:
         records = [self.work.store.find(name) for name in self.names]
         failed = sum(record is not None and FAILED in record.outputs for record in records)
         done = sum(record is not None for record in records) - failed
-        words = ["again, as declared"] if self.tried else [f"{failed} failed"] if failed else []
-        detail = f"({', '.join(words)})" if words else ""
-        self.work.observer.advance(self.before + done, detail)
+        numbers = {FAILED_NOW: self.lost + (0 if self.tried else failed)}
+        detail = "(again, as declared)" if self.tried else ""
+        self.work.observer.advance(self.before + done, detail, Seen(numbers=numbers))
 
 
 def _kept(work: Work, task: str, key: str) -> Label:

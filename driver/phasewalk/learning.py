@@ -8,13 +8,14 @@ from typing import Any
 
 from ase import Atoms
 
-from . import isolated, labels, models
+from . import isolated, labels, locating, models
 from .deploying import FINAL, Generation, deploy, folder, plan
 from .engines import has_gpu, processor
 from .evaluating import evaluation_task, probes_for, proof_task, say_errors
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
+from .now import FORCE_MAE, Pace, Seen
 from .recipes import network
 from .store import check_file, file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
@@ -35,10 +36,14 @@ def learn(
     if work.store.find("train generation 0") is None:
         source = _statistics(work, _split(work, known)[0]).shifts_from
         work.observer.say(f"the model's energies count from {source}")
-    beside = []
-    if previous is not None and new:
+    beside = locating.tasks(work, number, known if previous is None else new)
+    if previous is None:
+        beside += locating.tasks(work, number, work.campaign.test_data, test=True)
+    elif new:
         beside.append(evaluation_task(work, previous, round_=number, new=new, test=()))
-    return _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
+    generation = _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
+    locating.say_failures(work, number)
+    return generation
 
 
 def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generation:
@@ -232,13 +237,20 @@ def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
 
 
 def _watch_training(work: Work) -> Callable[[Event], None]:
+    pace = Pace()
+
     def watch(event: Event) -> None:
         if isinstance(event, Running) and event.job.name.startswith("train"):
             last = models.training_progress(event.job.directory)
             if last is not None:
-                error = last.get("forces_mae")
+                error, total = last.get("forces_mae"), last.get("epochs")
                 on = "" if FINAL in event.job.name else " (validation)"
+                seen = Seen(
+                    numbers={FORCE_MAE: round(1000 * error, 2)} if error else {},
+                    total=total,
+                    seconds_left=pace.left(last["epoch"], total, event.seconds) if total else None,
+                )
                 detail = f"force MAE {1000 * error:.0f} meV/Å{on}" if error else ""
-                work.observer.advance(last["epoch"], f"of {last.get('epochs', '?')}; {detail}")
+                work.observer.advance(last["epoch"], detail, seen)
 
     return watch

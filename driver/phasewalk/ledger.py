@@ -1,13 +1,16 @@
-"""What labels cost: wall time and core-hours by round and reference, failures counted."""
+"""What a campaign costs: labels, core-hours and wall time, failures and idle moments counted."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .journal import Record
 from .tasks import EARLIER, FAILED, KIND
 
 SECONDS_PER_HOUR = 3600.0
+PAUSE_S = 60.0
+"""A longer time without any engine is no part of a run: it was stopped, or waited for."""
 
 
 def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
@@ -65,6 +68,50 @@ def _core_hours(records: Sequence[Record]) -> dict[str, float]:
         hours = sum(map(_hours, _tries(record)))
         found[record.stage] = round(found.get(record.stage, 0.0) + hours, 5)
     return {stage: hours for stage, hours in found.items() if hours}
+
+
+def timeline(records: Sequence[Record]) -> dict[str, float]:
+    """Wall time of a campaign, for JSON, from when its engines ran.
+
+    Returns:
+        `wall_seconds`: from the first to the last engine, pauses between runs left out;
+        `idle_seconds`: of these, those in which no engine ran; `idle_share`: their share.
+    """
+    spans = sorted((r.time - r.seconds, r.time) for r in records if r.seconds > 0)
+    busy = idle = 0.0
+    reached: float | None = None
+    for start, end in spans:
+        gap = 0.0 if reached is None else max(0.0, start - reached)
+        idle += gap if gap <= PAUSE_S else 0.0
+        busy += max(0.0, end - (start if reached is None else max(start, reached)))
+        reached = end if reached is None else max(reached, end)
+    wall = busy + idle
+    return {
+        "wall_seconds": round(wall, 2),
+        "idle_seconds": round(idle, 2),
+        "idle_share": round(idle / wall, 4) if wall else 0.0,
+    }
+
+
+@dataclass
+class Meter:
+    """Core-hours of a growing journal: added up again only where a record has come.
+
+    Attributes:
+        records: all that there are now.
+    """
+
+    records: Callable[[], Sequence[Record]]
+    _last: tuple[object, ...] = ()
+    _hours: float = 0.0
+
+    def __call__(self) -> float:
+        """Core-hours of all that was done so far."""
+        records = self.records()
+        last = (len(records), records[-1].task, records[-1].time) if records else ()
+        if last != self._last:
+            self._last, self._hours = last, sum(_core_hours(records).values())
+        return self._hours
 
 
 def line(account: Mapping[str, Any]) -> str:

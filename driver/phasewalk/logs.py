@@ -1,5 +1,6 @@
 """What a LAMMPS log says: thermo tables, steps done, soft stop, complaints."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .dumps import WHOLE, finished_lines, numbers
+from .dumps import WHOLE, finished_lines, numbers, tail_lines
 
 Array = NDArray[np.float64]
 
@@ -112,16 +113,58 @@ def _number(word: str) -> float:
         return float("nan")
 
 
-def tail_step(path: Path, size: int = 4096) -> int | None:
-    """The step of the last complete thermo line of a growing log, from its last `size` bytes."""
+@dataclass(frozen=True)
+class Tail:
+    """What the end of a growing log says.
+
+    Attributes:
+        thermo: column name → value of the last complete thermo line, in LAMMPS's units.
+        step: the last step known to be done; None before the first thermo line.
+        stop: the soft stop, if any.
+    """
+
+    thermo: Mapping[str, float]
+    step: int | None = None
+    stop: Stop | None = None
+
+
+def read_tail(path: Path, size: int = 8192) -> Tail:
+    """The end of a growing log, from its last (and, for the names, its first) bytes; never raises.
+
+    Args:
+        path: the log; it may not be there yet.
+        size: bytes to read of its end.
+    """
+    lines = tail_lines(path, size)
+    heads = [line.split() for line in (*_head(path, lines), *lines) if _is_head(line)]
+    if not heads:
+        return Tail({})
+    thermo: dict[str, float] = {}
+    step: int | None = None
+    for line in lines:
+        words = line.split()
+        if len(words) == len(heads[-1]) and WHOLE.fullmatch(words[0]):
+            with contextlib.suppress(ValueError):
+                thermo = dict(zip(heads[-1], map(float, words), strict=True))
+                step = int(words[0])
+    stops = [match for line in lines if (match := _STOP.match(line))]
+    stop = _stop(stops[-1]) if stops else None
+    return Tail(thermo, step if stop is None else stop.step, stop)
+
+
+def _is_head(line: str) -> bool:
+    return line.split(maxsplit=1)[:1] == ["Step"]
+
+
+def _head(path: Path, lines: Sequence[str], size: int = 2**16) -> list[str]:
+    """The first lines of a log, where its last ones do not name the columns."""
+    if any(map(_is_head, lines)):
+        return []
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - size))
-            text = file.read().decode(errors="replace")
+            return file.read(size).decode(errors="replace").split("\n")[:-1]
     except OSError:
-        return None
-    steps = re.findall(r"^ +([0-9]{1,18}) +[-0-9.][^\n]*\n", text, flags=re.MULTILINE)
-    return int(steps[-1]) if steps else None
+        return []
 
 
 @dataclass(frozen=True)

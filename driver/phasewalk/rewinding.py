@@ -25,9 +25,9 @@ from .errors import InputError
 from .journal import Record
 from .store import JOURNAL, REWINDING, Store, reopen_campaign
 
-BY_ROUND = ("rounds/*", "bias/*/round-*", "models/gen-*")
+BY_ROUND = ("rounds/*", "bias/*/round-*", "models/gen-*", "fes/gen-*")
 """What a campaign keeps of each round, with the round's number in its name."""
-AT_END = (f"models/{FINAL}*", f"rounds/*/*-{FINAL}*")
+AT_END = (f"models/{FINAL}*", f"rounds/*/*-{FINAL}*", f"fes/{FINAL}*")
 """What it keeps of the final model, which counts to the last round that made a generation."""
 
 
@@ -82,7 +82,7 @@ def rewind(root: Path, round_: int) -> Rewound:
                 f"--round {round_}: the campaign has {has if last >= 0 else 'finished nothing'}, "
                 "and a rewind only goes back; `phasewalk run` goes on"
             )
-        kept = [record for record in records if record.round <= round_ and not _at_end(record)]
+        kept = [record for record in records if record.round <= round_ and not at_end(record)]
         later = _later(root, round_)
         place = None
         if len(kept) < len(records) or later or (root / REWINDING).exists():
@@ -111,7 +111,7 @@ def last_finished(records: Sequence[Record]) -> int:
     return begun if done or begun < 0 else begun - 1
 
 
-def _at_end(record: Record) -> bool:
+def at_end(record: Record) -> bool:
     """Whether a record belongs to the campaign's end, whichever round it counts to."""
     return record.stage == "end" or f"generation {FINAL}" in record.task
 
@@ -147,6 +147,6 @@ def _set_aside(store: Store, kept: Sequence[Record], later: Sequence[str]) -> Pa
 
 def _listing(place: Path) -> list[str]:
     """What was set aside: the journal, rounds, tables of hills, generations."""
-    patterns = (JOURNAL, "rounds/*", "bias/*/*", "models/*")
+    patterns = (JOURNAL, "rounds/*", "bias/*/*", "models/*", "fes/*")
     found = [path for pattern in patterns for path in place.glob(pattern)]
     return sorted(str(path.relative_to(place)) for path in found)

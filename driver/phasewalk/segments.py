@@ -77,7 +77,7 @@ class SystemSettings(Settings):
     plumed: str | None = Field(
         None,
         description="PLUMED input. phasewalk sets METAD's FILE, RESTART and WALKERS_* and PRINT's "
-        "FILE; everything else stays as written. Without it the walkers are unbiased.",
+        "FILE, and adds a FLUSH; all else stays as written. Without it the walkers are unbiased.",
     )
     bias_sharing: BiasSharing = Field(
         "merged",

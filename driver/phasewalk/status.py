@@ -3,17 +3,21 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from . import ledger, levels
+from . import ledger, levels, stopping
+from . import now as moment
 from .errors import UNREADABLE, InputError, ParseError, StoreError
 from .journal import Record
 from .locking import locked
 from .store import JOURNAL, read_campaign, read_identity
+from .store import now as clock
 from .tasks import FAILED, INITIAL
 
 
@@ -23,10 +27,11 @@ def collect(root: Path) -> dict[str, Any]:
     `decisions` of a round say where each walker began, and why; `stop` of a walker what ended it.
     `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
 
-    Keys: campaign, directory, running, finished, labels, generations (each with its errors on the
-    new frames of its round, on those of the next round, and on the test set), rounds (each with
-    walkers, hills, errors before and after learning, seconds by stage), seconds, cost (see
-    ledger.costs).
+    Keys: campaign, directory, running, finished, now (see `now.Now`; null where not running,
+    or where nothing is known), labels, generations (each with its errors on the new frames of its
+    round, on those of the next round, and on the test set), rounds (each with walkers, hills,
+    errors before and after learning, seconds by stage), seconds, wall (see ledger.timeline), stop
+    (rules, ended_by), cost (see ledger.costs), identity.
     """
     store = read_campaign(root)
     with _journalled(root):
@@ -45,11 +50,14 @@ def _journalled(root: Path | str) -> Iterator[None]:
 
 def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
     last = max((record.round for record in records), default=0)
+    running = locked(root)
+    doing = moment.read(root, clock()) if running else None
     return {
         "campaign": identity["name"],
         "directory": str(root),
-        "running": locked(root),
+        "running": running,
         "finished": any(r.stage == "end" and r.round == last for r in records),
+        "now": None if doing is None else moment.to_json(doing),
         "labels": {
             "done": sum(r.stage == "label" and FAILED not in r.outputs for r in records),
             "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
@@ -58,9 +66,18 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "generations": _generations(records),
         "rounds": [_round(n, records) for n in sorted({0, *(r.round for r in records)})],
         "seconds": _seconds(records),
+        "wall": ledger.timeline(records),
+        "stop": _stop(records),
         "cost": ledger.costs(records, _reference(identity)),
         "identity": identity,
     }
+
+
+def _stop(records: Sequence[Record]) -> dict[str, Any]:
+    """The rules of `stop:` as they were last judged, and what ended the campaign."""
+    rules, _ = stopping.judged(records)
+    ends = [record.outputs.get("by", []) for record in records if record.stage == "end"]
+    return {"rules": [asdict(rule) for rule in rules], "ended_by": ends[-1] if ends else []}
 
 
 def _reference(identity: Mapping[str, Any]) -> str:
@@ -144,6 +161,12 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     )
     if cost := ledger.line(state["cost"]["labels"]):
         console.print(cost, highlight=False)
+    by = state["stop"]["ended_by"] if state["finished"] else []
+    for rule in state["stop"]["rules"]:
+        ended = " (this ended the campaign)" if rule["rule"] in by else ""
+        console.print(Text(f"{stopping.Rule(**rule).line}{ended}"), soft_wrap=True)
+    if state["now"] is not None:
+        console.print(moment.render(moment.from_json(state["now"])))
     with _journalled(state["directory"]):
         _show_tables(state, console)
 

@@ -159,6 +159,28 @@ def clash(atoms: Atoms, fraction: float) -> str | None:
     )
 
 
+def closest_contact(atoms: Atoms) -> float | None:
+    """Distance of the closest pair, as a fraction of the sum of its covalent radii.
+
+    Returns:
+        None where no pair is nearer than twice that sum, or where positions and cell are none to
+        look for pairs in (a walker that ran away).
+    """
+    cell = atoms.cell.array
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(cell).all()):
+        return None
+    reach = max(np.abs(atoms.positions).max(), np.abs(cell).max())
+    volume = abs(float(np.linalg.det(cell))) if reach < MAX_LENGTH_A else 0.0
+    if volume < 1.0 or 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0).max() < MIN_HEIGHT_A:
+        return None
+    for fraction in (1.2, 2.0):  # bonds are within the first, which is five times faster
+        radii = covalent_radii[atoms.numbers]
+        first, second, distances = neighbor_list("ijd", atoms, fraction * radii)
+        if len(distances):
+            return float((distances / (radii[first] + radii[second])).min())
+    return None
+
+
 def perturb(
     atoms: Atoms,
     rng: np.random.Generator,

@@ -11,6 +11,7 @@ from .errors import EngineFailed, GateFailed, NotConverged, PhasewalkError, Stor
 from .inputs import Campaign
 from .jobs import Event, Finished, Job, Launcher
 from .journal import Record
+from .now import NOTHING, Seen
 from .store import Store, now, set_aside
 
 Outputs = Mapping[str, Any]
@@ -29,8 +30,12 @@ class Observer(Protocol):
         """A stage begins; it will count up to `total` of `unit`."""
         ...
 
-    def advance(self, done: float, detail: str) -> None:
-        """The stage has come so far."""
+    def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
+        """The stage has come so far, and tells this of itself."""
+        ...
+
+    def see(self, event: Event) -> None:
+        """A job begins, lives or ends."""
         ...
 
     def say(self, line: str) -> None:
@@ -106,6 +111,7 @@ class Work:
         with contextlib.closing(self.launcher.submit(jobs)) as events:
             for event in events:
                 self.store.beat()
+                self.observer.see(event)
                 watch(event)
                 if isinstance(event, Finished):
                     task = waiting[event.directory]

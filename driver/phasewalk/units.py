@@ -19,6 +19,15 @@ MPA_PER_BAR = 0.1
 FS_PER_PS = 1000.0
 KJ_PER_MOL_PER_EV = 96.48530749925792
 """PLUMED's eV (PLUMED manual, UNITS)."""
+KJ_PER_MOL = {
+    "KJ/MOL": 1.0,
+    "KCAL/MOL": 4.184,
+    "J/MOL": 1e-3,
+    "EV": KJ_PER_MOL_PER_EV,
+    "HA": 2625.499638,
+}
+"""PLUMED's units of energy, by upper-case name (PLUMED manual, UNITS)."""
+BOLTZMANN_KJ_PER_MOL_K = 0.00831446261815324
 
 _LAMMPS_TO_VOIGT = (0, 1, 2, 5, 4, 3)
 

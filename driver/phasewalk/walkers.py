@@ -91,7 +91,9 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
         hills = hills_files(plan, walker)
         words = {item.action: item.words for item in hills}
         rewritten = plumed.rewrite(text, metad=words, colvars=colvar_files(walker, text))
-        _add(found, f"{walker.id}.plumed", rewritten.encode())
+        # PLUMED may keep what it prints for 10000 steps: too late to watch, and lost by a kill.
+        flushed = f"{rewritten.rstrip()}\nFLUSH STRIDE={plan.settings.thermo_every_steps}\n"
+        _add(found, f"{walker.id}.plumed", flushed.encode())
         for item in hills:
             if item.content:
                 _add(found, item.name, item.content.encode())

@@ -15,6 +15,7 @@ from ase.build import bulk
 from phasewalk.jobs import Event, Finished, Job, Running, Started
 from phasewalk.labels import Label, label_key
 from phasewalk.levels import Level
+from phasewalk.now import NOTHING, Seen
 
 ROOT = Path(__file__).parents[2]
 MIL53 = ROOT / "examples/mil53_al/mil53_al.extxyz"
@@ -120,14 +121,21 @@ class Watcher:
     begun: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     advanced: list[float] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def begin(self, round: int, stage: str, total: float, unit: str) -> None:
         """Remember the stage."""
         self.begun.append(f"{round} {stage}")
 
-    def advance(self, done: float, detail: str) -> None:
+    def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
         """Remember how far."""
         self.advanced.append(done)
+        self.seen.append(seen)
+
+    def see(self, event: Event) -> None:
+        """Remember the event."""
+        self.events.append(event)
 
     def say(self, line: str) -> None:
         """Remember the line."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from helpers import browser
 from phasewalk import engines, plugin
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineMissing
@@ -40,6 +41,7 @@ LOOKS: Mapping[str, Callable[[], bool]] = {
     "plugin": _plugin,
     "nequip": _package("nequip"),
     "tblite": _package("tblite"),
+    "browser": lambda: _package("selenium")() and browser.program() is not None,
     "cp2k": lambda: any(map(engines.which, PROGRAMS)),
 }
 

@@ -16,6 +16,7 @@ from helpers.fakes import MIL53, ROOT, SALT, crystal, label
 from helpers.fuzz import Reader
 from phasewalk import (
     bias,
+    colvars,
     config,
     dumps,
     evaluating,
@@ -276,21 +277,36 @@ def kept_settings(path: Path) -> config.CampaignSettings:
     return config.parse(*store.settings_text(path.parent))
 
 
-def plumed_text(path: Path) -> str:
-    """PLUMED text, as settings and segments read it (every error speaks of the text)."""
+def accepted(path: Path) -> str:
+    """PLUMED text as settings let it through (every error speaks of the text)."""
     given = path.read_bytes().decode(errors="replace")
     system = {"structure": "x", "ensemble": "npt", "plumed": given}
     settings = config.parse(json.dumps({"campaign": "x", "systems": {"s": system}}), "PLUMED text")
-    text = settings.systems["s"].plumed or ""
+    return settings.systems["s"].plumed or ""
+
+
+def plumed_text(path: Path) -> str:
+    """PLUMED text, as settings and segments read it."""
+    text = accepted(path)
     metads = plumed.metad_actions(text)
     plumed.time_unit_ps(text)
     plumed.bias_on_cell(text)
     words = {key: MetadFiles(f"w.{key}.hills", restart=True) for key in metads}
-    colvars = [f"w.{n}.colvar" for n in range(plumed.print_count(text))]
-    new = plumed.rewrite(text, metad=words, colvars=colvars)
+    files = [f"w.{n}.colvar" for n in range(plumed.print_count(text))]
+    new = plumed.rewrite(text, metad=words, colvars=files)
     plumed.check_same_physics(text, new)
-    assert plumed.rewrite(new, metad=words, colvars=colvars) == new
+    assert plumed.rewrite(new, metad=words, colvars=files) == new
     return new
+
+
+def biased_variables(path: Path) -> tuple[tuple[str, ...], str]:
+    """The variables of the METADs: PLUMED reads them from one line for each action."""
+    names, text = colvars.variables(accepted(path))
+    actions = plumed.parse(text)
+    assert len(actions) == text.count("\n")
+    assert not {"METAD", "RESTRAINT"} & {action.name for action in actions}
+    assert bool(names) == bool(text) == ("PRINT" in {action.name for action in actions})
+    return names, text
 
 
 def plugin_stamp(path: Path) -> None:
@@ -383,11 +399,23 @@ READERS = {
         lambda log: rows(np.array(list(log.thermo.values())).T),
         lined=True,
     ),
-    "tail_step": Reader(
+    "log tail": Reader(
         "ar-0.log",
-        (b"   Step Temp\n   1000 300\n   1020 29.5\n",),
-        logs.tail_step,
-        NUMBERS,
+        (b"   Step Temp\n   1000 300\n   1020 29.5\n", *files("segment/ar-0.log")),
+        logs.read_tail,
+        (b"   Step Temp\n", b"Step ", *NUMBERS),
+    ),
+    "dump tail": Reader(
+        "ar-0.dump",
+        (DUMP,),
+        lambda path: dumps.last_frame(path, ["H", "O"], 2),
+        (b"ITEM: ", b"ITEM: TIMESTEP\n", b"ITEM: ATOMS id type", b"ITEM: BOX BOUNDS", *NUMBERS),
+    ),
+    "COLVAR tail": Reader(
+        "ar-0.colvar",
+        files("segment/ar-0.colvar"),
+        dumps.last_row,
+        (b"#! FIELDS", b"#! FIELDS a\n", b"#! SET a b", b"clock", *NUMBERS),
     ),
     "COLVAR": Reader(
         "ar-0.colvar",
@@ -472,6 +500,18 @@ READERS = {
         (PLUMED_TEXT,),
         plumed_text,
         PLUMED,
+    ),
+    "biased variables": Reader(
+        "PLUMED text",
+        (PLUMED_TEXT,),
+        biased_variables,
+        (*PLUMED, b"RESTRAINT ARG=v LABEL=w\n", b"w.bias", b"d.*", b"ENERGY ", b"ARG={v d}"),
+    ),
+    "colvars": Reader(
+        colvars.RESULT,
+        (dumped({"names": ["v", "d"], "values": [[1.0, 2.0], [3.0, 4.5]]}),),
+        lambda path: colvars.read(Finished(Job("cv", (), path.parent), 0, 1.0)),
+        (*JSON, *NUMBERS),
     ),
     "stamp": Reader("stamp.json", (dumped(STAMP),), models.read_stamp, JSON),
     "plugin stamp": Reader(

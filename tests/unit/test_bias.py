@@ -294,3 +294,56 @@ def test_plumed_reads_a_rendered_file(tmp_path: Path, plumed: engines.Plumed) ->
     assert table.values[:, 2].max() > 1
     found = bias.bias_at(old, table.values[:, 1:2], action="m")
     assert found == pytest.approx(table.values[:, 2], abs=1e-9)
+
+
+def some_hills(*, periodic: bool, stretched: bool, biasfactor: float) -> HillsRecord:
+    """30 hills on a variable, or on a torsion and a variable.
+
+    METAD ends those that are not stretched at its cutoff, but `sum_hills` does not. So these are
+    wide, and lie around the torsion's ends: no cutoff is within 1.2 of them.
+    """
+    rng = np.random.default_rng(1)
+    names = ["t", "v"] if periodic else ["v"]
+    fields = ["time", *names, *(f"sigma_{name}" for name in names), "height", "biasf"]
+    header = [f"#! FIELDS {' '.join(fields)}", "#! SET multivariate false"]
+    header.append(f"#! SET kerneltype {'stretched-gaussian' if stretched else 'gaussian'}")
+    if periodic:
+        header += ["#! SET min_t -pi", "#! SET max_t pi"]
+    hills = []
+    for step in range(30):
+        turn = rng.uniform(-np.pi, np.pi) if stretched else np.pi + rng.uniform(-0.5, 0.5)
+        torsion = (turn + np.pi) % (2 * np.pi) - np.pi
+        centre = [torsion, rng.uniform(0.5, 3.0)][-len(names) :]
+        sigma = rng.uniform(1.0, 1.2, 2)[-len(names) :]
+        sigma *= [0.15, 0.15][-len(names) :] if stretched else [0.7, 1.5][-len(names) :]
+        row = [0.5 * step, *centre, *sigma, rng.uniform(1.0, 2.0), biasfactor]
+        text = " ".join(f"{value:.17g}" for value in row)
+        hills.append(Hill("s", "m", "a", 1, step, 0, True, text))
+    return bias.merge(HillsRecord("s"), hills, headers={"m": tuple(header)})
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("biasfactor", [-1, 8])
+@pytest.mark.parametrize("stretched", [True, False])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_bias_is_the_sum_of_plumeds_own_program(
+    periodic: bool, stretched: bool, biasfactor: float, tmp_path: Path, plumed: engines.Plumed
+) -> None:
+    """`plumed sum_hills` on the same grid."""
+    old = some_hills(periodic=periodic, stretched=stretched, biasfactor=biasfactor)
+    (tmp_path / "h").write_text(bias.render(old, action="m"))
+    grid = ["-pi,0", "pi,3.5", "40,35"] if periodic else ["0", "3.5", "70"]
+    argv = [str(plumed.program), "--no-mpi", "sum_hills", "--hills", "h", "--outfile", "fes"]
+    for option, value in zip(("--min", "--max", "--bin", "--fmt"), (*grid, "%.15g"), strict=True):
+        argv += [option, value]
+    argv += ["--negbias"] if biasfactor > 1 else []  # else a free energy, scaled
+    env = {**os.environ, **plumed.env, "LD_LIBRARY_PATH": str(plumed.kernel.parent)}
+    subprocess.run(argv, cwd=tmp_path, env=env, check=True, capture_output=True)
+    table = np.loadtxt(tmp_path / "fes", ndmin=2)
+    count = 2 if periodic else 1
+    found = bias.bias_at(old, table[:, :count], action="m")
+    assert len(table) == (40 * 36 if periodic else 71)
+    assert found.max() > 2
+    near = np.pi - np.abs(table[:, 0]) < 1.2 if periodic and not stretched else np.isfinite(found)
+    assert near.sum() > 70
+    np.testing.assert_allclose(found[near], -table[near, count], rtol=1e-6, atol=1e-9)

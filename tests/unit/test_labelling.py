@@ -160,3 +160,15 @@ def test_half_of_the_labels_done_the_other_half_is_computed(tmp_path: Path) -> N
     with closing(second.store):
         assert len(labelling.label_proposals(second, 1, frames)) == 4
     assert len(asked) == 2
+
+
+def test_labels_are_counted_as_they_are_done_and_as_they_fail(work: Work) -> None:
+    answers(work, GOOD, TIME_LIMIT, UNCONVERGED, GOOD)
+    frames = [[frame(shift)] for shift in (0.1, 0.11, 0.12)]
+    assert len(labelling.label_proposals(work, 1, frames)) == 2
+    assert isinstance(work.observer, Watcher)
+    told = [
+        (done, seen.numbers["failed"])
+        for done, seen in zip(work.observer.advanced, work.observer.seen, strict=True)
+    ]
+    assert list(dict.fromkeys(told)) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 1)]

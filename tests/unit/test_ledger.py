@@ -49,3 +49,16 @@ def test_a_line_for_people() -> None:
         "failed tries: 1 crash, 1 not converged, 1 time limit"
     )
     assert ledger.line(ledger.costs([], "x")["labels"]) == ""
+
+
+def test_a_meter_adds_up_again_where_a_record_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[Record] = []
+    meter = ledger.Meter(lambda: records)
+    assert meter() == 0.0
+    records.append(record("train", 1, 3600.0, 1))
+    assert meter() == 1.0
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "_core_hours", None)
+        assert meter() == 1.0
+    records[0] = record("train", 2, 7200.0, 1)  # done again: as many as before
+    assert meter() == 2.0

@@ -7,7 +7,7 @@ import pytest
 
 from phasewalk import logs
 from phasewalk.errors import ParseError
-from phasewalk.logs import Stop
+from phasewalk.logs import Stop, Tail
 
 DATA = Path(__file__).parents[1] / "data"
 SEGMENT = DATA / "segment"
@@ -79,6 +79,22 @@ def test_log_row_of_wrong_width(tmp_path: Path) -> None:
 
 def test_tail_of_a_growing_log(tmp_path: Path) -> None:
     path = write(tmp_path, "   Step Temp\n   1000 300\n   1020 29")
-    assert logs.tail_step(path) == 1000
-    assert logs.tail_step(tmp_path / "none") is None
-    assert logs.tail_step(SEGMENT / "ar-0.log") == 220
+    assert logs.read_tail(path) == Tail({"Step": 1000, "Temp": 300}, 1000)
+    assert logs.read_tail(tmp_path / "none") == Tail({})
+    recorded = logs.read_tail(SEGMENT / "ar-0.log")
+    assert (recorded.step, recorded.stop) == (220, None)
+    assert recorded.thermo == {
+        name: values[-1] for name, values in logs.read_log(SEGMENT / "ar-0.log").thermo.items()
+    }
+
+
+def test_tail_of_a_long_log_has_its_names_from_the_beginning(tmp_path: Path) -> None:
+    rows = "".join(f"   {step} {step}.5\n" for step in range(1000, 9000))
+    path = write(tmp_path, f"LAMMPS\n   Step Temp\n{rows}")
+    assert logs.read_tail(path, size=100) == Tail({"Step": 8999, "Temp": 8999.5}, 8999)
+
+
+def test_tail_with_a_soft_stop(tmp_path: Path) -> None:
+    found = logs.read_tail(write(tmp_path, STOPPED))
+    assert (found.step, found.thermo["Temp"]) == (1031, 294.6)
+    assert found.stop == Stop(1031, "force", 67.1, 50.0, 990)

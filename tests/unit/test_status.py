@@ -2,17 +2,22 @@
 
 import io
 import json
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from phasewalk import status, store
+from helpers.fakes import ROOT
+from phasewalk import now, status, store, view_commands
 from phasewalk.errors import InputError, ParseError, StoreError
 from phasewalk.journal import Record
+from phasewalk.now import Now, WalkerNow
 from phasewalk.store import Store
 from phasewalk.tasks import FAILED
 
@@ -134,6 +139,116 @@ def test_everything_is_in_the_json(opened: Store) -> None:
     assert one["test"]["force_mae_meV_per_A"] == 150
     assert one["proved_after_seconds"] == 2.5
     assert (one["mode"], one["ms_per_step"], one["epochs"]) == ("torchscript", 4.2, 20)
+
+
+def doing(at: float) -> Now:
+    row = WalkerNow("salt-0", 120, 400, 0.06, 301.5, 179.25, {"vol": 0.17925}, 0.91)
+    return Now(2, 4, "segment", 120, 400, "steps", "", at - 12, at, 83.4, 0.0123,
+               "rounds/002/segment", (row,))  # fmt: skip
+
+
+def test_what_it_does_now_where_it_runs(opened: Store) -> None:
+    assert status.collect(opened.root)["now"] is None
+    found = doing(time.time())
+    opened.write(now.FILE, now.to_text(found).encode())
+    state = status.collect(opened.root)
+    assert state["now"] == now.to_json(found)
+    text = shown(json.loads(json.dumps(state)))
+    assert "round 2 of 4: segment  12 s, about 1 min 23 s left" in text
+    assert text.index("salt-0") < text.index("Generations")
+    opened.close()
+    assert status.collect(opened.root)["now"] is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"null", now.to_text(doing(1e9)).encode()])
+def test_what_it_does_now_may_be_unknown(opened: Store, content: bytes) -> None:
+    opened.write(now.FILE, content)
+    assert status.collect(opened.root)["now"] is None
+    shown(status.collect(opened.root))
+
+
+def test_every_key_is_documented(opened: Store) -> None:
+    text = (ROOT / "docs/status-json.md").read_text()
+    opened.write(now.FILE, now.to_text(doing(time.time())).encode())
+    state = status.collect(opened.root)
+    keys = {*state, *state["labels"], *state["cost"], *state["cost"]["labels"], *errors(1.0)}
+    for name in ("generations", "rounds"):
+        keys |= {key for entry in state[name] for key in entry}
+    keys |= {*state["now"], *state["now"]["rows"][0], now.FORCE_MAE}
+    missing = {key for key in keys if not re.search(rf"[`.]{key}`", text)}
+    assert missing == set()
+
+
+@pytest.fixture
+def watched(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[list[float], str]]:
+    """`status --watch` of a campaign to which something happens at each look."""
+
+    def watch(
+        happens: list[Callable[[], None]], *, as_json: bool = False, terminal: bool = False
+    ) -> tuple[list[float], str]:
+        slept: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            happens[len(slept) - 1]()
+
+        console = Console(file=io.StringIO(), width=100, force_terminal=terminal, highlight=False)
+        monkeypatch.setattr(view_commands, "out", console)
+        monkeypatch.setattr(view_commands.time, "sleep", sleep)
+        view_commands.show_status(opened.root, as_json, watch=True)
+        assert isinstance(console.file, io.StringIO)
+        return slept, console.file.getvalue()
+
+    return watch
+
+
+def tell(opened: Store, **changes: Any) -> None:
+    told = replace(doing(time.time()), **{"began": 1e9, **changes})
+    opened.write(now.FILE, now.to_text(told).encode())
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_watching_in_lines_what_has_changed(opened: Store, watched: Any) -> None:
+    tell(opened)
+    happens = [lambda: tell(opened), lambda: tell(opened, done=200), opened.close]
+    slept, text = watched(happens)
+    assert slept == [2.0] * 3
+    heads = [line for line in text.splitlines() if line.startswith("round 2 of 4")]
+    assert ["120 of" in line for line in heads] == [True, False]
+    assert text.count("  salt-0, step 120 of 400, 0.060 ps") == 2
+    assert text.count("Generations") == 1
+    assert "campaign salt: stopped" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_watching_ends_cleanly_with_ctrl_c(opened: Store, watched: Any, terminal: bool) -> None:
+    tell(opened)
+    _, text = watched([interrupt], terminal=terminal)
+    assert "salt-0" in text
+
+
+def test_watching_on_a_terminal(opened: Store, watched: Any) -> None:
+    tell(opened)
+    _, text = watched([lambda: tell(opened, done=200), opened.close], terminal=True)
+    assert "120 of 400 steps" in text
+    assert "200 of 400 steps" in text
+    last = text[text.rindex("campaign") :]
+    assert last.startswith("campaign salt: stopped")
+    assert "Generations" in last
+
+
+def test_watching_as_json(opened: Store, watched: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(opened)
+    happens = [lambda: tell(opened), lambda: tell(opened, done=200), opened.close]
+    watched(happens, as_json=True)
+    states = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [state["now"] and state["now"]["done"] for state in states] == [120, 200, None]
+    assert not states[-1]["running"]
 
 
 def test_each_round_has_its_errors_before_and_after_learning(opened: Store) -> None:

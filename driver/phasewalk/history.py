@@ -1,0 +1,343 @@
+"""What a campaign directory tells: walkers over time, frames against models, biases, trainings.
+
+Read-only, also while the campaign runs. A file that cannot be read is a line in `problems`, and
+never the end of a report.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import bias, dumps, free_energy, logs, plumed, status
+from .config import CampaignSettings, parse
+from .deploying import FINAL
+from .errors import UNREADABLE, InputError, ParseError, PhasewalkError
+from .journal import Record
+from .recipes import PROGRESS
+from .stopping import LOCATED, located
+from .store import read_campaign, read_json, read_text, settings_text
+from .tasks import FAILED
+from .units import FS_PER_PS
+
+Array = NDArray[np.float64]
+P = ParamSpec("P")
+T = TypeVar("T")
+NO_PLUMED = {"Volume": "volume_A3", "Temp": "temperature_K"}
+"""Columns of a walker's log that stand for its variables where PLUMED prints none."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one walker did in one round.
+
+    Attributes:
+        system, walker, round: which.
+        time_ps: (n,) since the campaign's first step.
+        values: printed variable → (n,), in the units of the PLUMED text; else from the log.
+        stopped: why it stopped early; None where it did all its steps.
+        source, why: where it began (new, good, before, start), and the reason.
+    """
+
+    system: str
+    walker: str
+    round: int
+    time_ps: Array
+    values: Mapping[str, Array]
+    stopped: str | None
+    source: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A labelled frame and what a generation says of it.
+
+    Attributes:
+        generation: its name.
+        round: in which it was measured.
+        of: new (the round's new frames) or test (the test set).
+        learned: the generation has learned the frame.
+        key: of the label.
+        system, walker: where the frame comes from; None where that is not known.
+        formula: its composition.
+        volume_A3: its volume.
+        energy: [reference, model], eV/atom.
+        pressure: [reference, model], GPa.
+        forces: (2, n) some of the force components, [reference, model], eV/Å.
+        errors: its errors of forces and stress, as `evaluation.Errors` names them.
+        colvars: its collective variables, where they are known.
+    """
+
+    generation: str
+    round: int
+    of: str
+    learned: bool
+    key: str
+    system: str | None
+    walker: str | None
+    formula: str
+    volume_A3: float
+    energy: Array
+    pressure: Array
+    forces: Array
+    errors: Mapping[str, float]
+    colvars: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Validation errors of a training: epoch → error, (n,) each; meV/Å, meV/atom, GPa."""
+
+    generation: str
+    epochs: Array
+    force_mae_meV_per_A: Array
+
+
+@dataclass(frozen=True)
+class History:
+    """A campaign, for reports and notebooks.
+
+    Attributes:
+        root: its directory.
+        state: as `status.collect` gives it.
+        records: its journal.
+        settings: with which it was last run; None where they cannot be read.
+        traces, compared, trainings: see there.
+        biases: (system, round) → the record of hills after that round.
+        free_energies: what `phasewalk fes` left, as JSON, by generation.
+        problems: what could not be read.
+    """
+
+    root: Path
+    state: Mapping[str, Any]
+    records: Sequence[Record]
+    settings: CampaignSettings | None
+    traces: Sequence[Trace] = ()
+    compared: Sequence[Compared] = ()
+    trainings: Sequence[Training] = ()
+    biases: Mapping[tuple[str, int], bias.HillsRecord] = field(default_factory=dict)
+    free_energies: Sequence[Mapping[str, Any]] = ()
+    problems: Sequence[str] = ()
+
+    def colvars(self, system: str) -> list[str]:
+        """The variables along which a system is shown: those that are biased, else all printed."""
+        found = dict.fromkeys(n for t in self.traces if t.system == system for n in t.values)
+        biased = [name for name in self._biased(system) if name in found]
+        return biased or [name for name in found if not name.endswith(".bias")]
+
+    def _biased(self, system: str) -> list[str]:
+        for record in self.records:
+            if record.stage == LOCATED and record.outputs.get("system") == system:
+                return list(record.outputs.get("names", ()))
+        own = self.settings.systems.get(system) if self.settings else None
+        actions = plumed.metad_actions(own.plumed).values() if own and own.plumed else ()
+        return list(dict.fromkeys(n for a in actions for n in (a.get("ARG") or "").split(",")))
+
+    @property
+    def systems(self) -> list[str]:
+        """Names of the systems that have walked, or else that are configured."""
+        walked = dict.fromkeys(trace.system for trace in self.traces)
+        return list(walked or (self.settings.systems if self.settings else ()))
+
+
+@dataclass
+class _Reader:
+    """Reads what it can, and remembers what it could not."""
+
+    problems: list[str] = field(default_factory=list)
+
+    def try_(self, function: Callable[P, T], *args: P.args, **names: P.kwargs) -> T | None:
+        """The result; None, and a line in `problems`, where it cannot be read."""
+        try:
+            return function(*args, **names)
+        except (PhasewalkError, *UNREADABLE) as error:
+            self.problems.append(str(error))
+            return None
+
+
+def read(root: Path) -> History:
+    """Read all that a campaign directory tells.
+
+    Raises:
+        StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
+    """
+    state = status.collect(root)
+    records = read_campaign(root).records()
+    reader = _Reader()
+    settings = reader.try_(_settings, root)
+    traces: list[Trace | None] = []
+    trainings: list[Training | None] = []
+    compared: list[Compared] = []
+    biases: dict[tuple[str, int], bias.HillsRecord] = {}
+    known, learned = located(records), _learned(records)
+    homes = _homes(records)
+    for record in records:
+        if record.stage == "segment":
+            begun = _decisions(records, record.round)
+            for walker in record.outputs["walkers"]:
+                why = begun.get(walker["walker"], {})
+                traces.append(reader.try_(_trace, root, record, walker, why, settings))
+            for name in record.outputs["files"]:
+                if name.startswith("bias/"):
+                    found = reader.try_(_bias, root / name)
+                    biases |= {(found.system, record.round): found} if found else {}
+        elif record.stage == "evaluate" and record.outputs.get("frames"):
+            compared += reader.try_(_compared, root, record, known, learned, homes) or []
+        elif record.stage == "train":
+            trainings.append(reader.try_(_training, root, record))
+    free_energies = [
+        reader.try_(_free_energy, path) for path in sorted(root.glob("fes/*/fes.json"))
+    ]
+    return History(
+        root=root,
+        state=state,
+        records=records,
+        settings=settings,
+        traces=[one for one in traces if one is not None],
+        compared=compared,
+        trainings=[one for one in trainings if one is not None],
+        biases=biases,
+        free_energies=[one for one in free_energies if one is not None],
+        problems=reader.problems,
+    )
+
+
+def _settings(root: Path) -> CampaignSettings:
+    return parse(*settings_text(root))
+
+
+def _decisions(records: Sequence[Record], round_: int) -> dict[str, Mapping[str, Any]]:
+    """Where each walker began the round, and why."""
+    return {
+        one["walker"]: one
+        for record in records
+        if record.stage == "steer" and record.round == round_
+        for one in record.outputs["walkers"]
+    }
+
+
+def _trace(
+    root: Path,
+    segment: Record,
+    walker: Mapping[str, Any],
+    begun: Mapping[str, Any],
+    settings: CampaignSettings | None,
+) -> Trace:
+    """One walker in one round, from its COLVAR files, else from its log."""
+    folder, name, system = (
+        root / f"rounds/{segment.round:03d}/segment",
+        walker["walker"],
+        walker["system"],
+    )
+    step_ps = settings.segment.timestep_fs / FS_PER_PS if settings else float("nan")
+    own = settings.systems.get(system) if settings else None
+    columns: dict[str, Array] = {}
+    time = np.zeros(0)
+    for path in sorted(folder.glob(f"{name}.colvar*")) + sorted(
+        folder.glob(f"{name}.[0-9]*.colvar*")
+    ):
+        table = dumps.read_colvar(path)
+        if len(table.values) and (not len(time) or len(table.values) == len(time)):
+            unit = plumed.time_unit_ps(own.plumed) if own and own.plumed else 1.0
+            time = table.values[:, 0] * unit
+            columns |= dict(zip(table.fields[1:], table.values.T[1:], strict=True))
+    if not columns:
+        thermo = logs.read_log(folder / f"{name}.log").thermo
+        time = thermo.get("Step", np.zeros(0)) * step_ps
+        columns = {ours: thermo[theirs] for theirs, ours in NO_PLUMED.items() if theirs in thermo}
+    return Trace(
+        system=system,
+        walker=name,
+        round=segment.round,
+        time_ps=time,
+        values=columns,
+        stopped=walker["halted"],
+        source=str(begun.get("source", "")),
+        why=str(begun.get("why", "")),
+    )
+
+
+def _learned(records: Sequence[Record]) -> dict[str, int]:
+    """Key of a label → the round whose generation learned it first."""
+    return {
+        record.outputs["key"]: record.round
+        for record in reversed(records)
+        if record.stage == "label" and FAILED not in record.outputs
+    }
+
+
+def _homes(records: Sequence[Record]) -> dict[str, str]:
+    """Key of a label → the system to which its frame belongs, by its atoms."""
+    return {
+        key: record.outputs["system"]
+        for record in records
+        if record.stage == LOCATED and FAILED not in record.outputs
+        for key in record.outputs["values"]
+    }
+
+
+def _compared(
+    root: Path,
+    record: Record,
+    known: Mapping[str, Mapping[str, float]],
+    learned: Mapping[str, int],
+    homes: Mapping[str, str],
+) -> list[Compared]:
+    """The frames of one evaluation."""
+    generation = str(record.outputs["generation"])
+    number = int(generation) if generation.isdigit() else record.round
+
+    def frame(entry: Mapping[str, Any]) -> Compared:
+        key, origin = str(entry["key"]), entry["origin"]
+        return Compared(
+            generation=generation,
+            round=record.round,
+            of=str(entry["of"]),
+            learned=entry["of"] == "new" and learned.get(key, number + 1) <= number,
+            key=key,
+            system=origin.get("system") or homes.get(key),
+            walker=origin.get("walker"),
+            formula=str(entry["formula"]),
+            volume_A3=float(entry["volume_A3"]),
+            energy=np.array(entry["energy_eV_per_atom"], dtype=float),
+            pressure=np.array(entry["pressure_GPa"], dtype=float),
+            forces=np.array(entry["forces_eV_per_A"], dtype=float),
+            errors={name: float(value) for name, value in entry["errors"].items()},
+            colvars=known.get(key, {}),
+        )
+
+    return read_json(root / record.outputs["frames"], frame)
+
+
+def _training(root: Path, record: Record) -> Training:
+    """The validation errors of a training, epoch by epoch."""
+    generation = record.outputs["generation"]
+    final = "-final" if generation == FINAL else ""
+    path = root / f"rounds/{record.round:03d}/train{final}" / PROGRESS
+    try:
+        rows = [json.loads(line) for line in read_text(path).split("\n")[:-1]]
+        kept = [(row["epoch"], 1000.0 * row["forces_mae"]) for row in rows if "forces_mae" in row]
+        table = np.array(kept, dtype=float).reshape(len(kept), 2)
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a table of epochs ({error!r})") from error
+    return Training(generation, epochs=table[:, 0], force_mae_meV_per_A=table[:, 1])
+
+
+def _bias(path: Path) -> bias.HillsRecord:
+    return bias.record_from_text(read_text(path), path=path)
+
+
+def _free_energy(path: Path) -> Mapping[str, Any]:
+    """What `phasewalk fes` left of a generation: system → numbers, each of which can be read."""
+    try:
+        data: Mapping[str, Any] = json.loads(read_text(path))
+        for one in data.values():
+            free_energy.from_dict(one)
+    except (InputError, *UNREADABLE) as error:
+        raise ParseError(path, f"holds no free energies ({error!r})") from error
+    return data

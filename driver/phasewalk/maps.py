@@ -1,0 +1,246 @@
+"""The figures about phase space: where walkers went, and what pushed them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from . import bias
+from .bias import HillsRecord
+from .errors import InputError
+from .figures import Section
+from .history import History, Trace
+from .pictures import COLOURS, Picture, colour, legend, name_of, shade
+
+Array = NDArray[np.float64]
+POINTS, BINS, CHUNK = 200, 40, 20
+GRID = 40
+"""Of a map of two variables, in each direction."""
+SHOWN = 6
+"""Rounds of which a map of two variables is shown."""
+ROWS = 400
+"""Of a trace, in each walker and round, that are drawn."""
+
+
+def exploration(history: History) -> Section:
+    """The variables of every walker over time."""
+    pictures = [
+        _walk(system, name, [t for t in history.traces if t.system == system and name in t.values])
+        for system in history.systems
+        for name in history.colvars(system)
+    ]
+    return Section(
+        "exploration",
+        "Where did the walkers go?",
+        "The collective variable of every walker, round after round (grey lines). Good: walkers "
+        "spread, cross each other, come back. A cross marks a walker that was stopped early, a "
+        "triangle one that was set back to an earlier frame or to the start; the table says why. "
+        "Many crosses: the model is not ready (more labels, lower temperature, smaller hills). "
+        "All lines flat: the bias does not push (larger or more hills, another variable).",
+        [picture for picture in pictures if picture.rows],
+        "No walker has walked yet: this comes with round 1.",
+    )
+
+
+def _walk(system: str, name: str, traces: Sequence[Trace]) -> Picture:
+    walkers = list(dict.fromkeys(trace.walker for trace in traces))
+    rows = []
+    for trace in traces:
+        stride = max(1, len(trace.time_ps) // ROWS)
+        values = trace.values[name]
+        rows += [
+            (trace.walker, trace.round, round(float(t), 5), float(v))
+            for t, v in zip(trace.time_ps[::stride], values[::stride], strict=True)
+            if np.isfinite(v)
+        ]
+
+    def draw(axes: Axes) -> None:
+        for trace in traces:
+            tone = colour(walkers.index(trace.walker))
+            stride = max(1, len(trace.time_ps) // ROWS)
+            time, values = trace.time_ps[::stride], trace.values[name][::stride]
+            if not len(time):
+                continue
+            axes.plot(time, values, "-", color=tone, lw=0.9)
+            axes.axvline(float(time[0]), color="#888888", lw=0.5, alpha=0.5)
+            if trace.stopped:
+                axes.plot(time[-1:], values[-1:], "x", color=COLOURS[7], ms=7)
+            if trace.source in ("before", "start"):
+                axes.plot(time[:1], values[:1], "v", color=tone, ms=6)
+        axes.set(xlabel="time of a walker, ps", ylabel=name)
+
+    low, high = min((r[3] for r in rows), default=0.0), max((r[3] for r in rows), default=0.0)
+    stops = sum(trace.stopped is not None for trace in traces)
+    resets = sum(trace.source in ("before", "start") for trace in traces)
+    return Picture(
+        name_of("walkers", system, name),
+        f"{system}: {name} of {len(walkers)} walkers",
+        f"{name} between {low:.5g} and {high:.5g}; {stops} early stop(s), {resets} reset(s) in "
+        f"{len(traces)} walks.",
+        ("walker", "round", "time, ps", name),
+        rows,
+        draw,
+    )
+
+
+def coverage(history: History) -> Section:
+    """How often each value of a variable was visited, in each round."""
+    pictures = []
+    for system in history.systems:
+        for name in history.colvars(system):
+            mine = [t for t in history.traces if t.system == system and name in t.values]
+            if picture := _histogram(system, name, mine):
+                pictures.append(picture)
+    return Section(
+        "coverage",
+        "What has been covered?",
+        "How often all walkers together were at each value, round by round (later rounds are "
+        "brighter). The range is explored where every bin has been visited, and learned where "
+        "frames there were labelled, too.",
+        pictures,
+        "No walker has walked yet: this comes with round 1.",
+    )
+
+
+def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | None:
+    by_round: dict[int, Array] = {}
+    for trace in traces:
+        values = trace.values[name]
+        before = by_round.get(trace.round, np.zeros(0))
+        by_round[trace.round] = np.concatenate([before, values[np.isfinite(values)]])
+    everything = np.concatenate([*by_round.values(), np.zeros(0)])
+    if not len(everything):
+        return None
+    edges = np.linspace(everything.min(), everything.max() or 1e-9, BINS + 1)
+    if edges[0] == edges[-1]:
+        edges = np.linspace(edges[0] - 0.5, edges[0] + 0.5, BINS + 1)
+    counts = {number: np.histogram(v, edges)[0] for number, v in sorted(by_round.items())}
+
+    def draw(axes: Axes) -> None:
+        bottom = np.zeros(BINS)
+        for index, (number, count) in enumerate(counts.items()):
+            axes.bar(edges[:-1], count, np.diff(edges), bottom=bottom, align="edge",
+                     color=shade(index, len(counts)), label=f"round {number}")  # fmt: skip
+            bottom += count
+        axes.set(xlabel=name, ylabel="moments of all walkers")
+        legend(axes)
+
+    visited = int((np.array([*counts.values()]).sum(axis=0) > 0).sum())
+    rows = [
+        (float(edges[i]), float(edges[i + 1]), *(int(c[i]) for c in counts.values()))
+        for i in range(BINS)
+    ]
+    return Picture(
+        name_of("coverage", system, name),
+        f"{system}: visits along {name}",
+        f"{visited} of {BINS} bins between {edges[0]:.5g} and {edges[-1]:.5g} were visited.",
+        (f"{name} from", "to", *(f"round {number}" for number in counts)),
+        rows,
+        draw,
+    )
+
+
+def biases(history: History) -> Section:
+    """The sum of all hills that count, after every round."""
+    pictures = []
+    for system in dict.fromkeys(name for name, _ in history.biases):
+        records = {n: record for (name, n), record in history.biases.items() if name == system}
+        last = records[max(records)]
+        for action in last.headers:
+            pictures += _bias(system, action, records)
+    return Section(
+        "bias",
+        "What pushed them (no free energy)",
+        "The sum of all hills that count, after each round. This is an exploration bias on a "
+        "potential that changed under it: its early hills describe a model that is gone. Read it "
+        "for where the bias has grown, and never as a free energy; that is what "
+        "phasewalk fes is for.",
+        pictures,
+        "No hill was laid yet: this comes with round 1, where the PLUMED text has METAD.",
+    )
+
+
+def _bias(system: str, action: str, records: Mapping[int, HillsRecord]) -> list[Picture]:
+    try:
+        hills = bias.gaussians(records[max(records)], action=action)
+    except InputError:  # hills with full covariance matrices
+        return []
+    if not len(hills.heights):
+        return []
+    names = _arguments(records[max(records)], action)
+    low = (hills.centres - 3 * hills.sigmas).min(axis=0)
+    high = (hills.centres + 3 * hills.sigmas).max(axis=0)
+    if len(names) == 1:
+        return [_bias_line(system, action, records, (names[0], float(low[0]), float(high[0])))]
+    if len(names) == 2:
+        shown = sorted(records)[-SHOWN:]
+        return [_bias_map(system, action, records[n], n, (names, low, high)) for n in shown]
+    return []
+
+
+def _arguments(record: HillsRecord, action: str) -> list[str]:
+    fields = next(line.split()[2:] for line in record.headers[action] if " FIELDS " in line)
+    return fields[1 : 1 + (len(fields) - 3) // 2]
+
+
+def _bias_line(
+    system: str, action: str, records: Mapping[int, HillsRecord], along: tuple[str, float, float]
+) -> Picture:
+    name, low, high = along
+    grid = np.linspace(low, high, POINTS)
+    found = {
+        number: _summed(record, grid[:, None], action) for number, record in sorted(records.items())
+    }
+
+    def draw(axes: Axes) -> None:
+        for index, (number, values) in enumerate(found.items()):
+            axes.plot(grid, values, "-", color=shade(index, len(found)), label=f"round {number}")
+        axes.set(xlabel=name, ylabel="bias, energy unit of the PLUMED text")
+        axes.set_ylim(bottom=0)
+        legend(axes)
+
+    last = found[max(found)]
+    return Picture(
+        name_of("bias", system, action),
+        f"{system}: exploration bias {action}",
+        f"After round {max(found)} the bias reaches {last.max():.4g}, at {name} "
+        f"{grid[int(last.argmax())]:.5g}.",
+        (name, *(f"round {number}" for number in found)),
+        [(float(x), *(float(v[i]) for v in found.values())) for i, x in enumerate(grid)],
+        draw,
+    )
+
+
+def _bias_map(
+    system: str,
+    action: str,
+    record: HillsRecord,
+    number: int,
+    along: tuple[Sequence[str], Array, Array],
+) -> Picture:
+    names, low, high = along
+    x, y = (np.linspace(low[i], high[i], GRID) for i in range(2))
+    points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    values = _summed(record, points, action)
+
+    def draw(axes: Axes) -> None:
+        mesh = axes.pcolormesh(x, y, values.reshape(GRID, GRID).T, cmap="viridis", rasterized=True)
+        axes.figure.colorbar(mesh, ax=axes)
+        axes.grid(visible=False)
+        axes.set(xlabel=names[0], ylabel=names[1])
+
+    return Picture(
+        name_of("bias", system, action, "round", number),
+        f"{system}: {action}, round {number}",
+        f"After round {number} the bias reaches {values.max():.4g} (unit of the PLUMED text).",
+        (*names, "bias"),
+        [(*map(float, p), float(v)) for p, v in zip(points, values, strict=True)],
+        draw,
+    )
+
+
+def _summed(record: HillsRecord, points: Array, action: str) -> Array:
+    """The bias at (n, d) points; a few at a time, since there may be very many hills."""
+    parts = [points[i : i + CHUNK] for i in range(0, len(points), CHUNK)]
+    return np.concatenate([bias.bias_at(record, part, action=action) for part in parts])

@@ -1,0 +1,347 @@
+"""What a running campaign is doing this moment: data, its file, and how it is shown."""
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from .errors import UNREADABLE, ParseError
+
+FILE = "now.json"
+STARTING = "starting"
+"""The stage before the first one."""
+FRESH_S = 60.0
+"""Without a sign for so long, nobody knows what a campaign is doing."""
+RUNNING, DONE, STOPPED = "running", "done", "stopped: "
+FORCE_MAE = "force_mae_meV_per_A"
+FAILED_NOW, RUNNING_NOW = "failed", "running"
+"""Of `Now.numbers`, where a stage counts labels or atoms."""
+_STATE = re.compile(rf"{RUNNING}|{DONE}|{STOPPED}[a-z ]{{1,40}}")
+
+
+@dataclass(frozen=True)
+class WalkerNow:
+    """One walker of the segment that runs.
+
+    Attributes:
+        walker: its id.
+        steps_done, steps: in this segment.
+        ps: simulated in this segment.
+        temperature_K, volume_A3: of the log's last line; None where there is none.
+        colvars: printed variable → its last value, in the units of the PLUMED text.
+        closest: closest contact of the last frame, as a fraction of the sum of covalent radii.
+        state: "running", "done", or "stopped: " and what the sentinel stopped it for.
+    """
+
+    walker: str
+    steps_done: int
+    steps: int
+    ps: float
+    temperature_K: float | None = None
+    volume_A3: float | None = None
+    colvars: Mapping[str, float] = field(default_factory=dict)
+    closest: float | None = None
+    state: str = RUNNING
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a stage tells of itself beside how far it is.
+
+    Attributes:
+        rows: its walkers.
+        numbers: what else it counts or measures; see `Now.numbers`.
+        total: what it counts up to, where that was not known when it began.
+        seconds_left: its own estimate.
+    """
+
+    rows: tuple[WalkerNow, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    total: float | None = None
+    seconds_left: float | None = None
+
+
+NOTHING = Seen()
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a running campaign is doing this moment.
+
+    Attributes:
+        round: 0 for the bootstrap.
+        rounds: in all; 0 where unknown.
+        stage: what is being done.
+        done, total, unit: how far it is; `total` is 0 where unknown.
+        detail: more, in words.
+        began: when the stage began, seconds since 1970.
+        at: when this was written, seconds since 1970.
+        seconds_left: estimate for this stage; None where unknown.
+        core_hours: of the campaign so far, with what runs now.
+        place: directory of the engine's files, relative to the campaign; empty where none runs.
+        rows: the walkers of a segment.
+        numbers: `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the last epoch.
+    """
+
+    round: int
+    rounds: int
+    stage: str
+    done: float
+    total: float
+    unit: str
+    detail: str
+    began: float
+    at: float
+    seconds_left: float | None
+    core_hours: float
+    place: str
+    rows: tuple[WalkerNow, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Round and stage."""
+        if self.stage == STARTING:
+            return STARTING
+        of = f" of {self.rounds}" if self.rounds else ""
+        return f"{f'round {self.round}{of}' if self.round else 'bootstrap'}: {self.stage}"
+
+
+def to_json(now: Now) -> dict[str, Any]:
+    """As JSON-able data; what is not finite, for which JSON has no word, becomes null."""
+    found: dict[str, Any] = _finite(asdict(now))
+    return found
+
+
+def to_text(now: Now) -> str:
+    """The content of its file."""
+    return json.dumps(to_json(now), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_json(data: Any, path: Path | str = FILE) -> Now:
+    """What `to_json` made.
+
+    Raises:
+        ParseError: a key too few or too many, or a value of another kind.
+    """
+    try:
+        rows = tuple(_row(entry) for entry in _whole(data, Now)["rows"])
+        now = Now(**{**data, "rows": rows, "numbers": _numbers(data["numbers"])})
+        _check(now, ("stage", "unit", "detail", "place"), ("round", "rounds"),
+               ("done", "total", "began", "at", "core_hours"), ("seconds_left",))  # fmt: skip
+    except UNREADABLE as error:
+        raise ParseError(path, f"does not say what a campaign is doing ({error!r})") from error
+    return now
+
+
+def _row(data: Any) -> WalkerNow:
+    row = WalkerNow(**{**_whole(data, WalkerNow), "colvars": _numbers(data["colvars"])})
+    _check(row, ("walker", "state"), ("steps_done", "steps"), ("ps",),
+           ("temperature_K", "volume_A3", "closest"))  # fmt: skip
+    if not _STATE.fullmatch(row.state):
+        raise ValueError(f"state {row.state[:40]!r}")
+    return row
+
+
+def _whole(data: Any, kind: type) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    if not isinstance(data, dict) or set(data) != names:
+        raise ValueError(f"not the keys of {kind.__name__}")
+    return data
+
+
+def _numbers(data: Any) -> dict[str, float]:
+    """Null, for what was not finite, becomes so again."""
+    found = {str(key): math.nan if value is None else value for key, value in data.items()}
+    if not all(value != value or _is_number(value) for value in found.values()):
+        raise ValueError("not a number")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e15
+
+
+def _check(
+    found: Any,
+    texts: tuple[str, ...],
+    counts: tuple[str, ...],
+    values: tuple[str, ...],
+    maybe: tuple[str, ...],
+) -> None:
+    for name in texts:
+        if type(getattr(found, name)) is not str:
+            raise TypeError(f"{name} is no text")
+    for name in (*counts, *values, *maybe):
+        value = getattr(found, name)
+        if not (_is_number(value) or (value is None and name in maybe)):
+            raise TypeError(f"{name} is no number")
+        if name in counts and (type(value) is not int or value < 0):
+            raise TypeError(f"{name} is no count")
+
+
+def read(root: Path, at: float) -> Now | None:
+    """What the campaign in a directory is doing at a time (seconds since 1970).
+
+    Returns:
+        None where nothing is known: no file, a damaged one, or one that is too old.
+    """
+    path = root / FILE
+    with contextlib.suppress(ParseError, *UNREADABLE):
+        found = from_json(json.loads(path.read_text(encoding="utf-8")), path)
+        if abs(at - found.at) < FRESH_S:
+            return found
+    return None
+
+
+def headline(now: Now) -> str:
+    """All but walkers in one line."""
+    parts = [now.title]
+    if progress := _progress(now):
+        parts.append(progress)
+    parts.append(f"[{_times(now)}]")
+    return "  ".join(parts)
+
+
+def lines(now: Now) -> list[str]:
+    """All of it as plain lines."""
+    found = [headline(now)]
+    for row in now.rows:
+        cells = _cells(row)
+        named = zip(("", "step ", "", "", "", "", "closest contact ", ""), cells, strict=True)
+        units = ("", "", " ps", " K", " Å³", "", "", "")
+        words = [f"{before}{cell}{unit}" for (before, cell), unit in zip(named, units, strict=True)
+                 if cell]  # fmt: skip
+        found.append("  " + ", ".join(words))
+    return [*found, *_footer(now)]
+
+
+def render(now: Now) -> Group:
+    """A small table and lines for a terminal."""
+    head = Text.assemble((now.title, "bold"), f"  {_times(now)}")
+    body: list[Any] = [head]
+    if progress := _progress(now):
+        body.append(Text(f"  {progress}"))
+    if now.rows:
+        body.append(_table(now))
+    body += [Text(f"  {line}", style="dim") for line in _footer(now)]
+    return Group(*body)
+
+
+def _table(now: Now) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
+    titles = ("walker", "step", "ps", "K", "Å³", "variables", "closest", "state")
+    for title in titles:
+        left = title in ("walker", "variables", "state")
+        table.add_column(title, justify="left" if left else "right", no_wrap=title != "variables")
+    for row in now.rows:
+        style = "red" if row.state.startswith(STOPPED) else "dim" if row.state == DONE else ""
+        table.add_row(*(Text(cell) for cell in _cells(row)), style=style)
+    return table
+
+
+def _cells(row: WalkerNow) -> tuple[str, ...]:
+    variables = "  ".join(f"{name} {value:.5g}" for name, value in row.colvars.items())
+    return (
+        row.walker,
+        f"{row.steps_done} of {row.steps}",
+        f"{row.ps:.3f}",
+        _number(row.temperature_K, ".0f"),
+        _number(row.volume_A3, ".1f"),
+        variables,
+        _number(row.closest, ".2f"),
+        row.state,
+    )
+
+
+def _number(value: float | None, style: str) -> str:
+    return "" if value is None else format(value, style)
+
+
+def _progress(now: Now) -> str:
+    """How far the stage is; empty before it counts."""
+    if now.total <= 1 and not now.done and not now.numbers:
+        return now.detail
+    words = [_count(now.done)]
+    if now.total:
+        words.append(f"of {_count(now.total)}")
+    words.append(now.unit)
+    counts = [
+        f"{now.numbers[name]:.0f} {name}"
+        for name in (RUNNING_NOW, FAILED_NOW)
+        if now.numbers.get(name)
+    ]
+    words += [f"({', '.join(counts)})"] if counts else []
+    return " ".join([*words, now.detail]).rstrip()
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
+
+
+def _times(now: Now) -> str:
+    seconds = now.seconds_left or 0.0
+    left = f", about {duration(seconds)} left" if round(seconds) else ""
+    return f"{duration(max(0.0, now.at - now.began))}{left}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    if minutes < 1:
+        return f"{whole} s"
+    if hours < 1:
+        return f"{minutes} min {whole % 60:02d} s"
+    if hours < 48:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _footer(now: Now) -> list[str]:
+    logs = [f"engine's files in {now.place}"] if now.place else []
+    return ["; ".join([f"{now.core_hours:.3g} core-hours so far", *logs])]
+
+
+@dataclass
+class Pace:
+    """How fast something counts up, without the time before its first sign (a program's start)."""
+
+    _first: tuple[float, float] | None = None
+    _last: tuple[float, float] = (0.0, 0.0)
+
+    def left(self, done: float, total: float, at: float) -> float | None:
+        """Seconds to the total; None as long as nothing was seen to move.
+
+        Args:
+            done: how far it is.
+            total: where it ends.
+            at: the time, s, by any clock.
+        """
+        if self._first is None:
+            if done > 0:
+                self._first = self._last = (done, at)
+            return None
+        if done > self._last[0]:
+            self._last = (done, at)
+        moved, took = self._last[0] - self._first[0], self._last[1] - self._first[1]
+        if moved <= 0 or took <= 0:
+            return None
+        # What was done since the last sign counts too.
+        return max(0.0, (total - self._last[0]) * took / moved - (at - self._last[1]))

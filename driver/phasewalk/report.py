@@ -1,0 +1,257 @@
+"""The report: one self-contained HTML page of a campaign, from its directory alone."""
+
+import datetime
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from . import figures, free_figures, ledger, levels, maps, scenes, verdict
+from .errors import InputError, PhasewalkError
+from .figures import Section
+from .history import History
+from .pictures import Picture
+from .store import settings_text, write_file
+
+REPORT = "report.html"
+MOST_ROWS = 60
+"""Rows of a table in the page; the files that --figures writes have all."""
+LONG = 24
+"""Characters from which a cell of a table is text."""
+Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+
+
+def sections(found: History) -> list[Section]:
+    """All parts with pictures, in the order of the report."""
+    return [
+        figures.learning(found),
+        figures.along(found),
+        figures.parity(found),
+        figures.training(found),
+        maps.exploration(found),
+        maps.coverage(found),
+        maps.biases(found),
+        free_figures.free_energies(found),
+        figures.ledger(found),
+    ]
+
+
+def write(found: History, target: Path | None = None) -> Path:
+    """Write the page of a campaign, whole or not at all.
+
+    Args:
+        found: the campaign; it may be at work.
+        target: the file; default: report.html in the campaign directory.
+
+    Returns:
+        The file.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    path = target or found.root / REPORT
+    write_file(path, page(found).encode())
+    return path
+
+
+def answer(found: History) -> str:
+    """The report's answer in one line."""
+    judged = verdict.judge(found)
+    return f"{judged.word}: {judged.reasons[0]}"
+
+
+def write_figures(found: History, folder: Path) -> list[Path]:
+    """Write every picture as PNG, SVG and CSV into a folder.
+
+    Raises:
+        InputError: the folder is a file; StoreError: a file cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--figures {folder}: is a file; name a folder")
+    written = []
+    for section in sections(found):
+        for picture in section.pictures:
+            for name, content in picture.files().items():
+                write_file(folder / name, content)
+                written.append(folder / name)
+    return written
+
+
+def page(found: History) -> str:
+    """The page as HTML."""
+    shown = sections(found)
+    walked = sorted({trace.round for trace in found.traces})
+    frames = scenes.collect(found.root, walked)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(_resource("report.html.j2"))
+    running, finished = found.state["running"], found.state["finished"]
+    return template.render(
+        name=found.state["campaign"],
+        version=_version("phasewalk"),
+        what="running" if running else "finished" if finished else "not finished",
+        written=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        verdict=verdict.judge(found),
+        numbers=numbers(found),
+        sections=shown,
+        tables={section.name: _tables(section.name, found) for section in shown},
+        svg=_svg,
+        table=_table,
+        most=MOST_ROWS,
+        scenes=Markup(scenes.to_json(frames)) if frames else None,
+        scenes_say=f"Here are {len(frames)} frames: where each walker began, and its last good "
+        "frames of the first and of the last round.",
+        provenance=provenance(found),
+        reproduce=f"phasewalk run campaign.yaml --dir {shlex.quote(found.root.name)}",
+        settings=_settings(found.root),
+        viewer=Markup(_resource("viewer.js")),
+    )
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _svg(picture: Picture) -> Markup:
+    """The picture inline, with a name for those who do not see it."""
+    name = Markup.escape(f"{picture.title}. {picture.says}")
+    return Markup(picture.svg().replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], text: bool = False) -> Markup:
+    """An HTML table in a box that scrolls, and that the keyboard reaches."""
+    kind = ' class="text"' if text else ""
+    head = "".join(f'<th scope="col"{kind}>{Markup.escape(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(_cell(value, kind) for value in row) + "</tr>\n" for row in rows
+    )
+    label = Markup.escape(f"Table: {', '.join(columns[:3])}")
+    return Markup(
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>'
+        f"{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(value: object, kind: str) -> str:
+    if isinstance(value, float):
+        return f"<td>{value:.5g}</td>"
+    if isinstance(value, str) and len(value) > LONG:
+        kind = ' class="text"'
+    return f"<td{kind}>{Markup.escape('–' if value is None else value)}</td>"
+
+
+def numbers(found: History) -> list[tuple[str, str]]:
+    """The key numbers: title and value with its unit."""
+    state, cost = found.state, found.state["cost"]
+    labels = state["labels"]
+    generations = [entry["generation"] for entry in state["generations"]]
+    rows = [
+        (
+            "Generations",
+            f"{len(generations)} ({', '.join(generations[-1:]) or 'none'} is the last)",
+        ),
+        ("Labels", str(labels["done"] + labels["initial"])),
+        ("Labels failed", str(labels["failed"])),
+    ]
+    if now := verdict.errors_now(found):
+        where, errors = now
+        rows += [
+            ("Force MAE, out of sample", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
+            ("Force RMSE (forces' rms)", f"{errors['force_rmse_meV_per_A']:.0f} "
+             f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
+            ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
+            ("Pressure MAE", f"{errors['pressure_mae_GPa']:.2g} GPa"),
+            ("Stress MAE", f"{errors['stress_mae_GPa']:.2g} GPa"),
+            ("… measured on", where),
+        ]  # fmt: skip
+    for (system, name), (low, high) in verdict.ranges(found).items():
+        rows.append((f"{name} explored, {system}", f"{low:.5g} … {high:.5g}"))
+    line = ledger.timeline(found.records)
+    rows += [
+        ("Core-hours", f"{sum(cost['core_hours'].values()):.3g}"),
+        ("Wall time", f"{line['wall_seconds'] / 3600:.2f} h"),
+        ("Engines idle", f"{100 * line['idle_share']:.0f} % of it"),
+    ]
+    return rows
+
+
+def _or_dash(value: float | None, style: str, unit: str) -> str:
+    return "–" if value is None else f"{value:{style}} {unit}"
+
+
+def _tables(section: str, found: History) -> list[Table]:
+    """The tables of a part, beside those of its pictures."""
+    if section == "exploration":
+        columns = ("walker", "round", "began", "why", "stopped early")
+        odd = [t for t in found.traces if t.stopped or t.source in ("before", "start")]
+        rows = [(t.walker, t.round, t.source, t.why, t.stopped or "no") for t in odd]
+        return [("Resets and early stops", columns, rows)] if rows else []
+    if section != "ledger":
+        return []
+    cost, state = found.state["cost"], found.state
+    accounts = [*cost["rounds"].items(), ("all", cost["labels"])]
+    labels = [
+        (name, a["done"], a["reused"], a["failed"],
+         ", ".join(f"{n} {kind}" for kind, n in a["failed_tries"].items()) or "none",
+         a["mean_seconds"], a["longest_seconds"], a["core_hours"])
+        for name, a in accounts
+    ]  # fmt: skip
+    stages = [
+        (stage, seconds, cost["core_hours"].get(stage, 0.0))
+        for stage, seconds in state["seconds"].items()
+        if seconds
+    ]
+    failed = figures.failed_labels(found)
+    found_tables: list[Table] = [
+        (f"Labels ({cost['reference'] or 'reference'})",
+         ("round", "done", "not computed again", "failed", "failed tries", "mean s", "longest s",
+          "core-hours"), labels),
+        ("Stages", ("stage", "seconds of engines", "core-hours"), stages),
+    ]  # fmt: skip
+    if failed:
+        found_tables.append(("Labels that failed for good", ("round", "reason"), failed))
+    return found_tables
+
+
+def provenance(found: History) -> list[tuple[str, str]]:
+    """What made this campaign: title and value."""
+    identity: Mapping[str, Any] = found.state["identity"]
+    rows = [("campaign", str(identity["name"])), ("seed", str(identity.get("seed")))]
+    try:
+        level = levels.from_dict(identity.get("level of theory"))
+        rows += [("level of theory", f"{level.title}, fingerprint {level.method}")]
+        rows += [(f"… {key}", str(value)) for key, value in level.settings.items()]
+    except InputError as error:
+        rows.append(("level of theory", f"not readable ({error})"))
+    for key in ("species", "model", "model overrides", "structures", "cell_multiple"):
+        if identity.get(key):
+            rows.append((key.replace("_", " "), str(identity[key])))
+    rows += [(f"version of {name}", value) for name, value in _versions(found).items()]
+    return rows
+
+
+def _versions(found: History) -> dict[str, str]:
+    """Of this installation, and of the engines with which the last run worked."""
+    ours = {name: _version(name) for name in ("phasewalk", "nequip", "torch", "ase", "numpy")}
+    for record in reversed(found.records):
+        if record.stage == "versions":
+            return {**ours, **{k: str(v) for k, v in record.outputs["versions"].items()}}
+    return ours
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed here"
+
+
+def _settings(root: Path) -> str:
+    try:
+        return settings_text(root)[0]
+    except PhasewalkError as error:
+        return f"(not readable: {error})"

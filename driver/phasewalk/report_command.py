@@ -1,0 +1,69 @@
+"""`phasewalk report`: the page, its pictures as files, and the frames for chemiscope."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from . import chemiscope_file, history, report
+from .errors import EngineMissing, InputError
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def show_report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The page; default: report.html in the directory."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures",
+            metavar="DIR",
+            help="Also write every picture as PNG, SVG and CSV into this folder.",
+        ),
+    ] = None,
+) -> None:
+    """Write the report of a campaign: one HTML page that needs no network.
+
+    Also while the campaign runs, which writes it itself after every round. Beside the page lies a
+    file of all labelled frames for chemiscope (chemiscope.org), where chemiscope is installed.
+    """
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"-o {output}: the page's name must end in .html")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InputError(f"-o {output}: its folder does not exist")
+    found = history.read(directory)
+    page = report.write(found, output)
+    out.print(Text(f"{page}: {report.answer(found)}"), soft_wrap=True)
+    if figures is not None:
+        files = report.write_figures(found, figures)
+        out.print(Text(f"{figures}: {len(files)} files"), soft_wrap=True)
+    frames = page.with_name(page.stem + chemiscope_file.ENDING)
+    try:
+        count = chemiscope_file.write(found, frames)
+        out.print(Text(f"{frames}: {count} labelled frames, for chemiscope"), soft_wrap=True)
+    except EngineMissing as error:
+        out.print(Text(str(error)), soft_wrap=True)
+
+
+def after_round(root: Path, say: Callable[[str], None]) -> Callable[[], None]:
+    """Writes the report of a campaign at work; whatever is wrong with it, the campaign goes on."""
+    told: list[str] = []
+
+    def write() -> None:
+        try:
+            line = f"report: {report.write(history.read(root))}"
+        except Exception as error:
+            line = f"the report could not be written ({type(error).__name__}: {error})"
+        if line not in told:
+            say(line)
+            told.append(line)
+
+    return write

@@ -1,0 +1,35 @@
+"""`phasewalk schema`: what a campaign file may hold, for editors and for people."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from . import config_reference
+from .store import write_file
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; default: print it.")
+    ] = None,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="As tables for people, instead of JSON Schema.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of campaign files, by which editors complete and check them.
+
+    The first line of a campaign file tells the editor where it is:
+    # yaml-language-server: $schema=campaign.schema.json
+    """
+    text = config_reference.markdown() if as_markdown else config_reference.schema_text()
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_file(output, text.encode())
+    out.print(Text(f"{output}: written"), soft_wrap=True)
