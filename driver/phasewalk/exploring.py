@@ -40,8 +40,8 @@ def walk(
     return _proposals(work, round_, known)
 
 
-def segment(work: Work, round_: int, generation: Generation) -> Outputs:
-    """One segment of all walkers with a generation; what the journal says of it."""
+def segment(work: Work, round_: int, generation: Generation, *, stage: str = "segment") -> Outputs:
+    """One segment of all walkers with a generation, shown as `stage`; what the journal says."""
     plan = segment_plan(work, round_, generation)
     task = Task(
         name=f"segment {round_}",
@@ -60,7 +60,7 @@ def segment(work: Work, round_: int, generation: Generation) -> Outputs:
         read=lambda finished: _read_segment(work, plan, finished),
     )
     total = len(plan.walkers) * plan.settings.steps
-    work.observer.begin(round_, "segment", total, "steps")
+    work.observer.begin(round_, stage, total, "steps")
     (outputs,) = work.do([task], _watch_segment(work, plan))
     _say_segment(work, outputs)
     return outputs

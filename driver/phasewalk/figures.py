@@ -81,9 +81,10 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
     if not new and not test:
         return None
     single = [
-        (counts[one.generation], one.errors[key])
+        (counts[one.generation], error)
         for one in history.compared
-        if one.of == "new" and not one.learned and key in one.errors and one.generation in counts
+        if one.of == "new" and not one.learned and one.generation in counts
+        if (error := _of_frame(one, key)) is not None
     ]
 
     def draw(axes: Axes) -> None:
@@ -112,6 +113,13 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
         ],
         draw,
     )
+
+
+def _of_frame(one: Compared, key: str) -> float | None:
+    """An error of one frame; None where one frame alone has none, as the scatter of energies."""
+    if key == "pressure_mae_GPa":
+        return abs(float(one.pressure[1] - one.pressure[0]))
+    return one.errors.get(key)
 
 
 def _plain_numbers(axes: Axes) -> None:

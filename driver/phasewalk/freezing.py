@@ -26,6 +26,7 @@ from .errors import InputError, NothingLeft
 from .free_energy import FreeEnergy
 from .inputs import Campaign
 from .jobs import Event, Job, Launcher
+from .now import FREE_ENERGY
 from .sampling import Biased, Piece
 from .segments import Walker
 from .store import IDENTITY, Store, file_hash, hash_of, open_campaign, read_identity
@@ -252,7 +253,8 @@ def _walk(
     found: dict[str, Frozen] = {}
     for number in range(1, max(segments, last) + 1):
         if number > last:
-            exploring.segment(frozen, number, generation)
+            stage = f"{FREE_ENERGY} of generation {generation.name}"
+            exploring.segment(frozen, number, generation, stage=stage)
         found, final = {}, number == max(segments, last)
         for of in systems:
             record = _hills(frozen, of, number)

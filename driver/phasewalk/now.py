@@ -16,8 +16,8 @@ from rich.text import Text
 from .errors import UNREADABLE, ParseError
 
 FILE = "now.json"
-STARTING = "starting"
-"""The stage before the first one."""
+STARTING, FREE_ENERGY = "starting", "free energy"
+"""The stage before the first one; how that of a frozen model begins."""
 FRESH_S = 60.0
 """Without a sign for so long, nobody knows what a campaign is doing."""
 RUNNING, DONE, STOPPED = "running", "done", "stopped: "
@@ -111,6 +111,8 @@ class Now:
         """Round and stage."""
         if self.stage == STARTING:
             return STARTING
+        if self.stage.startswith(FREE_ENERGY):  # whose rounds are segments
+            return f"{self.stage}: segment {self.round}"
         of = f" of {self.rounds}" if self.rounds else ""
         return f"{f'round {self.round}{of}' if self.round else 'bootstrap'}: {self.stage}"
 

@@ -224,14 +224,21 @@ def provenance(found: History) -> list[tuple[str, str]]:
     try:
         level = levels.from_dict(identity.get("level of theory"))
         rows += [("level of theory", f"{level.title}, fingerprint {level.method}")]
-        rows += [(f"… {key}", str(value)) for key, value in level.settings.items()]
+        rows += [(f"… {key}", _shown(value)) for key, value in level.settings.items()]
     except InputError as error:
         rows.append(("level of theory", f"not readable ({error})"))
     for key in ("species", "model", "model overrides", "structures", "cell_multiple"):
         if identity.get(key):
-            rows.append((key.replace("_", " "), str(identity[key])))
+            rows.append((key.replace("_", " "), _shown(identity[key])))
     rows += [(f"version of {name}", value) for name, value in _versions(found).items()]
     return rows
+
+
+def _shown(value: object) -> str:
+    """Lists and groups of names as people write them."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_shown(one)}" for name, one in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _versions(found: History) -> dict[str, str]:

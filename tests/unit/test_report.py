@@ -139,6 +139,7 @@ def test_frames_that_were_learned_are_no_out_of_sample_errors(recorded: History)
     assert len(new) == len(labelled)  # each once, by the generation that led there
 
 
+@pytest.mark.slow
 def test_figures_are_files_for_a_paper(recorded: History, tmp_path: Path) -> None:
     files = report.write_figures(recorded, tmp_path / "figures")
     pictures = [p for section in report.sections(recorded) for p in section.pictures]

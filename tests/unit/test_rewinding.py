@@ -86,6 +86,8 @@ def fill(opened: Store) -> None:
     opened.write("rounds/003/evaluate-final.interrupted-1/log", b"x")
     opened.write("models/final/torchscript-cpu/model.nequip.pth", b"x")
     opened.write("models/compiled/abc/template.json", b"x")
+    opened.write("fes/gen-003/fes.json", b"{}")
+    opened.write("fes/final/fes.json", b"{}")
     opened.write("labels/a.json", b"{}")
     opened.write("labels/b.json", b"{}")
     opened.write("campaign.yaml", b"x")
@@ -116,13 +118,14 @@ def expected(root: Path, round_: int, number: int = 1) -> dict[str, bytes]:
     """All files after the rewind, from those before it."""
     later = {
         0: ("rounds/001", "rounds/002", "rounds/003", "bias/", "models/gen-001", "models/gen-002",
-            "models/gen-003", "models/final"),
+            "models/gen-003", "models/final", "fes/gen-003",
+            "fes/final"),
         1: ("rounds/002", "rounds/003", "bias/salt/round-002", "bias/pepper/round-002",
             "bias/salt/round-003", "bias/pepper/round-003", "models/gen-002", "models/gen-003",
-            "models/final"),
+            "models/final", "fes/gen-003", "fes/final"),
         2: ("rounds/003", "bias/salt/round-003", "bias/pepper/round-003", "models/gen-003",
-            "models/final"),
-        3: ("rounds/003/train-final", "rounds/003/evaluate-final", "models/final"),
+            "models/final", "fes/gen-003", "fes/final"),
+        3: ("rounds/003/train-final", "rounds/003/evaluate-final", "models/final", "fes/final"),
     }[round_]  # fmt: skip
     before = files(root)
     place = f"rewound-{number}"
@@ -361,8 +364,8 @@ def test_it_says_what_was_done(root: Path) -> None:
     done, labels = rewind(root, 2).lines()
     assert done == (
         f"back to right after round 2; set aside in {root / 'rewound-1'}: "
-        "bias/pepper/round-003.tsv, bias/salt/round-003.tsv, journal.jsonl, models/final, "
-        "models/gen-003, rounds/003"
+        "bias/pepper/round-003.tsv, bias/salt/round-003.tsv, fes/final, fes/gen-003, "
+        "journal.jsonl, models/final, models/gen-003, rounds/003"
     )
     assert labels == "2 labels are kept: where they are needed again, they are found"
     assert Rewound(0, None, (), 5, "").lines()[1].startswith("5 labels are kept")
