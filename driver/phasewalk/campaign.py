@@ -61,6 +61,7 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
         ended = round_ >= begun and _may_end(work, round_, generation, after_round)
     learning.learn_final(work, known, generation)
     _end(work, round_)
+    work.observer.begin(round_, "report", 0, "")
     after_round()
 
 
@@ -77,14 +78,14 @@ def _may_end(
     work: Work, round_: int, generation: Generation, after_round: Callable[[], None]
 ) -> bool:
     """Judge the rules of `stop:` after a round, say them, and journal them where they changed."""
-    goal = work.campaign.settings.stop.free_energy
+    work.observer.begin(round_, "stop rules and report", 0, "")
     rules = stopping.judge(
         work.campaign.settings.stop,
-        # not the final model: what came after the judgement is no part of it
-        [record for record in work.store.records() if not at_end(record)],
+        # not this round's final model: what came after the judgement is no part of it
+        lambda: [r for r in work.store.records() if not at_end(r) or r.round < round_],
         round_=round_,
         walkers=work.campaign.walkers,
-        free_energy=lambda: agreeing.compare(work, goal, generation) if goal else (None, ""),
+        free_energy=lambda: agreeing.compare(work, generation),
     )
     ends = stopping.ending(rules)
     for rule in rules:
@@ -92,7 +93,8 @@ def _may_end(
     name = f"stop rules after round {round_}"
     outputs = {"rules": [asdict(rule) for rule in rules], "ended_by": [rule.rule for rule in ends]}
     before = work.store.find(name)
-    if (before or rules) and (before is None or before.outputs != outputs):
+    told = bool(rules or stopping.judged(work.store.records())[0])
+    if told and (before is None or before.outputs != outputs):
         work.note(name, "stop", round_, outputs)
     after_round()
     return bool(ends)

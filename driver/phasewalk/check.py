@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from . import colvars, evaluation, labels, plugin, plumed, trial
 from . import engines as finding
-from . import evaluation, labels, plugin, plumed, trial
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
 from .inputs import Campaign
@@ -63,6 +63,9 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
         built: list[Engines] = []
         yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))
         if built:
+            for name in campaign.settings.systems:
+                look = partial(_variables, campaign, name, built[0], launcher, place)
+                yield from _guard(f"variables of {name}", look)
             yield from _guard("parity", lambda: _parity(campaign, built[0], launcher, place))
 
 
@@ -244,6 +247,25 @@ def _plugin(
     known = engines.plugin or plugin.cached(engines, environ)
     built.append(plugin.ensure(engines, launcher, environ))
     return f"{built[0].plugin}" + ("" if known else " (built now)")
+
+
+def _variables(
+    campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path
+) -> str:
+    """What METAD pushes, at the start structure and in the text's units: are they those meant?"""
+    text = campaign.settings.systems[name].plumed or ""
+    actions = plumed.metad_actions(text).values()
+    if not actions:
+        return "no METAD: the walkers are not pushed"
+    atoms = bare(campaign.structures[name])
+    job = colvars.job(f"variables of {name}", text, frames=[atoms],
+                      directory=place / f"variables-{name}", env=dict(engines.env))  # fmt: skip
+    found = colvars.read(run(launcher, job))
+    values = (f"{n} = {v:.6g}" for n, v in zip(found.names, found.values[0], strict=True))
+    sigmas = (f"SIGMA {action.get('SIGMA') or '(adaptive)'}" for action in actions)
+    units = "UNITS" in {action.name for action in plumed.parse(text)}
+    hint = "" if units else "; without UNITS PLUMED counts in nm, kJ/mol and ps"
+    return f"at the start {', '.join(values)}; {', '.join(sigmas)}{hint}"
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:

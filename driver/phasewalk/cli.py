@@ -113,7 +113,7 @@ def run(
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            loop.run(work, report_command.after_round(root, progress.say))
+            loop.run(work, report_command.after_round(root, progress.say, opened.beat))
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             f"stopped; nothing that was finished is lost. Go on with: {resume}"

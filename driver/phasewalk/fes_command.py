@@ -19,6 +19,7 @@ from .errors import InputError, Interrupted
 from .freezing import Frozen
 from .launch import LocalLauncher
 from .progress import Progress
+from .sampling import HILLS
 from .tasks import Work
 
 ROWS = 10
@@ -41,7 +42,7 @@ def fes(
         typer.Option(
             help="Height of hills, × what the campaign lays: low hills give a better free energy."
         ),
-    ] = 1.0,
+    ] = HILLS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute a free energy: the same walkers, the model frozen, the bias started anew.
@@ -73,14 +74,15 @@ def fes(
         raise Interrupted(
             "stopped; nothing that was finished is lost. Go on with: phasewalk fes "
             f"{shlex.quote(str(root))} --generation {chosen.name} --segments {segments}"
-            + (f" --hills {hills:g}" if hills != 1.0 else "")
+            + (f" --hills {hills:g}" if hills != HILLS else "")
+            + (f" --bins {bins}" if bins is not None else "")
         ) from error
     if as_json:
         typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
         return
     for one in found.values():
         _show(one, shown)
-    file = root / freezing.place(chosen.name) / "fes.json"
+    file = root / freezing.place(chosen.name, hills) / "fes.json"
     shown.print(Text(f"all numbers: {file}"), soft_wrap=True)
 
 

@@ -255,7 +255,8 @@ def _parity(axes: Axes, values: np.ndarray, what: str) -> None:
 
 def training(history: History) -> Section:
     """Validation errors while each generation was trained."""
-    trainings = [one for one in history.trainings if len(one.epochs)]
+    # not the final one, which keeps no label back for validation
+    trainings = [o for o in history.trainings if len(o.epochs) and o.generation.isdigit()]
 
     def draw(axes: Axes) -> None:
         begun = 0.0

@@ -27,7 +27,7 @@ from .free_energy import FreeEnergy
 from .inputs import Campaign
 from .jobs import Event, Job, Launcher
 from .now import FREE_ENERGY
-from .sampling import Biased, Piece
+from .sampling import HILLS, Biased, Piece
 from .segments import Walker
 from .store import IDENTITY, Store, file_hash, hash_of, open_campaign, read_identity
 from .tasks import Work
@@ -111,7 +111,7 @@ class Frozen:
 
 
 def free_energy(
-    work: Work, generation: Generation, segments: int, *, hills: float = 1.0
+    work: Work, generation: Generation, segments: int, *, hills: float = HILLS
 ) -> dict[str, FreeEnergy]:
     """The free energy of each system with METAD, from so many segments, within a campaign.
 
@@ -127,7 +127,7 @@ def freeze(
     segments: int,
     *,
     bins: int | None = None,
-    hills: float = 1.0,
+    hills: float = HILLS,
 ) -> dict[str, Frozen]:
     """The same, with how the walkers fared; also written to `fes.json` after each segment.
 
@@ -144,7 +144,7 @@ def freeze(
     systems = sampling.biased(work.campaign.settings.systems)
     campaign = _campaign(work.campaign, generation, [of.name for of in systems], hills)
     systems = sampling.biased(campaign.settings.systems)
-    root = work.store.root / place(generation.name)
+    root = work.store.root / place(generation.name, hills)
     identity = _identity(campaign, generation)
     _check_same(root, identity)
     with closing(open_campaign(root, identity)) as opened:
@@ -154,9 +154,9 @@ def freeze(
         return _walk(work, frozen, generation, systems, segments=segments, bins=bins)
 
 
-def place(name: str) -> str:
+def place(name: str, hills: float) -> str:
     """Where the free energies of a generation are, below the campaign's directory."""
-    return f"fes/{folder(name).partition('/')[2]}"
+    return f"fes/{folder(name).partition('/')[2]}{'' if hills == HILLS else f'-hills-{hills:g}'}"
 
 
 def _campaign(

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bias, dumps, free_energy, logs, plumed, status
+from . import bias, free_energy, status, traces
 from .config import CampaignSettings, parse
 from .deploying import FINAL
 from .errors import UNREADABLE, InputError, ParseError, PhasewalkError
@@ -22,35 +22,11 @@ from .recipes import PROGRESS
 from .stopping import LOCATED, located
 from .store import read_campaign, read_json, read_text, settings_text
 from .tasks import FAILED
-from .units import FS_PER_PS
+from .traces import Trace
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
 T = TypeVar("T")
-NO_PLUMED = {"Volume": "volume_A3", "Temp": "temperature_K"}
-"""Columns of a walker's log that stand for its variables where PLUMED prints none."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What one walker did in one round.
-
-    Attributes:
-        system, walker, round: which.
-        time_ps: (n,) since the campaign's first step.
-        values: printed variable → (n,), in the units of the PLUMED text; else from the log.
-        stopped: why it stopped early; None where it did all its steps.
-        source, why: where it began (new, good, before, start), and the reason.
-    """
-
-    system: str
-    walker: str
-    round: int
-    time_ps: Array
-    values: Mapping[str, Array]
-    stopped: str | None
-    source: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +84,7 @@ class History:
         records: its journal.
         settings: with which it was last run; None where they cannot be read.
         traces, compared, trainings: see there.
-        biases: (system, round) → the record of hills after that round.
+        biases: system → the record of all its hills, as it stands.
         free_energies: what `phasewalk fes` left, as JSON, by generation.
         problems: what could not be read.
     """
@@ -120,7 +96,7 @@ class History:
     traces: Sequence[Trace] = ()
     compared: Sequence[Compared] = ()
     trainings: Sequence[Training] = ()
-    biases: Mapping[tuple[str, int], bias.HillsRecord] = field(default_factory=dict)
+    biases: Mapping[str, bias.HillsRecord] = field(default_factory=dict)
     free_energies: Sequence[Mapping[str, Any]] = ()
     problems: Sequence[str] = ()
 
@@ -134,9 +110,7 @@ class History:
         for record in self.records:
             if record.stage == LOCATED and record.outputs.get("system") == system:
                 return list(record.outputs.get("names", ()))
-        own = self.settings.systems.get(system) if self.settings else None
-        actions = plumed.metad_actions(own.plumed).values() if own and own.plumed else ()
-        return list(dict.fromkeys(n for a in actions for n in (a.get("ARG") or "").split(",")))
+        return traces.arguments(self.settings.systems.get(system) if self.settings else None)
 
     @property
     def systems(self) -> list[str]:
@@ -160,8 +134,12 @@ class _Reader:
             return None
 
 
-def read(root: Path) -> History:
+def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
     """Read all that a campaign directory tells.
+
+    Args:
+        root: the directory.
+        sign: called again and again, to show that this lives.
 
     Raises:
         StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
@@ -170,26 +148,29 @@ def read(root: Path) -> History:
     records = read_campaign(root).records()
     reader = _Reader()
     settings = reader.try_(_settings, root)
-    traces: list[Trace | None] = []
+    walked: list[Trace | None] = []
     trainings: list[Training | None] = []
     compared: list[Compared] = []
-    biases: dict[tuple[str, int], bias.HillsRecord] = {}
+    hills: dict[str, str] = {}
     known, learned = located(records), _learned(records)
     homes = _homes(records)
     for record in records:
+        sign()
         if record.stage == "segment":
             begun = _decisions(records, record.round)
             for walker in record.outputs["walkers"]:
                 why = begun.get(walker["walker"], {})
-                traces.append(reader.try_(_trace, root, record, walker, why, settings))
-            for name in record.outputs["files"]:
-                if name.startswith("bias/"):
-                    found = reader.try_(_bias, root / name)
-                    biases |= {(found.system, record.round): found} if found else {}
+                walked.append(
+                    reader.try_(traces.read, root, record, walker, begun=why, settings=settings)
+                )
+            # Each table holds the hills of all rounds before.
+            files = [name for name in record.outputs["files"] if name.startswith("bias/")]
+            hills |= {name.split("/")[1]: name for name in files}
         elif record.stage == "evaluate" and record.outputs.get("frames"):
             compared += reader.try_(_compared, root, record, known, learned, homes) or []
         elif record.stage == "train":
             trainings.append(reader.try_(_training, root, record))
+    biases = {system: reader.try_(_bias, root / name) for system, name in hills.items()}
     free_energies = [
         reader.try_(_free_energy, path) for path in sorted(root.glob("fes/*/fes.json"))
     ]
@@ -198,10 +179,10 @@ def read(root: Path) -> History:
         state=state,
         records=records,
         settings=settings,
-        traces=[one for one in traces if one is not None],
+        traces=[one for one in walked if one is not None],
         compared=compared,
         trainings=[one for one in trainings if one is not None],
-        biases=biases,
+        biases={system: found for system, found in biases.items() if found is not None},
         free_energies=[one for one in free_energies if one is not None],
         problems=reader.problems,
     )
@@ -219,47 +200,6 @@ def _decisions(records: Sequence[Record], round_: int) -> dict[str, Mapping[str,
         if record.stage == "steer" and record.round == round_
         for one in record.outputs["walkers"]
     }
-
-
-def _trace(
-    root: Path,
-    segment: Record,
-    walker: Mapping[str, Any],
-    begun: Mapping[str, Any],
-    settings: CampaignSettings | None,
-) -> Trace:
-    """One walker in one round, from its COLVAR files, else from its log."""
-    folder, name, system = (
-        root / f"rounds/{segment.round:03d}/segment",
-        walker["walker"],
-        walker["system"],
-    )
-    step_ps = settings.segment.timestep_fs / FS_PER_PS if settings else float("nan")
-    own = settings.systems.get(system) if settings else None
-    columns: dict[str, Array] = {}
-    time = np.zeros(0)
-    for path in sorted(folder.glob(f"{name}.colvar*")) + sorted(
-        folder.glob(f"{name}.[0-9]*.colvar*")
-    ):
-        table = dumps.read_colvar(path)
-        if len(table.values) and (not len(time) or len(table.values) == len(time)):
-            unit = plumed.time_unit_ps(own.plumed) if own and own.plumed else 1.0
-            time = table.values[:, 0] * unit
-            columns |= dict(zip(table.fields[1:], table.values.T[1:], strict=True))
-    if not columns:
-        thermo = logs.read_log(folder / f"{name}.log").thermo
-        time = thermo.get("Step", np.zeros(0)) * step_ps
-        columns = {ours: thermo[theirs] for theirs, ours in NO_PLUMED.items() if theirs in thermo}
-    return Trace(
-        system=system,
-        walker=name,
-        round=segment.round,
-        time_ps=time,
-        values=columns,
-        stopped=walker["halted"],
-        source=str(begun.get("source", "")),
-        why=str(begun.get("why", "")),
-    )
 
 
 def _learned(records: Sequence[Record]) -> dict[str, int]:

@@ -228,6 +228,11 @@ def _check_goals(campaign: Campaign) -> None:
     path, stop, systems = campaign.path, campaign.settings.stop, campaign.settings.systems
     if stop.errors and stop.errors.on == "test" and not campaign.test_data:
         raise InputError(f"{path}: stop.errors.on: test, but there is no test_data; name a file")
+    if stop.errors and stop.errors.rounds > campaign.settings.rounds:
+        raise InputError(
+            f"{path}: stop.errors.rounds: {stop.errors.rounds}, but there are only "
+            f"{campaign.settings.rounds} rounds, so it could never be met"
+        )
     first = campaign.bootstrap_count * len(systems)
     if stop.max_labels is not None and stop.max_labels < first:
         raise InputError(
@@ -247,8 +252,25 @@ def _check_goals(campaign: Campaign) -> None:
             raise InputError(
                 f"{place}: {goal.colvar} is no variable that METAD biases in {name} ({known})"
             )
-    if stop.free_energy and not any(metad_actions(s.plumed or "") for s in systems.values()):
-        raise InputError(f"{path}: stop.free_energy needs a system with METAD in its plumed")
+    if stop.free_energy:
+        _check_free_energy(campaign)
+
+
+def _check_free_energy(campaign: Campaign) -> None:
+    """Raise InputError where `phasewalk fes` would refuse the systems."""
+    place, found = f"{campaign.path}: stop.free_energy", 0
+    for name, system in campaign.settings.systems.items():
+        actions = metad_actions(system.plumed or "")
+        if len(actions) > 1:
+            raise InputError(f"{place}: {name} has {len(actions)} METAD actions, and needs one")
+        for action in actions.values():
+            found += 1
+            if (action.get("ADAPTIVE") or "").upper() == "GEOM" or len(_pushed(system)) > 2:
+                raise InputError(
+                    f"{place}: METAD in {name} has more than two variables, or ADAPTIVE=GEOM"
+                )
+    if not found:
+        raise InputError(f"{place} needs a system with METAD in its plumed")
 
 
 def _pushed(system: SystemSettings) -> tuple[str, ...]:

@@ -77,7 +77,15 @@ def timeline(records: Sequence[Record]) -> dict[str, float]:
         `wall_seconds`: from the first to the last engine, pauses between runs left out;
         `idle_seconds`: of these, those in which no engine ran; `idle_share`: their share.
     """
-    spans = sorted((r.time - r.seconds, r.time) for r in records if r.seconds > 0)
+    ends = [
+        (one.get("time", record.time), one["seconds"])
+        for record in records
+        for one in (
+            {"time": record.time, "seconds": record.seconds},
+            *record.outputs.get(EARLIER, ()),
+        )
+    ]
+    spans = sorted((end - seconds, end) for end, seconds in ends if seconds > 0)
     busy = idle = 0.0
     reached: float | None = None
     for start, end in spans:

@@ -63,6 +63,7 @@ def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test:
         ),
         read=read,
         may_fail=True,  # it serves pictures and a stop rule: no reason to end a campaign
+        again=True,
     )
 
 

@@ -7,20 +7,23 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from . import bias
-from .bias import HillsRecord
+from .bias import Gaussians, HillsRecord
 from .errors import InputError
 from .figures import Section
-from .history import History, Trace
+from .history import History
 from .pictures import COLOURS, Picture, colour, legend, name_of, shade
+from .traces import Trace
 
 Array = NDArray[np.float64]
-POINTS, BINS, CHUNK = 200, 40, 20
+POINTS, BINS = 200, 40
+AT_ONCE = 4_000_000
+"""Points × hills that are computed at once."""
 GRID = 40
 """Of a map of two variables, in each direction."""
-SHOWN = 6
-"""Rounds of which a map of two variables is shown."""
-ROWS = 400
-"""Of a trace, in each walker and round, that are drawn."""
+LINES, SHOWN = 8, 6
+"""Rounds after which the bias is shown: as lines, as maps of two variables."""
+ROWS, ALL_ROWS = 400, 20_000
+"""Of a walker in one round, and of all, that are drawn at most."""
 
 
 def exploration(history: History) -> Section:
@@ -45,9 +48,10 @@ def exploration(history: History) -> Section:
 
 def _walk(system: str, name: str, traces: Sequence[Trace]) -> Picture:
     walkers = list(dict.fromkeys(trace.walker for trace in traces))
+    most = max(5, min(ROWS, ALL_ROWS // max(1, len(traces))))
     rows = []
     for trace in traces:
-        stride = max(1, len(trace.time_ps) // ROWS)
+        stride = max(1, len(trace.time_ps) // most)
         values = trace.values[name]
         rows += [
             (trace.walker, trace.round, round(float(t), 5), float(v))
@@ -56,18 +60,21 @@ def _walk(system: str, name: str, traces: Sequence[Trace]) -> Picture:
         ]
 
     def draw(axes: Axes) -> None:
+        starts: set[float] = set()
         for trace in traces:
             tone = colour(walkers.index(trace.walker))
-            stride = max(1, len(trace.time_ps) // ROWS)
+            stride = max(1, len(trace.time_ps) // most)
             time, values = trace.time_ps[::stride], trace.values[name][::stride]
             if not len(time):
                 continue
             axes.plot(time, values, "-", color=tone, lw=0.9)
-            axes.axvline(float(time[0]), color="#888888", lw=0.5, alpha=0.5)
+            starts.add(float(time[0]))
             if trace.stopped:
                 axes.plot(time[-1:], values[-1:], "x", color=COLOURS[7], ms=7)
             if trace.source in ("before", "start"):
                 axes.plot(time[:1], values[:1], "v", color=tone, ms=6)
+        for start in starts if len(starts) < ROWS else ():
+            axes.axvline(start, color="#888888", lw=0.5, alpha=0.5)
         axes.set(xlabel="time of a walker, ps", ylabel=name)
 
     low, high = min((r[3] for r in rows), default=0.0), max((r[3] for r in rows), default=0.0)
@@ -144,15 +151,13 @@ def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | Non
 def biases(history: History) -> Section:
     """The sum of all hills that count, after every round."""
     pictures = []
-    for system in dict.fromkeys(name for name, _ in history.biases):
-        records = {n: record for (name, n), record in history.biases.items() if name == system}
-        last = records[max(records)]
-        for action in last.headers:
-            pictures += _bias(system, action, records)
+    for system, record in history.biases.items():
+        for action in record.headers:
+            pictures += _bias(system, action, record)
     return Section(
         "bias",
         "What pushed them (no free energy)",
-        "The sum of all hills that count, after each round. This is an exploration bias on a "
+        "The sum of all hills that count now, up to each round. This is an exploration bias on a "
         "potential that changed under it: its early hills describe a model that is gone. Read it "
         "for where the bias has grown, and never as a free energy; that is what "
         "phasewalk fes is for.",
@@ -161,22 +166,44 @@ def biases(history: History) -> Section:
     )
 
 
-def _bias(system: str, action: str, records: Mapping[int, HillsRecord]) -> list[Picture]:
+def _bias(system: str, action: str, record: HillsRecord) -> list[Picture]:
     try:
-        hills = bias.gaussians(records[max(records)], action=action)
+        hills = bias.gaussians(record, action=action)
     except InputError:  # hills with full covariance matrices
         return []
-    if not len(hills.heights):
+    names = _arguments(record, action)
+    if not len(hills.heights) or len(names) > 2:
         return []
-    names = _arguments(records[max(records)], action)
     low = (hills.centres - 3 * hills.sigmas).min(axis=0)
     high = (hills.centres + 3 * hills.sigmas).max(axis=0)
+    axes = [
+        np.linspace(low[i], high[i], POINTS if len(names) == 1 else GRID) for i in range(len(names))
+    ]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(names))
+    rounds = np.array([hill.round for hill in bias.active_hills(record, action=action)])
+    shown = _spread(sorted(set(rounds.tolist())), LINES if len(names) == 1 else SHOWN)
+    sums = _sums(hills, points, [rounds <= number for number in shown])
+    found = dict(zip(shown, sums, strict=True))
     if len(names) == 1:
-        return [_bias_line(system, action, records, (names[0], float(low[0]), float(high[0])))]
-    if len(names) == 2:
-        shown = sorted(records)[-SHOWN:]
-        return [_bias_map(system, action, records[n], n, (names, low, high)) for n in shown]
-    return []
+        return [_bias_line(system, action, (names[0], axes[0]), found)]
+    return [_bias_map(system, action, n, (names, axes), v) for n, v in found.items()]
+
+
+def _spread(numbers: Sequence[int], most: int) -> list[int]:
+    """At most so many of the numbers, evenly chosen, the first and the last among them."""
+    if len(numbers) <= most:
+        return list(numbers)
+    return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, most)]
+
+
+def _sums(hills: Gaussians, points: Array, masks: Sequence[NDArray[np.bool_]]) -> Array:
+    """(masks, n) sums of those hills at (n, d) points; a few at once, as hills may be many."""
+    size = max(1, AT_ONCE // max(1, len(hills.heights)))
+    chosen = np.array(masks, dtype=float).T
+    parts = [
+        bias.kernels(hills, points[i : i + size]) @ chosen for i in range(0, len(points), size)
+    ]
+    return np.concatenate(parts).T
 
 
 def _arguments(record: HillsRecord, action: str) -> list[str]:
@@ -185,13 +212,9 @@ def _arguments(record: HillsRecord, action: str) -> list[str]:
 
 
 def _bias_line(
-    system: str, action: str, records: Mapping[int, HillsRecord], along: tuple[str, float, float]
+    system: str, action: str, along: tuple[str, Array], found: Mapping[int, Array]
 ) -> Picture:
-    name, low, high = along
-    grid = np.linspace(low, high, POINTS)
-    found = {
-        number: _summed(record, grid[:, None], action) for number, record in sorted(records.items())
-    }
+    name, grid = along
 
     def draw(axes: Axes) -> None:
         for index, (number, values) in enumerate(found.items()):
@@ -215,14 +238,12 @@ def _bias_line(
 def _bias_map(
     system: str,
     action: str,
-    record: HillsRecord,
     number: int,
-    along: tuple[Sequence[str], Array, Array],
+    along: tuple[Sequence[str], Sequence[Array]],
+    values: Array,
 ) -> Picture:
-    names, low, high = along
-    x, y = (np.linspace(low[i], high[i], GRID) for i in range(2))
+    names, (x, y) = along
     points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-    values = _summed(record, points, action)
 
     def draw(axes: Axes) -> None:
         mesh = axes.pcolormesh(x, y, values.reshape(GRID, GRID).T, cmap="viridis", rasterized=True)
@@ -238,9 +259,3 @@ def _bias_map(
         [(*map(float, p), float(v)) for p, v in zip(points, values, strict=True)],
         draw,
     )
-
-
-def _summed(record: HillsRecord, points: Array, action: str) -> Array:
-    """The bias at (n, d) points; a few at a time, since there may be very many hills."""
-    parts = [points[i : i + CHUNK] for i in range(0, len(points), CHUNK)]
-    return np.concatenate([bias.bias_at(record, part, action=action) for part in parts])

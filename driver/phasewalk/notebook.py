@@ -259,7 +259,12 @@ class Campaign:
             from nequip.integrations.ase import NequIPCalculator
         except ImportError as error:
             raise EngineMissing("nequip is not installed here: pip install nequip") from error
-        return NequIPCalculator.from_compiled_model(str(self.model(generation)), device=device)
+        species = self.status["identity"]["species"]
+        return NequIPCalculator.from_compiled_model(
+            str(self.model(generation)),
+            device=device,
+            chemical_species_to_atom_type_map={name: name for name in species},
+        )
 
 
 def _pandas() -> Any:

@@ -119,7 +119,7 @@ class Now:
 
 def to_json(now: Now) -> dict[str, Any]:
     """As JSON-able data; what is not finite, for which JSON has no word, becomes null."""
-    found: dict[str, Any] = _finite(asdict(now))
+    found: dict[str, Any] = finite(asdict(now))
     return found
 
 
@@ -128,11 +128,12 @@ def to_text(now: Now) -> str:
     return json.dumps(to_json(now), allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for what JSON has no word for."""
     if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-WIDTH_IN, HEIGHT_IN = 4.2, 3.1
+WIDTH_IN, HEIGHT_IN = 4.2, 3.3
 """Of a panel: as wide as a phone, and as a column of a paper."""
 INK = "#101112"
 """Of text and axes; no other thing has it, so that it can be replaced."""
@@ -129,7 +129,7 @@ def shade(index: int, count: int) -> tuple[float, float, float, float]:
 
 
 def legend(axes: Axes, most: int = 8) -> None:
-    """A legend, where it is not longer than the picture."""
+    """A legend below the picture, where it is not longer than the picture."""
     handles, labels = axes.get_legend_handles_labels()
     if 1 < len(labels) <= most:
-        axes.legend(handles, labels)
+        axes.figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))

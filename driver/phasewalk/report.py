@@ -2,7 +2,7 @@
 
 import datetime
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -41,12 +41,15 @@ def sections(found: History) -> list[Section]:
     ]
 
 
-def write(found: History, target: Path | None = None) -> Path:
+def write(
+    found: History, target: Path | None = None, sign: Callable[[], None] = lambda: None
+) -> Path:
     """Write the page of a campaign, whole or not at all.
 
     Args:
         found: the campaign; it may be at work.
         target: the file; default: report.html in the campaign directory.
+        sign: called again and again, to show that this lives.
 
     Returns:
         The file.
@@ -55,7 +58,7 @@ def write(found: History, target: Path | None = None) -> Path:
         StoreError: the file cannot be written.
     """
     path = target or found.root / REPORT
-    write_file(path, page(found).encode())
+    write_file(path, page(found, sign).encode())
     return path
 
 
@@ -82,8 +85,13 @@ def write_figures(found: History, folder: Path) -> list[Path]:
     return written
 
 
-def page(found: History) -> str:
-    """The page as HTML."""
+def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
+    """The page as HTML; `sign` as in `write`."""
+
+    def svg(picture: Picture) -> Markup:
+        sign()
+        return _svg(picture)
+
     shown = sections(found)
     walked = sorted({trace.round for trace in found.traces})
     frames = scenes.collect(found.root, walked)
@@ -93,23 +101,31 @@ def page(found: History) -> str:
     return template.render(
         name=found.state["campaign"],
         version=_version("phasewalk"),
-        what="running" if running else "finished" if finished else "not finished",
+        what=_standing(found, running=running, finished=finished),
         written=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         verdict=verdict.judge(found),
         numbers=numbers(found),
         sections=shown,
         tables={section.name: _tables(section.name, found) for section in shown},
-        svg=_svg,
+        svg=svg,
         table=_table,
         most=MOST_ROWS,
         scenes=Markup(scenes.to_json(frames)) if frames else None,
-        scenes_say=f"Here are {len(frames)} frames: where each walker began, and its last good "
-        "frames of the first and of the last round.",
+        scenes_say=f"Here are {len(frames)} frames: where walkers began, and their last good "
+        f"frames of the first and of the last round; of large campaigns, as many as make "
+        f"{scenes.MOST_ATOMS} atoms.",
         provenance=provenance(found),
         reproduce=f"phasewalk run campaign.yaml --dir {shlex.quote(found.root.name)}",
         settings=_settings(found.root),
         viewer=Markup(_resource("viewer.js")),
     )
+
+
+def _standing(found: History, *, running: bool, finished: bool) -> str:
+    """Whether it is finished, and by what. Its last page is written while its lock is held."""
+    if finished:
+        return f"finished, ended by {', '.join(found.state['stop']['ended_by']) or 'rounds'}"
+    return "running" if running else "not finished"
 
 
 def _resource(name: str) -> str:
@@ -189,7 +205,10 @@ def _tables(section: str, found: History) -> list[Table]:
         columns = ("walker", "round", "began", "why", "stopped early")
         odd = [t for t in found.traces if t.stopped or t.source in ("before", "start")]
         rows = [(t.walker, t.round, t.source, t.why, t.stopped or "no") for t in odd]
-        return [("Resets and early stops", columns, rows)] if rows else []
+        title = (
+            f"Resets and early stops{'' if len(rows) <= MOST_ROWS else f', the last {MOST_ROWS}'}"
+        )
+        return [(title, columns, rows[-MOST_ROWS:])] if rows else []
     if section != "ledger":
         return []
     cost, state = found.state["cost"], found.state

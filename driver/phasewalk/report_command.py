@@ -39,6 +39,8 @@ def show_report(
         raise InputError(f"-o {output}: the page's name must end in .html")
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise InputError(f"--figures {figures}: is a file; name a folder")
     found = history.read(directory)
     page = report.write(found, output)
     out.print(Text(f"{page}: {report.answer(found)}"), soft_wrap=True)
@@ -53,13 +55,22 @@ def show_report(
         out.print(Text(str(error)), soft_wrap=True)
 
 
-def after_round(root: Path, say: Callable[[str], None]) -> Callable[[], None]:
-    """Writes the report of a campaign at work; whatever is wrong with it, the campaign goes on."""
+def after_round(
+    root: Path, say: Callable[[str], None], sign: Callable[[], None]
+) -> Callable[[], None]:
+    """Writes the report of a campaign at work; whatever is wrong with it, the campaign goes on.
+
+    Args:
+        root: the campaign's directory.
+        say: takes a line for people.
+        sign: called again and again, to show other hosts that the campaign lives.
+    """
     told: list[str] = []
 
     def write() -> None:
         try:
-            line = f"report: {report.write(history.read(root))}"
+            found = history.read(root, sign)
+            line = f"report: {report.write(found, sign=sign)}: {report.answer(found)}"
         except Exception as error:
             line = f"the report could not be written ({type(error).__name__}: {error})"
         if line not in told:

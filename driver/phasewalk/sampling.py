@@ -20,6 +20,8 @@ from .units import BOLTZMANN_KJ_PER_MOL_K, FS_PER_PS, KJ_PER_MOL
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
+HILLS = 0.2
+"""Height of hills, × METAD's: those that explore well are too fast for an honest error."""
 DISCARD = 0.2
 """Share of each walker that is left out: the wells are being filled."""
 AT_ONCE = 4_000_000
@@ -119,7 +121,7 @@ def lower(text: str, factor: float) -> str:
         except ValueError as error:
             raise InputError(
                 f"PLUMED text, line {action.line}, METAD: no HEIGHT=number, so its hills cannot be "
-                "made lower (--hills)"
+                "made lower (--hills, stop.free_energy.hills): ask for 1 × its hills"
             ) from error
         start, end = words[0].start, words[0].end
         text = f"{text[:start]}HEIGHT={height * factor:.12g}{text[end:]}"
@@ -164,7 +166,7 @@ def pieces(work: Work, of: Biased, round_: int, record: HillsRecord) -> list[Pie
             work.store.root / f"rounds/{round_:03d}/segment",
             of,
             walker,
-            names=[variable.name for variable in variables(record, of.action)],
+            names=[one.name for one in variables(record, of.action)] or _arguments(of),
             timestep_ps=timestep,
         )
         steps, values = _centres(hills, walker.id, round_) if rows is None else rows
@@ -173,6 +175,11 @@ def pieces(work: Work, of: Biased, round_: int, record: HillsRecord) -> list[Pie
         felt = _felt(hills, of, walker.id, round_, steps=steps, values=values)
         found.append(Piece(walker.id, round_, steps, values, felt, rows is not None))
     return found
+
+
+def _arguments(of: Biased) -> list[str]:
+    """METAD's variables by the text, as long as no hill names them."""
+    return (plumed.metad_actions(of.text)[of.action].get("ARG") or "").split(",")
 
 
 def estimate(
@@ -187,10 +194,16 @@ def estimate(
         bins: of each variable; 50 for one, 25 for each of two where None.
 
     Raises:
-        NothingLeft: no walker has left a frame.
+        NothingLeft: no walker has left a frame, or no hill was laid.
     """
-    if not any(len(piece.steps) for piece in found):
+    found = [piece for piece in found if len(piece.steps)]
+    if not found:
         raise NothingLeft(f"{of.name}: no walker has left a frame for a free energy")
+    if not bias.active_hills(record, action=of.action):
+        raise NothingLeft(
+            f"{of.name}: no hill was laid, so nothing was pushed: METAD's PACE is longer than "
+            "what was walked; ask for more --segments"
+        )
     unit = energy_unit_kJ(of.text)
     kT = BOLTZMANN_KJ_PER_MOL_K * of.settings.temperature_K
     over = variables(record, of.action)
@@ -270,8 +283,10 @@ def _felt(
     hills: _Hills, of: Biased, walker: str, round_: int, *, steps: Whole, values: Array
 ) -> Array:
     """(n,) bias that a walker felt: a hill counts from the step after the one that laid it."""
-    before, new, laid = _split(hills, of, walker, round_)
     felt = np.zeros(len(steps))
+    if not len(hills.steps):
+        return felt
+    before, new, laid = _split(hills, of, walker, round_)
     size = max(1, AT_ONCE // max(1, len(hills.steps)))
     for start in range(0, len(steps), size):
         part = slice(start, start + size)

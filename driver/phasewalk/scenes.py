@@ -23,25 +23,23 @@ def collect(root: Path, rounds: Sequence[int]) -> list[tuple[str, Atoms]]:
         root: the campaign directory.
         rounds: those that have walked, in their order.
     """
-    found: list[tuple[str, Atoms]] = []
-    left = MOST_ATOMS
-    for number in dict.fromkeys((*rounds[:1], *rounds[-1:])):
-        for state in _states(root / states_file(number)):
-            new = []
-            if number == rounds[0]:
-                new.append((f"{state.walker}, before round {number}", state.came_from[1]))
-            if state.frames:
-                new.append((f"{state.walker}, after round {number}", state.frames[0][1]))
-            for title, atoms in new:
-                left -= len(atoms)
-                if left >= 0:
-                    found.append((title, atoms))
-    return found
+    first, last = [*rounds[:1], 0][0], [*rounds[-1:], 0][0]
+    moments = [(f"after round {last}", s, s.frames[:1]) for s in _states(root, last)]
+    if first != last:
+        moments += [(f"after round {first}", s, s.frames[:1]) for s in _states(root, first)]
+    moments += [(f"before round {first}", s, [s.came_from]) for s in _states(root, first)]
+    found, left = [], MOST_ATOMS
+    for when, state, frames in moments:  # the newest first: they are the last to be left out
+        for _, atoms in frames:
+            left -= len(atoms)
+            if left >= 0:
+                found.append((f"{state.walker}, {when}", atoms))
+    return found[::-1]
 
 
-def _states(path: Path) -> list[State]:
+def _states(root: Path, round_: int) -> list[State]:
     try:
-        return read_states(path)
+        return read_states(root / states_file(round_)) if round_ else []
     except PhasewalkError:
         return []
 

@@ -83,10 +83,10 @@ class FreeEnergyGoal(Settings):
     )
     segments: int = Field(10, ge=1, le=10_000, description="Segments for each free energy.")
     hills: float = Field(
-        1.0,
-        gt=0,
-        le=100,
-        description="Their height, × METAD's; lower ones err less, and fill later.",
+        0.2, gt=0, le=1, description="Their height, × METAD's; lower ones err less, and fill later."
+    )
+    min_shared: float = Field(
+        0.8, gt=0, le=1, description="Share of what each has sampled that the other must know too."
     )
     within_kJ_per_mol: float = Field(
         40.0, gt=0, description="Compared where both are this close to their minimum."
@@ -110,8 +110,8 @@ class StopSettings(Settings):
     max_labels: int | None = Field(
         None,
         ge=1,
-        description="Budget: no round begins that could bring the labels of the reference to more "
-        "than this.",
+        description="Budget: no round begins that could bring the labels to more than this, those "
+        "included that other campaigns left.",
     )
     max_core_hours: float | None = Field(
         None, gt=0, description="Budget: no round begins after so many core-hours of all stages."

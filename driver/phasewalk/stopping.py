@@ -48,7 +48,7 @@ def judged(records: Sequence[Record]) -> tuple[list[Rule], list[str]]:
 
 def judge(
     settings: StopSettings,
-    records: Sequence[Record],
+    records: Callable[[], Sequence[Record]],
     *,
     round_: int,
     walkers: int,
@@ -58,7 +58,7 @@ def judge(
 
     Args:
         settings: the rules.
-        records: the journal.
+        records: the journal, which grows where free energies are computed.
         round_: the round that has just ended.
         walkers: labels that the next round may cost.
         free_energy: computes the largest difference (kJ/mol; None: there is no earlier one) of the
@@ -67,9 +67,9 @@ def judge(
     """
     found = []
     if settings.errors is not None:
-        found.append(_errors(settings.errors, records, round_))
+        found.append(_errors(settings.errors, records(), round_))
     for number, goal in enumerate(settings.covered or ()):
-        found.append(_covered(goal, records, round_, f"stop.covered[{number}]"))
+        found.append(_covered(goal, records(), round_, f"stop.covered[{number}]"))
     if settings.free_energy is not None:
         limit = settings.free_energy.max_difference_kJ_per_mol
         if all(rule.met for rule in found):
@@ -79,14 +79,14 @@ def judge(
         else:
             met, says = False, "not computed before the other goals are met"
         found.append(Rule("stop.free_energy", GOAL, met, says))
-    return [*found, *_budgets(settings, records, walkers)]
+    return [*found, *_budgets(settings, records(), walkers)]
 
 
 def ending(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules that end the campaign: a budget that is spent, else all goals; empty for none."""
+    """The rules that end the campaign: all goals, else a budget that is spent; empty for none."""
     spent = [rule for rule in rules if rule.kind == BUDGET and rule.met]
     goals = [rule for rule in rules if rule.kind == GOAL]
-    return spent or (goals if goals and all(rule.met for rule in goals) else [])
+    return goals if goals and all(rule.met for rule in goals) else spent
 
 
 def _errors(goal: ErrorGoal, records: Sequence[Record], round_: int) -> Rule:
@@ -103,7 +103,8 @@ def _errors(goal: ErrorGoal, records: Sequence[Record], round_: int) -> Rule:
             _told(name, measured[-1][name], limit) for name, limit in goal.limits.items()
         )
     what = "the round's new frames" if goal.on == "new" else "the test set"
-    says = f"on {what}: {told or 'nothing measured yet'}; below in {good} of {goal.rounds} round(s)"
+    told = told or "nothing measured yet"
+    says = f"on {what}: {told}; below in the last {good} round(s), {goal.rounds} needed"
     return Rule("stop.errors", GOAL, good >= goal.rounds, says)
 
 
@@ -197,4 +198,5 @@ def _told(name: str, value: float | None, limit: float) -> str:
         if name.endswith(ending):
             words, unit = name.removesuffix(ending), shown
     words = words.replace("_mae", " MAE").replace("_rmse", " RMSE").replace("_", " ")
-    return f"{words} {'–' if value is None else format(value, '.3g')} {unit} (limit {limit:g})"
+    shown = "–" if value is None else format(value, ".0f" if value >= 100 else ".3g")
+    return f"{words} {shown} {unit} (limit {limit:g})"

@@ -137,7 +137,7 @@ class Work:
         """Journal a finished task; what it cost before, when it failed, stays in its record."""
         before = self.store.find(task.name)
         if before is not None and FAILED in before.outputs:
-            spent = {"seconds": before.seconds, "cores": before.cores}
+            spent = {"seconds": before.seconds, "cores": before.cores, "time": before.time}
             why = {key: before.outputs[key] for key in (FAILED, KIND) if key in before.outputs}
             earlier = [*before.outputs.get(EARLIER, []), {**spent, **why}]
             outputs = {**outputs, EARLIER: earlier}

@@ -35,21 +35,22 @@ def judge(history: History) -> Verdict:
     """What to do next with a campaign."""
     trouble = [*_rounds_trouble(history), *_error_trouble(history)]
     trouble += [f"could not be read: {problem}" for problem in history.problems]
+    rules, ended = _rule_lines(history), _ended_by(history)
+    by_rule = [name for name in ended if name != "rounds"]
+    goals = bool(by_rule) and all("max_" not in name for name in by_rule)
+    told = [f"ended by {', '.join(by_rule)}"] if by_rule else []
+    if ended == ["rounds"]:
+        told = ["all rounds are done: to go on, raise rounds: and run again"]
     if trouble:
-        return Verdict(LOOK, trouble)
-    ended = _ended_by(history)
-    if ended and ended != ["rounds"] and all("max_" not in name for name in ended):
-        return Verdict(CONVERGED, [f"all goals are met: {', '.join(ended)}", *_rule_lines(history)])
-    if ended and ended != ["rounds"]:
-        why = f"ended by a budget ({', '.join(ended)}), before its goals were met"
-        return Verdict(GO_ON, [why, *_rule_lines(history), *_trend(history)])
+        return Verdict(LOOK, [*trouble, *told, *rules])
+    if goals:
+        return Verdict(CONVERGED, [f"all goals are met: {', '.join(by_rule)}", *rules])
+    if by_rule:
+        return Verdict(GO_ON, [f"{told[0]}, before its goals were met", *rules, *_trend(history)])
     settled = _settled(history)
-    if settled and not stopping.judged(history.records)[0]:
+    if settled and not rules:
         return Verdict(CONVERGED, [settled, "this is a rule of thumb: stop: takes limits of yours"])
-    reasons = [*_rule_lines(history), *_trend(history)] or ["no round is done yet"]
-    if ended:
-        reasons.append("all rounds are done: to go on, raise rounds: and run again")
-    return Verdict(GO_ON, reasons)
+    return Verdict(GO_ON, [*rules, *_trend(history), *told] or ["no round is done yet"])
 
 
 def errors_now(history: History) -> tuple[str, Mapping[str, Any]] | None:

@@ -57,7 +57,7 @@ def show_status(
     if not watch:
         state = status.collect(directory)
         if as_json:
-            print(json.dumps(state, indent=1))
+            print(json.dumps(moment.finite(state), indent=1, allow_nan=False))
         else:
             status.show(state, out)
         return
@@ -81,7 +81,7 @@ def _watch_json(directory: Path) -> None:
     for state in _states(directory):
         if (found := _without_times(state)) != before:
             before = found
-            print(json.dumps(state), flush=True)
+            print(json.dumps(moment.finite(state), allow_nan=False), flush=True)
 
 
 def _watch_terminal(directory: Path) -> None:

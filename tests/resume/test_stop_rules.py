@@ -102,7 +102,8 @@ RULES: dict[str, Callable[[dict[str, float], bool], dict[str, Any]]] = {
     "max_core_hours": lambda n, met: {"max_core_hours": n["core_hours"] * (0.999 if met else 1.5)},
     "max_wall_hours": lambda n, met: {"max_wall_hours": n["wall_hours"] * (0.999 if met else 3.0)},
     "free_energy": lambda n, met: {
-        "free_energy": {"max_difference_kJ_per_mol": 1e6 if met else 1e-9, "segments": 1}
+        "free_energy": {"max_difference_kJ_per_mol": 1e6 if met else 1e-9, "segments": 3,
+                        "min_shared": 0.01}
     },
 }  # fmt: skip
 

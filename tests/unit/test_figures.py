@@ -13,8 +13,9 @@ from helpers.recorded import RECORDED
 from phasewalk import bias, free_energy, free_figures, history, maps, report, verdict
 from phasewalk.bias import Hill, HillsRecord
 from phasewalk.free_energy import FreeEnergy, Variable
-from phasewalk.history import History, Trace
+from phasewalk.history import History
 from phasewalk.pictures import Picture
+from phasewalk.traces import Trace
 
 Array = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ PLAIN = ("#! SET multivariate false", "#! SET kerneltype gaussian")
 def test_the_bias_along_one_variable_is_the_sum_of_hills(recorded: History) -> None:
     one = record("1 3.0 0.5 2.0 -1", "2 3.5 0.5 2.0 -1", fields="time v sigma_v height biasf",
                  extra=PLAIN)  # fmt: skip
-    found = maps.biases(replace(recorded, biases={("a", 1): one}))
+    found = maps.biases(replace(recorded, biases={"a": one}))
     (picture,) = found.pictures
     drawn(picture)
     places = np.array([[row[0]] for row in picture.rows], dtype=float)
@@ -62,14 +63,18 @@ def test_the_bias_along_one_variable_is_the_sum_of_hills(recorded: History) -> N
 def test_the_bias_along_two_variables_is_a_map(recorded: History) -> None:
     one = record("1 3.0 1.0 0.5 0.2 2.0 -1", fields="time v w sigma_v sigma_w height biasf",
                  extra=PLAIN)  # fmt: skip
-    many = {("a", n): one for n in range(1, 9)}
-    found = maps.biases(replace(recorded, biases=many))
+    later = tuple(replace(one.hills[0], round=n, step=10 * n) for n in range(1, 9))
+    many = replace(one, hills=later)
+    found = maps.biases(replace(recorded, biases={"a": many}))
     assert len(found.pictures) == maps.SHOWN
+    assert found.pictures[0].name.endswith("round-1")
     last = found.pictures[-1]
     assert last.name.endswith("round-8")
     drawn(last)
     top = max(last.rows, key=lambda row: float(str(row[2])))
-    assert top[2] == pytest.approx(2.0, rel=0.02)
+    assert top[2] == pytest.approx(16.0, rel=0.02)  # eight hills on one place
+    first = max(found.pictures[0].rows, key=lambda row: float(str(row[2])))
+    assert first[2] == pytest.approx(2.0, rel=0.02)
     assert top[:2] == pytest.approx((3.0, 1.0), abs=0.1)
 
 
@@ -79,7 +84,7 @@ def test_hills_that_no_picture_can_show(recorded: History) -> None:
                    extra=("#! SET multivariate true",))  # fmt: skip
     none = HillsRecord("a", {"metad": ("#! FIELDS time v sigma_v height biasf",)})
     for one in (three, whole, none, HillsRecord("a")):
-        assert maps.biases(replace(recorded, biases={("a", 1): one})).pictures == []
+        assert maps.biases(replace(recorded, biases={"a": one})).pictures == []
 
 
 def bare(recorded: History, **more: Any) -> History:
@@ -197,3 +202,23 @@ def test_numbers_before_anything_was_measured(recorded: History) -> None:
     text = as_lines(replace(recorded, state=state, traces=(), records=()))
     assert "Generations: 0" in text
     assert "MAE" not in text
+
+
+def test_prints_of_other_strides_keep_the_biased_variable(tmp_path: Path) -> None:
+    """Two PRINTs: the first is not of what METAD pushes, and comes half as often."""
+    import shutil
+
+    root = Path(shutil.copytree(RECORDED, tmp_path / "copy.run"))
+    for path in root.glob("rounds/*/segment/*.colvar"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.with_name(path.name.replace(".colvar", ".2.colvar")).write_text("".join(lines))
+        other = [f"{line.split()[0]} 1.5\n" for line in lines if not line.startswith("#")][::2]
+        path.write_text("#! FIELDS time d1\n" + "".join(other))
+    found = history.read(root)
+    whole = history.read(RECORDED)
+    assert found.problems == []
+    assert verdict.ranges(found) == verdict.ranges(whole)
+    first = found.traces[0]
+    assert len(first.time_ps) == len(whole.traces[0].time_ps)
+    assert np.nanmax(first.values["d1"]) == 1.5
+    assert np.isnan(first.values["d1"]).sum() == len(first.time_ps) // 2

@@ -194,5 +194,6 @@ def test_a_campaign_without_models_or_walkers_is_told_so(tmp_path: Path) -> None
 
 
 def test_places() -> None:
-    assert freezing.place("3") == "fes/gen-003"
-    assert freezing.place("final") == "fes/final"
+    assert freezing.place("3", sampling.HILLS) == "fes/gen-003"
+    assert freezing.place("final", sampling.HILLS) == "fes/final"
+    assert freezing.place("3", 1.0) == "fes/gen-003-hills-1"

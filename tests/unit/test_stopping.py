@@ -65,7 +65,7 @@ def judge(
 ) -> list[stopping.Rule]:
     return stopping.judge(
         StopSettings.model_validate(settings),
-        records,
+        lambda: records,
         round_=round_,
         walkers=4,
         free_energy=free or (lambda: pytest.fail("asked for a free energy")),
@@ -229,6 +229,32 @@ def test_wall_hours_count_what_runs_side_by_side_once_and_no_pauses() -> None:
     records = [*side_by_side, a_week_later]
     assert ends({"max_wall_hours": 1.5}, records)
     assert not ends({"max_wall_hours": 1.51}, records)
+
+
+def test_goals_that_are_met_are_told_before_a_budget_that_is_spent() -> None:
+    good = [*evaluated(1, 20.0), *evaluated(2, 20.0)]
+    rules = judge({**ERRORS, "max_labels": 3}, good)
+    assert all(rule.met for rule in rules)
+    assert [rule.rule for rule in stopping.ending(rules)] == ["stop.errors"]
+
+
+def test_budgets_count_what_the_free_energies_have_just_cost() -> None:
+    records: list[Record] = []
+
+    def costly() -> tuple[float, str]:
+        records.append(record("fes", 2, 40 * HOUR))
+        return 9.9, "they differ"
+
+    settings = {"free_energy": {"max_difference_kJ_per_mol": 2.0}, "max_core_hours": 10.0}
+    (rule,) = stopping.ending(judge(settings, records, free=costly))
+    assert rule.rule == "stop.max_core_hours"
+
+
+def test_failed_tries_are_time_that_has_passed() -> None:
+    tried = {"seconds": 2 * HOUR, "cores": 1, "time": 1e9 + 2 * HOUR, "failed": "slow"}
+    late = Record("label", "label", 1, "", {"earlier": [tried], "key": "k", "origin": {}}, 50.0,
+                  1e9 + 2 * HOUR + 60.0, cores=1)  # fmt: skip
+    assert ends({"max_wall_hours": 2.0}, [late])
 
 
 def test_a_budget_ends_also_where_goals_are_open_and_says_so_alone() -> None:
