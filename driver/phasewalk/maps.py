@@ -130,7 +130,7 @@ def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | Non
             axes.bar(edges[:-1], count, np.diff(edges), bottom=bottom, align="edge",
                      color=shade(index, len(counts)), label=f"round {number}")  # fmt: skip
             bottom += count
-        axes.set(xlabel=name, ylabel="moments of all walkers")
+        axes.set(xlabel=name, ylabel="printed values, all walkers")
         legend(axes)
 
     visited = int((np.array([*counts.values()]).sum(axis=0) > 0).sum())

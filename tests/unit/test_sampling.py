@@ -1,5 +1,6 @@
 """What walkers have sampled: units, which hills a walker felt and when, and the free energy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,18 @@ def test_the_bias_everywhere_is_the_bias_where_the_walker_was(
 def test_without_frames_there_is_no_free_energy() -> None:
     with pytest.raises(NothingLeft, match="s: no walker"):
         sampling.estimate([], record(), system())
+
+
+def test_walkers_that_laid_no_hill_yet(walked: tuple[list[Piece], HillsRecord]) -> None:
+    """PACE is longer than a segment: a first one without hills, and one with some."""
+    pieces, _ = walked
+    first = [replace(piece, felt=np.zeros(len(piece.steps))) for piece in pieces[:2]]
+    for nothing in (HillsRecord("s"), record()):
+        with pytest.raises(NothingLeft, match="no hill was laid"):
+            sampling.estimate(first, nothing, system())
+    one = record(hill("s-0", 2, 2 * STEPS, 0.9, 0.03))
+    found = sampling.estimate([*first, *pieces[2:4]], one, system())
+    assert np.isfinite(found.values).any()
 
 
 @pytest.mark.parametrize(
