@@ -33,8 +33,10 @@ def collect(root: Path, rounds: Sequence[int]) -> list[tuple[str, Atoms]]:
         for _, atoms in frames:
             left -= len(atoms)
             if left >= 0:
-                found.append((f"{state.walker}, {when}", atoms))
-    return found[::-1]
+                found.append((when, f"{state.walker}, {when}", atoms))
+    order = [f"before round {first}", f"after round {first}", f"after round {last}"]
+    found.sort(key=lambda one: order.index(one[0]))
+    return [(title, atoms) for _, title, atoms in found]
 
 
 def _states(root: Path, round_: int) -> list[State]:

@@ -156,7 +156,7 @@ def test_the_bias_felt_is_what_plumed_printed(story: Story) -> None:
             count = len(piece.felt)
             assert 10 < count <= len(printed)
             assert piece.steps.tolist() == [piece.steps[0] + 10 * i for i in range(count)]
-            assert piece.felt.max() > 0.4
+            assert piece.felt.max() > 0.08  # of hills of 0.1, a fifth of what the campaign lays
             # COLVAR has six decimals of a volume whose hills are 0.002 wide
             assert np.abs(piece.felt - printed[:count]).max() < 5e-4
 

@@ -74,6 +74,7 @@ def numbers(begun: TinyCampaign) -> dict[str, float]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_the_model_is_an_ase_calculator(begun: TinyCampaign) -> None:
     """It says what LAMMPS said of the same frames."""
     campaign = Campaign(begun.root)
