@@ -71,7 +71,7 @@ def variables(text: str) -> tuple[tuple[str, ...], str]:
     for action in parse(text):
         if action.name_word.start in metads:
             _check(action, kept, left_out)
-            names |= dict.fromkeys(_arguments(action))
+            names |= dict.fromkeys(arguments(action))
             lines.append(_print(action, PRINTED.format(printed)))
             printed, written = printed + 1, len(lines)
         if _BIAS.fullmatch(action.name) or action.name in _OUTPUT or _labels(action) & left_out:
@@ -110,7 +110,7 @@ def job(
                 "frames of one system, each with its own PLUMED text"
             )
     request = {
-        "arguments": [_arguments(action) for action in metad_actions(text).values()],
+        "arguments": [arguments(action) for action in metad_actions(text).values()],
         "masses": {symbol: decks.mass(first, symbol) for symbol in sorted(set(first.symbols))},
         "frames": [frame_to_json(atoms) for atoms in frames],
     }
@@ -145,8 +145,8 @@ def is_pattern(name: str) -> bool:
     return "*" in name or "(" in name
 
 
-def _arguments(action: Action) -> list[str]:
-    """The arguments of ARG, apart; commas and blanks inside parentheses belong to a pattern."""
+def arguments(action: Action) -> list[str]:
+    """The arguments of its ARG, apart; commas and blanks inside parentheses belong to a pattern."""
     found, depth = [""], 0
     for char in action.get("ARG") or "":
         depth += (char == "(") - (char == ")")
@@ -179,7 +179,7 @@ def _labels(action: Action) -> set[str]:
 
 def _check(metad: Action, kept: Sequence[Action], left_out: Set[str]) -> None:
     """InputError where a METAD's variables cannot be computed from a frame alone."""
-    if not _arguments(metad):
+    if not arguments(metad):
         raise _error(metad, "it has no ARG: name the variables that it biases")
     lost = sorted(_labels(metad) & left_out)
     if lost:
@@ -205,7 +205,7 @@ def _needed(metad: Action, kept: Sequence[Action]) -> Iterator[Action]:
 
 def _is_wild(action: Action) -> bool:
     """Whether its ARG has a pattern for labels (`*`, a regular expression), not just `d.*`."""
-    return any(is_pattern(name.partition(".")[0]) for name in _arguments(action))
+    return any(is_pattern(name.partition(".")[0]) for name in arguments(action))
 
 
 def _error(action: Action, message: str) -> InputError:

@@ -206,8 +206,7 @@ def parity(history: History) -> Section:
         "Frames that the generation had not learned: on the line, model and reference agree. "
         "Scatter that grows with the force is a model that is too soft or too hard; a few points "
         "far off are frames of a kind that it does not know. Energies are shown without the common "
-        f"offset of each composition. The last {PANELS} generations; all are in the files that "
-        "--figures writes as far as they were kept.",
+        f"offset of each composition. The last {PANELS} generations.",
         pictures,
         "No frame has been measured yet: the first come with round 1, or with test_data.",
     )

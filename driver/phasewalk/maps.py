@@ -119,7 +119,7 @@ def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | Non
     everything = np.concatenate([*by_round.values(), np.zeros(0)])
     if not len(everything):
         return None
-    edges = np.linspace(everything.min(), everything.max() or 1e-9, BINS + 1)
+    edges = np.linspace(everything.min(), everything.max(), BINS + 1)
     if edges[0] == edges[-1]:
         edges = np.linspace(edges[0] - 0.5, edges[0] + 0.5, BINS + 1)
     counts = {number: np.histogram(v, edges)[0] for number, v in sorted(by_round.items())}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bias, dumps, free_energy, plumed, reweighting, steering, walkers
+from . import bias, colvars, dumps, free_energy, plumed, reweighting, steering, walkers
 from .bias import Gaussians, HillsRecord
 from .errors import InputError, NothingLeft
 from .free_energy import FreeEnergy, Variable
@@ -179,7 +179,7 @@ def pieces(work: Work, of: Biased, round_: int, record: HillsRecord) -> list[Pie
 
 def _arguments(of: Biased) -> list[str]:
     """METAD's variables by the text, as long as no hill names them."""
-    return (plumed.metad_actions(of.text)[of.action].get("ARG") or "").split(",")
+    return colvars.arguments(plumed.metad_actions(of.text)[of.action])
 
 
 def estimate(

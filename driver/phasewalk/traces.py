@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import dumps, logs, plumed
+from . import colvars, dumps, logs, plumed
 from .config import CampaignSettings
 from .journal import Record
 from .segments import SystemSettings
@@ -118,4 +118,4 @@ def _joined(
 def arguments(system: SystemSettings | None) -> list[str]:
     """The variables that METAD biases, by the text."""
     actions = plumed.metad_actions(system.plumed).values() if system and system.plumed else ()
-    return list(dict.fromkeys(n for a in actions for n in (a.get("ARG") or "").split(",")))
+    return list(dict.fromkeys(name for one in actions for name in colvars.arguments(one)))
