@@ -1,6 +1,7 @@
 # phasewalk: what a user types. Every target sets up what it needs.
 #   make example     learn MIL-53(Al) (about ten minutes on two cores)
 #   make test        everything that can be proved without a GPU or Slurm
+#   make test-long   what proves more and takes longer: the paper's network, a kill at every record
 #   make check       format, lint, types, fast tests
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make docs        the documentation, in build/site (its generated pages first)
@@ -8,7 +9,7 @@
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup example test test-dft check format docs bench clean image-cpu
+.PHONY: setup example test test-long test-dft lint check format docs bench clean image-cpu
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,18 +42,25 @@ format: setup
 	ruff check --fix driver tests examples
 	clang-format -i $(CXX_FILES)
 
-check: setup
+lint: setup
 	ruff format --check driver tests examples
 	ruff check driver tests examples
 	clang-format --dry-run --Werror $(CXX_FILES)
 	mypy
+
+check: lint
 	pytest -q -n 2 -m "not engine and not slow"
 
 test: setup
 	@bash cmake/system-packages $(PYTHON) tests
 	phasewalk build-plugin
 	bash cmake/tests/run
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --durations 30
+
+test-long: setup
+	@bash cmake/system-packages $(PYTHON) tests
+	phasewalk build-plugin
+	pytest -n 2 --dist loadfile -m long --durations 30
 
 test-dft: setup
 	@bash cmake/system-packages $(PYTHON) tests

@@ -1,7 +1,8 @@
-"""`phasewalk run` that kills itself at its next record: `killed_run.py WHEN LOG ARGUMENTS`.
+"""`phasewalk run` that kills itself at a record: `killed_run.py WHEN NTH LOG ARGUMENTS`.
 
-WHEN is `middle` (half of the line is written), `after` (the line is on disk), or `never`. LOG gets
-a line for each program that is started and for each task that is recorded, by its directory.
+WHEN is `middle` (half of the line is written), `after` (the line is on disk), or `never`; NTH is
+the record of this start, counted from 1, at which it dies. LOG gets a line for each program that is
+started and for each task that is recorded, by its directory.
 """
 
 import json
@@ -15,8 +16,9 @@ from phasewalk import cli, journal, launch, store, tasks
 from phasewalk.jobs import Event, Job, Started
 
 
-def main(when: str, log: Path, arguments: list[str]) -> None:
+def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
     """Patch what writes and what starts, and run the program."""
+    count = 0
     append, submit, record = store.Store.append, launch.LocalLauncher.submit, tasks.Work.record
 
     def note(line: str) -> None:
@@ -26,14 +28,16 @@ def main(when: str, log: Path, arguments: list[str]) -> None:
             os.fsync(stream.fileno())
 
     def killed_append(self: store.Store, entry: journal.Record) -> None:
-        if when == "middle":
+        nonlocal count
+        count += 1
+        if when == "middle" and count == nth:
             line = json.dumps({"schema": journal.SCHEMA, **entry.__dict__}).encode()
             with (self.root / store.JOURNAL).open("ab") as stream:
                 stream.write(line[: len(line) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         append(self, entry)
         note(f"journal {entry.task}")
-        if when == "after":
+        if when == "after" and count == nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def noted_submit(self: launch.LocalLauncher, jobs: Sequence[Job]) -> Iterator[Event]:
@@ -60,4 +64,4 @@ def main(when: str, log: Path, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -19,8 +19,15 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 FIRST = Recipe()
 
 
-@pytest.mark.parametrize("mode", ["torchscript", "aotinductor"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "mode"),
+    [
+        ("float32", "torchscript"),
+        ("float64", "torchscript"),
+        ("float32", "aotinductor"),
+        pytest.param("float64", "aotinductor", marks=pytest.mark.long),
+    ],
+)
 def test_swapped_is_compiled(
     workshop: Workshop, engines: Engines, tmp_path: Path, mode: str, dtype: str
 ) -> None:

@@ -13,7 +13,12 @@ from physics_training import Recipe, Workshop
 
 from phasewalk.engines import Engines
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.timeout(1200),
+]
 
 
 @pytest.mark.parametrize("mode", ["torchscript", "aotinductor"])

@@ -126,7 +126,11 @@ def test_a_rule_that_is_met_ends_the_campaign(
     assert ("go on" if budget else "converged") in page.split('class="word">')[1][:40]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "rule",
+    ["errors", "max_labels", *(pytest.param(r, marks=pytest.mark.long) for r in RULES
+                               if r not in ("errors", "max_labels"))],
+)  # fmt: skip
 def test_a_rule_that_is_nearly_met_does_not(
     rule: str, begun: TinyCampaign, ask: Callable[..., Any]
 ) -> None:
