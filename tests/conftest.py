@@ -23,11 +23,32 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Prints the parity rows that tests recorded with `record_property("parity", row)`."""
+    """Prints the rows that tests recorded with `record_property("parity", row)` or "ensemble"."""
+    _parity(terminalreporter)
+    _ensemble(terminalreporter)
+
+
+def _rows(terminalreporter: Any, name: str) -> list[tuple[Any, ...]]:
+    """All rows of a table."""
     reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
-    rows = sorted(
-        tuple(value) for r in reports for key, value in r.user_properties if key == "parity"
-    )
+    return [tuple(value) for r in reports for key, value in r.user_properties if key == name]
+
+
+def _ensemble(terminalreporter: Any) -> None:
+    """What was asked of the deck's ensembles, and what was measured."""
+    rows = _rows(terminalreporter, "ensemble")
+    if rows:
+        terminalreporter.section("The ensembles of the deck: asked and measured")
+        terminalreporter.write_line(f"{'run':<52}{'quantity':<26}{'asked':>9}{'measured':>18}")
+    for run, quantity, asked, found, error in sorted(rows):
+        terminalreporter.write_line(
+            f"{run:<52}{quantity:<26}{asked:>9.1f}{f'{found:.1f} ± {error:.1f}':>18}"
+        )
+
+
+def _parity(terminalreporter: Any) -> None:
+    """The largest differences between LAMMPS and ASE."""
+    rows = sorted(_rows(terminalreporter, "parity"))
     if rows:
         terminalreporter.section("LAMMPS against ASE: largest differences")
         terminalreporter.write_line(

@@ -8,6 +8,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "compute.h"
 #include "domain.h"
 #include "error.h"
 #include "force.h"
@@ -194,8 +195,15 @@ std::array<double, 2> FixSentinel::motion() const {
     twice += mass * square;
     fastest = std::max(fastest, square);
   }
-  const double freedom = std::max(1.0, 3.0 * static_cast<double>(atom->natoms) - 3.0);
-  return {twice * force->mvv2e / (freedom * force->boltz), std::sqrt(fastest)};
+  return {twice * force->mvv2e / (freedom() * force->boltz), std::sqrt(fastest)};
+}
+
+/// How many velocities the temperature counts: as many as the log's, which knows whether the centre
+/// of mass moves.
+double FixSentinel::freedom() const {
+  const Compute *temperature = modify->get_compute_by_id("thermo_temp");
+  if (temperature && temperature->dof >= 1.0) return temperature->dof;
+  return std::max(1.0, 3.0 * static_cast<double>(atom->natoms) - 3.0);
 }
 
 /// At most the fraction of their radii at which the closest pair stands, and exactly that where it

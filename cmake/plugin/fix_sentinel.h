@@ -68,6 +68,7 @@ class FixSentinel : public LAMMPS_NS::Fix {
   double largest_force() const;
   /// Temperature, and the largest speed of an atom.
   std::array<double, 2> motion() const;
+  double freedom() const;
   double closest_pair(double speed, double needed);
   double scan_pairs() const;
   double largest_tilt() const;

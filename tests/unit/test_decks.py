@@ -79,7 +79,10 @@ def test_golden_deck(name: str) -> None:
         (
             "nvt",
             "langevin",
-            ["integrate all nve", "thermostat all langevin 300.0 300.0 0.1 271828 zero yes"],
+            [
+                "integrate all nve",
+                "thermostat all langevin 300.0 300.0 0.1 271828 zero no tally yes",
+            ],
         ),
         ("nvt", "csvr", ["integrate all nve", "thermostat all temp/csvr 300.0 300.0 0.1 271828"]),
         ("nvt", "nose-hoover", ["integrate all nvt temp 300.0 300.0 0.1"]),
@@ -87,15 +90,15 @@ def test_golden_deck(name: str) -> None:
             "npt",
             "langevin",
             [
-                "integrate all nph tri 0.0 0.0 0.5 flip no",
-                "thermostat all langevin 300.0 300.0 0.1 271828 zero yes",
+                "integrate all nph tri 0.0 0.0 0.5 ptemp 300.0 flip no",
+                "thermostat all langevin 300.0 300.0 0.1 271828 zero no tally yes",
             ],
         ),
         (
             "npt",
             "csvr",
             [
-                "integrate all nph tri 0.0 0.0 0.5 flip no",
+                "integrate all nph tri 0.0 0.0 0.5 ptemp 300.0 flip no",
                 "thermostat all temp/csvr 300.0 300.0 0.1 271828",
             ],
         ),
@@ -109,6 +112,24 @@ def test_integrators(ensemble: str, thermostat: str, lines: list[str]) -> None:
         "bias all plumed plumedfile mil53_al-0.plumed outfile mil53_al-0.plumed.log",
         *lines,
     ]
+
+
+@pytest.mark.parametrize("seed", [None, 314159])
+@pytest.mark.parametrize("thermostat", ["langevin", "csvr", "nose-hoover"])
+def test_what_the_temperature_counts(thermostat: str, seed: int | None) -> None:
+    """All 3N velocities with random forces on each atom; else the centre of mass is at rest."""
+    deck = decks.walker_deck(replace(NPT, thermostat=thermostat, velocity_seed=seed)).splitlines()
+    counted = [line for line in deck if line.startswith("compute_modify")]
+    (velocity,) = [line for line in deck if line.startswith("velocity")] or [""]
+    if thermostat == "langevin":
+        assert counted == [
+            "compute_modify thermo_temp extra/dof 0", "compute_modify integrate_temp extra/dof 0"
+        ]  # fmt: skip
+        assert velocity.endswith("mom no rot no dist gaussian temp thermo_temp" if seed else "")
+        assert bool(velocity) == (seed is not None)
+    else:
+        assert not counted
+        assert velocity.endswith("mom yes rot no dist gaussian" if seed else "all zero linear")
 
 
 def test_templates_are_strict_both_ways() -> None:
