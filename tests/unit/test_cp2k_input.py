@@ -176,7 +176,7 @@ def test_what_is_included_is_cleaned_too_and_its_lines_are_named(folder: Path) -
     assert level(folder, text) == level(folder)
     (folder / "theory.inc").write_text("CUTOFF 400\nCUTOF 3\n")
     with pytest.raises(InputError, match=r"theory.inc, line 2: .* no keyword CUTOF in &MGRID"):
-        read(folder, f"{text}&GLOBAL\n PROJECT my_input.inp\n&END\n")
+        read(folder, text)
 
 
 def test_a_comment_may_be_in_latin_1(folder: Path) -> None:
