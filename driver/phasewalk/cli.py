@@ -99,7 +99,7 @@ def run(
     launcher = LocalLauncher(campaign.cores)
     engines = finding.find(campaign.settings.engines, os.environ)
     checks.preflight(campaign, engines, launcher)
-    campaign, notes = settling.settle(campaign, launcher)
+    campaign, notes = settling.settle(campaign, launcher, root)
     opened = store.open_campaign(root, campaign.identity())
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
     out.print(Text(f"campaign directory: {root}"), soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from .cp2k_text import read_text
 from .cp2k_tree import Input, generator, is_section, parse
 from .errors import InputError, brief
 
@@ -17,12 +18,32 @@ _NOT_THEORY = (
     re.compile(r"(^|/)(PRINT|VELOCITY|COORD|TOPOLOGY)(/|$)"),
     re.compile(r"^FORCE_EVAL/SUBSYS/CELL/(?!CELL_REF)"),
     re.compile(r"^FORCE_EVAL/(DFT/WFN_RESTART_FILE_NAME|STRESS_TENSOR|METHOD)$"),
+    # what memory and processes the work is laid out for
+    re.compile(r"/(MAX_MEMORY|MAX_DISK_SPACE|STORAGE_LOCATION|TREAT_FORCES_IN_CORE)$"),
+    re.compile(r"/(PARALLEL_GROUP_SIZE|GROUP_SIZE|NUMBER_PROC|VERBOSE|MEMORY|MEMORY_PER_PROC)$"),
+    re.compile(r"/(LOAD_BALANCE|RS_GRID|QS/DISTRIBUTION)(/|$)"),
+    re.compile(r"/(PW_GRID_LAYOUT|PW_GRID_BLOCKED|SKIP_LOAD_BALANCE_DISTRIBUTED)$"),
+    # state of a run that a restart file has written
+    re.compile(r"^FORCE_EVAL/SUBSYS/(RNG_INIT|COLVAR|(SHELL|CORE)_(COORD|VELOCITY))( \d+)?(/|$)"),
 )
+_GLOBAL_THEORY = {
+    "GLOBAL/EXTENDED_FFT_LENGTHS": False,  # other grids
+    "GLOBAL/ALLTOALL_SGL": False,  # single precision on the way
+    "GLOBAL/GRID/APPLY_CUTOFF": True,
+}
+"""Of &GLOBAL, what the numbers depend on, with CP2K's defaults; the rest says how to run."""
+_GLOBAL_PRINTS = ("print", "trace", "echo_", "timings", "references", "program_run_info", "rng")
+_GLOBAL_OURS = ("output_file_name", "program_name")
 _ROUTE = "FORCE_EVAL/DFT/SCF/"
 _THEORY_IN_SCF = re.compile(
     r"^(EPS_SCF|ADDED_MOS|SMEAR(/.*)?|MOM(/.*)?|OUTER_SCF/(EPS_SCF|TYPE)|IGNORE_CONVERGENCE_FAILURE)$"
 )
 """Of SCF, what the answer depends on; the rest says how to get there."""
+_OF_ONE_FRAME = (
+    *("+coord", "+topology", "+velocity", "+kind", "+colvar", "+rng_init"),
+    *("+shell_coord", "+shell_velocity", "+core_coord", "+core_velocity"),
+)
+"""Of SUBSYS, what belongs to the atoms of the user's own run; kinds are put in again."""
 _XTB_FILES = {"param_file_name": "xTB_parameters", "dispersion_parameter_file": "dftd3.dat"}
 _NO_DATA_FILE = re.compile(r"restart|coord_file|output|^filename$")
 _WITHOUT_BASIS = ("xtb", "dftb")
@@ -35,11 +56,7 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
         InputError: it is none, or it asks for what cannot be.
         EngineMissing: cp2k-input-tools is not installed.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    read = Input(path, parse(text, path, xml), xml)
+    read = Input(path, parse(read_text(path), path, xml), xml)
     if len(read.tree.get("+force_eval", ())) != 1:
         raise InputError(f"{path}: it needs one &FORCE_EVAL section, and no more")
     force_eval = read.force_eval
@@ -68,13 +85,21 @@ def level(read: Input) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in _flat({"+force_eval": read.force_eval}):
         inside = name.removeprefix(_ROUTE)
-        if any(pattern.search(name) for pattern in _NOT_THEORY):
+        if not counts(name):
             continue
         if inside != name and not _THEORY_IN_SCF.match(inside):
             continue
         # a unit that was converted leaves its own last digits
         found[name] = float(f"{value:.9g}") if isinstance(value, float) else value
+    for name, value in _flat({"+global": read.tree.get("+global", {})}):
+        if name in _GLOBAL_THEORY and value != _GLOBAL_THEORY[name]:
+            found[name] = value
     return dict(sorted(found.items()))
+
+
+def counts(name: str) -> bool:
+    """Whether a flat name of a level counts: versions before kept names that do not."""
+    return not any(pattern.search(name) for pattern in _NOT_THEORY)
 
 
 def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -104,7 +129,7 @@ def files(read: Input) -> list[str]:
     dft = read.force_eval["+dft"]
     for name, value in _flat({"+force_eval": read.force_eval}):
         last = name.rpartition("/")[2].lower()
-        if any(pattern.search(name) for pattern in _NOT_THEORY) or _NO_DATA_FILE.search(last):
+        if not counts(name) or _NO_DATA_FILE.search(last):
             continue
         if last.endswith(("file_name", "_file", "t_c_g_data")):
             values = value if isinstance(value, list) else [value]
@@ -187,7 +212,7 @@ def atom_input(read: Input, symbol: str, *, box_A: float, multiplicity: int) -> 
     """The input that computes an isolated atom in a cubic box, Å, in its spin multiplicity."""
     force_eval = _bare(read)
     dft = force_eval["+dft"]
-    for key in (*MULTIPLICITY_KEYS, "+kpoints"):
+    for key in (*MULTIPLICITY_KEYS, "roks", "+low_spin_roks", "+kpoints"):
         dft.pop(key, None)
     if multiplicity > 1:
         dft |= {"uks": True, "multiplicity": multiplicity}
@@ -216,6 +241,15 @@ def _without_prints(tree: Any) -> Any:
     return {key: _without_prints(value) for key, value in tree.items() if key != "+print"}
 
 
+def _how_to_run(read: Input) -> dict[str, Any]:
+    """The user's &GLOBAL without what is printed, and where: the output is read here."""
+    return {
+        key: value
+        for key, value in read.tree.get("+global", {}).items()
+        if not key.removeprefix("+").startswith(_GLOBAL_PRINTS) and key not in _GLOBAL_OURS
+    }
+
+
 def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: str) -> str:
     subsys = dict(force_eval.get("+subsys", {}))
     cell = {k: v for k, v in subsys.get("+cell", {}).items() if k == "+cell_ref"}
@@ -224,7 +258,7 @@ def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: st
         symbol: symbol if kind is None or "element" not in kind else str(kind["_"])
         for symbol, kind in kinds.items()
     }
-    for key in ("+coord", "+topology", "+velocity", "+kind"):
+    for key in _OF_ONE_FRAME:
         subsys.pop(key, None)
     used = {id(kind): kind for kind in kinds.values() if kind is not None}
     rows = zip(atoms.symbols, atoms.positions.tolist(), strict=True)
@@ -239,7 +273,12 @@ def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: st
     if used:
         subsys["+kind"] = list(used.values())
     tree = {
-        "+global": {"project_name": PROJECT, "run_type": run_type, "print_level": "medium"},
+        "+global": {
+            **_how_to_run(read),
+            "project_name": PROJECT,
+            "run_type": run_type,
+            "print_level": "medium",
+        },
         "+force_eval": [{**force_eval, "+subsys": subsys}],
     }
     return "\n".join(generator(read.xml).line_iter(tree)).lstrip() + "\n"

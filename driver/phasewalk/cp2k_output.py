@@ -1,4 +1,9 @@
-"""What CP2K's main output says, read strictly: a number is taken only where all of it fits."""
+"""What CP2K's main output says, read strictly: a number is taken only where all of it fits.
+
+Titles have changed from version to version: the energy's unit ("(a.u.)" to 7.1, "[a.u.]",
+"[hartree]" in 2025), the headline of the coordinates (capitals since 2023.1), the stress ("STRESS
+TENSOR [GPa]" to 7.1, then "STRESS| …", in bar since 2025) and the forces ("FORCES| …" in 2025).
+"""
 
 import re
 from collections.abc import Sequence
@@ -15,14 +20,24 @@ from .units import energy_from_hartree, forces_from_hartree_per_bohr, stress_fro
 Array = NDArray[np.float64]
 
 _VERSION = re.compile(r"CP2K version (\d\S*)")
-_ENERGY = re.compile(r"^ ENERGY\| Total FORCE_EVAL .* energy \[(a\.u\.|hartree)\]:?\s+(\S+)\s*$")
+_ENERGY = re.compile(
+    r"^ *ENERGY\| Total FORCE_EVAL .* energy [\[(](a\.u\.|hartree)[\])]:?\s+(\S+)\s*$",
+    re.IGNORECASE,
+)
 _UNCONVERGED = re.compile(r"SCF run NOT converged|outer SCF loop FAILED to converge")
 _CONVERGED = re.compile(r"\*\*\* SCF run converged in +(\d+) steps \*\*\*")
 _OUTER = re.compile(r"outer SCF loop converged in +\d+ iterations or +(\d+) steps")
-_OLD_FORCES, _OLD_SUM = re.compile(r"^ ATOMIC FORCES in \[a\.u\.\]"), "SUM OF ATOMIC FORCES"
-_NEW_FORCES = re.compile(r"^ FORCES\| Atomic forces \[(?:hartree/bohr|a\.u\.)\]")
-_STRESS = re.compile(r"^ STRESS\| Analytical stress tensor \[(GPa|bar)\]")
-_COORDINATES = "MODULE QUICKSTEP: ATOMIC COORDINATES IN ANGSTROM"
+_WALLTIME = re.compile(r"exceeded requested execution time: +(\d+)")
+_OLD_FORCES = re.compile(r"^ *ATOMIC FORCES in \[(?:a\.u\.|hartree/bohr)\]", re.IGNORECASE)
+_OLD_SUM = "SUM OF ATOMIC FORCES"
+_NEW_FORCES = re.compile(r"^ *FORCES\| Atomic forces \[(?:hartree/bohr|a\.u\.)\]", re.IGNORECASE)
+_STRESS = re.compile(
+    r"^ *(STRESS\| Analytical stress tensor|STRESS TENSOR) \[(GPa|bar)\]", re.IGNORECASE
+)
+_STRESS_UNITS = {"gpa": "GPa", "bar": "bar"}
+_COORDINATES = re.compile(
+    r"^ *MODULE [\w ]+: +ATOMIC COORDINATES IN +\[?angstrom\]? *$", re.IGNORECASE
+)
 _CELL = re.compile(r"^ CELL\| Vector ([abc]) \[angstrom\]:?\s+(\S+)\s+(\S+)\s+(\S+)\s+\|[abc]\| =")
 _ENDED = "PROGRAM ENDED AT"
 _SECONDS = re.compile(r"^ CP2K +1 +1\.0 .* (\d+\.\d+)$")
@@ -101,6 +116,12 @@ def check_end(path: Path) -> None:
     """
     text = "\n".join(_lines(path)) if path.is_file() else ""
     reason = abort_message(text)
+    walltime = _WALLTIME.search(text)
+    if walltime:
+        raise EngineFailed(
+            f"CP2K stopped after {walltime[1]} s, the WALLTIME in &GLOBAL of its input: raise it, "
+            f"or leave it out (reference.timeout_s limits a label) ({path})"
+        )
     if _UNCONVERGED.search(text):
         raise NotConverged(f"the SCF did not converge ({path})")
     if reason:
@@ -173,8 +194,8 @@ def _forces(path: Path, lines: Sequence[str], atoms: Atoms) -> Array:
     begin = _only(path, "the table of forces", [*old, *new])
     rows: list[list[float]] = []
     for at in range(begin + 1, min(len(lines), begin + len(atoms) + 6)):
-        words = lines[at].removeprefix(" FORCES|").split()
-        ends = _OLD_SUM in lines[at] or words[:1] in (["Sum"], ["Total"])
+        words = lines[at].replace("FORCES|", "", 1).split()
+        ends = _OLD_SUM in lines[at].upper() or words[:1] in (["Sum"], ["Total"])
         if ends:
             total = [_number(path, word, at) for word in words if "." in word or "*" in word][:3]
             return _summed(path, rows, total, atoms, at)
@@ -205,23 +226,29 @@ def _summed(
 def _stress(path: Path, lines: Sequence[str]) -> Array:
     found = [n for n, line in enumerate(lines) if _STRESS.match(line)]
     begin = _only(path, "the analytical stress tensor", found)
-    unit = _STRESS.match(lines[begin])
+    title = _STRESS.match(lines[begin])
+    # without blank lines and the "STRESS|" of newer versions: a header, three rows, the trace
+    block = [
+        (begin + offset, words)
+        for offset, line in enumerate(lines[begin + 1 : begin + 10], start=1)
+        if (words := line.replace("STRESS|", "", 1).split())
+    ]
     rows = []
-    for offset, name in enumerate("xyz", start=2):
-        words = lines[begin + offset].split() if begin + offset < len(lines) else []
-        if words[:2] != ["STRESS|", name] or len(words) != 5:
-            raise ParseError(path, f"row {name} of the stress is missing", begin + offset + 1)
-        rows.append([_number(path, word, begin + offset) for word in words[2:]])
+    for place, name in enumerate("xyz", start=1):
+        at, words = block[place] if place < len(block) else (begin, [])
+        if [word.lower() for word in words[:1]] != [name] or len(words) != 4:
+            raise ParseError(path, f"row {name} of the stress is missing", at + 1)
+        rows.append([_number(path, word, at) for word in words[1:]])
     tensor = np.array(rows)
     scale = 1e-6 * max(1.0, float(np.abs(tensor).max()))
     if np.abs(tensor - tensor.T).max() > scale:
         raise ParseError(path, "the stress is not symmetric", begin + 1)
-    trace = lines[begin + 5].split() if begin + 5 < len(lines) else []
-    if trace[:3] != ["STRESS|", "1/3", "Trace"] or len(trace) != 4:
-        raise ParseError(path, "the stress has no trace", begin + 6)
-    if abs(np.trace(tensor) / 3 - _number(path, trace[3], begin + 5)) > scale:
+    at, words = block[4] if len(block) > 4 else (begin, [])
+    if words[:1] != ["1/3"] or not words[1].startswith("Trace"):
+        raise ParseError(path, "the stress has no trace", at + 1)
+    if abs(np.trace(tensor) / 3 - _number(path, words[-1], at)) > scale:
         raise ParseError(path, "the stress does not fit its trace", begin + 1)
-    return stress_from_cp2k(tensor, unit[1] if unit else "")
+    return stress_from_cp2k(tensor, _STRESS_UNITS[title[2].lower()] if title else "")
 
 
 def _same_frame(path: Path, lines: Sequence[str], atoms: Atoms) -> None:
@@ -233,7 +260,9 @@ def _same_frame(path: Path, lines: Sequence[str], atoms: Atoms) -> None:
         shown = row.groups()[1:] if row else ()
         _close(path, shown, atoms.cell.array[number], f"cell vector {name}", at)
     begin = _only(
-        path, "the table of coordinates", [n for n, li in enumerate(lines) if _COORDINATES in li]
+        path,
+        "the table of coordinates",
+        [n for n, li in enumerate(lines) if _COORDINATES.match(li)],
     )
     count = 0
     for at in range(begin + 1, min(len(lines), begin + len(atoms) + 8)):

@@ -6,15 +6,20 @@ without a keyword, and all names are lower case.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from . import cp2k_text
+from .cp2k_text import Line
 from .errors import EngineMissing, InputError, brief
 
-_FORTRAN = re.compile(r"(?<=\s)([-+]?\d+\.?\d*)[dD]([-+]?\d+)(?=\s|$)")
+_XML = (
+    "keywords of another version of CP2K are known from what `cp2k --xml` writes: "
+    "reference.cp2k.input_xml"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def parse(text: str, path: Path, xml: Path | None) -> Mapping[str, Any]:
         InputError: it is none; names the line where that is known.
         EngineMissing: cp2k-input-tools is not installed.
     """
-    stream = io.StringIO(_FORTRAN.sub(r"\1e\2", _without_motion(text)))
+    lines = cp2k_text.lines_of(text, path)
+    stream = io.StringIO(cp2k_text.joined(lines))
     stream.name = str(path)
     try:
         tree: Mapping[str, Any] = _parser(xml, path.parent).parse(stream)
@@ -71,27 +77,59 @@ def parse(text: str, path: Path, xml: Path | None) -> Mapping[str, Any]:
             "CP2K: its input is read by cp2k-input-tools; pip install 'phasewalk[cp2k]'"
         ) from error
     except Exception as error:  # the library raises anything
-        context = next((arg for arg in error.args if hasattr(arg, "linenr")), None)
-        line = getattr(context, "linenr", None)
-        where = f"{path}, line {line}" if line else f"{path}"
-        reason = brief(error.args[0] if error.args else error) or type(error).__name__
-        raise InputError(
-            f"{where}: not an input of CP2K: {reason} (keywords of another version of CP2K are "
-            "known from what `cp2k --xml` writes: reference.cp2k.input_xml)"
-        ) from error
+        begun = stream.getvalue()[: stream.tell()].count("\n")
+        at = lines[begun - 1] if begun else Line("", path, 1)
+        raise InputError(_reason(error, lines, at)) from error
+    told = None if tree else cp2k_text.unbalanced(lines)
+    if told:
+        raise InputError(told)
     return tree
 
 
-def _without_motion(text: str) -> str:
-    """The text with blank lines for &MOTION, which is dropped, and which the library may refuse."""
-    lines, depth = [], 0
-    for line in text.splitlines():
-        word = (line.split() or [""])[0].upper()
-        inside = depth > 0 or word == "&MOTION"
-        if inside and word.startswith("&"):
-            depth += -1 if word == "&END" else 1
-        lines.append("" if inside else line)
-    return "\n".join(lines) + "\n"
+def _reason(error: Exception, lines: Sequence[Line], at: Line) -> str:
+    """Why the library refuses an input, in words of CP2K's manual, with file and line."""
+    kind, said = type(error).__name__, str(error.args[0]) if error.args else ""
+    told = cp2k_text.unbalanced(lines)
+    if told and kind in ("SectionMismatchError", "IndexError", "AttributeError"):
+        return told
+    context = next((arg for arg in error.args if hasattr(arg, "linenr")), None)
+    name, number = getattr(context, "filename", None), getattr(context, "linenr", None)
+    where = (
+        at.where
+        if name in (None, str(at.path)) or "$" not in at.text
+        else (f"{name}, line {number}")
+    )
+    shown = brief(at.text.strip())
+    return f"{where}: not an input of CP2K: {_told(kind, said, lines, at)}" + (
+        f" ({shown})" if shown and where == at.where else ""
+    )
+
+
+def _told(kind: str, said: str, lines: Sequence[Line], at: Line) -> str:
+    """What is wrong with a line, from the kind of the library's exception."""
+    quoted = re.search(r"'([^']*)'", said)
+    name = quoted[1] if quoted else ""
+    first = (at.text.split() or [""])[0]
+    inside = cp2k_text.inside(lines, at)
+    if kind == "InvalidSectionError":
+        return f"CP2K knows no section &{name} {inside}; {_XML}"
+    if kind == "InvalidNameError" and "multiple times" in said:
+        return f"section &{name} stands twice, and may once"
+    if kind == "InvalidNameError":
+        return f"CP2K knows no keyword {name} {inside}; {_XML}"
+    if kind == "NameRepetitionError":
+        return f"keyword {name} stands twice in its section, and may once"
+    if kind == "InvalidParameterError" and first.startswith("&"):
+        return f"section {first} takes no such parameter"
+    if kind == "InvalidParameterError":
+        return f"keyword {name or first} takes no such value; {_XML}"
+    if kind in ("UnterminatedStringError", "InvalidTokenCharError"):
+        return "a quotation mark is not closed, or stands inside a word"
+    if kind == "LineContinuationError":
+        return "its last line ends in \\, which continues a line"
+    if kind == "PreprocessorError":
+        return brief(said)
+    return "a value, or its unit, cannot be read"
 
 
 def is_section(path: str, xml: Path | None) -> bool:

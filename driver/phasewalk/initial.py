@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from . import reference_jobs
+from .cache_trust import MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA
 from .errors import InputError
 from .jobs import Finished
 from .labels import Label, content_hash
@@ -13,10 +14,6 @@ from .reference_jobs import Result, Try
 from .store import hash_of
 from .tasks import INITIAL, Counter, Outputs, Task, Work
 from .units import GPA_PER_EV_PER_A3
-
-MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA = 2.0, 25.0, 0.1
-"""Within these one level of theory repeats itself on another machine. Published label sets of the
-same frames, of two levels of theory, differed by 107 meV/Å and 0.46 GPa."""
 
 
 def take(work: Work) -> list[Label]:
@@ -88,6 +85,12 @@ def compare(result: Result, label: Label) -> str:
             raise InputError(
                 f"{shown}: its stress has the opposite sign (ASE's is positive under tension); "
                 "turn it round"
+            )
+        whole = 1000 * abs(result.energy / len(label.atoms) - label.energy)
+        if len(label.atoms) > 1 and whole < MAX_ENERGY_MEV_PER_ATOM < energy:
+            raise InputError(
+                f"{shown}: its energy ({label.energy:.6g} eV) is that of one atom, not of the "
+                f"frame's {len(label.atoms)} atoms; multiply it"
             )
         raise InputError(
             f"{shown} (limits {MAX_ENERGY_MEV_PER_ATOM:g}, {MAX_FORCE_MEV_PER_A:g}, "

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import label_cache, reference_jobs
+from ase.data import atomic_numbers
+
+from . import cache_trust, label_cache, reference_jobs
 from .errors import PhasewalkError
 from .jobs import Finished, Job, Launcher
 from .references import Reference
@@ -20,12 +22,37 @@ def compute(work: Work) -> None:
     wanted = _wanted(work)
     if not wanted or work.store.find("train generation 0") is not None:
         return
+    _try_shared(work, wanted)
     tasks = [_task(work, symbol) for symbol in wanted]
     work.observer.begin(0, "isolated atoms", len(tasks), "atoms")
     done = sum(work.store.find(task.name) is not None for task in tasks)
     for symbol, outputs in zip(wanted, work.do(tasks, Counter(work.observer, done)), strict=True):
         if FAILED in outputs:
             work.observer.say(f"isolated {symbol}: {outputs[FAILED]}")
+
+
+def _try_shared(work: Work, wanted: Sequence[str]) -> None:
+    """Of each campaign whose atoms could be taken, compute the lightest here, and compare."""
+    reference = work.campaign.reference
+    for symbol in sorted(wanted, key=lambda s: atomic_numbers[s]):
+        shared = _shared(reference, symbol, cache=work.engines.cache)
+        known_here = work.store.find(_name(symbol)) is not None
+        if shared is None or known_here:
+            continue
+        energy, who = shared
+        if cache_trust.believed(work, cache_trust.ATOMS, who) is not None:
+            continue
+        (output,) = work.do([_task(work, symbol)])
+        if FAILED not in output:
+            apart = 1000 * abs(output["energy_eV"] - energy)
+            far = apart > cache_trust.MAX_ENERGY_MEV_PER_ATOM
+            cache_trust.note(
+                work,
+                cache_trust.ATOMS,
+                who,
+                wrong=f"limit {cache_trust.MAX_ENERGY_MEV_PER_ATOM:g} meV" if far else "",
+                found=f"{symbol}, computed again, differs by {apart:.2g} meV",
+            )
 
 
 def energies(work: Work) -> Mapping[str, float]:
@@ -60,14 +87,20 @@ def _task(work: Work, symbol: str) -> Task:
 
     def read(finished: Finished) -> Outputs:
         energy = reference_jobs.read_atom(finished, reference)
-        return told(keep(reference, symbol, energy, cache=work.engines.cache))
+        return told(kept(energy))
+
+    def kept(energy: float) -> float:
+        who = cache_trust.me(work)
+        return keep(reference, symbol, energy, cache=work.engines.cache, campaign=who)
 
     def adopt(directory: Path) -> Outputs | None:
         with contextlib.suppress(PhasewalkError):  # a kill came before its record
             energy = reference_jobs.read_atom_result(directory, reference)
-            return told(keep(reference, symbol, energy, cache=work.engines.cache))
-        shared = known(reference, symbol, cache=work.engines.cache)
-        return None if shared is None else {**told(shared), "reused": True}
+            return told(kept(energy))
+        shared = _shared(reference, symbol, cache=work.engines.cache)
+        if shared is None or not cache_trust.believed(work, cache_trust.ATOMS, shared[1]):
+            return None
+        return {**told(shared[0]), "reused": True}
 
     return Task(
         name=_name(symbol),
@@ -104,11 +137,12 @@ def table(
     given = reference.settings.atom_energies_eV or {}
     waiting = []
     for symbol in symbols:
-        energy = known(reference, symbol, cache=cache)
+        shared = _shared(reference, symbol, cache=cache)
         if symbol in given:
             yield symbol, given[symbol], "given in the campaign file"
-        elif energy is not None:
-            yield symbol, energy, "computed before"
+        elif shared is not None:
+            by = f" by campaign {shared[1]}" if shared[1] else ""
+            yield symbol, shared[0], f"computed before{by}; a run computes one of these again"
         elif reference.command:
             waiting.append(symbol)
         else:
@@ -128,16 +162,26 @@ def table(
 
 def known(reference: Reference, symbol: str, *, cache: Path) -> float | None:
     """Energy (eV) of an atom that a campaign has computed before, at the same level."""
-    if not reference.settings.share:
+    found = _shared(reference, symbol, cache=cache)
+    return None if found is None else found[0]
+
+
+def _shared(reference: Reference, symbol: str, *, cache: Path) -> tuple[float, str] | None:
+    """Energy (eV) of an atom in the cache, and the campaign that has computed it."""
+    if not reference.shares:
         return None
-    return label_cache.atom_energy(cache, reference.method, symbol, _how(reference, symbol))
+    return label_cache.atom(cache, reference.method, symbol, _how(reference, symbol))
 
 
-def keep(reference: Reference, symbol: str, energy: float, *, cache: Path) -> float:
+def keep(
+    reference: Reference, symbol: str, energy: float, *, cache: Path, campaign: str = ""
+) -> float:
     """Keep an atom's energy (eV) for other campaigns, and return it."""
-    if reference.settings.share and reference.method.version:
+    if reference.shares and reference.method.version:
         how = _how(reference, symbol)
-        label_cache.keep_atom(cache, reference.method, symbol, energy_eV=energy, how=how)
+        label_cache.keep_atom(
+            cache, reference.method, symbol, energy_eV=energy, how=how, campaign=campaign
+        )
     return energy
 
 

@@ -85,18 +85,31 @@ def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
 
 def atom_energy(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> float | None:
     """Energy (eV) of the isolated atom, where it was computed in this way (its box …)."""
+    found = atom(cache, at, symbol, how)
+    return None if found is None else found[0]
+
+
+def atom(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> tuple[float, str] | None:
+    """Energy (eV) of the isolated atom, and which campaign has computed it in this way."""
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(*UNREADABLE):
         data = json.loads(path.read_text())
-        return float(data["energy_eV"]) if data["how"] == how else None
+        if data["how"] == how:
+            return float(data["energy_eV"]), str(data.get("campaign", ""))
     return None
 
 
 def keep_atom(
-    cache: Path, at: Level, symbol: str, *, energy_eV: float, how: Mapping[str, Any]
+    cache: Path,
+    at: Level,
+    symbol: str,
+    *,
+    energy_eV: float,
+    how: Mapping[str, Any],
+    campaign: str = "",
 ) -> None:
-    """Keep the energy of an isolated atom that was computed in this way."""
-    data = {"element": symbol, "energy_eV": energy_eV, "how": dict(how)}
+    """Keep the energy of an isolated atom that a campaign has computed in this way."""
+    data = {"element": symbol, "energy_eV": energy_eV, "how": dict(how), "campaign": campaign}
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(StoreError, OSError):
         _keep_level(cache, at)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from . import label_cache, labels, reference_jobs
+from . import cache_trust, label_cache, labels, reference_jobs
 from .errors import InputError, NothingLeft, ParseError, PhasewalkError
 from .jobs import Event
 from .labels import Label
@@ -139,6 +139,7 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
     work.observer.begin(round_, "label", len(frames), "labels")
     found: list[Label | None] = [None] * len(frames)
     tries = 0
+    _try_shared(work, round_, frames)
     asked = {
         index: _asked(work, round_, frame, resumed=open_) for index, frame in enumerate(frames)
     }
@@ -166,6 +167,43 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
                 f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
             )
     return found
+
+
+def _try_shared(work: Work, round_: int, frames: Sequence[Frame]) -> None:
+    """Of each campaign whose labels could be taken for frames, compute one here, and compare."""
+    waiting = [f for f in frames if not _known(work, round_, f)]
+    for frame in sorted(waiting, key=lambda f: len(f.atoms)):
+        shared = _shared(work, frame)
+        who = cache_trust.maker(shared.made) if shared else ""
+        if shared is None or cache_trust.believed(work, cache_trust.LABELS, who) is not None:
+            continue
+        way = _Way(0, reference_jobs.tries(work.campaign.reference, None)[0])
+        task = _label_task(work, round_, frame, way, again=False)
+        (output,) = work.do([task])
+        own = None if FAILED in output else work.store.label(output["key"])
+        if own is not None:
+            shown, wrong = cache_trust.difference(own, shared)
+            told = f"one of them, computed again, differs by {shown}"
+            cache_trust.note(work, cache_trust.LABELS, who, wrong=wrong, found=told, round_=round_)
+
+
+def _known(work: Work, round_: int, frame: Frame) -> bool:
+    """Whether the campaign has this label, or has tried to make it."""
+    key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
+    return work.store.find(task_name(key, round_)) is not None or work.store.label(key) is not None
+
+
+def _shared(work: Work, frame: Frame) -> Label | None:
+    """A label in the cache that this campaign would accept, if it believed the one who made it."""
+    reference, at = work.campaign.reference, work.campaign.level(frame.system)
+    if not reference.shares:
+        return None
+    found = label_cache.find(work.engines.cache, at, labels.label_key(frame.atoms, at))
+    with contextlib.suppress(InputError):  # another campaign believed more; here it is refused
+        if found is not None:
+            reference_jobs.check_limits(found, reference)
+            return found
+    return None
 
 
 def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
@@ -300,8 +338,9 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
             result, frame.atoms, reference=reference, at=at, origin=frame.origin, made=tried
         )
         work.store.add_label(label)
-        if reference.settings.share and result.version:  # only what says who made it
-            label_cache.keep(work.engines.cache, at, label)
+        if reference.shares and result.version:  # only what says who made it
+            by = {**label.made, cache_trust.MAKER: cache_trust.me(work)}
+            label_cache.keep(work.engines.cache, at, replace(label, made=by))
         return {**told, **tried}
 
     def adopt(directory: Path) -> Outputs | None:
@@ -310,13 +349,10 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         left = _believed_now(work, task, frame)
         if left is not None:
             return keep(left)
-        shared = label_cache.find(work.engines.cache, at, key) if reference.settings.share else None
-        if shared is None:
+        shared = _shared(work, frame)
+        who = cache_trust.maker(shared.made) if shared else ""
+        if shared is None or not cache_trust.believed(work, cache_trust.LABELS, who):
             return None
-        try:
-            reference_jobs.check_limits(shared, reference)
-        except InputError:
-            return None  # another campaign believed more; here it is asked for, and refused
         made = {**shared.made, "shared from": dict(shared.origin)}
         work.store.add_label(replace(shared, origin=frame.origin, made=made))
         return {**told, "reused": True}

@@ -2,8 +2,8 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +17,23 @@ from .reference_settings import Cp2kSettings, ReferenceSettings
 PROGRAMS = ("cp2k.psmp", "cp2k.popt", "cp2k")
 _DATA = ("share/cp2k/data", "share/cp2k", "share/data", "data")
 CHILD = (sys.executable, "-m", "phasewalk.reference")
+COMMAND = "reference.command"
+"""Its name among the settings of a level of theory."""
+MAX_SCRIPT_BYTES = 1_000_000
+SCRIPTS = (
+    ".py",
+    ".sh",
+    ".bash",
+    ".pl",
+    ".jl",
+    ".R",
+    ".rb",
+    ".js",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".toml",
+)
 _NO_BINDING = {
     # Each MPI launch would bind its ranks to the first cores, and labels side by side share these.
     "OMPI_MCA_hwloc_base_binding_policy": "none",
@@ -44,6 +61,15 @@ class Reference:
     env: Mapping[str, str] = field(default_factory=dict)
     input: Input | None = None
 
+    @property
+    def shares(self) -> bool:
+        """Whether its labels are exchanged with other campaigns.
+
+        Never those of a program of the user's own that its level of theory does not name.
+        """
+        own = own_program(self.settings.command)
+        return self.settings.share and (own is None or COMMAND in self.method.settings)
+
 
 def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) -> Reference:
     """The reference of a campaign whose file is in `folder`; nothing is started.
@@ -59,10 +85,55 @@ def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) 
         return Reference(settings, told)
     command = tuple(settings.command or CHILD)
     if settings.ase or settings.function:
-        return _calculator(settings, command, folder)
+        return _with_program(_calculator(settings, command, folder))
     xtb = settings.tight_binding
     theory = {"electronic_temperature_K": xtb.electronic_temperature_K}
-    return Reference(settings, Level(xtb.method, _versions(["tblite"]), theory), command)
+    level = Level(xtb.method, _versions(["tblite"]), theory)
+    return _with_program(Reference(settings, level, command))
+
+
+def _with_program(reference: Reference) -> Reference:
+    """The same; a program of the user's own is part of the level of theory, with its scripts."""
+    own = own_program(reference.settings.command)
+    if own is None:
+        return reference
+    method = reference.method
+    names, scripts = own
+    settings = {**method.settings, COMMAND: names}
+    files = {**method.files, **{f"{COMMAND}/{path.name}": _script_hash(path) for path in scripts}}
+    return replace(reference, method=replace(method, settings=settings, files=files))
+
+
+def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] | None:
+    """The words of `reference.command`, paths by their last name, and the scripts among them.
+
+    None where it only starts phasewalk's own child, through a launcher or a container.
+    """
+    if command is None or tuple(command[-2:]) == CHILD[1:]:
+        return None
+    paths = [which(word) if number == 0 else Path(word) for number, word in enumerate(command)]
+    scripts = [path for path in paths if path is not None and _is_script(path)]
+    return [word.rpartition("/")[2] or word for word in command], scripts
+
+
+def _is_script(path: Path) -> bool:
+    """Whether it is a text that is run, or that says what to compute."""
+    try:
+        if not path.is_absolute() or not path.is_file() or path.stat().st_size > MAX_SCRIPT_BYTES:
+            return False
+        with path.open("rb") as stream:
+            start = stream.read(1024)
+    except OSError:
+        return False
+    return b"\0" not in start and (start.startswith(b"#!") or path.suffix in SCRIPTS)
+
+
+def _script_hash(path: Path) -> str:
+    """SHA-256 of a script without its first line, where that names an interpreter."""
+    with named(path):
+        data = path.read_bytes()
+    text = data.partition(b"\n")[2] if data.startswith(b"#!") else data
+    return hashlib.sha256(text).hexdigest()
 
 
 def _versions(packages: list[str]) -> str:

@@ -1,5 +1,6 @@
 """What a campaign must know before it begins: its level of theory, and that of its data."""
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,17 +9,26 @@ from typing import Any
 
 from ase import Atoms
 
-from . import conventions, labels, levels, reference_jobs
+from . import config, conventions, cp2k_input, labels, levels, reference_jobs
 from .errors import EngineFailed, InputError
 from .inputs import Campaign
 from .jobs import Launcher, run
 from .labels import Label
 from .levels import Level
+from .references import COMMAND
+from .store import IDENTITY, read_identity, settings_text
 from .structures import cell_multiple, reduced_formula
 
 
-def settle(campaign: Campaign, launcher: Launcher) -> tuple[Campaign, list[str]]:
+def settle(
+    campaign: Campaign, launcher: Launcher, root: Path | None = None
+) -> tuple[Campaign, list[str]]:
     """The campaign with its level of theory complete and its initial labels at it; what to say.
+
+    Args:
+        campaign: as it was read.
+        launcher: asks the reference for its version.
+        root: the campaign's directory, where there is one already.
 
     Raises:
         InputError: the reference does not start, or data of another level would be mixed in.
@@ -33,6 +43,8 @@ def settle(campaign: Campaign, launcher: Launcher) -> tuple[Campaign, list[str]]
                 reason = str(error).partition(" (everything is in")[0]
                 raise InputError(f"{campaign.path}: reference: {reason}") from error
             campaign = replace(campaign, reference=reference)
+    if root is not None and (root / IDENTITY).is_file():
+        campaign = _continued(campaign, root)
     test, initial = campaign.settings.test_data, campaign.settings.initial_data
     notes = []
     for key, name, found in (
@@ -47,6 +59,38 @@ def settle(campaign: Campaign, launcher: Launcher) -> tuple[Campaign, list[str]]
         return campaign, notes
     _check_declared(campaign)
     return replace(campaign, initial=tuple(_initial(campaign))), notes
+
+
+def _continued(campaign: Campaign, root: Path) -> Campaign:
+    """The campaign at the level that its directory names, where that is the same theory.
+
+    Versions before took more of a CP2K input for theory (memory, processes), and no `command`.
+    """
+    reference = campaign.reference
+    before, then = None, None
+    with contextlib.suppress(
+        InputError
+    ):  # what is wrong with the directory is said by who opens it
+        before = levels.from_dict(read_identity(root).get("level of theory"))
+        then = config.parse(*settings_text(root)).reference.command
+    if before is None or before.method == reference.method.method:
+        return campaign
+    same_command = COMMAND not in before.settings and then == reference.settings.command
+    if _theory(before, same_command) != _theory(reference.method, same_command):
+        return campaign
+    return replace(campaign, reference=replace(reference, method=before))
+
+
+def _theory(level: Level, without_command: bool) -> dict[str, Any]:
+    """A level as a mapping, without what does not count now."""
+    found = level.as_dict()
+    for key in ("settings", "files"):
+        found[key] = {
+            name: value
+            for name, value in found[key].items()
+            if cp2k_input.counts(name) and not (without_command and name.startswith(COMMAND))
+        }
+    return found
 
 
 def _check_levels(campaign: Campaign, where: str, found: Sequence[Label]) -> None:

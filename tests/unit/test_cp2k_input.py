@@ -46,6 +46,19 @@ def test_the_level_of_theory_by_flat_names(folder: Path) -> None:
 
 
 GLOBAL = "&GLOBAL\n PROJECT mine\n RUN_TYPE MD\n&END\n&MOTION\n &MD\n STEPS 9\n &END\n&END\n"
+FAST = """&GLOBAL
+  PREFERRED_DIAG_LIBRARY SL
+  EXTENDED_FFT_LENGTHS FALSE
+  WALLTIME 3500
+  OUTPUT_FILE_NAME mine.out
+  ECHO_INPUT
+  &FM
+    NROW_BLOCKS 32
+  &END FM
+  &PROGRAM_RUN_INFO OFF
+  &END
+&END GLOBAL
+"""
 COORD = "&CELL\n ABC 9 9 9\n&END\n&COORD\n O 1 2 3\n&END\n&TOPOLOGY\n COORD_FILE_NAME a.xyz\n&END\n"
 
 
@@ -58,6 +71,16 @@ COORD = "&CELL\n ABC 9 9 9\n&END\n&COORD\n O 1 2 3\n&END\n&TOPOLOGY\n COORD_FILE
         TEXT.replace("CUTOFF 400", "CUTOFF ${fine}").replace("&FORCE", "@SET fine 400\n&FORCE", 1),
         TEXT.replace("      REL_CUTOFF 50\n", "").replace("MGRID\n", "MGRID\nREL_CUTOFF 50\n", 1),
         GLOBAL + TEXT,
+        FAST + TEXT,
+        TEXT.replace("&DFT\n", "&DFT ! don't\n", 1).replace("&END DFT", "&END DFT ! end of DFT"),
+        TEXT.replace("CUTOFF 400", "CUTOFF 400 # it's \"fine").replace("\n", "\r\n"),
+        "\ufeff" + TEXT.replace("    ", "\t").replace("CUTOFF 400", "CUTOFF \\ ! goes on\n\t400"),
+        TEXT.replace("FILE_NAME BASIS_MOLOPT", "FILE_NAME 'BASIS_MOLOPT' ! group's"),
+        TEXT.replace("CUTOFF 400", "CUTOFF $fine").replace(
+            "&FORCE", "@SET fine 400 ! it's\n&FORCE", 1
+        ),
+        TEXT.replace("&MGRID\n", "&MGRID\n &RS_GRID\n MEMORY_FACTOR 3\n &END\n", 1),
+        TEXT.replace("&QS\n", "&QS\n &DISTRIBUTION\n SKIP_OPTIMIZATION\n &END\n", 1),
         TEXT.replace("&SUBSYS\n", f"&SUBSYS\n{COORD}", 1),
         TEXT.replace("MINIMIZER DIIS", "MINIMIZER CG").replace("MAX_SCF 20", "MAX_SCF 40"),
         TEXT.replace("&DFT\n", "&DFT\n WFN_RESTART_FILE_NAME old.wfn\n &PRINT\n&END\n", 1),
@@ -83,6 +106,8 @@ def test_what_is_no_other_level(folder: Path, text: str) -> None:
         TEXT.replace("&DFT\n", "&DFT\n &KPOINTS\n SCHEME MONKHORST-PACK 2 2 2\n &END\n", 1),
         TEXT.replace("&SCF\n", "&SCF\n ADDED_MOS 20\n", 1),
         TEXT.replace("&SCF\n", "&SCF\n &SMEAR\n &END\n", 1),
+        FAST.replace("FALSE", "TRUE") + TEXT,
+        FAST.replace("ECHO_INPUT", "ALLTOALL_SGL") + TEXT,
     ],
 )
 def test_what_is_another_level(folder: Path, text: str) -> None:
@@ -95,11 +120,27 @@ def test_what_is_another_level(folder: Path, text: str) -> None:
         ("", "one &FORCE_EVAL"),
         ("nonsense", "line 1: not an input of CP2K"),
         (TEXT.replace("CUTOFF 400", "CUTOF 400"), "line 9: not an input of CP2K"),
-        (TEXT.replace("&MGRID", "&MGRIT"), "invalid section 'MGRIT'"),
-        (TEXT.removesuffix("&END FORCE_EVAL\n"), "not closed"),
-        (TEXT + "&END\n", "one &FORCE_EVAL"),
-        (TEXT.replace("400", "${fine}"), "fine"),
-        (TEXT.replace("400", "many"), "not an input of CP2K"),
+        (
+            TEXT.replace("&MGRID", "&MGRIT"),
+            "line 8: not an input of CP2K: CP2K knows no section &MGR",
+        ),
+        (TEXT.replace("&END SCF\n", ""), "section &XC in &SCF (line 15)"),
+        (
+            TEXT.replace("&END DFT", "&END DTF ! it's"),
+            "line 39: &END DTF closes &DFT, which was op",
+        ),
+        (TEXT.removesuffix("&END FORCE_EVAL\n"), "line 3: section &FORCE_EVAL is not closed"),
+        (TEXT + "&END\n", "line 51: &END closes nothing"),
+        (TEXT.replace("400", "${fine}"), "line 9: not an input of CP2K: undefined variable 'fine'"),
+        (TEXT.replace("400", "many"), "line 9: not an input of CP2K: a value, or its unit"),
+        (
+            TEXT.replace("400", "400\n CUTOFF 300"),
+            "line 10: not an input of CP2K: keyword CUTOFF st",
+        ),
+        (
+            TEXT.replace("400", "'400"),
+            "line 9: not an input of CP2K: a quotation mark is not closed",
+        ),
         ("@INCLUDE 'none.inc'\n" + TEXT, "none.inc"),
         (TEXT + TEXT, "one &FORCE_EVAL"),
         (TEXT.replace("QUICKSTEP", "FIST"), "METHOD QUICKSTEP"),
@@ -127,6 +168,50 @@ def test_what_is_included_lies_beside_it(folder: Path) -> None:
     (folder / "theory.inc").write_text("CUTOFF 400\n")
     text = TEXT.replace("CUTOFF 400\n", "@INCLUDE 'theory.inc'\n", 1)
     assert level(folder, text) == level(folder)
+
+
+def test_what_is_included_is_cleaned_too_and_its_lines_are_named(folder: Path) -> None:
+    (folder / "theory.inc").write_bytes(b"\xef\xbb\xbfCUTOFF 4.0d2 ! don't\r\n")
+    text = TEXT.replace("CUTOFF 400\n", "@include theory.inc # it's there\n", 1)
+    assert level(folder, text) == level(folder)
+    (folder / "theory.inc").write_text("CUTOFF 400\nCUTOF 3\n")
+    with pytest.raises(InputError, match=r"theory.inc, line 2: .* no keyword CUTOF in &MGRID"):
+        read(folder, text)
+
+
+def test_a_comment_may_be_in_latin_1(folder: Path) -> None:
+    path = folder / "latin.inp"
+    path.write_bytes(TEXT.replace("CUTOFF 400", "CUTOFF 400 ! \xe5ngstr\xf6m").encode("latin-1"))
+    assert cp2k_input.level(cp2k_input.read_input(path)) == level(folder)
+
+
+def test_global_is_kept_but_for_what_is_printed(folder: Path) -> None:
+    """The three keys that are put in, and how to run CP2K fast as the user had it."""
+    mine = read(folder, FAST.replace("FALSE", "TRUE") + TEXT)
+    written = again(folder, cp2k_input.frame_input(mine, WATER))
+    assert written.tree["+global"] == {
+        "preferred_diag_library": "sl",
+        "extended_fft_lengths": True,
+        "walltime": "3500",
+        "project_name": "label",
+        "run_type": "energy_force",
+        "print_level": "medium",
+        "+fm": {"nrow_blocks": 32},
+    }
+    assert cp2k_input.level(written) == cp2k_input.level(mine)
+    atom = again(folder, cp2k_input.atom_input(mine, "O", box_A=9.0, multiplicity=3))
+    assert atom.tree["+global"]["+fm"] == {"nrow_blocks": 32}
+
+
+def test_memory_and_processes_are_no_level_of_theory(folder: Path) -> None:
+    hybrid = TEXT.replace(
+        "&XC\n", "&XC\n &HF\n FRACTION 0.25\n &MEMORY\n EPS_STORAGE_SCALING 0.1\n &END\n &END\n", 1
+    ).replace("&XC\n", "&KPOINTS\n SCHEME GAMMA\n &END\n &XC\n", 1)
+    big = hybrid.replace("&MEMORY\n", "&MEMORY\n MAX_MEMORY 2000\n").replace(
+        "SCHEME", "PARALLEL_GROUP_SIZE 4\n SCHEME"
+    )
+    assert level(folder, big) == level(folder, hybrid)
+    assert level(folder, hybrid.replace("SCALING 0.1", "SCALING 0.5")) != level(folder, hybrid)
 
 
 def test_its_data_files(folder: Path) -> None:

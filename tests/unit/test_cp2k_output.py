@@ -103,6 +103,72 @@ def test_newer_versions_say_the_same(tmp_path: Path) -> None:
     assert np.array_equal(new.forces, old.forces)
 
 
+def older(text: str) -> str:
+    """The same output as versions to 7.1 write it, after outputs of 6.1 that others published."""
+    lines = []
+    for line in text.splitlines():
+        row = re.match(r" STRESS\| +([xyz]) +(\S+) +(\S+) +(\S+)$", line)
+        if "Analytical stress tensor" in line:
+            line = " STRESS TENSOR [GPa]\n"
+        elif row and "E" in line:
+            numbers = (f"{float(word):.8f}" for word in row.groups()[1:])
+            line = "  ".join(["", row[1].upper(), *numbers])
+        elif "1/3 Trace" in line:
+            line = f"\n  1/3 Trace(stress tensor):  {float(line.split()[-1]):.8E}\n"
+        line = re.sub(
+            r"^ STRESS\| +x +y +z$", "            X               Y               Z", line
+        )
+        line = line.replace("energy [a.u.]:", "energy (a.u.):")
+        line = line.replace(
+            "MODULE QUICKSTEP: ATOMIC COORDINATES IN ANGSTROM",
+            "MODULE QUICKSTEP:  ATOMIC COORDINATES IN angstrom",
+        )
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def test_older_versions_say_the_same(tmp_path: Path) -> None:
+    now, then = read(tmp_path, WATER), read(tmp_path, older(WATER))
+    assert " STRESS TENSOR [GPa]\n\n" in older(WATER)
+    assert then.energy == now.energy
+    assert np.array_equal(then.forces, now.forces)
+    assert then.stress == pytest.approx(now.stress, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "headline",
+    [
+        "MODULE QUICKSTEP:  ATOMIC COORDINATES IN angstrom",
+        "MODULE QUICKSTEP: ATOMIC COORDINATES IN angstrom",
+        "MODULE QUICKSTEP:  ATOMIC COORDINATES IN ANGSTROM",
+        "MODULE QUICKSTEP: ATOMIC COORDINATES IN [Angstrom]",
+    ],
+)
+def test_the_headline_of_the_coordinates_in_any_spelling(tmp_path: Path, headline: str) -> None:
+    text = WATER.replace("MODULE QUICKSTEP: ATOMIC COORDINATES IN ANGSTROM", headline)
+    assert np.array_equal(read(tmp_path, text).forces, read(tmp_path, WATER).forces)
+
+
+def test_other_units_are_not_taken_for_these(tmp_path: Path) -> None:
+    for one, other in (
+        ("COORDINATES IN ANGSTROM", "COORDINATES IN BOHR"),
+        ("energy [a.u.]", "energy [eV]"),
+        ("stress tensor [GPa]", "stress tensor [kbar]"),
+        ("FORCES in [a.u.]", "FORCES in [eV/angstrom]"),
+    ):
+        assert one in WATER
+        with pytest.raises(ParseError, match="stands 0 times"):
+            read(tmp_path, WATER.replace(one, other))
+
+
+def test_the_user_s_own_walltime_is_named(tmp_path: Path) -> None:
+    stopped = " *** SCF run terminated - exceeded requested execution time:       1.000 seconds.\n"
+    path = tmp_path / "stdout.txt"
+    path.write_text(stopped + (DATA / "unconverged.out").read_text())
+    with pytest.raises(EngineFailed, match="stopped after 1 s, the WALLTIME in &GLOBAL"):
+        cp2k_output.check_end(path)
+
+
 def test_a_stress_in_bar(tmp_path: Path) -> None:
     def in_bar(match: re.Match[str]) -> str:
         return f"{float(match[0]) * 1e4:.11E}"

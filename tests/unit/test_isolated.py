@@ -55,7 +55,34 @@ def test_each_is_computed_once_also_for_other_campaigns(work: Work, tmp_path: Pa
     with closing(other.store):
         isolated.compute(other)
         assert isolated.energies(other) == ENERGIES
-        assert started(other) == 0
+        assert started(other) == 1  # the lightest, to see whether the others are believed
+        assert isinstance(other.observer, Watcher)
+        assert "Na, computed again, differs by 0 meV" in other.observer.lines[0]
+
+
+def test_another_campaign_s_atoms_are_left_where_one_of_them_is_wrong(
+    work: Work, tmp_path: Path
+) -> None:
+    def lie(job: Job) -> int:
+        play(job)
+        path = job.directory / "result.json"
+        answer = json.loads(path.read_text())
+        path.write_text(json.dumps({**answer, "energy_eV": answer["energy_eV"] - 1.0}))
+        return 0
+
+    assert isinstance(work.launcher, FakeLauncher)
+    work.launcher.play = lie
+    isolated.compute(work)
+    other = open_work(tmp_path / "two")
+    with closing(other.store):
+        isolated.compute(other)
+        isolated.compute(other)
+        assert isolated.energies(other) == ENERGIES
+        assert started(other) == 2
+        assert isinstance(other.observer, Watcher)
+        assert (
+            "differs by 1e+03 meV (limit 2 meV): none of them are used" in other.observer.lines[0]
+        )
 
 
 def test_given_energies_are_not_computed(tmp_path: Path) -> None:

@@ -172,3 +172,69 @@ def test_labels_are_counted_as_they_are_done_and_as_they_fail(work: Work) -> Non
         for done, seen in zip(work.observer.advanced, work.observer.seen, strict=True)
     ]
     assert list(dict.fromkeys(told)) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 1)]
+
+
+def shared_work(folder: Path, text: str = SALT) -> Work:
+    """A campaign whose cache is shared with those beside it."""
+    folder.mkdir()
+    campaign = inputs.load(write_campaign(folder, text))
+    found = engines.find(EngineSettings(), {"PHASEWALK_CACHE": str(folder.parent / "cache")})
+    opened = store.open_campaign(folder / "run", campaign.identity())
+    return Work(campaign, opened, FakeLauncher(), found, Watcher())
+
+
+def labelled(work: Work, energy: float, shifts: tuple[float, ...] = (0.1, 0.2, 0.3)) -> list[float]:
+    """Energies of the labels of some frames, where the reference says one energy for all."""
+    answers(work, *[GOOD] * len(shifts), energy_eV=energy)
+    proposals = [[frame(shift)] for shift in shifts]
+    with closing(work.store):
+        return [one.energy for one in labelling.label_proposals(work, 1, proposals)]
+
+
+def test_one_shared_label_is_computed_again_before_the_others_are_used(tmp_path: Path) -> None:
+    assert labelled(shared_work(tmp_path / "one"), -24.0) == [-24.0] * 3
+    other = shared_work(tmp_path / "two")
+    assert labelled(other, -24.002) == [-24.002, -24.0, -24.0]
+    assert len(other.launcher.jobs) == 1  # type: ignore[attr-defined]
+    lines = other.observer.lines  # type: ignore[attr-defined]
+    assert "one of them, computed again, differs by 0.25 meV/atom" in lines[0]
+
+
+def test_a_lie_of_one_campaign_is_no_label_of_another(tmp_path: Path) -> None:
+    """−1 eV/atom under the name of the same level of theory, as a stub once put it there."""
+    labelled(shared_work(tmp_path / "stub"), -32.0)
+    other = shared_work(tmp_path / "good")
+    assert labelled(other, -24.0) == [-24.0] * 3
+    assert len(other.launcher.jobs) == 3  # type: ignore[attr-defined]
+    (line,) = other.observer.lines  # type: ignore[attr-defined]
+    assert "differs by 1e+03 meV/atom" in line
+    assert "(limit 2 meV/atom): none of them are used" in line
+
+
+STUB = SALT + "reference: {{command: [python3, {stub}, --shift, '1']}}\n"
+
+
+def test_a_command_of_one_s_own_is_part_of_the_level_with_its_script(tmp_path: Path) -> None:
+    stub, plain = tmp_path / "stub.py", shared_work(tmp_path / "plain")
+    stub.write_text("#!/usr/bin/python3\nprint(1)\n")
+    own = shared_work(tmp_path / "own", STUB.format(stub=stub))
+    settings = own.campaign.reference.method.settings
+    assert settings["reference.command"] == ["python3", "stub.py", "--shift", "1"]
+    assert plain.campaign.reference.method.method == LEVEL.method
+    stub.write_text("#!/opt/other/python3\nprint(1)\n")
+    moved = shared_work(tmp_path / "moved", STUB.format(stub=stub))
+    assert moved.campaign.reference.method == own.campaign.reference.method
+    stub.write_text("#!/usr/bin/python3\nprint(2)\n")
+    changed = shared_work(tmp_path / "changed", STUB.format(stub=stub))
+    assert changed.campaign.reference.method.method != own.campaign.reference.method.method
+    assert labelled(own, -32.0) == [-32.0] * 3
+    assert labelled(plain, -24.0) == [-24.0] * 3
+    for work in (moved, changed):
+        work.store.close()
+
+
+def test_a_launcher_before_phasewalk_s_own_child_is_no_other_level(tmp_path: Path) -> None:
+    text = SALT + "reference: {command: [env, -i, python3, -m, phasewalk.reference]}\n"
+    with closing((work := shared_work(tmp_path / "own", text)).store):
+        assert work.campaign.reference.method.method == LEVEL.method
+        assert work.campaign.reference.shares

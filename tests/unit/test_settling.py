@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import ase.io
 import pytest
 
 from helpers.fakes import LEVEL, SALT, FakeLauncher, crystal, label, write_campaign
-from phasewalk import inputs, settling
+from phasewalk import inputs, settling, store
 from phasewalk.errors import InputError
 from phasewalk.inputs import Campaign
 from phasewalk.jobs import Job
 from phasewalk.labels import Label
 
+OLD = replace(LEVEL, cell_multiple=1).as_dict()
 FOREIGN = replace(LEVEL, settings={"electronic_temperature_K": 500.0})
 
 
@@ -161,3 +163,20 @@ def test_a_program_that_does_not_start_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"reference: .*No module named 'gpaw'") as caught:
         settling.settle(campaign, FakeLauncher(play))
     assert "everything is in" not in str(caught.value)
+
+
+def test_a_directory_of_before_goes_on_at_the_level_that_it_names(tmp_path: Path) -> None:
+    """When the command was no part of the level; a plain campaign never takes up a command."""
+    stub = tmp_path / "stub.py"
+    stub.write_text("print(1)\n")
+    text = SALT + f"reference: {{command: [python3, {stub}]}}\n"
+    campaign = inputs.load(write_campaign(tmp_path, text))
+    root = tmp_path / "run"
+    with closing(store.open_campaign(root, {**campaign.identity(), "level of theory": OLD})) as old:
+        old.write("campaign.yaml", text.encode())
+        found, _ = settling.settle(campaign, FakeLauncher(), root)
+        assert found.reference.method.method == LEVEL.method
+        assert not found.reference.shares
+        old.write("campaign.yaml", SALT.encode())
+        found, _ = settling.settle(campaign, FakeLauncher(), root)
+        assert found.reference.method == campaign.reference.method != LEVEL
