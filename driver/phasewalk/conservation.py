@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .units import FS_PER_PS
+
+Array = NDArray[np.float64]
 
 STEPS_FS = (0.5, 0.25, 0.125, 0.0625)
 """Time steps of the runs, the longest first; the shorter ones where these do not settle it."""
@@ -67,7 +70,7 @@ class Conservation:
         return bool(self.excesses) and min(self.excesses[-2:]) > MAX_EXCESS
 
 
-def analyse(energies: Mapping[float, Sequence[float]], atoms: int) -> Conservation | None:
+def analyse(energies: Mapping[float, Sequence[float] | Array], atoms: int) -> Conservation | None:
     """What the runs say; None where the shortest two did not end, or are not finite.
 
     Args:

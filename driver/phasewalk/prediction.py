@@ -104,6 +104,8 @@ def _rotated(stress: NDArray[np.float64], prism: Any) -> NDArray[np.float64]:
 def _runs(model: Model, atoms: Atoms, steps_fs: Sequence[float]) -> dict[str, list[float]]:
     """Total energies of NVE runs by time step, until they show whether energy is conserved."""
     runs: dict[float, list[float]] = {}
+    if len(atoms) == 1:
+        return {}  # it cannot move
     for timestep_fs in steps_fs:
         runs[timestep_fs] = _nve(model, atoms, timestep_fs)
         told = conservation.analyse(runs, len(atoms))

@@ -393,7 +393,10 @@ def test_limits_grow_with_the_numbers_that_are_rounded() -> None:
     def steep(probe: Probe, p: Prediction) -> Prediction:
         wrong = 3e-6 if probe.kind == "rotated" else 0.0
         return Prediction(
-            *(factor * (value + wrong) for value in (p.energy, p.energies, p.forces, p.stress))
+            factor * (p.energy + wrong),
+            factor * (p.energies + wrong),
+            factor * (p.forces + wrong),
+            factor * (p.stress + wrong),
         )
 
     eager = [steep(Probe("real", 0, a), e) for a, e in zip(frames(), asked().eager, strict=True)]
