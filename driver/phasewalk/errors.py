@@ -6,7 +6,8 @@
     │   ├── EngineMissing   a program or library that is not installed or does not fit
     │   └── StoreError      the campaign directory: locked, foreign, read-only, full
     ├── EngineFailed        a program was started and failed; names its directory and last lines
-    │   └── NotConverged    a calculation that did not converge
+    │   ├── NotConverged    a calculation that did not converge
+    │   └── Killed          ended from outside (memory, node, signal): worth another try
     ├── GateFailed          a deployed model is not what it should be; says what, and by how much
     ├── NothingLeft         a round has too little left to go on with
     └── Interrupted         Ctrl-C or SIGTERM; exit code 130
@@ -71,6 +72,10 @@ class EngineFailed(PhasewalkError):
 
 class NotConverged(EngineFailed):
     """A calculation that did not converge: its numbers are worth nothing."""
+
+
+class Killed(EngineFailed):
+    """A program that was ended from outside: what it did says nothing about its model."""
 
 
 class GateFailed(PhasewalkError):

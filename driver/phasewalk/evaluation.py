@@ -24,8 +24,6 @@ MADE = ("level_of_theory",)
 
 Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
-NVE_LENGTH_FS, NVE_EVERY_FS = 100.0, 5.0
-"""How long an NVE run is, and how often its energy is taken."""
 ENDINGS = (".nequip.pth", ".nequip.pt2")
 FORCES_KEPT = 3000
 """Force components of a set of frames that are kept for pictures."""
@@ -104,7 +102,8 @@ def job(
         frames: to evaluate.
         directory: where it runs.
         env: environment of LAMMPS.
-        nve_fs: time steps, fs, of NVE runs that start from the first frame.
+        nve_fs: time steps, fs, of NVE runs that start from the first frame, the longest first;
+            none shorter than those that show whether energy is conserved.
     """
     ending = next((ending for ending in ENDINGS if model.name.endswith(ending)), None)
     if ending is None:
@@ -114,8 +113,6 @@ def job(
         "model": local,
         "frames": [frame_to_json(atoms) for atoms in frames],
         "nve_fs": list(nve_fs),
-        "nve_length_fs": NVE_LENGTH_FS,
-        "nve_every_fs": NVE_EVERY_FS,
     }
     return Job(
         name=name,

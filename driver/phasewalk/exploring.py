@@ -12,6 +12,7 @@ from . import bias, outcomes, plumed, steering, walkers
 from .bias import HillsRecord
 from .candidates import LAST, Candidate, redundant, select, volume_limits
 from .deploying import Generation, engines_for
+from .errors import Killed
 from .jobs import Event, Finished, Running
 from .labelling import Frame
 from .labels import Label
@@ -23,8 +24,8 @@ from .structures import bare, fingerprint
 from .tasks import Outputs, Task, Work
 from .watching import Watch
 
-HARMLESS = ("walltime", "another walker")
-"""Stops that no breakdown led to."""
+TRIES = 3
+"""Of a segment that is ended from outside, in one run of the campaign."""
 
 
 def walk(
@@ -61,9 +62,30 @@ def segment(work: Work, round_: int, generation: Generation, *, stage: str = "se
     )
     total = len(plan.walkers) * plan.settings.steps
     work.observer.begin(round_, stage, total, "steps")
-    (outputs,) = work.do([task], _watch_segment(work, plan))
+    outputs = _walk(work, task, plan)
     _say_segment(work, outputs)
     return outputs
+
+
+def _walk(work: Work, task: Task, plan: SegmentPlan) -> Outputs:
+    """Do the segment; again where it was ended from outside, from where it began.
+
+    Raises:
+        Killed: that happened `TRIES` times in a row.
+    """
+    tried = 0
+    while True:
+        try:
+            (outputs,) = work.do([task], _watch_segment(work, plan))
+            return outputs
+        except Killed as error:
+            tried += 1
+            if tried == TRIES:
+                raise Killed(
+                    f"{error}; that is {TRIES} times in a row, and no breakdown of a walker: give "
+                    "it more memory, fewer walkers, or another node, and run the same command again"
+                ) from error
+            work.observer.say(f"{error}; no breakdown of a walker: the segment is walked again")
 
 
 def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan:
@@ -131,11 +153,11 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
                 round=plan.round,
                 after_step=max(chosen.step, walker.step),
             )
-        if _broke(outcome) and chosen.reason == LAST:
+        if outcome.broke and chosen.reason == LAST:
             chosen = replace(chosen, reason="last frame before that")
         good = [] if chosen.atoms is None else [(chosen.step, chosen.atoms), *chosen.older]
         next_step = walker.step + plan.settings.steps
-        broke = _broke(outcome)
+        broke = outcome.broke
         states.append(steering.state_json(walker, next_step=next_step, frames=good, broke=broke))
         entries.append(_entry(chosen, outcome))
     texts = {
@@ -154,16 +176,10 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     }
 
 
-def _broke(outcome: WalkerResult) -> bool:
-    """Whether a walker broke down; a time limit, or another walker's stop, is no breakdown."""
-    harmless = outcome.stop is not None and outcome.stop.reason in HARMLESS
-    return outcome.halted is not None and not harmless
-
-
 def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
     """Frames that may become a candidate: not the start, and not the way into a breakdown."""
     breakdown = round(plan.settings.breakdown_fs / plan.settings.timestep_fs)
-    last = outcome.last_step - (breakdown if _broke(outcome) else 0)
+    last = outcome.last_step - (breakdown if outcome.broke else 0)
     good = outcome.stop.good_step if outcome.stop else None
     return [
         (frame.step, frame.atoms)

@@ -6,6 +6,7 @@ and a result can be used as soon as it is there.
 """
 
 import contextlib
+import re
 import shutil
 import signal
 from collections.abc import Generator, Mapping, Sequence
@@ -128,9 +129,39 @@ class Launcher(Protocol):
 
 def _signal(code: int) -> str:
     """The signal that an exit code stands for, as shells count; empty for none."""
-    with contextlib.suppress(ValueError):
-        return f" ({signal.Signals(code - 128 if code > 0 else -code).name})"
-    return ""
+    found = death(code)
+    return f" ({found.name})" if found else ""
+
+
+@dataclass(frozen=True)
+class Death:
+    """The signal that a program died of; `own` where programs give it themselves (a crash)."""
+
+    number: int
+    name: str
+    own: bool
+
+
+_TOLD = re.compile(r"signal:? (\d{1,2})\b")
+_OWN = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+
+
+def death(code: int, printed: Sequence[str] = ()) -> Death | None:
+    """The signal that ended a program, or a rank of it; None where no signal did.
+
+    Args:
+        code: of the program: 128 + signal as shells count, negative as Python counts.
+        printed: its last lines; MPI launchers name there the signal of a rank. MPICH's own exit
+            code is then the signal itself.
+    """
+    numbers = [int(match[1]) for line in printed if (match := _TOLD.search(line))]
+    if any("BAD TERMINATION" in line for line in printed):
+        numbers.append(code)
+    for number in (*numbers, code - 128 if code > 0 else -code):
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(number).name
+            return Death(number, name, name in _OWN)
+    return None
 
 
 def run(launcher: Launcher, job: Job) -> Finished:

@@ -1,36 +1,71 @@
-"""What became of the walkers of a segment, however its launch ended."""
+"""What became of the walkers of a segment, however its launch ended.
 
-from collections.abc import Mapping
-from dataclasses import replace
+A walker broke down where the sentinel or LAMMPS said so of it. A launch that ended without such a
+word, or for want of memory or disk, was ended from outside: it says nothing of the model.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import bias, dumps, logs, plumed
 from .bias import HillsRecord
-from .errors import EngineFailed
-from .jobs import Finished
+from .errors import EngineFailed, Killed
+from .jobs import Death, Finished, death
 from .logs import Stop
 from .segments import ColvarSummary, SegmentPlan, SegmentResult, WalkerResult
 from .sharing import read_new
 from .units import FS_PER_PS
 from .walkers import colvar_files, good_file, hills_files
 
+HARMLESS = ("walltime", "another walker")
+"""Stops that no breakdown led to."""
+_SCARCE = re.compile(
+    r"failed to (re)?allocate|out of memory|bad_alloc|no space left|disk quota|input/output error"
+    r"|cannot (open|write)|error (writing|closing)|stale file handle",
+    re.IGNORECASE,
+)
+"""What LAMMPS, PLUMED and torch say where memory or disk fail them: no breakdown."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """Why the launch as a whole ended early.
+
+    Attributes:
+        why: in words.
+        walkers: the partitions that LAMMPS's error is of; None where that is not told.
+        limit: it ran past its time limit.
+    """
+
+    why: str
+    walkers: tuple[int, ...] | None = None
+    limit: bool = False
+
+    def breaks(self, partition: int) -> bool:
+        """Whether it is a breakdown of that walker."""
+        return not self.limit and (self.walkers is None or partition in self.walkers)
+
 
 def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
     """What became of each walker, also after an error or a time limit.
 
     Raises:
+        Killed: it was ended from outside.
         EngineFailed: no walker did a single step, or hills are missing or doubled.
     """
     directory = finished.directory
     logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
-    ended = _ended(finished, plan, logs)
+    end = _end(finished, plan, logs)
+    ended = end.why if end else None
     if not any(log.steps_done for log in logs):
         raise EngineFailed(
             f"{finished.job.name}: no walker did a step: {ended or finished.last_lines()} "
             f"(everything is in {directory})"
         )
     results = [
-        _result(plan, partition, log, directory=directory, ended=ended)
+        _result(plan, partition, log, directory=directory, end=end)
         for partition, log in enumerate(logs)
     ]
     hills = [hill for result in results for hill in result.new_hills]  # MPI walkers share a file
@@ -57,16 +92,62 @@ def _log(path: Path) -> logs.LogSummary:
     return logs.read_log(path) if path.is_file() else logs.LogSummary({})
 
 
-def _ended(finished: Finished, plan: SegmentPlan, logs: list[logs.LogSummary]) -> str | None:
-    """Why the launch as a whole ended early; None where it did not."""
+def _end(finished: Finished, plan: SegmentPlan, logs: list[logs.LogSummary]) -> _End | None:
+    """Why the launch as a whole ended early; None where it did not. Killed: from outside."""
+    _check_memory(finished, plan, logs)
     if finished.returncode == 0 and all(log.loop_s is not None for log in logs):
         return None
     if finished.returncode is None:
-        return f"the segment ran past its limit of {plan.settings.timeout_s or 0:g} s"
+        limit = plan.settings.timeout_s or 0
+        return _End(f"the segment ran past its limit of {limit:g} s", limit=True)
+    said = tuple(number for number, log in enumerate(logs) if log.errors)
+    if said:
+        return _End(f"{plan.walkers[said[0]].id}: {logs[said[0]].errors[0]}", said)
+    printed = _printed(finished)
+    for line in printed:
+        if line.startswith("ERROR"):
+            return _End(line)
+    found = death(finished.returncode, printed)
+    if found is None and not any(log.steps_done for log in logs):
+        return _End(f"LAMMPS ended with code {finished.returncode}: {finished.last_lines()}")
+    raise Killed(f"{finished.job.name}: {_killed(found, finished)}")
+
+
+def _check_memory(finished: Finished, plan: SegmentPlan, logs: Sequence[logs.LogSummary]) -> None:
+    """Raise Killed where a walker ended for want of memory or disk."""
     for walker, log in zip(plan.walkers, logs, strict=True):
-        if log.errors:
-            return f"{walker.id}: {log.errors[0]}"
-    return f"LAMMPS ended with code {finished.returncode}: {finished.last_lines()}"
+        told = [*log.errors, *([log.stop.says] if log.stop and not log.errors else [])]
+        for line in told:
+            if _SCARCE.search(line) and log.steps_done:
+                raise Killed(
+                    f"{finished.job.name}: {walker.id} ended for want of memory or disk: {line} "
+                    f"(everything is in {finished.directory})"
+                )
+
+
+def _printed(finished: Finished) -> list[str]:
+    """What the launch has printed; the last of it."""
+    lines: list[str] = []
+    for name in (Finished.STDOUT, Finished.STDERR):
+        path = finished.directory / name
+        if path.is_file():
+            lines += dumps.tail_lines(path, 2**16)
+    return lines
+
+
+def _killed(found: Death | None, finished: Finished) -> str:
+    """How a launch was ended from outside, in words."""
+    where = f"(everything is in {finished.directory})"
+    if found is None:
+        return (
+            f"it ended with code {finished.returncode}, and neither LAMMPS nor the sentinel said "
+            f"why: {finished.last_lines()} {where}"
+        )
+    name = f"signal {found.number}, {found.name}"
+    if found.own:
+        return f"a rank crashed ({name}) without an error of LAMMPS {where}"
+    memory = ": out of memory?" if found.name == "SIGKILL" else ""
+    return f"a rank was killed from outside ({name}{memory}) {where}"
 
 
 def _result(
@@ -75,9 +156,11 @@ def _result(
     log: logs.LogSummary,
     *,
     directory: Path,
-    ended: str | None,
+    end: _End | None,
 ) -> WalkerResult:
     walker = plan.walkers[partition]
+    cut = end if log.loop_s is None else None
+    broke = cut is not None and cut.breaks(partition)
     found = {}
     for name in (f"{walker.id}.dump", good_file(walker)):
         if (directory / name).is_file():
@@ -90,13 +173,14 @@ def _result(
         frames=tuple(found[step] for step in sorted(found)),
         last_step=walker.step if log.last_step is None else log.last_step,
         steps_done=log.steps_done,
-        halted=_halted(log.stop) or (ended if log.loop_s is None else None),
+        halted=_halted(log.stop) or (cut.why if cut else None),
         stop=log.stop,
         new_hills=hills,
         headers=headers,
         colvars=_summaries(plan, partition, directory),
         thermo=log.thermo,
         seconds=log.loop_s,
+        broke=log.stop.reason not in HARMLESS if log.stop else broke,
     )
 
 

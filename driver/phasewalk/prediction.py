@@ -7,7 +7,7 @@ walker has, so that what is tested is what runs.
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from . import conservation
 from .labels import frame_from_json
 from .lammps_library import Library
 from .units import FS_PER_PS, stress_from_lammps_pressure
@@ -100,10 +101,23 @@ def _rotated(stress: NDArray[np.float64], prism: Any) -> NDArray[np.float64]:
     )
 
 
-def _nve(model: Model, atoms: Atoms, timestep_fs: float, request: Mapping[str, Any]) -> list[float]:
+def _runs(model: Model, atoms: Atoms, steps_fs: Sequence[float]) -> dict[str, list[float]]:
+    """Total energies of NVE runs by time step, until they show whether energy is conserved."""
+    runs: dict[float, list[float]] = {}
+    if len(atoms) == 1:
+        return {}  # it cannot move
+    for timestep_fs in steps_fs:
+        runs[timestep_fs] = _nve(model, atoms, timestep_fs)
+        told = conservation.analyse(runs, len(atoms))
+        if told is not None and told.settled:
+            break
+    return {repr(timestep_fs): energies for timestep_fs, energies in runs.items()}
+
+
+def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
     """Total energies; not a number where LAMMPS gives up, which is a result like another."""
     try:
-        times = {"length_fs": request["nve_length_fs"], "every_fs": request["nve_every_fs"]}
+        times = {"length_fs": conservation.LENGTH_FS, "every_fs": conservation.EVERY_FS}
         return model.nve(atoms, timestep_fs, **times)
     except Exception:  # LAMMPS raises plain exceptions
         return [float("nan")]
@@ -119,7 +133,7 @@ def main(argv: list[str]) -> int:
         result = {
             "frames": [model.evaluate(atoms) for atoms in frames],
             "seconds_per_step": model.seconds_per_step(),
-            "nve": {repr(dt): _nve(model, frames[0], dt, request) for dt in request["nve_fs"]},
+            "nve": _runs(model, frames[0], request["nve_fs"]),
         }
     except Exception as error:  # LAMMPS's own error line is what the user needs
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

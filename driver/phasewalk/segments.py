@@ -254,6 +254,7 @@ class WalkerResult:
         colvars: one for each printed variable.
         thermo: log columns (LAMMPS names, metal units).
         seconds: of the time loop; None where it was cut off.
+        broke: it broke down, as the sentinel or LAMMPS said of this walker.
     """
 
     id: str
@@ -268,6 +269,7 @@ class WalkerResult:
     colvars: tuple[ColvarSummary, ...]
     thermo: Mapping[str, Array]
     seconds: float | None
+    broke: bool = False
 
     @property
     def mean_temperature_K(self) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .engines import Engines
-from .errors import EngineFailed, GateFailed, NotConverged, PhasewalkError, StoreError
+from .errors import EngineFailed, GateFailed, Killed, NotConverged, PhasewalkError, StoreError
 from .inputs import Campaign
 from .jobs import Event, Finished, Job, Launcher
 from .journal import Record
@@ -130,7 +130,7 @@ class Work:
             reason = str(error).replace(str(finished.directory), str(kept))
             if task.may_fail:
                 return {FAILED: reason, KIND: _kind(error, finished)}
-            kind = type(error) if isinstance(error, GateFailed) else EngineFailed
+            kind = type(error) if isinstance(error, GateFailed | Killed) else EngineFailed
             raise kind(reason) from error
 
     def record(self, task: Task, outputs: Outputs, seconds: float, cores: int = 0) -> Outputs:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from ase import Atoms
 from ase.calculators.morse import MorsePotential
 
 from helpers.fakes import crystal
-from phasewalk import gate, models, proving
+from phasewalk import conservation, gate, models, prediction, proving
+from phasewalk.conservation import EVERY_FS, STEPS_FS
 from phasewalk.errors import GateFailed, InputError
-from phasewalk.evaluation import NVE_EVERY_FS, Prediction, Predictions
-from phasewalk.gate import NVE_STEPS_FS, Probes, Proof
+from phasewalk.evaluation import Prediction, Predictions
+from phasewalk.gate import Probes, Proof
 from phasewalk.probes import Probe
 
 ENERGIES = {"Na": -1.0, "Cl": -2.5}
@@ -61,12 +62,14 @@ def answers(dtype: str = "float64", full: bool = True) -> list[tuple[Probe, Pred
     return [(probe, morse(probe.atoms)) for probe in asked(dtype, full).asked()]
 
 
-def nve(slope: float = 0.0, order: float = 2.0, size: float = 0.02) -> dict[float, Any]:
+def nve(
+    slope: float = 0.0, order: float = 2.0, size: float = 0.02, steps: Sequence[float] = (0.5, 0.25)
+) -> dict[float, Any]:
     """Total energies of eight atoms: slope in meV/atom/ps, scatter (meV/atom) ~ step^order."""
-    time = np.arange(21) * NVE_EVERY_FS
+    time = np.arange(21) * EVERY_FS
     return {
         dt: -14.0 + 8e-3 * (slope * time / 1000 + size * (2 * dt) ** order * np.sin(0.4 * time))
-        for dt in NVE_STEPS_FS
+        for dt in steps
     }
 
 
@@ -283,9 +286,127 @@ def test_a_scatter_within_rounding_has_no_order() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_nve_that_exploded(value: float) -> None:
+    """Also where a longer step did not: what is not a number does not come from the step."""
     energies = nve()
     energies[0.5][10:] = value
     assert not judged(energies=energies).passed
+    energies = nve(steps=STEPS_FS)
+    energies[min(energies)][10:] = value
+    assert failed(judged(energies=energies)) == {"an NVE run"}
+
+
+SLOPES = {0.5: -12.9, 0.25: -1.02, 0.125: -0.21, 0.0625: -0.05}
+"""Measured on a potential of ice from eight labels: conserved, at steps of 0.25 fs and less."""
+
+
+def rough(slopes: Mapping[float, float], added: float = 0.0) -> dict[float, Any]:
+    """NVE runs with these slopes, and one more that no step takes away, meV/atom/ps."""
+    return {dt: nve(slope=slope + added, steps=[dt])[dt] for dt, slope in slopes.items()}
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_rough_potential_whose_drift_goes_with_the_step_is_a_warning(count: int) -> None:
+    slopes = dict(list(SLOPES.items())[:count])
+    assert not settled(dict(list(SLOPES.items())[:2]))
+    assert settled(slopes)
+    proof = judged(energies=rough(slopes))
+    assert proof.passed
+    (warning,) = proof.warnings
+    assert "-13 at 0.5 fs, -1 at 0.25 fs, -0.21 at 0.125 fs" in warning
+    assert "it vanishes with the time step, so energy is conserved" in warning
+    told = json.loads(gate.proof_text(proof, {}))["nve"]
+    assert told["slopes_meV_per_atom_per_ps"]["0.125 fs"] == pytest.approx(-0.21, abs=0.01)
+
+
+def settled(slopes: Mapping[float, float]) -> bool:
+    """Whether no shorter step is asked for."""
+    found = conservation.analyse(rough(slopes), 8)
+    return found is not None and found.settled
+
+
+@pytest.mark.parametrize("added", [3.0, -3.0])
+def test_a_rough_potential_does_not_hide_a_drift(added: float) -> None:
+    proof = judged(energies=rough(SLOPES, added))
+    assert failed(proof) == {"drift in NVE"}
+    assert "not conserved, however short the time step is" in proof.failure()
+
+
+def test_where_no_step_is_short_enough_the_derivatives_decide() -> None:
+    energies = rough({0.5: -900.0, 0.25: -300.0, 0.125: 90.0, 0.0625: 20.0})
+    proof = judged(energies=energies)
+    assert proof.passed
+    assert "too rough to tell whether energy is conserved" in proof.warnings[0]
+    assert "forces are the energy's derivative" in failed(judged(add_curl, energies=energies))
+
+
+def test_a_step_at_which_a_rough_potential_explodes() -> None:
+    energies = nve(steps=STEPS_FS[1:]) | {0.5: np.array([np.nan])}
+    assert judged(energies=energies).passed
+    assert "rough" in judged(energies=energies).warnings[0]
+
+
+def springs(step: float, curl: float) -> list[float]:
+    """Total energy of eight stiff springs by Verlet; `curl` is a force that no energy has."""
+    rng = np.random.default_rng(3)
+    x, v = rng.normal(size=(2, 8, 2))
+    stiff = 4.0  # two radians a femtosecond: 0.5 fs is far too long a step
+
+    def force() -> Any:
+        return -stiff * x + curl * np.stack([-x[:, 1], x[:, 0]], axis=1)
+
+    def energy() -> float:
+        return 1e-3 * float((v**2).sum() + stiff * (x**2).sum()) / 2
+
+    energies = [energy()]
+    for _ in range(20):
+        for _ in range(round(EVERY_FS / step)):
+            v = v + step / 2 * force()
+            x = x + step * v
+            v = v + step / 2 * force()
+        energies.append(energy())
+    return energies
+
+
+def test_a_real_integrator_on_springs_too_stiff_for_its_step() -> None:
+    runs = {dt: springs(dt, curl=0.0) for dt in STEPS_FS}
+    assert judged(energies=runs).passed
+    wrong = {dt: springs(dt, curl=0.005) for dt in STEPS_FS}
+    assert failed(judged(energies=wrong)) == {"drift in NVE"}
+
+
+def test_shorter_steps_only_as_long_as_they_are_needed() -> None:
+    asked_for: list[float] = []
+
+    class Played:
+        def nve(self, atoms: Atoms, step: float, **_: float) -> list[float]:
+            asked_for.append(step)
+            return list(rough(SLOPES)[step])
+
+    prediction._runs(cast(prediction.Model, Played()), crystal(), STEPS_FS)
+    assert asked_for == [0.5, 0.25, 0.125]
+
+
+def test_limits_grow_with_the_numbers_that_are_rounded() -> None:
+    """Float32 keeps seven digits: of forces of 1000 eV/Å, 0.1 meV/Å is not among them."""
+    factor = 300.0
+
+    def steep(probe: Probe, p: Prediction) -> Prediction:
+        wrong = 3e-6 if probe.kind == "rotated" else 0.0
+        return Prediction(
+            factor * (p.energy + wrong),
+            factor * (p.energies + wrong),
+            factor * (p.forces + wrong),
+            factor * (p.stress + wrong),
+        )
+
+    eager = [steep(Probe("real", 0, a), e) for a, e in zip(frames(), asked().eager, strict=True)]
+    probes = dataclasses.replace(asked("float32"), eager=eager)
+    said = tuple(steep(probe, exact) for probe, exact in answers("float32"))
+    assert probes.judge(Predictions(said, 0.001, nve()), len(said)).passed
+    flipped = tuple(
+        flip_stress(probe, p) for (probe, _), p in zip(answers("float32"), said, strict=True)
+    )
+    assert not probes.judge(Predictions(flipped, 0.001, nve()), len(said)).passed
 
 
 def test_a_pair_that_attracts_is_a_warning() -> None:

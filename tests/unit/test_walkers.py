@@ -1,6 +1,7 @@
 """Segments: what is written for LAMMPS, and what is read back, from recorded and from real runs."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from helpers import needs
 from phasewalk import bias, engines, outcomes, plugin, plumed, walkers
-from phasewalk.errors import EngineFailed, InputError
+from phasewalk.errors import EngineFailed, InputError, Killed
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.launch import LocalLauncher
 from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
@@ -154,6 +155,86 @@ def test_a_time_limit_is_told(tmp_path: Path) -> None:
     result = outcomes.read(replace(finished, returncode=None), made)
     assert result.walkers[0].halted == "the segment ran past its limit of 9 s"
     assert result.walkers[1].halted is None
+    assert not result.walkers[0].broke
+
+
+def cut_off(finished: Finished, walker: str, line: str = "") -> Path:
+    """A log that ends before its run did, with this line."""
+    log = finished.directory / f"{walker}.log"
+    log.write_text(re.split("Loop time|ERROR", log.read_text())[0] + (f"{line}\n" if line else ""))
+    return log
+
+
+BAD = """
+=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
+=   EXIT CODE: {0}
+YOUR APPLICATION TERMINATED WITH THE EXIT STRING: {1} (signal {0})
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "words"),
+    [
+        (9, BAD.format(9, "Killed"), "killed from outside (signal 9, SIGKILL: out of memory?)"),
+        (137, "", "killed from outside (signal 9, SIGKILL: out of memory?)"),
+        (-9, "", "killed from outside (signal 9, SIGKILL: out of memory?)"),
+        (15, BAD.format(15, "Terminated"), "killed from outside (signal 15, SIGTERM)"),
+        (137, "prterun noticed that process rank 1 exited on signal 9 (Killed).\n", "SIGKILL"),
+        (139, "", "a rank crashed (signal 11, SIGSEGV) without an error of LAMMPS"),
+        (11, BAD.format(11, "Segmentation fault"), "a rank crashed (signal 11, SIGSEGV)"),
+        (1, "srun: error: node fail\n", "ended with code 1, and neither LAMMPS nor the sentinel"),
+        (0, "", "ended with code 0, and neither LAMMPS nor the sentinel said why"),
+    ],
+)
+def test_a_rank_killed_from_outside_is_no_breakdown(
+    tmp_path: Path, code: int, printed: str, words: str
+) -> None:
+    finished, made = recorded(tmp_path)
+    for walker in ("ar-0", "ar-1"):
+        cut_off(finished, walker)
+    (finished.directory / "stdout.txt").write_text(printed)
+    with pytest.raises(Killed, match=re.escape(words)):
+        outcomes.read(replace(finished, returncode=code), made)
+
+
+def test_a_rank_killed_before_the_first_step(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system())
+    finished = Finished(Job("segment", ("lmp",), tmp_path), 137, 1.0)
+    with pytest.raises(Killed, match="SIGKILL"):
+        outcomes.read(finished, made)
+    with pytest.raises(EngineFailed, match="no walker did a step: LAMMPS ended with code 127"):
+        outcomes.read(replace(finished, returncode=127), made)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERROR on proc 0: Failed to allocate 8000 bytes for array atom:x (src/memory.cpp:66)",
+        "phasewalk/sentinel: stop step=200 reason=model value=nan limit=nan good=-1 "
+        "says=CUDA out of memory. Tried to allocate 2 GiB",
+        "ERROR: Cannot open dump file: No space left on device (src/dump.cpp:1)",
+    ],
+)
+def test_want_of_memory_or_disk_is_no_breakdown(tmp_path: Path, line: str) -> None:
+    finished, made = recorded(tmp_path)
+    cut_off(finished, "ar-1", line)
+    with pytest.raises(Killed, match="ar-1 ended for want of memory or disk"):
+        outcomes.read(replace(finished, returncode=1), made)
+
+
+def test_the_error_of_one_walker_is_no_breakdown_of_the_others(tmp_path: Path) -> None:
+    """All partitions end with it; only that walker's margin is cut and its velocities are drawn."""
+    finished, made = recorded(tmp_path)
+    cut_off(finished, "ar-0")
+    cut_off(finished, "ar-1", "ERROR: Lost atoms: original 32 current 31 (src/thermo.cpp:1)")
+    well, sick = outcomes.read(replace(finished, returncode=1), made).walkers
+    assert (well.broke, sick.broke) == (False, True)
+    assert well.halted == sick.halted == (
+        "ar-1: ERROR: Lost atoms: original 32 current 31 (src/thermo.cpp:1)"
+    )  # fmt: skip
+    cut_off(finished, "ar-1")
+    (finished.directory / "stdout.txt").write_text("ERROR: something of all (src/universe.cpp:1)\n")
+    assert all(w.broke for w in outcomes.read(replace(finished, returncode=1), made).walkers)
 
 
 def test_a_soft_stop_is_told_in_words(tmp_path: Path) -> None:
@@ -164,6 +245,7 @@ def test_a_soft_stop_is_told_in_words(tmp_path: Path) -> None:
     result = outcomes.read(finished, made)
     words = "a force of 67.1 eV/Å (limit 50) at step 220"
     assert (result.walkers[0].halted, result.ended) == (words, None)
+    assert [walker.broke for walker in result.walkers] == [True, False]
 
 
 def test_nothing_done_is_a_failure_with_lammps_own_words(tmp_path: Path) -> None:
@@ -442,6 +524,16 @@ def test_a_real_error_is_told(tmp_path: Path, real: engines.Engines) -> None:
     wrong = ("lj/cut 6.0", "no/such/style")
     job = with_argon(job, {"ar-0.lmp": wrong, "ar-1.lmp": wrong})
     with pytest.raises(EngineFailed, match="ERROR: Unrecognized pair style 'no/such/style'"):
+        outcomes.read(run(LocalLauncher(), job), made)
+
+
+@pytest.mark.engine
+def test_a_real_rank_that_is_killed(tmp_path: Path, real: engines.Engines) -> None:
+    made = plan(tmp_path, settings=system())
+    job = walkers.job(made, engines=real, directory=tmp_path / "run")
+    killed = '\nrun 40\nshell "kill -9 $PPID"\nrun 70'
+    job = with_argon(job, {"ar-1.lmp": ("\nrun 110", killed)})
+    with pytest.raises(Killed, match=r"killed from outside \(signal 9, SIGKILL: out of memory\?\)"):
         outcomes.read(run(LocalLauncher(), job), made)
 
 
