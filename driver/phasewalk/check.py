@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from . import colvars, evaluation, labels, plugin, plumed, trial
+from . import colvars, evaluation, labels, plugin, plumed, rehearsal, rendering, trial
 from . import engines as finding
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
@@ -26,6 +26,7 @@ NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
 PARITY_LIMITS = {"float32": 1e-4, "float64": 1e-7}
 """Largest difference in eV/Å (forces) and eV per atom (energy) between LAMMPS and Python."""
 LIMIT_S = 300.0
+PARITY = "parity"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
                 look = partial(_variables, campaign, name, built[0], launcher, place)
                 yield from _guard(f"variables of {name}", look)
             yield from _guard("parity", lambda: _parity(campaign, built[0], launcher, place))
+            yield from _guard("ten steps", lambda: _ten_steps(campaign, built[0], launcher, place))
 
 
 def _guard(what: str, look: Callable[[], str]) -> Iterator[Row]:
@@ -269,16 +271,16 @@ def _variables(
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    """A tiny untrained model must say the same in LAMMPS and in Python."""
+    """A tiny untrained model must say the same in LAMMPS and in Python, of displaced atoms."""
     dtype = campaign.settings.model.dtype
-    atoms = bare(next(iter(campaign.structures.values())))
+    atoms = bare(rehearsal.displaced(next(iter(campaign.structures.values()))))
     request = {
         "types": list(campaign.types),
         "dtype": dtype,
-        "r_max_A": 4.0,
+        "r_max_A": campaign.settings.model.cutoff_A,
         "frame": labels.frame_to_json(atoms),
     }
-    directory = place / "parity"
+    directory = place / PARITY
     job = Job(
         "parity",
         (sys.executable, "-m", "phasewalk.parity", "request.json", "eager.json"),
@@ -294,7 +296,7 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
             launcher,
             evaluation.job(
                 "parity in LAMMPS",
-                directory / "model.nequip.pth",
+                directory / rendering.MODEL,
                 frames=[atoms],
                 directory=place / "parity-lammps",
                 env=dict(engines.env),
@@ -305,13 +307,26 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
     energy = abs(found.energy - eager["energy_eV"]) / len(atoms)
     force = float(np.abs(found.forces - np.array(eager["forces_eV_per_A"])).max())
     stress = float(np.abs(found.stress - np.array(eager["stress_eV_per_A3"])).max())
+    rms = float(np.sqrt(np.mean(found.forces**2)))
     shown = (
-        f"LAMMPS − ASE, {dtype}: {energy:.0e} eV/atom, {force:.0e} eV/Å, "
+        f"LAMMPS − ASE, {dtype}: {energy:.0e} eV/atom, {force:.0e} eV/Å (of {rms:.1g} rms), "
         f"{stress * GPA_PER_EV_PER_A3:.0e} GPa; model on {'cuda' if eager['cuda'] else 'cpu'}"
     )
     if not max(energy, force, stress) < PARITY_LIMITS[dtype]:
         raise InputError(f"{shown} (limit {PARITY_LIMITS[dtype]:g}); rebuild the plugin")
     return shown
+
+
+def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
+    """The walkers' own decks, with the model that the parity was measured with."""
+    if not campaign.settings.rounds:
+        return "rounds: 0, so that no walker is started"
+    model = place / PARITY / rendering.MODEL
+    if not model.is_file():
+        raise InputError("not tried: there is no model (see parity)")
+    return rehearsal.rehearse(
+        campaign, engines=engines, launcher=launcher, model=model, directory=place / "ten-steps"
+    )
 
 
 def show(rows: Iterator[Row], console: Console) -> bool:

@@ -90,7 +90,7 @@ def _result(
         frames=tuple(found[step] for step in sorted(found)),
         last_step=walker.step if log.last_step is None else log.last_step,
         steps_done=log.steps_done,
-        halted=_halted(log.stop) or (ended if log.loop_s is None else None),
+        halted=in_words(log.stop) or (ended if log.loop_s is None else None),
         stop=log.stop,
         new_hills=hills,
         headers=headers,
@@ -146,7 +146,7 @@ _WORDS = {
 }
 
 
-def _halted(stop: Stop | None) -> str | None:
+def in_words(stop: Stop | None) -> str | None:
     """The sentinel's stop in words."""
     if stop is None:
         return None
