@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from . import colvars, evaluation, labels, plugin, plumed, rehearsal, rendering, trial
+from . import advice, colvars, evaluation, labels, plugin, plumed, rehearsal, rendering, trial
 from . import engines as finding
+from .advice import Displaced
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
 from .inputs import Campaign
@@ -27,11 +28,13 @@ PARITY_LIMITS = {"float32": 1e-4, "float64": 1e-7}
 """Largest difference in eV/Å (forces) and eV per atom (energy) between LAMMPS and Python."""
 LIMIT_S = 300.0
 PARITY = "parity"
+STYLES = {"ok": "green", "advice": "bold yellow"}
+"""Of the states with which a campaign can run."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `state` is ok, missing or wrong."""
+    """One line of the table; `state` is ok, advice, missing or wrong."""
 
     what: str
     state: str
@@ -58,9 +61,11 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
             yield Row(name, "ok" if version else "missing", version or f"pip install {name}")
         settled: list[Campaign] = []
         yield from _guard("level of theory", lambda: trial.level(campaign, launcher, settled))
+        tried: list[Displaced] = []
         if settled:
-            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place))
+            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place, tried))
         yield from _structures(campaign)
+        yield from _advice(campaign, tried)
         built: list[Engines] = []
         yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))
         if built:
@@ -243,6 +248,24 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
         yield Row("test data", "ok", f"{len(campaign.test_data)} labelled frames")
 
 
+def _advice(campaign: Campaign, tried: Sequence[Displaced]) -> Iterator[Row]:
+    """What can be right, and seldom is."""
+    settings = campaign.settings
+    found = {
+        "neighbours": advice.neighbours(campaign.structures, settings.model.cutoff_A),
+        "repulsion": advice.zbl(settings.model),
+    }
+    for one in tried:
+        found["bootstrap"] = advice.displacements(
+            one,
+            settings.bootstrap,
+            temperature_K=max(system.temperature_K for system in settings.systems.values()),
+            count=campaign.bootstrap_count,
+        )
+    for what, told in found.items():
+        yield Row(what, "advice" if told.due else "ok", told.text)
+
+
 def _plugin(
     engines: Engines, launcher: Launcher, environ: Mapping[str, str], built: list[Engines]
 ) -> str:
@@ -330,12 +353,12 @@ def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: 
 
 
 def show(rows: Iterator[Row], console: Console) -> bool:
-    """Print each row as soon as it is known; True when every row is ok."""
+    """Print each row as soon as it is known; True where no row is missing or wrong."""
     fine = True
     with console.status("checking …"):
         for row in rows:
-            fine = fine and row.state == "ok"
-            line = Text(f"{row.state:<8}", style="green" if row.state == "ok" else "bold red")
+            fine = fine and row.state in STYLES
+            line = Text(f"{row.state:<8}", style=STYLES.get(row.state, "bold red"))
             console.print(
                 line.append(f"{row.what:<24}{row.found}", style="default"), soft_wrap=True
             )
