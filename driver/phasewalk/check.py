@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from . import colvars, evaluation, labels, plugin, plumed, trial
+from . import advice, colvars, evaluation, labels, plugin, plumed, rehearsal, rendering, trial
 from . import engines as finding
+from .advice import Displaced
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
 from .inputs import Campaign
@@ -26,11 +27,14 @@ NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
 PARITY_LIMITS = {"float32": 1e-4, "float64": 1e-7}
 """Largest difference in eV/Å (forces) and eV per atom (energy) between LAMMPS and Python."""
 LIMIT_S = 300.0
+PARITY = "parity"
+STYLES = {"ok": "green", "advice": "bold yellow"}
+"""Of the states with which a campaign can run."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `state` is ok, missing or wrong."""
+    """One line of the table; `state` is ok, advice, missing or wrong."""
 
     what: str
     state: str
@@ -57,9 +61,11 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
             yield Row(name, "ok" if version else "missing", version or f"pip install {name}")
         settled: list[Campaign] = []
         yield from _guard("level of theory", lambda: trial.level(campaign, launcher, settled))
+        tried: list[Displaced] = []
         if settled:
-            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place))
+            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place, tried))
         yield from _structures(campaign)
+        yield from _advice(campaign, tried)
         built: list[Engines] = []
         yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))
         if built:
@@ -67,6 +73,7 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
                 look = partial(_variables, campaign, name, built[0], launcher, place)
                 yield from _guard(f"variables of {name}", look)
             yield from _guard("parity", lambda: _parity(campaign, built[0], launcher, place))
+            yield from _guard("ten steps", lambda: _ten_steps(campaign, built[0], launcher, place))
 
 
 def _guard(what: str, look: Callable[[], str]) -> Iterator[Row]:
@@ -241,6 +248,24 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
         yield Row("test data", "ok", f"{len(campaign.test_data)} labelled frames")
 
 
+def _advice(campaign: Campaign, tried: Sequence[Displaced]) -> Iterator[Row]:
+    """What can be right, and seldom is."""
+    settings = campaign.settings
+    found = {
+        "neighbours": advice.neighbours(campaign.structures, settings.model.cutoff_A),
+        "repulsion": advice.zbl(settings.model),
+    }
+    for one in tried:
+        found["bootstrap"] = advice.displacements(
+            one,
+            settings.bootstrap,
+            temperature_K=max(system.temperature_K for system in settings.systems.values()),
+            count=campaign.bootstrap_count,
+        )
+    for what, told in found.items():
+        yield Row(what, "advice" if told.due else "ok", told.text)
+
+
 def _plugin(
     engines: Engines, launcher: Launcher, environ: Mapping[str, str], built: list[Engines]
 ) -> str:
@@ -269,16 +294,16 @@ def _variables(
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    """A tiny untrained model must say the same in LAMMPS and in Python."""
+    """A tiny untrained model must say the same in LAMMPS and in Python, of displaced atoms."""
     dtype = campaign.settings.model.dtype
-    atoms = bare(next(iter(campaign.structures.values())))
+    atoms = bare(rehearsal.displaced(next(iter(campaign.structures.values()))))
     request = {
         "types": list(campaign.types),
         "dtype": dtype,
-        "r_max_A": 4.0,
+        "r_max_A": campaign.settings.model.cutoff_A,
         "frame": labels.frame_to_json(atoms),
     }
-    directory = place / "parity"
+    directory = place / PARITY
     job = Job(
         "parity",
         (sys.executable, "-m", "phasewalk.parity", "request.json", "eager.json"),
@@ -294,7 +319,7 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
             launcher,
             evaluation.job(
                 "parity in LAMMPS",
-                directory / "model.nequip.pth",
+                directory / rendering.MODEL,
                 frames=[atoms],
                 directory=place / "parity-lammps",
                 env=dict(engines.env),
@@ -305,8 +330,9 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
     energy = abs(found.energy - eager["energy_eV"]) / len(atoms)
     force = float(np.abs(found.forces - np.array(eager["forces_eV_per_A"])).max())
     stress = float(np.abs(found.stress - np.array(eager["stress_eV_per_A3"])).max())
+    rms = float(np.sqrt(np.mean(found.forces**2)))
     shown = (
-        f"LAMMPS − ASE, {dtype}: {energy:.0e} eV/atom, {force:.0e} eV/Å, "
+        f"LAMMPS − ASE, {dtype}: {energy:.0e} eV/atom, {force:.0e} eV/Å (of {rms:.1g} rms), "
         f"{stress * GPA_PER_EV_PER_A3:.0e} GPa; model on {'cuda' if eager['cuda'] else 'cpu'}"
     )
     if not max(energy, force, stress) < PARITY_LIMITS[dtype]:
@@ -314,13 +340,25 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
     return shown
 
 
+def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
+    """The walkers' own decks, with the model that the parity was measured with."""
+    if not campaign.settings.rounds:
+        return "rounds: 0, so that no walker is started"
+    model = place / PARITY / rendering.MODEL
+    if not model.is_file():
+        raise InputError("not tried: there is no model (see parity)")
+    return rehearsal.rehearse(
+        campaign, engines=engines, launcher=launcher, model=model, directory=place / "ten-steps"
+    )
+
+
 def show(rows: Iterator[Row], console: Console) -> bool:
-    """Print each row as soon as it is known; True when every row is ok."""
+    """Print each row as soon as it is known; True where no row is missing or wrong."""
     fine = True
     with console.status("checking …"):
         for row in rows:
-            fine = fine and row.state == "ok"
-            line = Text(f"{row.state:<8}", style="green" if row.state == "ok" else "bold red")
+            fine = fine and row.state in STYLES
+            line = Text(f"{row.state:<8}", style=STYLES.get(row.state, "bold red"))
             console.print(
                 line.append(f"{row.what:<24}{row.found}", style="default"), soft_wrap=True
             )

@@ -127,7 +127,7 @@ def deploy(
         work.observer.begin(number, _title(name), 1, "models")
         graph, weights = swap.read_weights(work.store.root / trained["weights"])
         compiled = compiling.find(work, how.mode, graph)
-        swapped = _swapped(work, name, compiled, trained, graph, weights) if compiled else None
+        swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
         said = "weights swapped" if swapped else "compiled"
         work.observer.say(f"generation {name}: {how.mode}, {said} ({how.why})")
         alone = _compilation(work, number, name, trained, how=how, graph=graph)
@@ -160,10 +160,13 @@ def _first_of(work: Work, outputs: Outputs) -> str | None:
     )
 
 
-def _swapped(
+def swap_into(
     work: Work, name: str, compiled: Compiled, trained: Outputs, graph: str, weights: Weights
 ) -> dict[str, Any] | None:
-    """Write the compiled network with the generation's weights; None where they do not fit."""
+    """Write the compiled network with a generation's weights; None if they do not fit.
+
+    What is returned is for the journal: see `Generation`.
+    """
     started = time.perf_counter()
     try:
         content = swap.swap(compiled.file.read_bytes(), compiled.template, graph, weights)
@@ -231,13 +234,25 @@ def engines_for(work: Work, generation: Generation) -> Engines:
     return replace(work.engines, env={**work.engines.env, "CUDA_VISIBLE_DEVICES": ""})
 
 
-def choose_mode(work: Work, name: str, graph: str) -> tuple[str, str]:
-    """The mode in which all segments to come end earlier: compiling once, plus their steps."""
+def choose_mode(
+    work: Work, name: str, graph: str, *, segments: int | None = None
+) -> tuple[str, str]:
+    """The mode in which all segments to come end earlier: compiling once, plus their steps.
+
+    Args:
+        work: the campaign.
+        name: of the generation.
+        graph: of its network.
+        segments: to come, of a model that TorchScript runs already, and with no training beside
+            which to compile; None for those of the rounds that are left.
+    """
     settings = work.campaign.settings
-    segments = settings.rounds - int(name) if name != FINAL else 0
+    trained = segments is not None
+    if segments is None:
+        segments = settings.rounds - int(name) if name != FINAL else 0
     if segments < 1:
         return "torchscript", "no segment follows; `phasewalk deploy` makes the other kind"
-    step_s, wait_s = _measured(work)
+    step_s, wait_s = _measured(work, trained=trained)
     script = step_s.get("torchscript") or SPEEDUP * step_s.get("aotinductor", 0.0)
     free = {mode: compiling.find(work, mode, graph) is not None for mode in models.ENDINGS}
     if free["aotinductor"]:
@@ -250,17 +265,18 @@ def choose_mode(work: Work, name: str, graph: str) -> tuple[str, str]:
     steps = segments * settings.segment.steps * share
     inductor = step_s.get("aotinductor") or script / SPEEDUP
     total = {
-        "torchscript": (0.0 if free["torchscript"] else wait_s["torchscript"]) + steps * script,
+        "torchscript": wait_s["torchscript"] * (not (free["torchscript"] or trained))
+        + steps * script,
         "aotinductor": wait_s["aotinductor"] + steps * inductor,
     }
     shown = ", ".join(f"{mode} {seconds:.0f} s" for mode, seconds in total.items())
     return min(total, key=lambda mode: total[mode]), f"{segments} segments to come: {shown}"
 
 
-def _measured(work: Work) -> tuple[dict[str, float], dict[str, float]]:
+def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of a step, and seconds of waiting for a compilation, by mode, from the journal.
 
-    A compilation runs beside a training where a core is left for it.
+    A compilation runs beside a training if one is to come and a core is left for it.
     """
     step_s: dict[str, float] = {}
     compile_s = dict(COMPILE_S)
@@ -276,6 +292,6 @@ def _measured(work: Work) -> tuple[dict[str, float], dict[str, float]]:
             mode_of[outputs["generation"]] = outputs["mode"]
         elif record.stage == "evaluate" and outputs["generation"] in mode_of:
             step_s[mode_of[outputs["generation"]]] = outputs["seconds_per_step"]
-    if work.campaign.cores <= work.campaign.settings.model.threads:
+    if trained or work.campaign.cores <= work.campaign.settings.model.threads:
         beside = 0.0
     return step_s, {mode: max(0.0, seconds - beside) for mode, seconds in compile_s.items()}

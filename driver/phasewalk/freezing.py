@@ -6,6 +6,7 @@ below the campaign's directory, which is only read:
 
     fes/gen-003/   campaign.json journal.jsonl lock    as in a campaign
                    rounds/000/walkers.json             where the walkers begin
+                   models/gen-003/                     the model, if deployed anew for this
                    rounds/001/… bias/                  segments and hills
                    fes.json                            the free energies, after each segment
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bias, exploring, levels, sampling, steering
+from . import bias, exploring, levels, refitting, sampling, steering
 from .bias import HillsRecord
 from .deploying import FINAL, Generation, folder
 from .errors import InputError, NothingLeft
@@ -151,6 +152,8 @@ def freeze(
         launcher = _Beating(work.launcher, work.store)
         frozen = Work(campaign, opened, launcher, work.engines, work.observer)
         _begin(replace(work, campaign=campaign), frozen, generation)
+        walked = sum(record.stage == "segment" for record in opened.records())
+        generation = refitting.refit(work, frozen, generation, segments - walked)
         return _walk(work, frozen, generation, systems, segments=segments, bins=bins)
 
 

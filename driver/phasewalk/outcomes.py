@@ -173,7 +173,7 @@ def _result(
         frames=tuple(found[step] for step in sorted(found)),
         last_step=walker.step if log.last_step is None else log.last_step,
         steps_done=log.steps_done,
-        halted=_halted(log.stop) or (cut.why if cut else None),
+        halted=in_words(log.stop) or (cut.why if cut else None),
         stop=log.stop,
         new_hills=hills,
         headers=headers,
@@ -230,7 +230,7 @@ _WORDS = {
 }
 
 
-def _halted(stop: Stop | None) -> str | None:
+def in_words(stop: Stop | None) -> str | None:
     """The sentinel's stop in words."""
     if stop is None:
         return None

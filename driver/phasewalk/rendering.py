@@ -31,7 +31,7 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
     with tempfile.TemporaryDirectory() as folder:  # the deck names the model, which comes later
         model = Path(folder) / MODEL
         model.touch()
-        written = dict(walkers.files(_plan(campaign, model)))
+        written = dict(walkers.files(first_segment(campaign, model)))
     del written[MODEL]
     for name, content in written.items():
         write_file(root / name, content)
@@ -51,8 +51,8 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
     yield from _command(campaign, environ, campaign.walkers)
 
 
-def _plan(campaign: Campaign, model: Path) -> SegmentPlan:
-    """The segment of round 1."""
+def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
+    """The segment of round 1, with a deployed model."""
     settings = campaign.settings
     return SegmentPlan(
         round=1,

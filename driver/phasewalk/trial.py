@@ -4,12 +4,15 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from . import reference_jobs, settling
+from .advice import Displaced
 from .errors import EngineFailed, InputError
 from .inputs import Campaign
 from .jobs import Job, Launcher, run
 from .reference_jobs import Try
+from .rehearsal import DISPLACEMENT_A, displaced
 from .store import write_file
 from .structures import bare
 
@@ -23,13 +26,16 @@ def level(campaign: Campaign, launcher: Launcher, settled: list[Campaign]) -> st
     return "; ".join([shown, *notes])
 
 
-def label(campaign: Campaign, launcher: Launcher, place: Path) -> str:
-    """Label the smallest structure, as the campaign will."""
+def label(campaign: Campaign, launcher: Launcher, place: Path, tried: list[Displaced]) -> str:
+    """Label the smallest structure, slightly displaced, as the campaign will.
+
+    The frame with its forces is added to the list.
+    """
     reference = campaign.reference
     if not reference.command:
         return f"{reference.method.program}: labels from initial_data alone"
     name = _smallest(campaign)
-    atoms, at = bare(campaign.structures[name]), campaign.level(name)
+    atoms, at = _frame(campaign, name), campaign.level(name)
     job = _reference_job(campaign, name, place / "reference")
     try:
         result = reference_jobs.read(run(launcher, job), atoms, reference=reference)
@@ -39,8 +45,11 @@ def label(campaign: Campaign, launcher: Launcher, place: Path) -> str:
     except EngineFailed as error:  # where it ran is gone when this is read
         reason = str(error).replace(str(place), "").partition(" (")[0]
         raise InputError(f"{reason}; phasewalk check --dry DIR writes what it was asked") from error
+    moves = atoms.positions - campaign.structures[name].positions
+    tried.append(Displaced(atoms, moves, made.forces))
     return (
-        f"{at}; {name} ({len(atoms)} atoms) in {made.seconds:.1f} s on {job.cores} core(s), "
+        f"{at}; {name} ({len(atoms)} atoms), atoms displaced by up to {DISPLACEMENT_A:g} Å, in "
+        f"{made.seconds:.1f} s on {job.cores} core(s), "
         f"max. force {np.abs(made.forces).max():.2f} eV/Å, sum of forces "
         f"{np.linalg.norm(made.forces.sum(axis=0)):.2f} eV/Å"
     )
@@ -50,10 +59,15 @@ def _smallest(campaign: Campaign) -> str:
     return min(campaign.structures, key=lambda n: len(campaign.structures[n]))
 
 
+def _frame(campaign: Campaign, name: str) -> Atoms:
+    """Displaced, so that no force is zero by symmetry."""
+    return bare(displaced(campaign.structures[name]))
+
+
 def _reference_job(campaign: Campaign, name: str, directory: Path) -> Job:
     return reference_jobs.job(
         "reference",
-        bare(campaign.structures[name]),
+        _frame(campaign, name),
         reference=campaign.reference,
         directory=directory,
         attempt=Try(),

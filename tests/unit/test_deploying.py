@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from helpers.fakes import FakeLauncher, Watcher, write_campaign
-from phasewalk import compiling, deploying, engines, inputs, models, recipes, store
+from phasewalk import compiling, deploying, engines, inputs, models, recipes, refitting, store
 from phasewalk.deploying import Generation, Plan
 from phasewalk.engines import EngineSettings
-from phasewalk.errors import EngineFailed
+from phasewalk.errors import EngineFailed, GateFailed
 from phasewalk.jobs import Finished, Job
 from phasewalk.journal import Record
 from phasewalk.models import Deployed
-from phasewalk.tasks import Work
+from phasewalk.tasks import Outputs, Task, Work
 
 CAMPAIGN = """\
 campaign: salt
@@ -313,3 +313,83 @@ def test_a_compilation_that_a_kill_left_unrecorded_is_taken_up(tmp_path: Path) -
         generation(work, 0)
         assert started(work) == ["compile aotinductor"]
         assert [r.stage for r in work.store.records()] == ["compile", "deploy"]
+
+
+@contextmanager
+def freezing_of(folder: Path, mode: str, passes: bool, monkeypatch: Any) -> Iterator[Any]:
+    """A campaign whose only generation is TorchScript, and a free energy's store below it."""
+
+    def proof(work: Work, generation: Generation, probes: Any) -> Task:
+        def read(finished: Finished) -> Outputs:
+            if not passes:
+                raise GateFailed("generation 0 failed its gate")
+            return {"of": generation.stamp.mode}
+
+        job = lambda place: Job("prove", ("prove",), place)  # noqa: E731
+        return Task("prove 0", "prove", 0, generation.checkpoint_hash, "prove", job, read)
+
+    def play(job: Job) -> int:
+        return 0 if job.name == "prove" else compiler()(job)
+
+    monkeypatch.setattr(refitting.evaluating, "proof_task", proof)
+    monkeypatch.setattr(refitting.evaluating, "probes_for", lambda *_: None)
+    monkeypatch.setattr(refitting, "_network", lambda campaign: NETWORK)
+    monkeypatch.setattr(deploying, "which", lambda program: Path("/usr/bin") / program)
+    with at_work(folder, "torchscript", play) as work:
+        outputs = {**trained(work, "0"), "generation": "0", "epochs": 80}
+        work.note("train generation 0", "train", 0, outputs)
+        made = generation(work, 0)
+        campaign = inputs.load(write_campaign(folder, CAMPAIGN.replace("MODE", mode)))
+        seconds = {"generation": "0", "seconds_per_step": 0.1}
+        work.note("evaluate 0", "evaluate", 0, seconds)
+        work = replace(work, campaign=campaign)
+        with closing(store.open_campaign(work.store.root / "fes/gen-000", {"name": "salt"})) as opened:
+            yield work, replace(work, store=opened), made
+
+
+def test_a_free_energy_walks_what_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten segments pay for a compilation; it is proved, and all that the campaign has stays."""
+    with freezing_of(tmp_path / "a", "auto", True, monkeypatch) as (work, frozen, made):
+        before = made.deployed.read_bytes(), len(work.store.records())
+        found = refitting.refit(work, frozen, made, 10)
+        assert (found.stamp.mode, found.number, found.checkpoint) == (
+            "aotinductor", 0, made.checkpoint,
+        )  # fmt: skip
+        assert found.deployed.read_bytes() == archive(CHECKPOINT)
+        assert found.deployed.is_relative_to(frozen.store.root)
+        assert [r.stage for r in frozen.store.records()] == ["compile", "deploy", "prove"]
+        assert refitting.refit(work, frozen, made, 3) == found  # asked for more: nothing anew
+        assert len(frozen.store.records()) == 3
+        assert (made.deployed.read_bytes(), len(work.store.records())) == before
+
+
+def test_a_free_energy_swaps_into_a_compilation_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_work(tmp_path / "earlier") as work:
+        generation(work, 0)
+    with freezing_of(tmp_path / "a", "auto", True, monkeypatch) as (work, frozen, made):
+        found = refitting.refit(work, frozen, made, 1)  # one segment would not pay for the compiler
+        assert found.stamp.mode == "aotinductor"
+        assert [r.stage for r in frozen.store.records()] == ["deploy", "prove"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "segments"), [("torchscript", 100), ("auto", 0), ("auto", 1)]
+)  # asked for; nothing to walk; 100 s of steps against 60 of compiling and 40
+def test_a_free_energy_keeps_what_does_not_pay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, segments: int
+) -> None:
+    with freezing_of(tmp_path / "a", mode, True, monkeypatch) as (work, frozen, made):
+        if segments == 1:
+            work.note("evaluate 0", "evaluate", 0, {"generation": "0", "seconds_per_step": 0.01})
+        assert refitting.refit(work, frozen, made, segments) is made
+        assert frozen.store.records() == []
+
+
+def test_a_model_that_fails_its_proof_walks_no_free_energy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with freezing_of(tmp_path / "a", "auto", False, monkeypatch) as (work, frozen, made):
+        assert refitting.refit(work, frozen, made, 10) is made
+        assert "failed its gate" in work.observer.lines[-1]
