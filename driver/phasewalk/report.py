@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from . import figures, free_figures, ledger, levels, maps, scenes, verdict
+from . import figures, free_figures, ledger, levels, lineage, maps, scatter, scenes, verdict
 from .errors import InputError, PhasewalkError
 from .figures import Section
 from .history import History
@@ -31,7 +31,7 @@ def sections(found: History) -> list[Section]:
     return [
         figures.learning(found),
         figures.along(found),
-        figures.parity(found),
+        scatter.parity(found),
         figures.training(found),
         maps.exploration(found),
         maps.coverage(found),
@@ -173,19 +173,14 @@ def numbers(found: History) -> list[tuple[str, str]]:
         ("Labels", str(labels["done"] + labels["initial"])),
         ("Labels failed", str(labels["failed"])),
     ]
-    if now := verdict.errors_now(found):
-        where, errors = now
-        rows += [
-            ("Force MAE, out of sample", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
-            ("Force RMSE (forces' rms)", f"{errors['force_rmse_meV_per_A']:.0f} "
-             f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
-            ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
-            ("Pressure MAE", f"{errors['pressure_mae_GPa']:.2g} GPa"),
-            ("Stress MAE", f"{errors['stress_mae_GPa']:.2g} GPa"),
-            ("… measured on", where),
-        ]  # fmt: skip
+    if tested := verdict.tested(found):
+        name, errors = tested
+        rows += _measured(errors, f"test set, generation {name}")
+    if (now := verdict.errors_now(found)) and not (tested and now[1] is tested[1]):
+        rows += _measured(now[1], now[0])
     for (system, name), (low, high) in verdict.ranges(found).items():
-        rows.append((f"{name} explored, {system}", f"{low:.5g} … {high:.5g}"))
+        unit = found.axis(system, name).removeprefix(name).lstrip(", ")
+        rows.append((f"{name} explored, {system}", f"{low:.5g} … {high:.5g} {unit}".strip()))
     line = ledger.timeline(found.records)
     rows += [
         ("Core-hours", f"{sum(cost['core_hours'].values()):.3g}"),
@@ -193,6 +188,19 @@ def numbers(found: History) -> list[tuple[str, str]]:
         ("Engines idle", f"{100 * line['idle_share']:.0f} % of it"),
     ]
     return rows
+
+
+def _measured(errors: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
+    """Errors, each with what it was measured on."""
+    return [
+        (f"Force MAE, {where}", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
+        (f"Force RMSE (forces' rms), {where}", f"{errors['force_rmse_meV_per_A']:.0f} "
+         f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
+        (f"Energy scatter, {where}",
+         _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
+        (f"Pressure MAE, {where}", f"{errors['pressure_mae_GPa']:.2g} GPa"),
+        (f"Stress MAE, {where}", f"{errors['stress_mae_GPa']:.2g} GPa"),
+    ]  # fmt: skip
 
 
 def _or_dash(value: float | None, style: str, unit: str) -> str:
