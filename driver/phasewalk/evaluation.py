@@ -202,8 +202,9 @@ def compared(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list
 
     Returns:
         For each frame its `key`, `origin`, `formula`, number of `atoms`, `volume_A3`,
-        `energy_eV_per_atom`, `pressure_GPa`, `stress_GPa` (Voigt, tension positive), `errors` (those
-        of forces and stress, as in `Errors`) and `forces_eV_per_A`: components, evenly thinned to `FORCES_KEPT` of all frames.
+        `energy_eV_per_atom`, `pressure_GPa`, `stress_GPa` (Voigt, tension positive), `errors`
+        (those of forces and stress, as in `Errors`) and `forces_eV_per_A`: components, evenly
+        thinned to `FORCES_KEPT` of all frames.
     """
     total = sum(3 * len(label.atoms) for label in labels)
     stride = max(1, total // FORCES_KEPT)

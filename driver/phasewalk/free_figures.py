@@ -31,8 +31,8 @@ def free_energies(history: History) -> Section:
         "From phasewalk fes: the model of one generation, frozen, and a bias that was started "
         "anew. The band is the standard error from block analysis, of the difference from the "
         "lowest bin. Lines of two generations that lie in each other's bands agree; the dotted "
-        "line is the second opinion, from the hills themselves. Grey and dashed is what was computed "
-        "with a model, or settings, that the campaign no longer has.",
+        "line is the second opinion, from the hills themselves. Grey and dashed is what was "
+        "computed with a model, or settings, that the campaign no longer has.",
         pictures,
         "None was computed: phasewalk fes DIR --generation N (it costs segments, no labels).",
     )

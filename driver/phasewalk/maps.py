@@ -41,8 +41,9 @@ def exploration(history: History) -> Section:
     return Section(
         "exploration",
         "Where did the walkers go?",
-        "The collective variable of every walker, round after round (grey lines between them). Good: walkers "
-        "spread, cross each other, come back. A cross marks a walker that was stopped early, a "
+        "The collective variable of every walker, round after round (grey lines between "
+        "them). Good: walkers spread, cross each other, come back. A cross marks a walker that "
+        "was stopped early, a "
         "triangle one that was set back to an earlier frame or to the start; the table says why. "
         "Many crosses: the model is not ready (more labels, lower temperature, smaller hills). "
         "All lines flat: the bias does not push (larger or more hills, another variable).",
@@ -108,7 +109,7 @@ def coverage(history: History) -> Section:
     return Section(
         "coverage",
         "What has been covered?",
-        "How often all walkers together were at each value, round by round (later rounds are "
+        "How often all walkers together printed each value, round by round (later rounds are "
         "brighter). The range is explored where every bin has been visited, and learned where "
         "frames there were labelled, too.",
         pictures,
@@ -137,7 +138,7 @@ def _histogram(history: History, system: str, name: str, traces: Sequence[Trace]
             axes.bar(edges[:-1], count, np.diff(edges), bottom=bottom, align="edge",
                      color=shade(index, len(counts)), label=f"round {number}")  # fmt: skip
             bottom += count
-        axes.set(xlabel=axis, ylabel="number of printed values, all walkers")
+        axes.set(xlabel=axis, ylabel="number of visits")
 
     visited = int((np.array([*counts.values()]).sum(axis=0) > 0).sum())
     rows = [

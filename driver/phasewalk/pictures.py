@@ -20,6 +20,8 @@ from matplotlib.font_manager import FontProperties
 T = TypeVar("T")
 WIDTH_IN, HEIGHT_IN = 4.2, 3.3
 """Of a panel on the page: as wide as a phone."""
+ALONE_IN = 5.0
+"""Width of one that stands alone in its part of the page."""
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 """Width of a column, and of both, in most journals."""
 COLUMN_HEIGHT_IN, PAGE_HEIGHT_IN = 2.7, 2.9
@@ -96,11 +98,13 @@ class Picture:
         """The panel as a matplotlib figure of its own."""
         return _figure([self], (WIDTH_IN, HEIGHT_IN), _STYLE, titles=True)
 
-    def svg(self) -> str:
-        """The panel as an `<svg>` element for a page, in the page's colour."""
+    def svg(self, *, alone: bool = False) -> str:
+        """The panel as an `<svg>` element for a page, in the page's colour; larger where alone."""
+        size = (ALONE_IN, HEIGHT_IN) if alone else (WIDTH_IN, HEIGHT_IN)
         with mpl.rc_context(_STYLE):
             stream = io.StringIO()
-            self.figure().savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+            figure = _figure([self], size, _STYLE, titles=True)
+            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
         text = stream.getvalue()
         text = text[text.index("<svg") :].replace(INK, "currentColor")
         # ids are the page's own: two panels must not share one
@@ -142,7 +146,7 @@ def colour(index: int) -> str:
 def shade(index: int, count: int) -> tuple[float, float, float, float]:
     """The colour of the index-th of so many things that follow each other."""
     found: tuple[float, float, float, float] = mpl.colormaps["plasma"](
-        0.15 + 0.65 * index / max(1, count - 1)
+        0.28 + 0.55 * index / max(1, count - 1)
     )
     return found
 

@@ -62,8 +62,7 @@ def energy(text: str | None) -> str:
 
 def of(name: str, known: Mapping[str, str]) -> str | None:
     """The unit of a value or component; None where it cannot be told."""
-    label, _, component = name.partition(".")
-    return known.get(name, known.get(label))
+    return known.get(name, known.get(name.partition(".")[0]))
 
 
 def axis(name: str, unit: str | None) -> str:

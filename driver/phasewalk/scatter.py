@@ -28,8 +28,8 @@ def parity(history: History) -> Section:
     for generation in reversed(generations):
         mine = [one for one in unseen if one.generation == generation]
         pictures += [
-            _picture("forces", generation, mine, "force component, eV/Å", _forces),
-            _picture("energies", generation, mine, "energy − median, meV/atom", _energies),
+            _picture("forces", generation, mine, "force, eV/Å", _forces),
+            _picture("energies", generation, mine, "energy, meV/atom", _energies),
             _stress(generation, mine),
         ]
     return Section(
@@ -37,8 +37,8 @@ def parity(history: History) -> Section:
         "Model against reference",
         "Frames that the generation had not learned: on the line, model and reference agree. "
         "Scatter that grows with the force is a model that is too soft or too hard; a few points "
-        "far off are frames of a kind that it does not know. Energies are shown without the common "
-        "offset of each composition (the median of the differences). Diamonds at the frame are "
+        "far off are frames of a kind that it does not know. Energies count from the median of "
+        "each composition, without the common offset (the median of the differences). Diamonds at the frame are "
         f"outliers beyond it, and are counted. The last {PANELS} generations, the newest first.",
         pictures,
         "No frame has been measured yet: the first come with round 1, or with test_data.",
@@ -76,7 +76,7 @@ def _components(mine: Sequence[Compared]) -> tuple[Array, str]:
 def _stress(generation: str, mine: Sequence[Compared]) -> Picture:
     """Components of the stress; pressures where an older phasewalk kept no more."""
     if all(one.stress is not None for one in mine):
-        return _picture("stress", generation, mine, "stress component, GPa", _components)
+        return _picture("stress", generation, mine, "stress, GPa", _components)
     return _picture("pressure", generation, mine, "pressure, GPa", _pressures)
 
 
@@ -114,7 +114,7 @@ def _picture(
                       clip_on=False)  # fmt: skip
         if beyond:
             axes.text(0.03, 0.97, f"{beyond} beyond", transform=axes.transAxes, va="top")
-        axes.set(xlabel=f"reference: {axis}", ylabel=f"model: {axis}")
+        axes.set(xlabel=f"reference {axis}", ylabel=f"model {axis}")
         room = 0.02 * (high - low)
         axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
         axes.set_aspect("equal", "box")
@@ -139,7 +139,7 @@ def _picture(
 
 
 def _offsets(mine: Sequence[Compared], order: Sequence[Compared]) -> Array:
-    """(2, n) meV/atom to take from energies: the median of the reference, and of the differences."""
+    """(2, n) meV/atom to take from energies: medians of the reference, and of the differences."""
     shift = np.zeros((2, len(order)))
     for formula in {one.formula for one in mine}:
         same = [one.energy for one in mine if one.formula == formula]

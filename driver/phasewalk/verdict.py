@@ -11,7 +11,7 @@ from .history import History
 
 GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
 NOT_CONVERGED, FINISHED = "not converged", "finished"
-"""Of a campaign that has ended: by its rounds or a budget; as one that only trains on given data."""
+"""Of a campaign that has ended: by rounds or a budget; as one that only trains on given data."""
 SETTLED_ERROR, SETTLED_RANGE = 0.15, 0.05
 """Relative changes below which an error, and a covered range, have settled."""
 WORSE = 1.5
@@ -89,9 +89,9 @@ def _trained_on_data(history: History, told: Sequence[str]) -> Verdict:
         [
             *told,
             *measured,
-            f"trained on {labels} given labels (reference.imported); it has no rounds, since nothing "
-            "could label new frames: for more, add to initial_data, or name a program under "
-            "reference: in a new campaign",
+            f"trained on {labels} given labels (reference.imported); it has no rounds, since "
+            "nothing could label new frames: for more, add to initial_data, or name a program "
+            "under reference: in a new campaign",
         ],
     )
 
@@ -198,8 +198,8 @@ def _error_trouble(history: History) -> list[str]:
     now = errors_now(history)
     if now and now[1]["force_rmse_meV_per_A"] > now[1]["force_rms_meV_per_A"]:
         found.append(
-            f"on the {now[0]} the force RMSE ({now[1]['force_rmse_meV_per_A']:.0f} meV/Å) is larger "
-            f"than the forces' own rms ({now[1]['force_rms_meV_per_A']:.0f})"
+            f"on the {now[0]} the force RMSE ({now[1]['force_rmse_meV_per_A']:.0f} meV/Å) is "
+            f"larger than the forces' own rms ({now[1]['force_rms_meV_per_A']:.0f})"
         )
     return found
 
