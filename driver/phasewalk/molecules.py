@@ -6,14 +6,13 @@ is drawn whole, and a salt or a metal as a cell full of atoms.
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 NON_METALS = frozenset(
-    atomic_numbers[symbol]
-    for symbol in "H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Te I Xe At Rn".split()
+    [*range(1, 3), *range(5, 11), *range(14, 19), *range(32, 37), *range(52, 55), 85, 86]
 )
 STRETCH = 1.2
 """Two atoms are bonded nearer than the sum of their covalent radii, × this."""
@@ -61,7 +60,7 @@ def _bonds(atoms: Atoms) -> list[list[tuple[int, tuple[int, int, int]]]]:
 def _molecule(
     start: int, bonds: list[list[tuple[int, tuple[int, int, int]]]]
 ) -> tuple[dict[int, tuple[int, int, int]], bool]:
-    """The atoms that hang together, the image of each, and whether no bond leads to an own image."""
+    """The atoms that hang together, the image of each; whether no bond leads to an own image."""
     images, waiting, closed = {start: (0, 0, 0)}, [start], True
     while waiting:
         atom = waiting.pop(0)

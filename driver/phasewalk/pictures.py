@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -210,8 +211,7 @@ def _legend(figure: Figure, entries: Mapping[str, Any], most: int) -> None:
 
     names_cut = [cut(name) for name in names]
     for columns in range(min(5, len(names)), 0, -1):
-        rows = -(-len(names) // columns)
-        parts = [names_cut[i : i + rows] for i in range(0, len(names), rows)]
+        parts = [part.tolist() for part in np.array_split(names_cut, columns)]  # as a legend does
         if sum(max(map(width, part)) for part in parts) + 2.0 * size * (columns - 1) <= room:
             break
     handles = [entries[name] for name in names]

@@ -75,7 +75,7 @@ def answer(found: History) -> str:
 def write_figures(found: History, folder: Path) -> list[Path]:
     """Write every picture into a folder as PDF, SVG and PNG: for one column, and `-wide` for both.
 
-    Beside them lie their numbers as CSV, and `made-from.json`: of which journal and models they are.
+    Beside them lie their numbers as CSV, and of which journal and models they are (`MADE`).
 
     Raises:
         InputError: the folder is a file; StoreError: a file cannot be written.

@@ -38,8 +38,9 @@ def parity(history: History) -> Section:
         "Frames that the generation had not learned: on the line, model and reference agree. "
         "Scatter that grows with the force is a model that is too soft or too hard; a few points "
         "far off are frames of a kind that it does not know. Energies count from the median of "
-        "each composition, without the common offset (the median of the differences). Diamonds at the frame are "
-        f"outliers beyond it, and are counted. The last {PANELS} generations, the newest first.",
+        "each composition, without the common offset (the median of the differences). Diamonds "
+        f"at the frame are outliers beyond it, and are counted. The last {PANELS} "
+        "generations, the newest first.",
         pictures,
         "No frame has been measured yet: the first come with round 1, or with test_data.",
     )
@@ -123,11 +124,7 @@ def _picture(
         f"parity-{what}-{generation}",
         f"{what}, generation {generation}",
         f"Generation {generation}, {len(mine)} frames that it had not learned: {told}.{out}",
-        (
-            "measured on",
-            f"reference, {axis.rpartition(', ')[2]}",
-            f"model, {axis.rpartition(', ')[2]}",
-        ),
+        ("measured on", f"reference {axis}", f"model {axis}"),
         [
             (title, *(round(float(value), 4) for value in pair))
             for title, _, these, _ in found
