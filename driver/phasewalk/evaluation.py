@@ -199,8 +199,9 @@ def compared(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list
 
     Returns:
         For each frame its `key`, `origin`, `formula`, number of `atoms`, `volume_A3`,
-        `energy_eV_per_atom`, `pressure_GPa`, `errors` (those of forces and stress, as in `Errors`)
-        and `forces_eV_per_A`: components, evenly thinned to `FORCES_KEPT` of all frames.
+        `energy_eV_per_atom`, `pressure_GPa`, `stress_GPa` (Voigt, tension positive), `errors`
+        (those of forces and stress, as in `Errors`) and `forces_eV_per_A`: components, evenly
+        thinned to `FORCES_KEPT` of all frames.
     """
     total = sum(3 * len(label.atoms) for label in labels)
     stride = max(1, total // FORCES_KEPT)
@@ -217,6 +218,9 @@ def compared(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list
                 "volume_A3": float(label.atoms.get_volume()),
                 "energy_eV_per_atom": [one.energy / count for one in both],
                 "pressure_GPa": [-GPA_PER_EV_PER_A3 * float(one.stress[:3].mean()) for one in both],
+                "stress_GPa": [
+                    [round(GPA_PER_EV_PER_A3 * float(x), 5) for x in one.stress] for one in both
+                ],
                 "forces_eV_per_A": [
                     [round(float(x), 4) for x in one.forces.ravel()[::stride]] for one in both
                 ],

@@ -8,11 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from .history import Compared, History
-from .pictures import COLOURS, Picture, colour, legend, name_of, shade
+from .pictures import COLOURS, Picture, colour, name_of, shade
 from .tasks import FAILED
 
-PANELS = 6
-"""Generations that get a parity plot: the last ones."""
 ERRORS = (
     ("force_mae_meV_per_A", "force MAE, meV/Å", "forces"),
     ("energy_scatter_meV_per_atom", "energy scatter, meV/atom", "energy"),
@@ -49,7 +47,8 @@ def learning(history: History) -> Section:
         "model never saw them, and they are where the walkers went. It falls as labels come in; it "
         "may rise where walkers enter a new region, and falls again once that is learned. Small "
         "points are single walkers: their spread says how far one number can be trusted. Squares "
-        "are the test set (test_data), measured with each generation. Both axes are logarithmic, "
+        "are the test set (test_data), measured with each generation; the star is the final model, "
+        "trained on all labels. Both axes are logarithmic, "
         "as such curves are published: a straight line is a power law.",
         [p for key, axis, name in ERRORS if (p := _learning_curve(history, key, axis, name))],
         "The first point needs one round: run the campaign on.",
@@ -74,7 +73,7 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
     test = [
         (counts[entry["generation"]], entry["generation"], entry["test"][key])
         for entry in history.state["generations"]
-        if entry.get("test") and entry["generation"].isdigit()
+        if entry.get("test")
     ]
     new = [row for row in new if row[3] is not None]
     test = [row for row in test if row[2] is not None]
@@ -87,31 +86,42 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
         if (error := _of_frame(one, key)) is not None
     ]
 
+    rounds = [row for row in test if row[1].isdigit()]
+    final = [row for row in test if not row[1].isdigit()]
+
     def draw(axes: Axes) -> None:
         if single:
             axes.plot(*zip(*single, strict=True), ".", color=COLOURS[0], alpha=0.4, label="walkers")
         if new:
             axes.plot([r[0] for r in new], [r[3] for r in new], "o-", color=COLOURS[0],
                       label="new frames")  # fmt: skip
-        if test:
-            axes.plot([r[0] for r in test], [r[2] for r in test], "s--", color=COLOURS[1],
-                      label="test set")  # fmt: skip
-        axes.set(xlabel="labels", ylabel=axis, xscale="log", yscale="log")
+        for mark, title, mine in (
+            ("s--", "test set", rounds),
+            ("*", "test set, final model", final),
+        ):
+            if mine:
+                axes.plot([r[0] for r in mine], [r[2] for r in mine], mark, color=COLOURS[1],
+                          ms=11 if mark == "*" else None, label=title)  # fmt: skip
+        axes.set(xlabel="number of labels", ylabel=axis, xscale="log", yscale="log")
         _plain_numbers(axes)
-        legend(axes)
 
-    first, last = (new or test)[0], (new or test)[-1]
-    what = "new frames" if new else "test set"
+    told = [
+        f"on {what} {mine[0][-1]:.3g} with {mine[0][0]} labels, {mine[-1][-1]:.3g} with "
+        f"{mine[-1][0]}{' (final model)' if mine[-1] in final else ''}"
+        for what, mine in (("new frames", new), ("the test set", test))
+        if mine
+    ]
     return Picture(
         f"learning-{name}",
         axis,
-        f"{axis} on {what}: {first[-1]:.3g} with {first[0]} labels, {last[-1]:.3g} with {last[0]}.",
+        f"{axis}: {'; '.join(told)}.",
         ("labels", "generation", "measured on", axis),
         [
             *((r[0], r[2], f"new frames of round {r[1]}", r[3]) for r in new),
             *((r[0], r[1], "test set", r[2]) for r in test),
         ],
         draw,
+        group="learning",
     )
 
 
@@ -136,11 +146,17 @@ def _plain_numbers(axes: Axes) -> None:
 
 def along(history: History) -> Section:
     """Errors of single frames along the collective variable."""
+    unseen = [one for one in history.compared if not one.learned]
+    systems = history.systems
     pictures = []
-    for system in history.systems:
-        mine = [one for one in history.compared if not one.learned and one.system == system]
-        names = sorted({name for one in mine for name in one.colvars}) or ["volume_A3"]
-        pictures += [p for name in names if (p := _along(system, name, mine))]
+    for system in (*systems, None):  # None: given frames that no PLUMED text was asked about
+        mine = [one for one in unseen if _home(one, systems) == system]
+        placed = [one for one in mine if one.colvars]
+        for name in sorted({name for one in placed for name in one.colvars}):
+            pictures.append(_along(history, system or "", name, placed))
+        pictures.append(
+            _along(history, system or "", "volume_A3", [o for o in mine if not o.colvars])
+        )
     return Section(
         "along",
         "Where is it weak?",
@@ -148,12 +164,17 @@ def along(history: History) -> Section:
         "error, where it lies along the collective variable. Later generations are brighter. A "
         "hump that stays is a region with too few labels; a rise at the ends is the edge of what "
         "was explored. Crosses are frames of the test set.",
-        pictures,
+        [one for one in pictures if one is not None],
         "No frame has been measured yet: the first come with round 1, or with test_data.",
     )
 
 
-def _along(system: str, name: str, mine: Sequence[Compared]) -> Picture | None:
+def _home(one: Compared, systems: Sequence[str]) -> str | None:
+    """The system of a frame; the only one that there is where the frame does not say."""
+    return one.system or (systems[0] if len(systems) == 1 else None)
+
+
+def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -> Picture | None:
     def place(one: Compared) -> float | None:
         return one.volume_A3 if name == "volume_A3" else one.colvars.get(name)
 
@@ -164,6 +185,7 @@ def _along(system: str, name: str, mine: Sequence[Compared]) -> Picture | None:
     ]
     if not rows:
         return None
+    axis = history.axis(system, name)
     generations = list(dict.fromkeys(row[0] for row in rows))
     shown = generations if len(generations) <= 7 else [generations[0], *generations[-6:]]
 
@@ -176,80 +198,24 @@ def _along(system: str, name: str, mine: Sequence[Compared]) -> Picture | None:
                 if points:
                     axes.plot(*zip(*points, strict=True), mark, color=tone, ms=4, label=title)
                     title = None
-        axes.set(xlabel=name.replace("_A3", ", Å³"), ylabel="force RMSE of a frame, meV/Å")
+        axes.set(xlabel=axis, ylabel="force RMSE of a frame, meV/Å")
         axes.set_ylim(bottom=0)
-        legend(axes)
 
-    worst = max((row for row in rows if row[0] == generations[-1]), key=lambda row: float(row[4]))
+    told = [
+        f"on {title} {worst[4]:.0f} meV/Å (generation {worst[0]}, at {worst[3]:.4g})"
+        for title, of in (("new frames", "new"), ("the test set", "test"))
+        if (worst := max((r for r in rows if r[1] == of), key=lambda r: float(r[4]), default=None))
+    ]
+    last = max((row for row in rows if row[0] == generations[-1]), key=lambda row: float(row[4]))
     return Picture(
         name_of("along", system, name),
-        f"{system}: error along {name}",
-        f"Generation {generations[-1]}'s largest error is {worst[4]:.0f} meV/Å, at {name} "
-        f"{worst[3]:.4g}.",
-        ("generation", "measured on", "walker", name, "force RMSE, meV/Å"),
+        f"{system or 'given frames'}: error along {name.removesuffix('_A3')}",
+        f"The largest error: {', '.join(told)}. The newest measured, generation "
+        f"{generations[-1]}: up to {last[4]:.0f} meV/Å on what it had not learned.",
+        ("generation", "measured on", "walker", axis, "force RMSE, meV/Å"),
         rows,
         draw,
     )
-
-
-def parity(history: History) -> Section:
-    """What the model says against what the reference says, for each generation."""
-    pictures = []
-    unseen = [one for one in history.compared if not one.learned]
-    generations = list(dict.fromkeys(one.generation for one in unseen))[-PANELS:]
-    for generation in generations:
-        mine = [one for one in unseen if one.generation == generation]
-        pictures += [_forces(generation, mine), _energies(generation, mine)]
-    return Section(
-        "parity",
-        "Model against reference",
-        "Frames that the generation had not learned: on the line, model and reference agree. "
-        "Scatter that grows with the force is a model that is too soft or too hard; a few points "
-        "far off are frames of a kind that it does not know. Energies are shown without the common "
-        f"offset of each composition. The last {PANELS} generations.",
-        pictures,
-        "No frame has been measured yet: the first come with round 1, or with test_data.",
-    )
-
-
-def _forces(generation: str, mine: Sequence[Compared]) -> Picture:
-    forces = np.concatenate([one.forces for one in mine], axis=1)
-    error = 1000 * float(np.abs(forces[1] - forces[0]).mean())
-    return Picture(
-        f"parity-forces-{generation}",
-        f"forces, generation {generation}",
-        f"Generation {generation}, {len(mine)} frames: force MAE {error:.0f} meV/Å over the "
-        f"{forces.shape[1]} components shown.",
-        ("reference, eV/Å", "model, eV/Å"),
-        forces.T.round(4).tolist(),
-        lambda axes: _parity(axes, forces, "force component, eV/Å"),
-    )
-
-
-def _energies(generation: str, mine: Sequence[Compared]) -> Picture:
-    energy = np.array([one.energy for one in mine]).T
-    shifted = energy.copy()
-    for formula in {one.formula for one in mine}:
-        same = np.array([one.formula == formula for one in mine])
-        shifted[:, same] -= energy[:, same].mean(axis=1, keepdims=True)
-    shifted *= 1000.0
-    spread = float(np.sqrt(np.mean((shifted[1] - shifted[0]) ** 2)))
-    return Picture(
-        f"parity-energies-{generation}",
-        f"energies, generation {generation}",
-        f"Generation {generation}, {len(mine)} frames: energies scatter by {spread:.3g} meV/atom.",
-        ("reference, meV/atom", "model, meV/atom"),
-        shifted.T.round(3).tolist(),
-        lambda axes: _parity(axes, shifted, "energy − mean, meV/atom"),
-    )
-
-
-def _parity(axes: Axes, values: np.ndarray, what: str) -> None:
-    low, high = float(values.min()), float(values.max())
-    axes.plot([low, high], [low, high], "-", color=COLOURS[1], lw=1)
-    axes.plot(*values, ".", color=COLOURS[0], ms=3 if values.shape[1] > 100 else 5, alpha=0.6,
-              rasterized=values.shape[1] > 300)  # fmt: skip
-    axes.set(xlabel=f"reference: {what}", ylabel="model")
 
 
 def training(history: History) -> Section:
@@ -261,14 +227,14 @@ def training(history: History) -> Section:
         begun = 0.0
         for index, one in enumerate(trainings):
             axes.plot(begun + one.epochs, one.force_mae_meV_per_A, "-",
-                      color=shade(index, len(trainings)), label=one.generation)  # fmt: skip
+                      color=shade(index, len(trainings)),
+                      label=f"generation {one.generation}")  # fmt: skip
             begun += float(one.epochs[-1])
         axes.set(xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å",
                  yscale="log")  # fmt: skip
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
-        legend(axes, most=6)
 
     rows = [
         (one.generation, int(epoch), round(float(error), 2))
@@ -307,7 +273,6 @@ def ledger(history: History) -> Section:
             bottom += seconds
         axes.set(xlabel="round (0: bootstrap)", ylabel="minutes of engines")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend(axes, most=12)
 
     rows = [[r["round"], *(r["seconds"].get(stage, 0.0) for stage in stages)] for r in rounds]
     pictures = []
@@ -317,7 +282,9 @@ def ledger(history: History) -> Section:
         minutes, every = total[most] / 60, sum(total.values()) / 60
         says = f"Most time went to {most}: {minutes:.1f} of {every:.1f} min."
         columns = ("round", *(f"{stage}, s" for stage in stages))
-        pictures = [Picture("time", "time of engines by round", says, columns, rows, draw)]
+        pictures = [
+            Picture("time", "time of engines by round", says, columns, rows, draw, legends=12)
+        ]
     return Section(
         "ledger",
         "What did it cost?",

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bias, exploring, levels, refitting, sampling, steering
+from . import bias, exploring, levels, lineage, refitting, sampling, steering
 from .bias import HillsRecord
 from .deploying import FINAL, Generation, folder
 from .errors import InputError, NothingLeft
@@ -30,7 +30,16 @@ from .jobs import Event, Job, Launcher
 from .now import FREE_ENERGY
 from .sampling import HILLS, Biased, Piece
 from .segments import Walker
-from .store import IDENTITY, Store, file_hash, hash_of, open_campaign, read_identity
+from .store import (
+    IDENTITY,
+    Store,
+    file_hash,
+    hash_of,
+    open_campaign,
+    read_identity,
+    reopen_campaign,
+    set_aside,
+)
 from .tasks import Work
 from .units import FS_PER_PS
 
@@ -55,6 +64,7 @@ class Frozen:
         explored: for each variable, from where to where the campaign laid hills; empty where none.
         covered: for each variable, which share of that was sampled here.
         printed: sampled from COLVAR; else from the middles of hills.
+        made_from: the model, its labels, and where the campaign's journal stood then.
     """
 
     system: str
@@ -69,6 +79,7 @@ class Frozen:
     explored: tuple[tuple[float, float], ...]
     covered: tuple[float, ...]
     printed: bool
+    made_from: Mapping[str, Any]
 
     @property
     def warnings(self) -> list[str]:
@@ -99,6 +110,7 @@ class Frozen:
             **self.found.as_dict(),
             "generation": self.generation,
             "checkpoint": self.checkpoint,
+            "made_from": dict(self.made_from),
             "segments": self.segments,
             "walkers": self.walkers,
             "ps_per_walker": self.ps_per_walker,
@@ -147,6 +159,7 @@ def freeze(
     systems = sampling.biased(campaign.settings.systems)
     root = work.store.root / place(generation.name, hills)
     identity = _identity(campaign, generation)
+    _keep_apart(work, root, identity)
     _check_same(root, identity)
     with closing(open_campaign(root, identity)) as opened:
         launcher = _Beating(work.launcher, work.store)
@@ -202,6 +215,22 @@ def _identity(campaign: Campaign, generation: Generation) -> dict[str, Any]:
             for name, system in settings.systems.items()
         },
     }
+
+
+def _keep_apart(work: Work, root: Path, identity: Mapping[str, Any]) -> None:
+    """Set aside what an earlier model of this name has walked: two models are never mixed."""
+    if not (root / IDENTITY).is_file():
+        return
+    before = read_identity(root)
+    other = {key for key, value in identity.items() if before.get(key) != value}
+    if other != {"checkpoint"}:
+        return
+    reopen_campaign(root).close()  # StoreError where somebody works there
+    kept = set_aside(root, "earlier")
+    work.observer.say(
+        f"generation {identity['generation']} was trained again since: the free energy of the "
+        f"earlier model is kept in {kept}, and this one is begun anew"
+    )
 
 
 def _check_same(root: Path, identity: Mapping[str, Any]) -> None:
@@ -311,6 +340,9 @@ def _frozen(
         explored=explored,
         covered=tuple(covered),
         printed=all(piece.printed for piece in pieces[of.name]),
+        made_from=lineage.made_from(
+            campaign.store.records(), generation.name, generation.checkpoint_hash
+        ),
     )
 
 

@@ -13,18 +13,21 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bias, free_energy, status, traces
+from . import bias, free_energy, lineage, quantities, status, traces
 from .config import CampaignSettings, parse
 from .deploying import FINAL
 from .errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from .journal import Record
+from .lineage import Model
 from .recipes import PROGRESS
 from .stopping import LOCATED, located
-from .store import read_campaign, read_json, read_text, settings_text
+from .store import IDENTITY, read_campaign, read_json, read_text, settings_text
 from .tasks import FAILED
 from .traces import Trace
 
 Array = NDArray[np.float64]
+FROM_LOGS = {"volume_A3": "volume, Å³", "temperature_K": "temperature, K"}
+"""Axes of what is no variable of a PLUMED text."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -47,6 +50,7 @@ class Compared:
         forces: (2, n) some of the force components, [reference, model], eV/Å.
         errors: its errors of forces and stress, as `evaluation.Errors` names them.
         colvars: its collective variables, where they are known.
+        stress: (2, 6) [reference, model], GPa, Voigt, tension positive; None where it was not kept.
     """
 
     generation: str
@@ -63,6 +67,7 @@ class Compared:
     forces: Array
     errors: Mapping[str, float]
     colvars: Mapping[str, float]
+    stress: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ class History:
         settings: with which it was last run; None where they cannot be read.
         traces, compared, trainings: see there.
         biases: system → the record of all its hills, as it stands.
-        free_energies: what `phasewalk fes` left, as JSON, by generation.
+        free_energies: what `phasewalk fes` left, as JSON, by generation; with `outdated`, why one
+            is not that of the generation which the campaign has now (empty where it is), and
+            `labels`, of which its model was made (None: not known).
         problems: what could not be read.
     """
 
@@ -105,6 +112,18 @@ class History:
         found = dict.fromkeys(n for t in self.traces if t.system == system for n in t.values)
         biased = [name for name in self._biased(system) if name in found]
         return biased or [name for name in found if not name.endswith(".bias")]
+
+    def axis(self, system: str, name: str) -> str:
+        """Title of an axis of a variable, with its unit by the PLUMED text (see `quantities`)."""
+        if name in FROM_LOGS:
+            return FROM_LOGS[name]
+        own = self.settings.systems.get(system) if self.settings else None
+        return quantities.axis(name, quantities.of(name, quantities.units(own and own.plumed)))
+
+    def energy_unit(self, system: str) -> str:
+        """The unit of energies in a system's PLUMED text."""
+        own = self.settings.systems.get(system) if self.settings else None
+        return quantities.energy(own.plumed if own else None)
 
     def _biased(self, system: str) -> list[str]:
         for record in self.records:
@@ -154,6 +173,7 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
     hills: dict[str, str] = {}
     known, learned = located(records), _learned(records)
     homes = _homes(records)
+    measured = {record.task for record in lineage.measured_now(records)}
     for record in records:
         sign()
         if record.stage == "segment":
@@ -166,13 +186,15 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
             # Each table holds the hills of all rounds before.
             files = [name for name in record.outputs["files"] if name.startswith("bias/")]
             hills |= {name.split("/")[1]: name for name in files}
-        elif record.stage == "evaluate" and record.outputs.get("frames"):
+        elif record.task in measured and record.outputs.get("frames"):
             compared += reader.try_(_compared, root, record, known, learned, homes) or []
         elif record.stage == "train":
             trainings.append(reader.try_(_training, root, record))
     biases = {system: reader.try_(_bias, root / name) for system, name in hills.items()}
+    now, former = lineage.models(records), lineage.former(root)
     free_energies = [
-        reader.try_(_free_energy, path) for path in sorted(root.glob("fes/*/fes.json"))
+        reader.try_(_free_energy, path, now, former, settings)
+        for path in sorted(root.glob("fes/*/fes.json"))
     ]
     return History(
         root=root,
@@ -249,6 +271,7 @@ def _compared(
             forces=np.array(entry["forces_eV_per_A"], dtype=float),
             errors={name: float(value) for name, value in entry["errors"].items()},
             colvars=known.get(key, {}),
+            stress=np.array(entry["stress_GPa"], dtype=float) if "stress_GPa" in entry else None,
         )
 
     return read_json(root / record.outputs["frames"], frame)
@@ -272,12 +295,37 @@ def _bias(path: Path) -> bias.HillsRecord:
     return bias.record_from_text(read_text(path), path=path)
 
 
-def _free_energy(path: Path) -> Mapping[str, Any]:
+def _free_energy(
+    path: Path,
+    now: Mapping[str, Model],
+    former: Mapping[str, Model],
+    settings: CampaignSettings | None,
+) -> Mapping[str, Any]:
     """What `phasewalk fes` left of a generation: system → numbers, each of which can be read."""
     try:
         data: Mapping[str, Any] = json.loads(read_text(path))
-        for one in data.values():
+        walked = _walked(path.with_name(IDENTITY))
+        found = {}
+        for system, one in data.items():
             free_energy.from_dict(one)
+            own = settings.systems.get(system) if settings else None
+            reasons = (
+                lineage.outdated(one, now, former),
+                lineage.walked_otherwise(walked.get(system), own),
+            )
+            told = {
+                "outdated": "; ".join(filter(None, reasons)),
+                "labels": lineage.labels_of(one, former),
+            }
+            found[system] = {**one, **told}
     except (InputError, *UNREADABLE) as error:
         raise ParseError(path, f"holds no free energies ({error!r})") from error
-    return data
+    return found
+
+
+def _walked(path: Path) -> Mapping[str, Any]:
+    """The settings with which the walkers of a free energy walked, by system."""
+    if not path.is_file():
+        return {}
+    found: Mapping[str, Any] = json.loads(read_text(path)).get("systems", {})
+    return found

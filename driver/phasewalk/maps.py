@@ -11,7 +11,7 @@ from .bias import Gaussians, HillsRecord
 from .errors import InputError
 from .figures import Section
 from .history import History
-from .pictures import COLOURS, Picture, colour, legend, name_of, shade
+from .pictures import COLOURS, Picture, colour, name_of, shade, spread
 from .traces import Trace
 
 Array = NDArray[np.float64]
@@ -29,15 +29,21 @@ ROWS, ALL_ROWS = 400, 20_000
 def exploration(history: History) -> Section:
     """The variables of every walker over time."""
     pictures = [
-        _walk(system, name, [t for t in history.traces if t.system == system and name in t.values])
+        _walk(
+            history,
+            system,
+            name,
+            [t for t in history.traces if t.system == system and name in t.values],
+        )
         for system in history.systems
         for name in history.colvars(system)
     ]
     return Section(
         "exploration",
         "Where did the walkers go?",
-        "The collective variable of every walker, round after round (grey lines). Good: walkers "
-        "spread, cross each other, come back. A cross marks a walker that was stopped early, a "
+        "The collective variable of every walker, round after round (grey lines between "
+        "them). Good: walkers spread, cross each other, come back. A cross marks a walker that "
+        "was stopped early, a "
         "triangle one that was set back to an earlier frame or to the start; the table says why. "
         "Many crosses: the model is not ready (more labels, lower temperature, smaller hills). "
         "All lines flat: the bias does not push (larger or more hills, another variable).",
@@ -46,7 +52,8 @@ def exploration(history: History) -> Section:
     )
 
 
-def _walk(system: str, name: str, traces: Sequence[Trace]) -> Picture:
+def _walk(history: History, system: str, name: str, traces: Sequence[Trace]) -> Picture:
+    axis = history.axis(system, name)
     walkers = list(dict.fromkeys(trace.walker for trace in traces))
     most = max(5, min(ROWS, ALL_ROWS // max(1, len(traces))))
     rows = []
@@ -75,7 +82,7 @@ def _walk(system: str, name: str, traces: Sequence[Trace]) -> Picture:
                 axes.plot(time[:1], values[:1], "v", color=tone, ms=6)
         for start in starts if len(starts) < ROWS else ():
             axes.axvline(start, color="#888888", lw=0.5, alpha=0.5)
-        axes.set(xlabel="time of a walker, ps", ylabel=name)
+        axes.set(xlabel="time of a walker, ps", ylabel=axis)
 
     low, high = min((r[3] for r in rows), default=0.0), max((r[3] for r in rows), default=0.0)
     stops = sum(trace.stopped is not None for trace in traces)
@@ -85,7 +92,7 @@ def _walk(system: str, name: str, traces: Sequence[Trace]) -> Picture:
         f"{system}: {name} of {len(walkers)} walkers",
         f"{name} between {low:.5g} and {high:.5g}; {stops} early stop(s), {resets} reset(s) in "
         f"{len(traces)} walks.",
-        ("walker", "round", "time, ps", name),
+        ("walker", "round", "time, ps", axis),
         rows,
         draw,
     )
@@ -97,12 +104,12 @@ def coverage(history: History) -> Section:
     for system in history.systems:
         for name in history.colvars(system):
             mine = [t for t in history.traces if t.system == system and name in t.values]
-            if picture := _histogram(system, name, mine):
+            if picture := _histogram(history, system, name, mine):
                 pictures.append(picture)
     return Section(
         "coverage",
         "What has been covered?",
-        "How often all walkers together were at each value, round by round (later rounds are "
+        "How often all walkers together printed each value, round by round (later rounds are "
         "brighter). The range is explored where every bin has been visited, and learned where "
         "frames there were labelled, too.",
         pictures,
@@ -110,7 +117,7 @@ def coverage(history: History) -> Section:
     )
 
 
-def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | None:
+def _histogram(history: History, system: str, name: str, traces: Sequence[Trace]) -> Picture | None:
     by_round: dict[int, Array] = {}
     for trace in traces:
         values = trace.values[name]
@@ -122,6 +129,7 @@ def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | Non
     edges = np.linspace(everything.min(), everything.max(), BINS + 1)
     if edges[0] == edges[-1]:
         edges = np.linspace(edges[0] - 0.5, edges[0] + 0.5, BINS + 1)
+    axis = history.axis(system, name)
     counts = {number: np.histogram(v, edges)[0] for number, v in sorted(by_round.items())}
 
     def draw(axes: Axes) -> None:
@@ -130,8 +138,7 @@ def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | Non
             axes.bar(edges[:-1], count, np.diff(edges), bottom=bottom, align="edge",
                      color=shade(index, len(counts)), label=f"round {number}")  # fmt: skip
             bottom += count
-        axes.set(xlabel=name, ylabel="printed values, all walkers")
-        legend(axes)
+        axes.set(xlabel=axis, ylabel="number of visits")
 
     visited = int((np.array([*counts.values()]).sum(axis=0) > 0).sum())
     rows = [
@@ -142,7 +149,7 @@ def _histogram(system: str, name: str, traces: Sequence[Trace]) -> Picture | Non
         name_of("coverage", system, name),
         f"{system}: visits along {name}",
         f"{visited} of {BINS} bins between {edges[0]:.5g} and {edges[-1]:.5g} were visited.",
-        (f"{name} from", "to", *(f"round {number}" for number in counts)),
+        (f"{axis}, from", "to", *(f"round {number}" for number in counts)),
         rows,
         draw,
     )
@@ -153,7 +160,7 @@ def biases(history: History) -> Section:
     pictures = []
     for system, record in history.biases.items():
         for action in record.headers:
-            pictures += _bias(system, action, record)
+            pictures += _bias(history, system, action, record)
     return Section(
         "bias",
         "What pushed them (no free energy)",
@@ -166,7 +173,7 @@ def biases(history: History) -> Section:
     )
 
 
-def _bias(system: str, action: str, record: HillsRecord) -> list[Picture]:
+def _bias(history: History, system: str, action: str, record: HillsRecord) -> list[Picture]:
     try:
         hills = bias.gaussians(record, action=action)
     except InputError:  # hills with full covariance matrices
@@ -181,19 +188,12 @@ def _bias(system: str, action: str, record: HillsRecord) -> list[Picture]:
     ]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(names))
     rounds = np.array([hill.round for hill in bias.active_hills(record, action=action)])
-    shown = _spread(sorted(set(rounds.tolist())), LINES if len(names) == 1 else SHOWN)
+    shown = spread(sorted(set(rounds.tolist())), LINES if len(names) == 1 else SHOWN)
     sums = _sums(hills, points, [rounds <= number for number in shown])
     found = dict(zip(shown, sums, strict=True))
     if len(names) == 1:
-        return [_bias_line(system, action, (names[0], axes[0]), found)]
-    return [_bias_map(system, action, n, (names, axes), v) for n, v in found.items()]
-
-
-def _spread(numbers: Sequence[int], most: int) -> list[int]:
-    """At most so many of the numbers, evenly chosen, the first and the last among them."""
-    if len(numbers) <= most:
-        return list(numbers)
-    return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, most)]
+        return [_bias_line(history, system, action, (names[0], axes[0]), found)]
+    return [_bias_map(history, system, action, n, (names, axes), v) for n, v in found.items()]
 
 
 def _sums(hills: Gaussians, points: Array, masks: Sequence[NDArray[np.bool_]]) -> Array:
@@ -212,50 +212,56 @@ def _arguments(record: HillsRecord, action: str) -> list[str]:
 
 
 def _bias_line(
-    system: str, action: str, along: tuple[str, Array], found: Mapping[int, Array]
+    history: History,
+    system: str,
+    action: str,
+    along: tuple[str, Array],
+    found: Mapping[int, Array],
 ) -> Picture:
     name, grid = along
+    axis, unit = history.axis(system, name), history.energy_unit(system)
 
     def draw(axes: Axes) -> None:
         for index, (number, values) in enumerate(found.items()):
             axes.plot(grid, values, "-", color=shade(index, len(found)), label=f"round {number}")
-        axes.set(xlabel=name, ylabel="bias, energy unit of the PLUMED text")
+        axes.set(xlabel=axis, ylabel=f"bias, {unit}")
         axes.set_ylim(bottom=0)
-        legend(axes)
 
     last = found[max(found)]
     return Picture(
         name_of("bias", system, action),
         f"{system}: exploration bias {action}",
-        f"After round {max(found)} the bias reaches {last.max():.4g}, at {name} "
+        f"After round {max(found)} the bias reaches {last.max():.4g} {unit}, at {name} "
         f"{grid[int(last.argmax())]:.5g}.",
-        (name, *(f"round {number}" for number in found)),
+        (axis, *(f"round {number}, {unit}" for number in found)),
         [(float(x), *(float(v[i]) for v in found.values())) for i, x in enumerate(grid)],
         draw,
     )
 
 
 def _bias_map(
+    history: History,
     system: str,
     action: str,
     number: int,
     along: tuple[Sequence[str], Sequence[Array]],
     values: Array,
 ) -> Picture:
-    names, (x, y) = along
+    (x, y), unit = along[1], history.energy_unit(system)
+    names = [history.axis(system, name) for name in along[0]]
     points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
 
     def draw(axes: Axes) -> None:
         mesh = axes.pcolormesh(x, y, values.reshape(GRID, GRID).T, cmap="viridis", rasterized=True)
-        axes.figure.colorbar(mesh, ax=axes)
+        axes.figure.colorbar(mesh, ax=axes, label=f"bias, {unit}")
         axes.grid(visible=False)
         axes.set(xlabel=names[0], ylabel=names[1])
 
     return Picture(
         name_of("bias", system, action, "round", number),
         f"{system}: {action}, round {number}",
-        f"After round {number} the bias reaches {values.max():.4g} (unit of the PLUMED text).",
-        (*names, "bias"),
+        f"After round {number} the bias reaches {values.max():.4g} {unit}.",
+        (*names, f"bias, {unit}"),
         [(*map(float, p), float(v)) for p, v in zip(points, values, strict=True)],
         draw,
     )

@@ -7,7 +7,8 @@ Tables are pandas DataFrames (`pip install 'phasewalk[notebook]'`); units stand 
 names. Nothing is ever written, and a campaign may be at work meanwhile.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,24 @@ from .status import deployed_model
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ERROR_COLUMNS = (
+    "frames", "energy_offset_meV_per_atom", "energy_mae_meV_per_atom", "energy_rmse_meV_per_atom",
+    "energy_scatter_meV_per_atom", "force_mae_meV_per_A", "force_rmse_meV_per_A",
+    "force_rms_meV_per_A", "pressure_mae_GPa", "pressure_rmse_GPa", "stress_mae_GPa",
+    "stress_rmse_GPa",
+)  # fmt: skip
+"""Of a table without rows: the errors of `evaluation.Errors`."""
+COMPARED_COLUMNS = (
+    "generation", "round", "measured_on", "learned", "key", "system", "walker", "formula",
+    "volume_A3", "reference_energy_eV_per_atom", "model_energy_eV_per_atom",
+    "reference_pressure_GPa", "model_pressure_GPa", "force_mae_meV_per_A", "force_rmse_meV_per_A",
+    "force_rms_meV_per_A", "stress_mae_GPa", "stress_rmse_GPa",
+)  # fmt: skip
+FES_COLUMNS = (
+    "generation", "outdated", "labels", "system", "free_energy_kJ_per_mol", "error_kJ_per_mol",
+    "from_hills_kJ_per_mol",
+)  # fmt: skip
 
 
 class Campaign:
@@ -103,7 +122,7 @@ class Campaign:
         for row in rows:
             row["labels"] = counts.get(row["generation"])
             row.pop("energy_offsets_meV_per_atom", None)
-        return _frame(rows)
+        return _frame(rows, ("round", "measured_on", "generation", *ERROR_COLUMNS, "labels"))
 
     @property
     def errors(self) -> "pd.DataFrame":
@@ -133,7 +152,8 @@ class Campaign:
                     **{f"colvar_{name}": value for name, value in one.colvars.items()},
                 }
                 for one in self._history.compared
-            ]
+            ],
+            COMPARED_COLUMNS,
         )
 
     @property
@@ -153,7 +173,7 @@ class Campaign:
             for trace in self._history.traces
         ]
         return (
-            _frame([])
+            _frame([], ("system", "walker", "round", "time_ps"))
             if not parts
             else cast("pd.DataFrame", pandas.concat(parts, ignore_index=True))
         )
@@ -172,33 +192,37 @@ class Campaign:
                     "stopped": trace.stopped,
                 }
                 for trace in self._history.traces
-            ]
+            ],
+            ("system", "walker", "round", "began", "why", "stopped"),
         )
 
-    def fes(self, generation: str | int | None = None) -> "pd.DataFrame":
+    def fes(self, generation: str | int | None = None, *, earlier: bool = False) -> "pd.DataFrame":
         """Free energies that `phasewalk fes` left, of one generation or of all.
 
-        Columns: generation, system, the variables (units of the PLUMED text), and
-        free_energy_kJ_per_mol, error_kJ_per_mol, from_hills_kJ_per_mol; not a number where a bin
-        was not sampled.
+        Columns: generation, system, outdated (why it is not that of the generation which the
+        campaign has now; empty where it is), labels (of which the model was made), the variables
+        (units of the PLUMED text), and free_energy_kJ_per_mol, error_kJ_per_mol,
+        from_hills_kJ_per_mol; not a number where a bin was not sampled.
+
+        Args:
+            generation: 0, 1, … or "final"; all where None.
+            earlier: those of earlier models too, such as a final model that was trained again;
+                without it they are left out, with a warning.
         """
         rows: list[dict[str, Any]] = []
         for found in self._history.free_energies:
             for system, one in found.items():
                 if generation is not None and str(one["generation"]) != str(generation):
                     continue
-                free = free_energy.from_dict(one)
-                names = [variable.name for variable in free.variables]
-                values = (free.values.ravel(), free.errors.ravel(), free.from_hills.ravel())
-                rows += [
-                    {"generation": one["generation"], "system": system,
-                     **dict(zip(names, place, strict=True)), "free_energy_kJ_per_mol": value,
-                     "error_kJ_per_mol": error, "from_hills_kJ_per_mol": hills}
-                    for place, value, error, hills in zip(
-                        free_energy.points(free.centres), *values, strict=True
+                if one["outdated"] and not earlier:
+                    warnings.warn(
+                        f"the free energy of {system} {one['outdated']} is left out; "
+                        "fes(earlier=True) has it",
+                        stacklevel=2,
                     )
-                ]  # fmt: skip
-        return _frame(rows)
+                    continue
+                rows += _free_rows(system, one)
+        return _frame(rows, FES_COLUMNS)
 
     @property
     def timings(self) -> "pd.DataFrame":
@@ -208,7 +232,8 @@ class Campaign:
                 {"task": r.task, "stage": r.stage, "round": r.round, "seconds": r.seconds,
                  "cores": r.cores, "ended": r.time}
                 for r in self._history.records
-            ]
+            ],
+            ("task", "stage", "round", "seconds", "cores", "ended"),
         )  # fmt: skip
         if len(table):
             table["ended"] = _pandas().to_datetime(table["ended"], unit="s", utc=True)
@@ -267,6 +292,21 @@ class Campaign:
         )
 
 
+def _free_rows(system: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A free energy as rows, one for each bin."""
+    free = free_energy.from_dict(one)
+    names = [variable.name for variable in free.variables]
+    values = (free.values.ravel(), free.errors.ravel(), free.from_hills.ravel())
+    told = {key: one[key] for key in ("generation", "outdated", "labels")}
+    return [
+        {**told, "system": system, **dict(zip(names, place, strict=True)),
+         "free_energy_kJ_per_mol": value, "error_kJ_per_mol": error, "from_hills_kJ_per_mol": hills}
+        for place, value, error, hills in zip(
+            free_energy.points(free.centres), *values, strict=True
+        )
+    ]  # fmt: skip
+
+
 def _pandas() -> Any:
     try:
         import pandas
@@ -277,5 +317,7 @@ def _pandas() -> Any:
     return pandas
 
 
-def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
-    return cast("pd.DataFrame", _pandas().DataFrame(rows))
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> "pd.DataFrame":
+    """A table of rows; with these columns also where there are none."""
+    table = _pandas().DataFrame(rows) if rows else _pandas().DataFrame(columns=list(columns))
+    return cast("pd.DataFrame", table)

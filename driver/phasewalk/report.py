@@ -1,6 +1,8 @@
 """The report: one self-contained HTML page of a campaign, from its directory alone."""
 
 import datetime
+import hashlib
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,14 +13,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from . import figures, free_figures, ledger, levels, maps, scenes, verdict
-from .errors import InputError, PhasewalkError
+from . import figures, free_figures, ledger, levels, lineage, maps, scatter, scenes, verdict
+from .errors import UNREADABLE, InputError, PhasewalkError
 from .figures import Section
 from .history import History
-from .pictures import Picture
-from .store import settings_text, write_file
+from .pictures import Picture, wide
+from .store import file_hash, settings_text, write_file
 
 REPORT = "report.html"
+MADE = "made-from.json"
+"""Of a folder of figures: what they were made from, and the hash of each."""
 MOST_ROWS = 60
 """Rows of a table in the page; the files that --figures writes have all."""
 LONG = 24
@@ -31,7 +35,7 @@ def sections(found: History) -> list[Section]:
     return [
         figures.learning(found),
         figures.along(found),
-        figures.parity(found),
+        scatter.parity(found),
         figures.training(found),
         maps.exploration(found),
         maps.coverage(found),
@@ -69,28 +73,65 @@ def answer(found: History) -> str:
 
 
 def write_figures(found: History, folder: Path) -> list[Path]:
-    """Write every picture as PNG, SVG and CSV into a folder.
+    """Write every picture into a folder as PDF, SVG and PNG: for one column, and `-wide` for both.
+
+    Beside them lie their numbers as CSV, and of which journal and models they are (`MADE`).
 
     Raises:
         InputError: the folder is a file; StoreError: a file cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--figures {folder}: is a file; name a folder")
-    written = []
+    made = _made(found)
+    told = f"phasewalk {_version('phasewalk')}, campaign {made['campaign']}. {_moment(found)}"
+    files: dict[str, bytes] = {}
     for section in sections(found):
         for picture in section.pictures:
-            for name, content in picture.files().items():
-                write_file(folder / name, content)
-                written.append(folder / name)
-    return written
+            files |= picture.files(told)
+        files |= wide(section.pictures, told)
+    _drop_former(folder, files)
+    made["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[MADE] = json.dumps(made, indent=1, ensure_ascii=False).encode()
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return [folder / name for name in files]
+
+
+def _made(found: History) -> dict[str, Any]:
+    """What the figures were made from."""
+    models = lineage.models(found.records).values()
+    return {
+        "campaign": found.state["campaign"],
+        "directory": str(found.root),
+        "phasewalk": _version("phasewalk"),
+        "journal": lineage.moment(found.records),
+        "generations": {
+            one.generation: {"checkpoint": one.checkpoint, "labels": one.labels} for one in models
+        },
+    }
+
+
+def _drop_former(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Remove figures of an earlier report which this one no longer has, where nobody changed them.
+
+    Else a figure of a model that is gone would lie among those of the present one.
+    """
+    try:
+        former = json.loads((folder / MADE).read_text(encoding="utf-8"))["files"].items()
+    except UNREADABLE:
+        return
+    for name, digest in former:
+        path = folder / Path(str(name)).name
+        if name not in files and path.is_file() and file_hash(path) == digest:
+            path.unlink()
 
 
 def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
     """The page as HTML; `sign` as in `write`."""
 
-    def svg(picture: Picture) -> Markup:
+    def svg(picture: Picture, alone: bool) -> Markup:
         sign()
-        return _svg(picture)
+        return _svg(picture, alone)
 
     shown = sections(found)
     walked = sorted({trace.round for trace in found.traces})
@@ -104,7 +145,8 @@ def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
         what=_standing(found, running=running, finished=finished),
         written=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         verdict=verdict.judge(found),
-        numbers=numbers(found),
+        moment=_moment(found),
+        numbers=number_groups(found),
         sections=shown,
         tables={section.name: _tables(section.name, found) for section in shown},
         svg=svg,
@@ -132,10 +174,12 @@ def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _svg(picture: Picture) -> Markup:
+def _svg(picture: Picture, alone: bool) -> Markup:
     """The picture inline, with a name for those who do not see it."""
     name = Markup.escape(f"{picture.title}. {picture.says}")
-    return Markup(picture.svg().replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1))
+    return Markup(
+        picture.svg(alone=alone).replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
+    )
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], text: bool = False) -> Markup:
@@ -162,6 +206,24 @@ def _cell(value: object, kind: str) -> str:
 
 def numbers(found: History) -> list[tuple[str, str]]:
     """The key numbers: title and value with its unit."""
+    return [row for _, rows in number_groups(found) for row in rows]
+
+
+def number_groups(found: History) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The key numbers in groups, each with what its numbers were measured on."""
+    tested, now = verdict.tested(found), verdict.errors_now(found)
+    groups = [("The campaign", _counts(found))]
+    if tested:
+        name, errors = tested
+        groups.append((f"Generation {name} on the test set ({errors['frames']} frames)",
+                       _measured(errors)))  # fmt: skip
+    if now and not (tested and now[1] is tested[1]):
+        groups.append((f"On the {now[0]}", _measured(now[1])))
+    return groups
+
+
+def _counts(found: History) -> list[tuple[str, str]]:
+    """What was made, what was explored, and what it cost."""
     state, cost = found.state, found.state["cost"]
     labels = state["labels"]
     generations = [entry["generation"] for entry in state["generations"]]
@@ -173,19 +235,9 @@ def numbers(found: History) -> list[tuple[str, str]]:
         ("Labels", str(labels["done"] + labels["initial"])),
         ("Labels failed", str(labels["failed"])),
     ]
-    if now := verdict.errors_now(found):
-        where, errors = now
-        rows += [
-            ("Force MAE, out of sample", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
-            ("Force RMSE (forces' rms)", f"{errors['force_rmse_meV_per_A']:.0f} "
-             f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
-            ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
-            ("Pressure MAE", f"{errors['pressure_mae_GPa']:.2g} GPa"),
-            ("Stress MAE", f"{errors['stress_mae_GPa']:.2g} GPa"),
-            ("… measured on", where),
-        ]  # fmt: skip
     for (system, name), (low, high) in verdict.ranges(found).items():
-        rows.append((f"{name} explored, {system}", f"{low:.5g} … {high:.5g}"))
+        unit = found.axis(system, name).removeprefix(name).lstrip(", ")
+        rows.append((f"{name} explored, {system}", f"{low:.5g} … {high:.5g} {unit}".strip()))
     line = ledger.timeline(found.records)
     rows += [
         ("Core-hours", f"{sum(cost['core_hours'].values()):.3g}"),
@@ -193,6 +245,29 @@ def numbers(found: History) -> list[tuple[str, str]]:
         ("Engines idle", f"{100 * line['idle_share']:.0f} % of it"),
     ]
     return rows
+
+
+def _moment(found: History) -> str:
+    """Up to where in the journal this page was made."""
+    at = lineage.moment(found.records)
+    if at["last"] is None:
+        return "Nothing is finished yet."
+    return (
+        f"Made from the journal's {at['records']} records, up to “{at['last']}” ({at['written']}): "
+        "what came later is not in it."
+    )
+
+
+def _measured(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Errors of forces, energies, pressure and stress."""
+    return [
+        ("Force MAE", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
+        ("Force RMSE (forces' rms)", f"{errors['force_rmse_meV_per_A']:.0f} "
+         f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
+        ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
+        ("Pressure MAE", f"{errors['pressure_mae_GPa']:.2g} GPa"),
+        ("Stress MAE", f"{errors['stress_mae_GPa']:.2g} GPa"),
+    ]  # fmt: skip
 
 
 def _or_dash(value: float | None, style: str, unit: str) -> str:

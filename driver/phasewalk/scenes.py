@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
+from . import molecules
 from .errors import PhasewalkError
 from .steering import State, read_states, states_file
 
@@ -47,7 +48,7 @@ def _states(root: Path, round_: int) -> list[State]:
 
 
 def to_json(frames: Sequence[tuple[str, Atoms]]) -> str:
-    """The frames for the page's viewer; safe inside a `<script>`."""
+    """The frames for the page's viewer, molecules whole; safe inside a `<script>`."""
     numbers = sorted({int(z) for _, atoms in frames for z in atoms.numbers})
     species = [_species(z) for z in numbers]
     data = {
@@ -59,7 +60,7 @@ def to_json(frames: Sequence[tuple[str, Atoms]]) -> str:
                 "volume": round(float(atoms.get_volume()), 1),
                 "cell": atoms.cell.array.round(3).tolist(),
                 "kinds": [numbers.index(z) for z in atoms.numbers],
-                "positions": atoms.positions.round(3).tolist(),
+                "positions": molecules.whole(atoms).round(3).tolist(),
             }
             for title, atoms in frames
         ],

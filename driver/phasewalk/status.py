@@ -208,24 +208,36 @@ def _walkers(entry: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table without the columns that no row has anything in, such as errors on no test set."""
+    filled = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
+    table = Table(title=title)
+    for index in filled:
+        table.add_column(columns[index], justify="right")
+    for row in rows:
+        table.add_row(*(row[index] for index in filled))
+    return table
+
+
 def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Each round's new frames, before and after they were learned")
-    for title in ("round", "labels", "force MAE meV/Å", "(rms)", "pressure MAE GPa",
-                  "energy offset", "scatter meV/atom", "seconds"):  # fmt: skip
-        table.add_column(title, justify="right")
+    columns = ("round", "labels", "force MAE meV/Å", "(rms)", "pressure MAE GPa",
+               "energy offset", "scatter meV/atom", "seconds")  # fmt: skip
+    rows = []
     for entry in rounds:
         before, after = entry.get("before_learning"), entry.get("after_learning")
-        table.add_row(
-            str(entry["round"]),
-            str(entry["labels"]),
-            _both(before, after, "force_mae_meV_per_A", ".0f"),
-            f"{after['force_rms_meV_per_A']:.0f}" if after else "",
-            _both(before, after, "pressure_mae_GPa", ".2f"),
-            _both(before, after, "energy_offset_meV_per_atom", ".1f"),
-            _both(before, after, "energy_scatter_meV_per_atom", ".1f"),
-            f"{sum(entry['seconds'].values()):.0f}",
+        rows.append(
+            (
+                str(entry["round"]),
+                str(entry["labels"]),
+                _both(before, after, "force_mae_meV_per_A", ".0f"),
+                f"{after['force_rms_meV_per_A']:.0f}" if after else "",
+                _both(before, after, "pressure_mae_GPa", ".2f"),
+                _both(before, after, "energy_offset_meV_per_atom", ".1f"),
+                _both(before, after, "energy_scatter_meV_per_atom", ".1f"),
+                f"{sum(entry['seconds'].values()):.0f}",
+            )
         )
-    return table
+    return _table("Each round's new frames, before and after they were learned", columns, rows)
 
 
 def _both(
@@ -236,24 +248,25 @@ def _both(
 
 
 def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Generations")
-    for title in ("generation", "labels", "epochs", "train s", "deployed", "test force MAE meV/Å",
-                  "RMSE", "test pressure MAE GPa", "ms/step"):  # fmt: skip
-        table.add_column(title, justify="right")
+    columns = ("generation", "labels", "epochs", "train s", "deployed", "test force MAE meV/Å",
+               "RMSE", "test pressure MAE GPa", "ms/step")  # fmt: skip
+    rows = []
     for entry in generations:
         test = entry.get("test")
-        table.add_row(
-            entry["generation"],
-            f"{entry['training_labels']}+{entry['validation_labels']}",
-            str(entry["epochs"]),
-            f"{entry['train_seconds']:.0f}",
-            entry.get("mode", ""),
-            f"{test['force_mae_meV_per_A']:.0f}" if test else "",
-            f"{test['force_rmse_meV_per_A']:.0f}" if test else "",
-            f"{test['pressure_mae_GPa']:.2f}" if test else "",
-            f"{entry['ms_per_step']:.1f}" if "ms_per_step" in entry else "",
+        rows.append(
+            (
+                entry["generation"],
+                f"{entry['training_labels']}+{entry['validation_labels']}",
+                str(entry["epochs"]),
+                f"{entry['train_seconds']:.0f}",
+                entry.get("mode", ""),
+                f"{test['force_mae_meV_per_A']:.0f}" if test else "",
+                f"{test['force_rmse_meV_per_A']:.0f}" if test else "",
+                f"{test['pressure_mae_GPa']:.2f}" if test else "",
+                f"{entry['ms_per_step']:.1f}" if "ms_per_step" in entry else "",
+            )
         )
-    return table
+    return _table("Generations", columns, rows)
 
 
 def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None:

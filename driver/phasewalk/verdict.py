@@ -1,4 +1,4 @@
-"""The answer first: go on, converged, or look here, and why, from the numbers alone."""
+"""The answer first: go on, converged, finished, or look here, and why, from the numbers alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from . import stopping
 from .history import History
 
 GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
+NOT_CONVERGED, FINISHED = "not converged", "finished"
+"""Of a campaign that has ended: by rounds or a budget; as one that only trains on given data."""
 SETTLED_ERROR, SETTLED_RANGE = 0.15, 0.05
 """Relative changes below which an error, and a covered range, have settled."""
 WORSE = 1.5
@@ -23,7 +25,7 @@ class Verdict:
     """The answer.
 
     Attributes:
-        word: go on, converged, or look here.
+        word: go on, converged, not converged, finished, or look here.
         reasons: in words, with numbers; the most important first.
     """
 
@@ -38,29 +40,92 @@ def judge(history: History) -> Verdict:
     rules, ended = _rule_lines(history), _ended_by(history)
     by_rule = [name for name in ended if name != "rounds"]
     goals = bool(by_rule) and all("max_" not in name for name in by_rule)
-    told = [f"ended by {', '.join(by_rule)}"] if by_rule else []
-    if ended == ["rounds"]:
-        told = ["all rounds are done: to go on, raise rounds: and run again"]
+    told = [line for line in (_final(history),) if line]
+    if by_rule:
+        told = [f"ended by {', '.join(by_rule)}", *told]
     if trouble:
         return Verdict(LOOK, [*trouble, *told, *rules])
+    if _only_data(history):
+        return _trained_on_data(history, told)
     if goals:
-        return Verdict(CONVERGED, [f"all goals are met: {', '.join(by_rule)}", *rules])
+        return Verdict(CONVERGED, [f"all goals are met: {', '.join(by_rule)}", *told[1:], *rules])
     if by_rule:
-        return Verdict(GO_ON, [f"{told[0]}, before its goals were met", *rules, *_trend(history)])
+        before = f"{told[0]}, before its goals were met"
+        return Verdict(NOT_CONVERGED, [before, *told[1:], *rules, *_trend(history)])
     settled = _settled(history)
     if settled and not rules:
-        return Verdict(CONVERGED, [settled, "this is a rule of thumb: stop: takes limits of yours"])
-    return Verdict(GO_ON, [*rules, *_trend(history), *told] or ["no round is done yet"])
+        thumb = "this is a rule of thumb: stop: takes limits of yours"
+        return Verdict(CONVERGED, [settled, *told, thumb])
+    if ended == ["rounds"]:
+        return Verdict(NOT_CONVERGED, [_all_rounds(history), *told, *rules, *_trend(history)])
+    return Verdict(GO_ON, [*rules, *told, *_trend(history)] or ["no round is done yet"])
+
+
+def _all_rounds(history: History) -> str:
+    """What it means that the rounds are done, and what to do."""
+    done = history.state["rounds"][-1]["round"]
+    goals = [rule for rule in stopping.judged(history.records)[0] if rule.kind == stopping.GOAL]
+    unmet = [rule.rule for rule in goals if not rule.met]
+    why = f"; not met: {', '.join(unmet)}" if unmet else ", and its errors have not settled"
+    return (
+        f"all {done} round(s) that were asked for are done{why}; for more, set rounds: to more "
+        f"than {done} and run the campaign again"
+    )
+
+
+def _only_data(history: History) -> bool:
+    """Whether labels come from given data alone: nothing could label what walkers find."""
+    return bool(history.settings and history.settings.reference.imported)
+
+
+def _trained_on_data(history: History, told: Sequence[str]) -> Verdict:
+    """The answer for a campaign that trains on given data, and has no rounds."""
+    if not history.state["generations"]:
+        return Verdict(GO_ON, ["no generation is trained yet: run the campaign"])
+    labels = history.state["labels"]["initial"]
+    measured = [] if told else ["nothing was measured: give labelled frames as test_data"]
+    return Verdict(
+        FINISHED if history.state["finished"] else GO_ON,
+        [
+            *told,
+            *measured,
+            f"trained on {labels} given labels (reference.imported); it has no rounds, since "
+            "nothing could label new frames: for more, add to initial_data, or name a program "
+            "under reference: in a new campaign",
+        ],
+    )
+
+
+def tested(history: History) -> tuple[str, Mapping[str, Any]] | None:
+    """The newest generation that was measured on the test set, and its errors."""
+    for entry in reversed(history.state["generations"]):
+        if entry.get("test"):
+            return str(entry["generation"]), entry["test"]
+    return None
+
+
+def _final(history: History) -> str:
+    """How the newest model does on the test set, in words; empty where it was not measured."""
+    found = tested(history)
+    if not found:
+        return ""
+    name, errors = found
+    return (
+        f"generation {name} on the test set ({errors['frames']} frames): force MAE "
+        f"{errors['force_mae_meV_per_A']:.0f} meV/Å, RMSE {errors['force_rmse_meV_per_A']:.0f} "
+        f"(the forces' rms is {errors['force_rms_meV_per_A']:.0f}), pressure MAE "
+        f"{errors['pressure_mae_GPa']:.2g} GPa"
+    )
 
 
 def errors_now(history: History) -> tuple[str, Mapping[str, Any]] | None:
     """The newest out-of-sample errors, and on what they were measured."""
     for entry in reversed(history.state["rounds"]):
         if before := entry.get("before_learning"):
-            return f"the new frames of round {entry['round']}, before they were learned", before
+            return f"new frames of round {entry['round']}, before they were learned", before
     for entry in reversed(history.state["generations"]):
         if entry.get("test"):
-            return f"the test set, by generation {entry['generation']}", entry["test"]
+            return f"test set, generation {entry['generation']}", entry["test"]
     return None
 
 
@@ -133,8 +198,8 @@ def _error_trouble(history: History) -> list[str]:
     now = errors_now(history)
     if now and now[1]["force_rmse_meV_per_A"] > now[1]["force_rms_meV_per_A"]:
         found.append(
-            f"on {now[0]} the force RMSE ({now[1]['force_rmse_meV_per_A']:.0f} meV/Å) is larger "
-            f"than the forces' own rms ({now[1]['force_rms_meV_per_A']:.0f})"
+            f"on the {now[0]} the force RMSE ({now[1]['force_rmse_meV_per_A']:.0f} meV/Å) is "
+            f"larger than the forces' own rms ({now[1]['force_rms_meV_per_A']:.0f})"
         )
     return found
 

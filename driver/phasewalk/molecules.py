@@ -1,0 +1,75 @@
+"""Molecules made whole for drawing: atoms that are bonded across the cell's faces side by side.
+
+Metals are left where they are, within the cell, and do not join molecules: a linker of a framework
+is drawn whole, and a salt or a metal as a cell full of atoms.
+"""
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+NON_METALS = frozenset(
+    [*range(1, 3), *range(5, 11), *range(14, 19), *range(32, 37), *range(52, 55), 85, 86]
+)
+STRETCH = 1.2
+"""Two atoms are bonded nearer than the sum of their covalent radii, × this."""
+
+
+def whole(atoms: Atoms) -> Array:
+    """(N, 3) positions with molecules whole, their middles in the cell; Å.
+
+    What is bonded to its own image (a chain, a network) stays as it is, within the cell.
+    """
+    wrapped = atoms.copy()
+    wrapped.wrap()
+    positions: Array = wrapped.positions.copy()
+    if not wrapped.pbc.any():
+        return positions
+    bonds = _bonds(wrapped)
+    seen = np.zeros(len(wrapped), dtype=bool)
+    inverse = np.linalg.pinv(wrapped.cell.array)
+    for start in range(len(wrapped)):
+        if seen[start]:
+            continue
+        images, closed = _molecule(start, bonds)
+        members = list(images)
+        seen[members] = True
+        if len(members) == 1 or not closed:
+            continue
+        shifts = np.array([images[i] for i in members]) @ wrapped.cell.array
+        moved = positions[members] + shifts
+        back = np.floor(moved.mean(axis=0) @ inverse + 1e-9) * wrapped.pbc
+        positions[members] = moved - back @ wrapped.cell.array
+    return positions
+
+
+def _bonds(atoms: Atoms) -> list[list[tuple[int, tuple[int, int, int]]]]:
+    """For each atom its neighbours, and in which image of the cell each of them is."""
+    reach = [STRETCH * covalent_radii[z] if z in NON_METALS else 0.0 for z in atoms.numbers]
+    found: list[list[tuple[int, tuple[int, int, int]]]] = [[] for _ in reach]
+    first, second, images = neighbor_list("ijS", atoms, reach)
+    for i, j, image in zip(first.tolist(), second.tolist(), images.tolist(), strict=True):
+        if reach[i] and reach[j]:
+            found[i].append((j, tuple(image)))
+    return found
+
+
+def _molecule(
+    start: int, bonds: list[list[tuple[int, tuple[int, int, int]]]]
+) -> tuple[dict[int, tuple[int, int, int]], bool]:
+    """The atoms that hang together, the image of each; whether no bond leads to an own image."""
+    images, waiting, closed = {start: (0, 0, 0)}, [start], True
+    while waiting:
+        atom = waiting.pop(0)
+        here = images[atom]
+        for other, image in bonds[atom]:
+            there = (here[0] + image[0], here[1] + image[1], here[2] + image[2])
+            if other not in images:
+                images[other] = there
+                waiting.append(other)
+            elif images[other] != there:
+                closed = False
+    return images, closed
