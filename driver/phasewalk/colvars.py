@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from . import decks
+from . import decks, plumed_files
 from .errors import UNREADABLE, InputError, ParseError, brief
 from .jobs import Finished, Job
 from .labels import frame_to_json
@@ -74,7 +74,8 @@ def variables(text: str) -> tuple[tuple[str, ...], str]:
             names |= dict.fromkeys(arguments(action))
             lines.append(_print(action, PRINTED.format(printed)))
             printed, written = printed + 1, len(lines)
-        if _BIAS.fullmatch(action.name) or action.name in _OUTPUT or _labels(action) & left_out:
+        output = action.name in _OUTPUT or plumed_files.writes(action)
+        if _BIAS.fullmatch(action.name) or output or _labels(action) & left_out:
             left_out |= {action.label} if action.label else set()
             continue
         kept.append(action)
@@ -83,7 +84,13 @@ def variables(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def job(
-    name: str, text: str, *, frames: Sequence[Atoms], directory: Path, env: Mapping[str, str]
+    name: str,
+    text: str,
+    *,
+    frames: Sequence[Atoms],
+    directory: Path,
+    env: Mapping[str, str],
+    files: Mapping[str, bytes] | None = None,
 ) -> Job:
     """A child process that lets PLUMED compute the biased variables of frames, in LAMMPS.
 
@@ -93,6 +100,7 @@ def job(
         frames: of this system: the same elements in the same order, as PLUMED counts atoms.
         directory: where it runs.
         env: environment of LAMMPS, with the plugin's folder.
+        files: what PLUMED reads beside its texts: name → content.
 
     Raises:
         InputError: no METAD in the text, no frames, or frames of different systems.
@@ -118,7 +126,14 @@ def job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.collective", REQUEST, RESULT),
         directory=directory,
-        inputs={REQUEST: json.dumps(request).encode(), PLUMED: reduced.encode()},
+        inputs={
+            **{
+                one: (files or {})[one]
+                for one in plumed_files.read(reduced)
+                if one in (files or {})
+            },
+            **{REQUEST: json.dumps(request).encode(), PLUMED: reduced.encode()},
+        },
         env=env,
     )
 

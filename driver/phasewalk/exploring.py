@@ -15,7 +15,7 @@ from .deploying import Generation, engines_for
 from .jobs import Event, Finished, Running
 from .labelling import Frame
 from .labels import Label
-from .logs import Stop
+from .logs import ENDED, Stop
 from .now import RUNNING, Seen
 from .segments import SegmentPlan, Walker, WalkerResult
 from .store import file_hash, hash_of
@@ -23,7 +23,7 @@ from .structures import bare, fingerprint
 from .tasks import Outputs, Task, Work
 from .watching import Watch
 
-HARMLESS = ("walltime", "another walker")
+HARMLESS = ("walltime", "another walker", ENDED)
 """Stops that no breakdown led to."""
 
 
@@ -85,6 +85,7 @@ def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan
             name: volume_limits(atoms, settings.candidates)
             for name, atoms in work.campaign.structures.items()
         },
+        plumed_files=work.campaign.plumed_files,
     )
 
 

@@ -1,5 +1,6 @@
 """What became of the walkers of a segment, however its launch ended."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from . import bias, dumps, logs, plumed
 from .bias import HillsRecord
 from .errors import EngineFailed
 from .jobs import Finished
-from .logs import Stop
+from .logs import ENDED, Stop
 from .segments import ColvarSummary, SegmentPlan, SegmentResult, WalkerResult
 from .sharing import read_new
 from .units import FS_PER_PS
@@ -83,6 +84,9 @@ def _result(
         if (directory / name).is_file():
             for frame in dumps.read_dump(directory / name, plan.type_names):
                 found[frame.step] = frame
+    stop = log.stop
+    if stop is not None and stop.reason == ENDED:
+        stop = replace(stop, says=_end_in_plumeds_words(directory / f"{walker.id}.plumed.log"))
     hills, headers = _new_hills(plan, partition, log, directory=directory)
     return WalkerResult(
         id=walker.id,
@@ -90,8 +94,8 @@ def _result(
         frames=tuple(found[step] for step in sorted(found)),
         last_step=walker.step if log.last_step is None else log.last_step,
         steps_done=log.steps_done,
-        halted=_halted(log.stop) or (ended if log.loop_s is None else None),
-        stop=log.stop,
+        halted=_halted(stop) or (ended if log.loop_s is None else None),
+        stop=stop,
         new_hills=hills,
         headers=headers,
         colvars=_summaries(plan, partition, directory),
@@ -142,6 +146,7 @@ _WORDS = {
     "walltime": "its time limit of {0.limit:g} s",
     "plumed": "PLUMED: {0.says}",
     "model": "the model: {0.says}",
+    ENDED: "PLUMED's own end of it: {0.says}",
     "another walker": "another walker's stop, whose hills it shares",
 }
 
@@ -151,6 +156,16 @@ def _halted(stop: Stop | None) -> str | None:
     if stop is None:
         return None
     return f"{_WORDS.get(stop.reason, stop.reason).format(stop)} at step {stop.step}"
+
+
+def _end_in_plumeds_words(path: Path) -> str:
+    """Why PLUMED asked for the end: its log alone says which basin a COMMITTOR has reached."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    found = [match[1] for line in lines if (match := re.search(r"COMMITTED TO (BASIN \d+)", line))]
+    return f"COMMITTOR reached {found[-1].lower()}" if found else "COMMITTOR"
 
 
 def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:
