@@ -29,7 +29,7 @@ from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
 from .inputs import Campaign
 from .jobs import Finished, Job, Launcher, run
-from .structures import bare
+from .structures import bare, perturb
 from .units import BOLTZMANN_KJ_PER_MOL_K, GPA_PER_EV_PER_A3
 
 NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
@@ -275,13 +275,17 @@ def _variables(
     if not actions:
         return "no METAD: the walkers are not pushed"
     atoms = bare(campaign.structures[name])
-    job = colvars.job(f"variables of {name}", text, frames=[atoms],
+    rng = np.random.default_rng(1)
+    frames = [atoms]
+    for _ in range(4):
+        frames.append(perturb(atoms, rng, displacement_A=0.05, strain=0.01,
+                              min_distance_fraction=0.3))  # fmt: skip
+    job = colvars.job(f"variables of {name}", text, frames=frames,
                       directory=place / f"variables-{name}", env=dict(engines.env),
                       files=campaign.plumed_files)  # fmt: skip
     found = colvars.read(run(launcher, job))
-    values = (f"{n} = {v:.6g}" for n, v in zip(found.names, found.values[0], strict=True))
     sigmas = (f"SIGMA {action.get('SIGMA') or '(adaptive)'}" for action in actions)
-    return f"at the start {', '.join(values)}; {', '.join(sigmas)}"
+    return f"{colvars.moved(found, text)}; {', '.join(sigmas)}"
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:

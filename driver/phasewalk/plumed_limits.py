@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 
 from .errors import InputError
 from .plumed import Action, parse
@@ -132,33 +133,34 @@ def length_A(text: str) -> float:
     return _LENGTH_A.get(value.upper(), 10.0 * number if number else 10.0)
 
 
-def half_width_A(atoms: Atoms) -> float:
-    """Half of the smallest distance (Å) between two opposite faces of the cell."""
-    return 0.5 / float(np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max())
+def half_cell_A(atoms: Atoms) -> float:
+    """Half of the shortest lattice vector (Å): no two images of a pair are both nearer."""
+    reduced, _ = minkowski_reduce(atoms.cell.array)
+    return 0.5 * float(np.linalg.norm(reduced, axis=1).min())
 
 
 def _check_reach(text: str, atoms: Atoms) -> None:
     """Sums over pairs, which PLUMED takes by their nearest images alone."""
-    unit, half = length_A(text), half_width_A(atoms)
+    unit, half = length_A(text), half_cell_A(atoms)
     for action in parse(text):
         for key, switch in _switches(action):
             left = _left(switch, half / unit)
             if left is not None and left > REACH:
                 raise _error(
                     action,
-                    f"{key} reaches further than half of the cell: at {half:.2f} Å, half of its "
-                    f"smallest width, the function is still {left:.2f}, and PLUMED counts a pair "
-                    "only once, by its nearest images. Use a larger cell, or let the function end "
-                    f"there: SWITCH={{RATIONAL R_0=… D_MAX={0.95 * half / unit:.3g}}}"
-                    + _unit_hint(text, key),
+                    f"{key} needs more than half of the cell: at {half:.2f} Å, half of its "
+                    f"shortest lattice vector, the function is still {left:.2f}, and PLUMED counts "
+                    "a pair only once, by its nearest images. Use a larger cell, or let the "
+                    f"function end there: SWITCH={{RATIONAL R_0=… D_MAX={0.95 * half / unit:.3g}}}"
+                    + _unit_hint(text),
                 )
         radius = _number(action.get("MAXR") or "")
         if radius and radius * unit > half:
             raise _error(
                 action,
-                f"MAXR={radius:g} is {radius * unit:.2f} Å, more than half of the cell's smallest "
-                f"width ({half:.2f} Å): PLUMED counts a pair only once; use a larger cell, or a "
-                f"smaller MAXR{_unit_hint(text, 'MAXR')}",
+                f"MAXR={radius:g} is {radius * unit:.2f} Å, more than half of the cell's shortest "
+                f"lattice vector ({half:.2f} Å): PLUMED counts a pair only once; use a larger cell "
+                f"or a smaller MAXR{_unit_hint(text)}",
             )
 
 
@@ -178,13 +180,25 @@ def _switches(action: Action) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _left(switch: Mapping[str, str], distance: float) -> float | None:
-    """The function at a distance, in the text's unit; None where it is not known."""
+    """The function at a distance, in the text's unit; None where it is not known.
+
+    One that ends at D_MAX is shifted and stretched by PLUMED, so that it is zero there.
+    """
+    end = _number(switch.get("D_MAX", ""))
+    if end is not None and end <= distance:
+        return 0.0
+    here = _unstretched(switch, distance)
+    there = _unstretched(switch, end) if end is not None and here is not None else 0.0
+    if here is None or there is None or there >= 1.0:
+        return here
+    return (here - there) / (1.0 - there)
+
+
+def _unstretched(switch: Mapping[str, str], distance: float) -> float | None:
     numbers = {key: _number(value) for key, value in switch.items() if key}
     if any(value is None for key, value in numbers.items() if key in ("R_0", "D_0", "NN", "MM")):
         return None
     end = numbers.get("D_MAX")
-    if end is not None and end <= distance:
-        return 0.0
     start, scale = numbers.get("D_0") or 0.0, numbers.get("R_0") or 0.0
     if switch[""] == "CUBIC":
         scale = (end or 0.0) - start
@@ -238,11 +252,11 @@ def notices(text: str, atoms: Atoms, temperatures_K: Collection[float]) -> list[
 
 def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
     """Widths of hills, and places of walls, that lie beyond what the variable can be."""
-    unit, half = length_A(text), half_width_A(atoms)
+    unit, half = length_A(text), half_cell_A(atoms)
     largest = {
         "VOLUME": (atoms.get_volume(), unit**3, "Å³", "the cell's volume"),
-        "DISTANCE": (half, unit, "Å", "half of the cell's smallest width, the most that the "
-                     "distance of nearest images can always be"),
+        "DISTANCE": (half, unit, "Å", "half of the cell's shortest lattice vector, beyond "
+                     "which another image may be nearer"),
     }  # fmt: skip
     kinds = {action.label: action.name for action in parse(text) if action.label}
     for action in parse(text):
@@ -257,7 +271,7 @@ def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
                     yield (
                         f"line {action.line}, {action.name}: {key}={number:g} for {name} is "
                         f"{number * scale:g} {what}, more than {why} ({limit:.4g} {what})"
-                        f"{_unit_hint(text, key)}"
+                        f"{_unit_hint(text)}"
                     )
 
 
@@ -275,9 +289,9 @@ def numbering(atoms: Atoms) -> str:
     return ", ".join(shown[:12] + more)
 
 
-def _unit_hint(text: str, key: str) -> str:
+def _unit_hint(text: str) -> str:
     units = "UNITS" in {action.name for action in parse(text)}
-    return "" if units else f" (without a UNITS line {key.partition('=')[0]} is in nm)"
+    return "" if units else " (without a UNITS line PLUMED counts in nm)"
 
 
 def _number(value: str) -> float | None:
