@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -98,7 +99,6 @@ FixPlumed::FixPlumed(LAMMPS *lmp, int narg, char **arg)
   set_files(narg, arg);
   cmd("setNatoms", natoms_);
   cmd("setTimestep", dt_);
-  cmd("init");
   add_computes();
 }
 
@@ -215,6 +215,40 @@ void FixPlumed::set_files(int narg, char **arg) {
   }
 }
 
+/// The temperature of the fixes that say theirs; 0 where none does, or where they differ.
+///
+/// LAMMPS's own fix plumed has no keyword for it, so that decks with one would not run there.
+double FixPlumed::thermostat() const {
+  double found = 0.0;
+  for (Fix *fix : modify->get_fix_list()) {
+    int dim = -1;
+    const void *target = fix ? fix->extract("t_target", dim) : nullptr;
+    if (!target || dim != 0) continue;
+    const double temperature = *static_cast<const double *>(target);
+    if (!std::isfinite(temperature) || temperature <= 0.0) continue;
+    if (found > 0.0 && temperature != found) {
+      if (comm->me == 0)
+        error->warning(FLERR,
+                       "fix plumed: thermostats at {} and {} K, so PLUMED is told no temperature: "
+                       "write TEMP in its input",
+                       found, temperature);
+      return 0.0;
+    }
+    found = temperature;
+  }
+  return found;
+}
+
+/// PLUMED reads its input at the first run, when the thermostat, which must follow this fix where
+/// it is a barostat too, is known.
+void FixPlumed::start() {
+  if (started_) return;
+  const double temperature = thermostat();
+  if (temperature > 0.0) cmd("setKbT", force->boltz * temperature);
+  cmd("init");
+  started_ = true;
+}
+
 /// For PLUMED's ENERGY: what the force field alone gives, without fixes.
 void FixPlumed::add_computes() {
   const std::string force_field = " pair bond angle dihedral improper kspace";
@@ -239,6 +273,7 @@ void FixPlumed::init() {
     error->all(FLERR, "this fix plumed does not work with run_style respa: use run_style verlet");
   if (!atom->tag_consecutive())
     error->all(FLERR, "fix plumed needs atom IDs from 1 to {}: use reset_atoms id", natoms_);
+  start();
   // PLUMED has done this configuration already, also when reset_timestep renamed its step
   repeated_ = updated_ >= 0 ? update->ntimestep : -1;
 }
@@ -262,7 +297,7 @@ void FixPlumed::post_force(int /*vflag*/) {
   add_energy();
   calculate(update->ntimestep != repeated_);
   running_ = false;
-  if (stop) timer->force_timeout();
+  if (stop) end();
   potential_energy_->addstep(update->ntimestep + 1);
   pressure_->addstep(update->ntimestep + 1);
 }
@@ -342,6 +377,16 @@ void FixPlumed::calculate(bool update_too) {
   for (int k = 0; k < 6; ++k)
     virial[k] = -virial_[kVoigt[k][0]][kVoigt[k][1]] - unbiased_virial_[k];
   cmd("getBias", &bias_);
+}
+
+/// PLUMED has reached what its input calls the end (COMMITTOR): no breakdown, and no error.
+void FixPlumed::end() {
+  if (FixSentinel::ask(lmp, "plumed stop")) return;
+  if (!ended_)
+    utils::logmesg(lmp, "fix plumed: stop step={} reason=plumed stop value=0 limit=0 good=-1\n",
+                   update->ntimestep);
+  ended_ = true;
+  timer->force_timeout();
 }
 
 double FixPlumed::compute_scalar() { return bias_; }

@@ -20,7 +20,7 @@ namespace phasewalk {
 /// fix ID group plumed plumedfile FILE outfile FILE
 ///
 /// The keywords, defaults and place in the input of LAMMPS's own fix of this name. PLUMED is
-/// loaded at run time (PLUMED_KERNEL).
+/// loaded at run time (PLUMED_KERNEL), and told the temperature of the thermostat.
 class FixPlumed : public LAMMPS_NS::Fix {
  public:
   FixPlumed(LAMMPS_NS::LAMMPS *lmp, int narg, char **arg);
@@ -47,6 +47,9 @@ class FixPlumed : public LAMMPS_NS::Fix {
   bool kernel_has_mpi();
   void set_units();
   void set_files(int narg, char **arg);
+  double thermostat() const;
+  void start();
+  void end();
   void add_computes();
   void check_timestep() const;
   void share_atoms();
@@ -57,6 +60,8 @@ class FixPlumed : public LAMMPS_NS::Fix {
   std::unique_ptr<PLMD::Plumed> plumed_;
   int natoms_;
   double dt_;
+  bool started_ = false;             // PLUMED has read its input
+  bool ended_ = false;               // PLUMED has asked for a stop
   bool running_ = false;             // inside a step
   bool broken_ = false;              // PLUMED threw, and a sentinel stops the run
   double bias_ = 0.0;                // LAMMPS energy units

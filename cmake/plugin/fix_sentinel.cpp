@@ -114,9 +114,9 @@ void FixSentinel::init_list(int /*id*/, NeighList *list) { list_ = list; }
 
 /// The frame that the run begins with may be the only good one.
 void FixSentinel::setup(int /*vflag*/) {
-  const bool stuck = !tripped_.reason.empty();
+  const bool stuck = !tripped_.reason.empty() || !asked_.reason.empty();
   box_.fill(0.0);  // all pairs are looked at
-  remember(!stuck && worst(true).fraction <= strict_);
+  remember(tripped_.reason.empty() && worst(true).fraction <= strict_);
   if (stuck) end_of_step();
 }
 
@@ -126,7 +126,8 @@ void FixSentinel::end_of_step() {
     return;
   }
   const bool look = update->ntimestep % ring_every_ == 0;
-  const Finding finding = tripped_.reason.empty() ? worst(look) : tripped_;
+  Finding finding = tripped_.reason.empty() ? worst(look) : tripped_;
+  if (finding.fraction <= 1.0 && !asked_.reason.empty()) finding = asked_;
   const bool mine = finding.fraction > 1.0;
   if (mine) {
     stop(finding, message_);
@@ -337,6 +338,13 @@ bool FixSentinel::trip(LAMMPS *lmp, const std::string &reason, const std::string
   auto *sentinel = static_cast<FixSentinel *>(found.front());
   sentinel->tripped_ = {reason, 0.0, 0.0, std::numeric_limits<double>::infinity()};
   sentinel->message_ = message;
+  return true;
+}
+
+bool FixSentinel::ask(LAMMPS *lmp, const std::string &reason) {
+  const auto found = lmp->modify->get_fix_by_style(kStyle);
+  if (found.empty()) return false;
+  static_cast<FixSentinel *>(found.front())->asked_ = {reason, 0.0, 0.0, 1.0 + 1e-9};
   return true;
 }
 

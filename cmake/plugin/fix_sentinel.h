@@ -42,6 +42,9 @@ class FixSentinel : public LAMMPS_NS::Fix {
   void end_of_step() override;
   double memory_usage() override;
 
+  /// Another style has come to its end, with every frame good. True where the walker is stopped.
+  static bool ask(LAMMPS_NS::LAMMPS *lmp, const std::string &reason);
+
   /// Another style of this walker cannot go on (what it says must be one line). True where the
   /// walker is stopped; false where nobody watches it, so that the caller must raise the error.
   static bool trip(LAMMPS_NS::LAMMPS *lmp, const std::string &reason, const std::string &message);
@@ -92,6 +95,7 @@ class FixSentinel : public LAMMPS_NS::Fix {
   std::vector<Frame> ring_;
   std::size_t next_ = 0;
   Finding tripped_;  // by another style, until the end of the step
+  Finding asked_;    // for a stop, by another style that has come to its end
   std::string message_;
   LAMMPS_NS::NeighList *list_ = nullptr;
 };

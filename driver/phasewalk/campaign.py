@@ -12,7 +12,7 @@ from .config import parse
 from .deploying import Generation
 from .errors import InputError, NothingLeft
 from .rewinding import at_end
-from .store import settings_text
+from .store import PLUMED_FILES, settings_text
 from .tasks import Work
 
 
@@ -29,6 +29,8 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
     settings = work.campaign.settings
     _check_changes(work)
     work.store.write("campaign.yaml", work.campaign.text.encode())
+    for name, content in work.campaign.plumed_files.items():
+        work.store.write(f"{PLUMED_FILES}/{name}", content)
     _note_versions(work)
     isolated.compute(work)
     known = [
@@ -118,6 +120,17 @@ def _end(work: Work, round_: int) -> None:
         work.note(name, "end", round_, outputs)
 
 
+def _check_plumed_files(work: Work) -> None:
+    """Raise InputError where a file that PLUMED has read has changed; others may be added."""
+    for name, content in work.campaign.plumed_files.items():
+        kept = work.store.root / PLUMED_FILES / name
+        if kept.is_file() and kept.read_bytes() != content:
+            raise InputError(
+                f"{name}: PLUMED has read another content of this file in rounds that are done "
+                f"({kept}); put that back, give the new one another name, or start a new campaign"
+            )
+
+
 def _check_changes(work: Work) -> None:
     """Raise InputError where changed settings do not fit what the campaign has already done."""
     settings = work.campaign.settings
@@ -130,6 +143,7 @@ def _check_changes(work: Work) -> None:
             "(phasewalk rewind goes back)"
         )
     before = parse(*settings_text(work.store.root))
+    _check_plumed_files(work)
     for name, system in settings.systems.items():
         text, old = system.plumed or "", before.systems[name].plumed or ""
         if text != old:

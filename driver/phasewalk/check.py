@@ -13,15 +13,28 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from . import advice, colvars, evaluation, labels, plugin, plumed, rehearsal, rendering, trial
+from . import (
+    advice,
+    colvars,
+    evaluation,
+    labels,
+    plugin,
+    plumed,
+    plumed_inputs,
+    plumed_limits,
+    rehearsal,
+    rendering,
+    trial,
+    walkers,
+)
 from . import engines as finding
 from .advice import Displaced
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
 from .inputs import Campaign
 from .jobs import Finished, Job, Launcher, run
-from .structures import bare
-from .units import GPA_PER_EV_PER_A3
+from .structures import bare, perturb
+from .units import BOLTZMANN_KJ_PER_MOL_K, GPA_PER_EV_PER_A3
 
 NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
 PARITY_LIMITS = {"float32": 1e-4, "float64": 1e-7}
@@ -199,21 +212,25 @@ def _plumed_says(
 
 def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path) -> str:
     """PLUMED itself reads the text of a system."""
-    text = campaign.settings.systems[name].plumed or ""
+    system = campaign.settings.systems[name]
+    text = system.plumed or ""
     actions = plumed.metad_actions(text)
-    rewritten = plumed.rewrite(
+    ours = walkers.plumed_text(
         text,
+        "check",
         metad={key: plumed.MetadFiles(f"{key}.hills", restart=False) for key in actions},
-        colvars=[f"COLVAR.{i}" for i in range(plumed.print_count(text))],
+        temperature_K=system.temperature_K,
+        flush_every_steps=campaign.settings.segment.thermo_every_steps,
     )
     program = str(engines.plumed.program) if engines.plumed else ""
-    atoms = str(len(campaign.structures[name]))
-    argv = (program, "--no-mpi", "driver", "--natoms", atoms, "--parse-only", "--kt", "2.5")
+    count = str(len(campaign.structures[name]))
+    argv = (program, "--no-mpi", "driver", "--natoms", count, "--parse-only", "--kt")
+    kT = f"{BOLTZMANN_KJ_PER_MOL_K * system.temperature_K:.12g}"  # as fix plumed tells it
     job = Job(
         "plumed driver",
-        (*argv, "--plumed", "plumed.dat"),
+        (*argv, kT, "--plumed", "check.plumed"),
         place / f"plumed-{name}",
-        inputs={"plumed.dat": rewritten.encode()},
+        inputs={**campaign.plumed_files, "check.plumed": ours.encode()},
         env=engines.env,
         timeout_s=LIMIT_S,
     )
@@ -221,7 +238,10 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
     if finished.returncode != 0:
         raise InputError(f"PLUMED refuses it: {_plumed_error(finished)}")
     biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
-    return f"PLUMED reads it; {biases or 'no metadynamics'}"
+    atoms = campaign.structures[name]
+    told = plumed_inputs.notices_of(system, atoms)
+    shown = f"atoms {plumed_limits.numbering(atoms)}"
+    return "; ".join([f"PLUMED reads it; {biases or 'no metadynamics'}; {shown}", *told])
 
 
 def _plumed_error(finished: Finished) -> str:
@@ -283,14 +303,17 @@ def _variables(
     if not actions:
         return "no METAD: the walkers are not pushed"
     atoms = bare(campaign.structures[name])
-    job = colvars.job(f"variables of {name}", text, frames=[atoms],
-                      directory=place / f"variables-{name}", env=dict(engines.env))  # fmt: skip
+    rng = np.random.default_rng(1)
+    frames = [atoms]
+    for _ in range(4):
+        frames.append(perturb(atoms, rng, displacement_A=0.05, strain=0.01,
+                              min_distance_fraction=0.3))  # fmt: skip
+    job = colvars.job(f"variables of {name}", text, frames=frames,
+                      directory=place / f"variables-{name}", env=dict(engines.env),
+                      files=campaign.plumed_files)  # fmt: skip
     found = colvars.read(run(launcher, job))
-    values = (f"{n} = {v:.6g}" for n, v in zip(found.names, found.values[0], strict=True))
     sigmas = (f"SIGMA {action.get('SIGMA') or '(adaptive)'}" for action in actions)
-    units = "UNITS" in {action.name for action in plumed.parse(text)}
-    hint = "" if units else "; without UNITS PLUMED counts in nm, kJ/mol and ps"
-    return f"at the start {', '.join(values)}; {', '.join(sigmas)}{hint}"
+    return f"{colvars.moved(found, text)}; {', '.join(sigmas)}"
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:

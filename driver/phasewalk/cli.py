@@ -26,6 +26,7 @@ from . import (
     label_commands,
     models,
     plugin,
+    plumed_inputs,
     proving,
     rendering,
     report_command,
@@ -100,6 +101,7 @@ def run(
     engines = finding.find(campaign.settings.engines, os.environ)
     checks.preflight(campaign, engines, launcher)
     campaign, notes = settling.settle(campaign, launcher, root)
+    notes += plumed_inputs.notices(campaign.settings, campaign.structures)
     opened = store.open_campaign(root, campaign.identity())
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
     out.print(Text(f"campaign directory: {root}"), soft_wrap=True)

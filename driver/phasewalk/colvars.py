@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from . import decks
+from . import decks, plumed_files
 from .errors import UNREADABLE, InputError, ParseError, brief
 from .jobs import Finished, Job
 from .labels import frame_to_json
@@ -31,6 +32,8 @@ _BIAS = re.compile(
 _OUTPUT = {"PRINT", "FLUSH", "RESTART", "COMMITTOR", "EFFECTIVE_ENERGY_DRIFT"}
 _NOT_OF_A_FRAME = {"ENERGY", "EXTRACV"}
 """What PLUMED gets from the program that moves the atoms."""
+STILL = 0.005
+"""A variable that displaced atoms change by less than this × SIGMA would take hills for nothing."""
 _NO_LABELS = {"LABEL", "FUNC", "VAR", "FILE"}
 """Keys whose values name no other action."""
 
@@ -74,7 +77,8 @@ def variables(text: str) -> tuple[tuple[str, ...], str]:
             names |= dict.fromkeys(arguments(action))
             lines.append(_print(action, PRINTED.format(printed)))
             printed, written = printed + 1, len(lines)
-        if _BIAS.fullmatch(action.name) or action.name in _OUTPUT or _labels(action) & left_out:
+        output = action.name in _OUTPUT or plumed_files.writes(action)
+        if _BIAS.fullmatch(action.name) or output or _labels(action) & left_out:
             left_out |= {action.label} if action.label else set()
             continue
         kept.append(action)
@@ -83,7 +87,13 @@ def variables(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def job(
-    name: str, text: str, *, frames: Sequence[Atoms], directory: Path, env: Mapping[str, str]
+    name: str,
+    text: str,
+    *,
+    frames: Sequence[Atoms],
+    directory: Path,
+    env: Mapping[str, str],
+    files: Mapping[str, bytes] | None = None,
 ) -> Job:
     """A child process that lets PLUMED compute the biased variables of frames, in LAMMPS.
 
@@ -93,6 +103,7 @@ def job(
         frames: of this system: the same elements in the same order, as PLUMED counts atoms.
         directory: where it runs.
         env: environment of LAMMPS, with the plugin's folder.
+        files: what PLUMED reads beside its texts: name → content.
 
     Raises:
         InputError: no METAD in the text, no frames, or frames of different systems.
@@ -118,7 +129,14 @@ def job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.collective", REQUEST, RESULT),
         directory=directory,
-        inputs={REQUEST: json.dumps(request).encode(), PLUMED: reduced.encode()},
+        inputs={
+            **{
+                one: (files or {})[one]
+                for one in plumed_files.read(reduced)
+                if one in (files or {})
+            },
+            **{REQUEST: json.dumps(request).encode(), PLUMED: reduced.encode()},
+        },
         env=env,
     )
 
@@ -138,6 +156,38 @@ def read(finished: Finished) -> Values:
         return Values(names, values)
     except UNREADABLE as error:
         raise ParseError(path, f"not a result of PLUMED's variables ({error!r})") from error
+
+
+def moved(values: Values, text: str) -> str:
+    """What METAD biases at the first frame, and how it changes over the others, in words.
+
+    Args:
+        values: of the start structure, and of frames in which all atoms are displaced.
+        text: the system's PLUMED text.
+
+    Raises:
+        InputError: a variable is the same in all frames, so that no bias could drive it.
+    """
+    sigmas: dict[str, str] = {}
+    for action in metad_actions(text).values():
+        widths = (action.get("SIGMA") or "").split(",")
+        sigmas |= dict(zip(arguments(action), widths, strict=False))
+    told = []
+    for name, column in zip(values.names, values.values.T, strict=True):
+        least, most = float(column.min()), float(column.max())
+        if most - least <= 1e-9 * max(abs(least), abs(most)):
+            raise InputError(
+                f"{name} is {column[0]:.6g} in the start structure and in {len(column) - 1} frames "
+                "with all atoms displaced: no bias can drive what does not change; look at its "
+                "atoms, and at its lengths (PLUMED counts in nm unless UNITS says otherwise)"
+            )
+        told.append(f"{name} = {column[0]:.6g} ({least:.6g} to {most:.6g} with atoms displaced)")
+        with suppress(ValueError):
+            if most - least < STILL * float(sigmas.get(name, "")):
+                told.append(
+                    f"{name} hardly changes beside SIGMA={sigmas[name]}: are its units right?"
+                )
+    return f"at the start {', '.join(told)}"
 
 
 def is_pattern(name: str) -> bool:

@@ -107,6 +107,7 @@ def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan
             name: volume_limits(atoms, settings.candidates)
             for name, atoms in work.campaign.structures.items()
         },
+        plumed_files=work.campaign.plumed_files,
     )
 
 

@@ -4,13 +4,13 @@ import hashlib
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 
-from . import colvars, cp2k_input, references
+from . import colvars, cp2k_input, plumed_inputs, references
 from .config import CampaignSettings, parse, read_text
 from .engines import available_cores, has_gpu, which
 from .errors import InputError
@@ -39,6 +39,7 @@ class Campaign:
         test_data: labelled frames for every generation; empty where none are given.
         reference: what makes labels.
         initial: labels to start from, of the campaign's own level of theory once it is `settled`.
+        plumed_files: what PLUMED reads beside its texts: name → content.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Campaign:
     test_data: tuple[Label, ...]
     reference: Reference
     initial: tuple[Label, ...] = ()
+    plumed_files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:
@@ -96,12 +98,13 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
         InputError: one line that says where and what.
     """
     text = read_text(path)
-    settings = parse(text, str(path))
+    settings, text, _ = plumed_inputs.expanded(parse(text, str(path)), text, path)
     folder = path.parent
     structures = {
         name: _at(f"{path}: systems.{name}", read_structure, folder / system.structure)
         for name, system in settings.systems.items()
     }
+    plumed_inputs.check(settings, structures, path)
     types = _types(path, settings, structures)
     campaign = Campaign(
         path=path,
@@ -120,6 +123,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
                 types,
             )
         ),
+        plumed_files=plumed_inputs.files(settings, folder, path),
     )
     _check_counts(campaign)
     _check_kinds(campaign)

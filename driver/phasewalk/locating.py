@@ -60,6 +60,7 @@ def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test:
             frames=[label.atoms for label in mine.values()],
             directory=directory,
             env=dict(work.engines.env),
+            files=work.campaign.plumed_files,
         ),
         read=read,
         may_fail=True,  # it serves pictures and a stop rule: no reason to end a campaign

@@ -14,9 +14,11 @@ from .dumps import WHOLE, finished_lines, numbers, tail_lines
 
 Array = NDArray[np.float64]
 
+ENDED = "plumed stop"
+"""The reason of a stop that the PLUMED text asked for (COMMITTOR): no breakdown."""
 _STOP = re.compile(
-    r"phasewalk/sentinel: stop step=([0-9]{1,18}) reason=([a-z ]{1,40}) value=(\S{1,40}) "
-    r"limit=(\S{1,40}) good=(-1|[0-9]{1,18})(?: says=(.*))?$"
+    r"(?:phasewalk/sentinel|fix plumed): stop step=([0-9]{1,18}) reason=([a-z ]{1,40}) "
+    r"value=(\S{1,40}) limit=(\S{1,40}) good=(-1|[0-9]{1,18})(?: says=(.*))?$"
 )
 _LOOP = re.compile(
     r"Loop time of ([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) on [0-9]+ procs for ([0-9]{1,18}) steps"
@@ -29,8 +31,8 @@ class Stop:
 
     Attributes:
         step: at whose end it stopped.
-        reason: nan, force, temperature, move, close, volume, tilt, walltime, plumed, model, or
-            another walker.
+        reason: nan, force, temperature, move, close, volume, tilt, walltime, plumed, model,
+            another walker, or plumed stop: the PLUMED text's own end.
         value, limit: of what the reason names (eV/Å, K, Å, fraction of the radii, Å³, fraction of a
             length, s); not finite where there is none.
         good_step: of the last good frame, which stands in a file of its own; None without one.

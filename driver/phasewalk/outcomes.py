@@ -13,13 +13,13 @@ from . import bias, dumps, logs, plumed
 from .bias import HillsRecord
 from .errors import EngineFailed, Killed
 from .jobs import Death, Finished, death
-from .logs import Stop
+from .logs import ENDED, Stop
 from .segments import ColvarSummary, SegmentPlan, SegmentResult, WalkerResult
 from .sharing import read_new
 from .units import FS_PER_PS
 from .walkers import colvar_files, good_file, hills_files
 
-HARMLESS = ("walltime", "another walker")
+HARMLESS = ("walltime", "another walker", ENDED)
 """Stops that no breakdown led to."""
 _SCARCE = re.compile(
     r"failed to (re)?allocate|out of memory|bad_alloc|no space left|disk quota|input/output error"
@@ -166,6 +166,9 @@ def _result(
         if (directory / name).is_file():
             for frame in dumps.read_dump(directory / name, plan.type_names):
                 found[frame.step] = frame
+    stop = log.stop
+    if stop is not None and stop.reason == ENDED:
+        stop = replace(stop, says=_end_in_plumeds_words(directory / f"{walker.id}.plumed.log"))
     hills, headers = _new_hills(plan, partition, log, directory=directory)
     return WalkerResult(
         id=walker.id,
@@ -173,8 +176,8 @@ def _result(
         frames=tuple(found[step] for step in sorted(found)),
         last_step=walker.step if log.last_step is None else log.last_step,
         steps_done=log.steps_done,
-        halted=in_words(log.stop) or (cut.why if cut else None),
-        stop=log.stop,
+        halted=in_words(stop) or (cut.why if cut else None),
+        stop=stop,
         new_hills=hills,
         headers=headers,
         colvars=_summaries(plan, partition, directory),
@@ -226,6 +229,7 @@ _WORDS = {
     "walltime": "its time limit of {0.limit:g} s",
     "plumed": "PLUMED: {0.says}",
     "model": "the model: {0.says}",
+    ENDED: "PLUMED's own end of it: {0.says}",
     "another walker": "another walker's stop, whose hills it shares",
 }
 
@@ -235,6 +239,16 @@ def in_words(stop: Stop | None) -> str | None:
     if stop is None:
         return None
     return f"{_WORDS.get(stop.reason, stop.reason).format(stop)} at step {stop.step}"
+
+
+def _end_in_plumeds_words(path: Path) -> str:
+    """Why PLUMED asked for the end: its log alone says which basin a COMMITTOR has reached."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    found = [match[1] for line in lines if (match := re.search(r"COMMITTED TO (BASIN \d+)", line))]
+    return f"COMMITTOR reached {found[-1].lower()}" if found else "COMMITTOR"
 
 
 def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:

@@ -3,7 +3,8 @@
 PLUMED reads actions, one a line (`label: NAME KEY=value FLAG`), or over several lines from `...`
 to `...`; `#` starts a comment, braces hold a value together, upper and lower case are the same in
 names and keys (PLUMED manual, "Getting started"). The text stays the user's: `rewrite` replaces
-METAD's file, restart and walker words and PRINT's FILE; every other byte stays as it is.
+METAD's file, restart and walker words and PRINT's FILE, gives METAD its temperature where it needs
+one, and makes the edits that it is given; every other byte stays as it is.
 """
 
 import re
@@ -24,10 +25,15 @@ _BIAS = re.compile("METAD|RESTRAINT|(UPPER|LOWER)_WALLS|EXTERNAL|MOVINGRESTRAINT
 _CELL = {"VOLUME", "CELL"}
 _FORGETFUL = re.compile(
     r"PBMETAD|OPES_.*|ABMD|MAXENT|EDS|VES_.*|OPT_.*|DRR|LOGMFD|FISST|FUNNEL|BF_.*|FLYING_GAUSSIAN"
+    r"|ADAPTIVE_PATH|RESCALE|EMMI|BAIES|MAZE_.*"
 )
 _TIME_PS = {"FS": 1e-3, "PS": 1.0, "NS": 1e3, "US": 1e6, "MS": 1e9, "S": 1e12}
 _SAFE_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _LIBRARY = re.compile(r"[\w./+-]+\.(so|dylib)")
+_NEEDS_KT = {"BIASFACTOR", "DAMPFACTOR", "TTBIASFACTOR", "TARGET", "ACCELERATION", "CALC_RCT"}
+
+Edit = tuple[int, int, str]
+"""From offset, to offset, what stands there instead."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class MetadFiles:
         walkers: how many walkers share hills through files while they run.
         walker_id: which of them this one is.
         mpi: share hills through MPI instead.
+        temperature_K: the walker's; METAD gets it where it needs one and has no TEMP.
     """
 
     file: str
@@ -90,6 +97,7 @@ class MetadFiles:
     walkers: int = 1
     walker_id: int = 0
     mpi: bool = False
+    temperature_K: float | None = None
 
 
 def parse(text: str) -> tuple[Action, ...]:
@@ -185,39 +193,55 @@ def check_same_physics(old: str, new: str) -> None:
             )
 
 
-def rewrite(text: str, *, metad: Mapping[str, MetadFiles], colvars: Sequence[str]) -> str:
+def is_file_name(text: str) -> bool:
+    """Whether `plumed:` names a file: PLUMED text has more than one word."""
+    return len(text.split()) == 1
+
+
+def rewrite(
+    text: str,
+    *,
+    metad: Mapping[str, MetadFiles],
+    colvars: Sequence[str],
+    edits: Sequence[Edit] = (),
+) -> str:
     """The text with METAD's files and PRINT's FILE set; every other byte stays.
 
     Args:
         text: the user's.
         metad: for each key of `metad_actions`, its file and walkers.
         colvars: file names for the PRINT actions, in their order.
+        edits: others to make, of other words than these.
     """
     files = iter(colvars)
     keys = {action.name_word.start: key for key, action in metad_actions(text).items()}
-    edits: list[tuple[int, int, str]] = []
+    made = list(edits)
     for action in parse(text):
         if action.name == "METAD":
-            ours = _metad_words(metad[keys[action.name_word.start]], pace(action))
+            ours = _metad_words(metad[keys[action.name_word.start]], action)
         elif action.name == "PRINT":
             ours = f"FILE={next(files)}"
         else:
             continue
-        edits.append((action.name_word.end, action.name_word.end, f" {ours}"))
-        edits += [
+        made.append((action.name_word.end, action.name_word.end, f" {ours}"))
+        made += [
             (len(text[: word.start].rstrip(" \t")), word.end, "")
             for word in action.words
             if word.key in _OURS[action.name]
         ]
-    for start, end, replacement in sorted(edits, reverse=True):
+    for start, end, replacement in sorted(made, reverse=True):
         text = text[:start] + replacement + text[end:]
     return text
 
 
-def _metad_words(files: MetadFiles, stride: int) -> str:
+def _metad_words(files: MetadFiles, action: Action) -> str:
+    stride = pace(action)
     words = f"FILE={files.file} RESTART={'YES' if files.restart else 'NO'}"
     if files.walkers > 1:
         words += f" WALKERS_N={files.walkers} WALKERS_ID={files.walker_id} WALKERS_RSTRIDE={stride}"
+    keys = {word.key for word in action.words}
+    if files.temperature_K is not None and keys & _NEEDS_KT and "TEMP" not in keys:
+        words += f" TEMP={files.temperature_K:.12g}"
     return f"{words} WALKERS_MPI" if files.mpi else words
 
 
@@ -282,8 +306,6 @@ def _check_self_contained(action: Action) -> None:
         raise _error(action, "paste the file's text here: a campaign keeps its whole PLUMED text")
     if action.name == "_SET_SUFFIX":
         raise _error(action, "remove it: it renames the files that phasewalk reads")
-    if action.name.startswith("DUMP"):
-        raise _error(action, "all walkers would write this one file; PRINT what you need instead")
     if action.name == "LOAD" and not _LIBRARY.fullmatch(action.get("FILE") or ""):
         raise _error(action, "only a compiled library (FILE=name.so) can be loaded")
 

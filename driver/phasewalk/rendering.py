@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from . import engines as finding
-from . import plugin, walkers
+from . import plugin, plumed_limits, walkers
 from .bias import HillsRecord
 from .candidates import volume_limits
 from .errors import EngineMissing, StoreError
@@ -39,6 +39,8 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
     for name, system in settings.systems.items():
         if system.plumed:
             ours = written[f"{walker_id(name, 0)}.plumed"].decode()
+            shown = plumed_limits.numbering(campaign.structures[name])
+            yield f"PLUMED counts the atoms of {name} as its structure file does: {shown}"
             yield f"PLUMED text of {name}, as its first walker reads it:"
             yield from (
                 f"  {line}"
@@ -72,6 +74,7 @@ def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
             name: volume_limits(atoms, settings.candidates)
             for name, atoms in campaign.structures.items()
         },
+        plumed_files=campaign.plumed_files,
     )
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from . import config, levels, models, steering
+from . import config, levels, models, plumed_inputs, steering
 from .deploying import Generation
 from .engines import has_gpu, processor
 from .errors import InputError, StoreError
 from .inputs import Campaign
 from .references import Reference
-from .store import Store, check_file, read_identity, settings_text
+from .store import PLUMED_FILES, Store, check_file, read_identity, settings_text
 
 
 def read_generation(store: Store, name: str | None) -> Generation:
@@ -79,4 +79,5 @@ def read_inputs(store: Store) -> Campaign:
         cell_multiples=identity["cell_multiple"],
         test_data=(),
         reference=Reference(settings.reference, level),
+        plumed_files=plumed_inputs.files(settings, store.root / PLUMED_FILES, Path(path)),
     )

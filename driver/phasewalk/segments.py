@@ -14,7 +14,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from . import plumed
+from . import plumed, plumed_files, plumed_limits
 from .bias import Hill, HillsRecord
 from .dumps import Frame
 from .errors import InputError
@@ -76,8 +76,10 @@ class SystemSettings(Settings):
     )
     plumed: str | None = Field(
         None,
-        description="PLUMED input. phasewalk sets METAD's FILE, RESTART and WALKERS_* and PRINT's "
-        "FILE, and adds a FLUSH; all else stays as written. Without it the walkers are unbiased.",
+        description="PLUMED input, or one word: the name of a file with it beside the campaign "
+        "file. phasewalk sets METAD's FILE, RESTART, WALKERS_* and, where it is needed, TEMP, and "
+        "the names of files that PLUMED writes, and adds a FLUSH; all else stays as written. Files "
+        "that PLUMED reads lie beside the campaign file. Without it the walkers are unbiased.",
     )
     bias_sharing: BiasSharing = Field(
         "merged",
@@ -96,6 +98,12 @@ class SystemSettings(Settings):
         "by symmetry: labels sampled with different cells never train one model.",
     )
 
+    @property
+    def temperatures_K(self) -> tuple[float, ...]:
+        """Temperatures of all rounds, those of the ramp first."""
+        ramp = self.temperature_ramp
+        return tuple(self.temperature_in(n) for n in range(1, (ramp.rounds if ramp else 0) + 2))
+
     def temperature_in(self, round_: int) -> float:
         """Temperature (K) of a round, which count from 1."""
         ramp = self.temperature_ramp
@@ -110,11 +118,13 @@ class SystemSettings(Settings):
                 f"pressure_MPa: {self.pressure_MPa:g} has no meaning at constant volume; "
                 "write ensemble: npt, or remove it"
             )
-        if self.plumed is None:
+        if self.plumed is None or plumed.is_file_name(self.plumed):  # `inputs` reads the file
             return self
         try:
             plumed.metad_actions(self.plumed)
             plumed.time_unit_ps(self.plumed)
+            plumed_limits.check(self.plumed)
+            plumed_files.check(self.plumed)
             on_cell = plumed.bias_on_cell(self.plumed)
         except InputError as error:
             raise ValueError(str(error)) from error
@@ -214,6 +224,7 @@ class SegmentPlan:
         type_names: element symbols in the model's order.
         seed: of the campaign.
         volumes_A3: smallest and largest volume of each system's box; a walker stops beyond.
+        plumed_files: what PLUMED reads beside its text: name → content.
     """
 
     round: int
@@ -226,6 +237,7 @@ class SegmentPlan:
     type_names: tuple[str, ...]
     seed: int
     volumes_A3: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    plumed_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

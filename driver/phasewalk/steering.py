@@ -12,6 +12,7 @@ from . import bias, labels, walkers
 from .bias import HillsRecord
 from .decks import lammps_frame
 from .labelling import task_name
+from .logs import ENDED
 from .segments import Walker
 from .store import check_file, read_json, read_text
 from .structures import bare
@@ -166,6 +167,9 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
         return Decision(walker, policy.after_failed_label, why, entry.came_from[0])
     chosen = labelled[0] if labelled else 0
     step = frames[chosen][0]
+    if _ended(work, round_, walker):
+        # there it would end at once
+        return Decision(walker, START, "it reached the end that its PLUMED text names", step)
     ratio = _error_ratio(work, round_, walker) if labelled else None
     limit = policy.max_force_error_ratio
     if ratio is not None and limit is not None and ratio > limit:
@@ -181,6 +185,14 @@ def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
     """Name of the task that labels a frame of a walker."""
     at = work.campaign.level(entry.system)
     return task_name(labels.label_key(bare(atoms), at), round_)
+
+
+def _ended(work: Work, round_: int, walker: str) -> bool:
+    """Whether PLUMED itself ended a walker's segment (COMMITTOR)."""
+    segment = work.store.find(f"segment {round_}")
+    entries = [] if segment is None else segment.outputs["walkers"]
+    stops = [entry.get("stop") for entry in entries if entry["walker"] == walker]
+    return any(stop is not None and stop["reason"] == ENDED for stop in stops)
 
 
 def _error_ratio(work: Work, round_: int, walker: str) -> float | None:

@@ -7,6 +7,7 @@ labels/          one file for each label, named by its content
 rounds/003/…     what the tasks of a round wrote
 models/gen-003/  checkpoint and deployed models
 bias/<system>/   hills of each round
+plumed/          copies of the files that PLUMED reads beside its texts
 rewound-1/       what a rewind has set aside
 lock             who works here now
 """
@@ -28,6 +29,8 @@ from .labels import Label
 from .locking import Lock
 
 JOURNAL, IDENTITY = "journal.jsonl", "campaign.json"
+PLUMED_FILES = "plumed"
+"""Where copies of the files that PLUMED reads beside its texts are."""
 REWINDING = "rewinding"
 """Where an unfinished rewind sets aside; see `rewinding`."""
 

@@ -5,18 +5,20 @@ files begin with its id:
 
     mil53_al-0.lmp .data .plumed .metad.hills      read by LAMMPS and PLUMED
     mil53_al-0.log .dump .colvar .plumed.log       written by them; new hills follow the old ones
+    mil53_al-0.out.NAME                            what else the PLUMED text writes, as FILE=NAME
     mil53_al-0.good.dump                           the last good frame of a walker that was stopped
 """
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from . import decks, plumed
+from . import decks, plumed, plumed_files
 from .bias import HillsRecord
 from .errors import InputError
 from .jobs import Job
@@ -38,6 +40,7 @@ __all__ = [
     "Walker",
     "files",
     "job",
+    "plumed_text",
     "reduce_cell",
 ]
 
@@ -90,14 +93,48 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
             continue
         hills = hills_files(plan, walker)
         words = {item.action: item.words for item in hills}
-        rewritten = plumed.rewrite(text, metad=words, colvars=colvar_files(walker, text))
-        # PLUMED may keep what it prints for 10000 steps: too late to watch, and lost by a kill.
-        flushed = f"{rewritten.rstrip()}\nFLUSH STRIDE={plan.settings.thermo_every_steps}\n"
-        _add(found, f"{walker.id}.plumed", flushed.encode())
+        ours = plumed_text(
+            text,
+            walker.id,
+            metad=words,
+            temperature_K=plan.systems[walker.system].temperature_in(plan.round),
+            flush_every_steps=plan.settings.thermo_every_steps,
+        )
+        _add(found, f"{walker.id}.plumed", ours.encode())
+        for name in plumed_files.read(text):
+            if name in plan.plumed_files:
+                _add(found, name, plan.plumed_files[name])
         for item in hills:
             if item.content:
                 _add(found, item.name, item.content.encode())
     return found
+
+
+def plumed_text(
+    text: str,
+    walker: str,
+    *,
+    metad: Mapping[str, plumed.MetadFiles],
+    temperature_K: float,
+    flush_every_steps: int,
+) -> str:
+    """What one walker's PLUMED reads.
+
+    Args:
+        text: the user's.
+        walker: id.
+        metad: what each METAD action is told.
+        temperature_K: that the walker is kept at.
+        flush_every_steps: how often files are written out.
+    """
+    rewritten = plumed.rewrite(
+        text,
+        metad={key: replace(one, temperature_K=temperature_K) for key, one in metad.items()},
+        colvars=_colvar_files(walker, text),
+        edits=plumed_files.renamed(text, f"{walker}.out."),
+    )
+    # PLUMED may keep what it prints for 10000 steps: too late to watch, and lost by a kill.
+    return f"{rewritten.rstrip()}\nFLUSH STRIDE={flush_every_steps}\n"
 
 
 def reduce_cell(atoms: Atoms) -> Atoms:
@@ -221,7 +258,9 @@ def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
 
 def colvar_files(walker: Walker, text: str) -> list[str]:
     """The files that its PRINT actions write."""
+    return _colvar_files(walker.id, text)
+
+
+def _colvar_files(walker: str, text: str) -> list[str]:
     count = plumed.print_count(text)
-    return [
-        f"{walker.id}.colvar" if n == 1 else f"{walker.id}.{n}.colvar" for n in range(1, count + 1)
-    ]
+    return [f"{walker}.colvar" if n == 1 else f"{walker}.{n}.colvar" for n in range(1, count + 1)]

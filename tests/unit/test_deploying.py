@@ -343,7 +343,9 @@ def freezing_of(folder: Path, mode: str, passes: bool, monkeypatch: Any) -> Iter
         seconds = {"generation": "0", "seconds_per_step": 0.1}
         work.note("evaluate 0", "evaluate", 0, seconds)
         work = replace(work, campaign=campaign)
-        with closing(store.open_campaign(work.store.root / "fes/gen-000", {"name": "salt"})) as opened:
+        with closing(
+            store.open_campaign(work.store.root / "fes/gen-000", {"name": "salt"})
+        ) as opened:
             yield work, replace(work, store=opened), made
 
 
