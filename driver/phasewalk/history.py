@@ -118,7 +118,9 @@ class History:
         if name in FROM_LOGS:
             return FROM_LOGS[name]
         own = self.settings.systems.get(system) if self.settings else None
-        return quantities.axis(name, quantities.of(name, quantities.units(own and own.plumed)))
+        return quantities.axis(
+            name, quantities.of(name, quantities.units(own.plumed if own else None))
+        )
 
     def energy_unit(self, system: str) -> str:
         """The unit of energies in a system's PLUMED text."""

@@ -36,7 +36,8 @@ def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -
     if generation.stamp.mode == MODE or wanted == "torchscript" or trained is None or segments < 1:
         return generation
     graph, weights = swap.read_weights(campaign.store.root / trained.outputs["weights"])
-    mode, why = wanted, "as configured"
+    mode: str = wanted
+    why = "as configured"
     if wanted == "auto":
         mode, why = deploying.choose_mode(campaign, generation.name, graph, segments=segments)
     outputs = _known(frozen, generation)

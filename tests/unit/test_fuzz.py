@@ -104,7 +104,7 @@ def rendered(path: Path) -> dict[str, bytes]:
     campaign = inputs.load(path)
     model = path.parent / "model.nequip.pth"
     model.touch()
-    return dict(walkers.files(rendering._plan(campaign, model)))
+    return dict(walkers.files(rendering.first_segment(campaign, model)))
 
 
 @pytest.mark.parametrize("at", PLACES, ids=lambda at: ".".join(map(str, at)))
