@@ -60,8 +60,8 @@ def check(labels: Sequence[Label], path: object) -> None:
 
 def _strained(label: Label) -> float:
     """How high, eV/atom, forces over 1 Å and stress over the volume say that a frame may lie."""
-    pressed = float(np.abs(label.stress).max()) * label.atoms.get_volume() / len(label.atoms)
-    return float(np.abs(label.forces).max()) + pressed
+    pressed = np.abs(label.stress).max() * label.atoms.get_volume() / len(label.atoms)
+    return float(np.abs(label.forces).max() + pressed)
 
 
 def notices(labels: Sequence[Label]) -> list[str]:

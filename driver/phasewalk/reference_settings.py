@@ -176,8 +176,8 @@ class ReferenceSettings(Settings):
     )
     share: bool = Field(
         True,
-        description="Use, and add to, the labels that other campaigns keep in the cache; one of each "
-        "campaign's is computed again and compared before they are used.",
+        description="Use, and add to, the labels that other campaigns keep in the cache; one of "
+        "each campaign's is computed again and compared before they are used.",
     )
 
     @model_validator(mode="before")
