@@ -84,8 +84,10 @@ def check(labels: Sequence[Label], where: str) -> str:
             f"{where}: energies and stress fit each other only where the stress is taken as xx yy "
             "zz xy xz yz; ASE's order is xx yy zz yz xz xy: convert it"
         )
+    count = round(float(np.median([len(label.atoms) for label in labels])))
+    per_atom = {1 / count: f"energies per atom: multiply them by {count}"} if count > 1 else {}
     for name, share, known in (("forces", force, FORCES), ("stress", stress, STRESSES)):
-        _refuse(where, name, share, known)
+        _refuse(where, name, share, {**known, **per_atom})
     told = [
         f"{name} in ASE's sign and unit (their work is {share} of the energy's change)"
         for name, share in (("forces", force), ("stress", stress))
@@ -116,15 +118,15 @@ def _pairs(labels: Sequence[Label]) -> list[tuple[int, int, float, float, float]
     chosen = labels[:: max(1, len(labels) // MAX_FRAMES)]
     found = []
     for (i, one), (j, other) in combinations(enumerate(chosen), 2):
-        work = _work(one, other)
-        if work is not None:
-            found.append((i, j, other.energy - one.energy, *work))
+        done = work(one, other)
+        if done is not None:
+            found.append((i, j, other.energy - one.energy, *done))
     found.sort(key=lambda pair: abs(pair[3]) + abs(pair[4]))
     return found[:MAX_PAIRS]
 
 
-def _work(one: Label, other: Label) -> tuple[float, float] | None:
-    """Work of forces and of stress from one frame to another; None where they are too far apart."""
+def work(one: Label, other: Label) -> tuple[float, float] | None:
+    """Work (eV) of forces and of stress from one frame to another; None where they are too far."""
     if one.atoms.numbers.tolist() != other.atoms.numbers.tolist():
         return None
     cells = one.atoms.cell.array, other.atoms.cell.array

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from . import label_energies, label_values
 from .errors import UNREADABLE, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, content_hash, frame_to_json
@@ -244,48 +245,39 @@ def read_labelled(path: Path) -> list[Label]:
     NAME@:40 are the first 40, as ASE counts.
 
     Raises:
-        InputError: no such file, unreadable, or a frame without one of the three.
+        InputError: no such file, unreadable, a frame without one of the three or with what is no
+            number, or one whose energy cannot be beside the others'.
     """
     ranged = re.fullmatch(r"(.+)@(-?\d{0,9}:-?\d{0,9}(:-?[1-9]\d{0,8})?)", str(path), re.DOTALL)
-    frames = read_frames(Path(ranged[1]), ranged[2]) if ranged else read_frames(path, ":")
+    file = Path(ranged[1]) if ranged else path
+    try:
+        frames = read_frames(file, ranged[2] if ranged else ":")
+    except InputError as error:
+        raise (label_values.unreadable(file, error) if file.is_file() else error) from error
     if not frames:
         raise InputError(f"{path}: it holds no frames")
-    return [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
+    label_values.check_text(file)
+    found = [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
+    label_energies.check(found, path)
+    return found
 
 
 def _labelled(atoms: Atoms, where: str) -> Label:
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    virial = np.asarray(atoms.info.get("virial"))
-    if "stress" not in results and virial.size == 9 and virial.dtype.kind in "fi":
-        volume = abs(np.linalg.det(atoms.cell.array)) or 1.0  # without a cell it is refused below
-        tensor = -virial.reshape(3, 3) / volume
-        results["stress"] = tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    missing = [name for name in ("energy", "forces", "stress") if name not in results]
-    if missing:
-        raise InputError(
-            f"{where}: no {' and no '.join(missing)}; it needs energy (eV), forces (eV/Å) and "
-            "stress (eV/Å³, tension positive), as ASE writes them, or virial (eV)"
-        )
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise InputError(f"{where}: positions or cell hold a value that is not finite")
-    if not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1.0:
-        raise InputError(f"{where}: not periodic in three dimensions")
-    level = str(atoms.info.get("level", ""))
-    values = (results["energy"], results["forces"], results["stress"])
-    if not all(np.isfinite(value).all() for value in values):
-        raise InputError(f"{where}: energy, forces or stress are not finite")
+    energy, forces, stress = label_values.values(atoms, where)
+    also = label_values.other_energies(atoms)
     return Label(
         key="",
         atoms=bare(atoms),
-        energy=float(results["energy"]),
-        forces=np.array(results["forces"], dtype=float),
-        stress=np.array(results["stress"], dtype=float),
-        level=level,
+        energy=energy,
+        forces=forces,
+        stress=stress,
+        level=str(atoms.info.get("level", "")),
         origin=_told(atoms.info.get("origin")),
         seconds=0.0,
         made={
             **_told(atoms.info.get("made")),
             **{k: unquoted(atoms.info[k]) for k in MADE if k in atoms.info},
+            **({label_values.ALSO: also} if also else {}),
         },
     )
 

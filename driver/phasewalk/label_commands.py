@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import inputs, isolated, label_cache, label_files, reference_jobs, settling, shelf
+from . import (
+    inputs,
+    isolated,
+    label_cache,
+    label_energies,
+    label_files,
+    reference_jobs,
+    settling,
+    shelf,
+)
 from .engines import cache_dir
 from .errors import InputError
 from .launch import LocalLauncher
@@ -168,6 +177,8 @@ def import_labels(
     for label, at in new:
         label_cache.keep(cache, at, label)
     there = len(found) - len(new)
+    for line in label_energies.notices([label for label, _ in found]):
+        out.print(Text(f"{file}: {line}"), soft_wrap=True)
     out.print(Text(f"{len(new)} labels added to {cache / 'labels'}; {there} were there already"))
 
 

@@ -28,8 +28,8 @@ def to_extxyz(labels: Sequence[Label], level: Level | None) -> str:
 def _frame(label: Label, level: Level | None) -> str:
     atoms = label.atoms
     about = {
-        "energy": label.energy,
-        "stress": " ".join(map(repr, _matrix(label.stress.tolist()))),
+        "energy": _number(label.energy),
+        "stress": " ".join(map(_number, _matrix(label.stress.tolist()))),
         "key": label.key,
         "level": label.level,
         "seconds": label.seconds,
@@ -45,6 +45,12 @@ def _frame(label: Label, level: Level | None) -> str:
     rows = zip(atoms.symbols, atoms.positions.tolist(), label.forces.tolist(), strict=True)
     lines = [" ".join([symbol, *map(repr, (*place, *force))]) for symbol, place, force in rows]
     return "\n".join([str(len(atoms)), header, *lines]) + "\n"
+
+
+def _number(value: float) -> str:
+    """All digits, with a point: without one, ASE's reader of headers cuts 9e-05 to 0."""
+    text = repr(value)
+    return text if "." in text or "e" not in text else text.replace("e", ".0e")
 
 
 def quoted(data: Any) -> Any:

@@ -43,7 +43,8 @@ class Cp2kSettings(Settings):
     input: str = Field(
         min_length=1,
         description="The input file, beside the campaign file. What is in it for the level of "
-        "theory counts; cell, coordinates, project, run type and prints are put in.",
+        "theory counts; cell, coordinates, project, run type and prints are put in, the rest of "
+        "&GLOBAL is kept.",
     )
     command: list[str] | None = Field(
         None,
@@ -161,7 +162,8 @@ class ReferenceSettings(Settings):
         min_length=1,
         description="Program and arguments to run in place of `python -m phasewalk.reference` "
         "(not for CP2K); it gets the names of a request and of a result file. A list, never a "
-        "shell line.",
+        "shell line. Part of the level of theory, with the content of its script, unless it ends "
+        "in `-m phasewalk.reference` (a launcher or a container in front).",
     )
     isolated_atoms: bool = Field(
         True, description="Compute the energy of each isolated atom, for the model's zero."
@@ -173,7 +175,9 @@ class ReferenceSettings(Settings):
         12.0, ge=5, le=50, description="Edge of the cubic cell that holds an isolated atom, Å."
     )
     share: bool = Field(
-        True, description="Use, and add to, the labels that other campaigns keep in the cache."
+        True,
+        description="Use, and add to, the labels that other campaigns keep in the cache; one of "
+        "each campaign's is computed again and compared before they are used.",
     )
 
     @model_validator(mode="before")

@@ -9,7 +9,15 @@ from typing import Any
 
 from ase import Atoms
 
-from . import config, conventions, cp2k_input, labels, levels, reference_jobs
+from . import (
+    config,
+    conventions,
+    cp2k_input,
+    label_energies,
+    labels,
+    levels,
+    reference_jobs,
+)
 from .errors import EngineFailed, InputError
 from .inputs import Campaign
 from .jobs import Launcher, run
@@ -55,6 +63,7 @@ def settle(
             where = f"{campaign.path}: {key} ({name})"
             _check_levels(campaign, where, found)
             notes.append(f"{key}: {conventions.check(found, where)}")
+            notes += [f"{key}: {line}" for line in label_energies.notices(found)]
     if not campaign.initial:
         return campaign, notes
     _check_declared(campaign)

@@ -8,7 +8,7 @@ from ase import Atoms
 
 from . import reference_jobs, settling
 from .advice import Displaced
-from .errors import EngineFailed, InputError
+from .errors import EngineFailed, InputError, ParseError
 from .inputs import Campaign
 from .jobs import Job, Launcher, run
 from .reference_jobs import Try
@@ -45,6 +45,9 @@ def label(campaign: Campaign, launcher: Launcher, place: Path, tried: list[Displ
     except EngineFailed as error:  # where it ran is gone when this is read
         reason = str(error).replace(str(place), "").partition(" (")[0]
         raise InputError(f"{reason}; phasewalk check --dry DIR writes what it was asked") from error
+    except ParseError as error:
+        reason = str(error).replace(f"{place}/reference/", "the reference's ")
+        raise InputError(f"no label can be read: {reason}; nothing else was started") from error
     moves = atoms.positions - campaign.structures[name].positions
     tried.append(Displaced(atoms, moves, made.forces))
     return (

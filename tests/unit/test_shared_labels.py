@@ -153,3 +153,10 @@ def test_a_virial_stands_for_a_stress(tmp_path: Path) -> None:
     path.write_text(text.replace(before, f'virial="{virial}"'))
     (found,) = read_labelled(path)
     assert found.stress == pytest.approx(odd().stress, rel=1e-12)
+
+
+def test_numbers_without_a_decimal_point_come_back_too(tmp_path: Path) -> None:
+    """ASE reads 9e-05 in a header, which is how Python writes it, as 0."""
+    small = replace(odd(), energy=9e-05, stress=np.array([9e-05, 1e-20, -3e-05, 0.0, 2.5, 1e16]))
+    (found,) = read_labelled(written(tmp_path, small))
+    assert bits(found) == bits(small)
