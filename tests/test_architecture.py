@@ -24,6 +24,7 @@ OWNERS = {
         "launch",  # the environment of children; process groups
         "supervise",  # its own process group
         "store",  # fsync
+        "files",  # the same
         "locking",  # the lock file
         "engines",  # cores that this process may use
         "cli",  # hands the environment down

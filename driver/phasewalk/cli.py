@@ -191,6 +191,7 @@ def deploy(
         raise InputError(f"--device {device}: use auto, cpu or cuda")
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint")
+    store.check_kept(checkpoint)
     if not output.name.endswith(models.ENDINGS[mode]):
         raise InputError(
             f"-o {output}: with --mode {mode} the name must end in {models.ENDINGS[mode]}"
@@ -229,6 +230,7 @@ def evaluate(
     model = status.deployed_model(target, generation) if target.is_dir() else target
     if not model.is_file():
         raise InputError(f"{model}: no such model")
+    store.check_kept(model)
     launcher = LocalLauncher()
     settings = EngineSettings()
     if target.is_dir():
@@ -268,6 +270,8 @@ def gate(
     source = checkpoint or proving.find_checkpoint(model)
     if not source.is_file():
         raise InputError(f"{source}: no such checkpoint")
+    for file in (model, source):
+        store.check_kept(file)
     frames = [label.atoms for label in evaluation.read_labelled(data)]
     launcher = LocalLauncher()
     engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
@@ -318,6 +322,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _on_sigterm)
     if not app.registered_groups:
         app.command("status")(view_commands.show_status)
+        app.command()(view_commands.verify)
         app.command("report")(report_command.show_report)
         app.command()(fes_command.fes)
         app.command()(label_commands.atoms)

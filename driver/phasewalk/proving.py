@@ -15,7 +15,7 @@ from .gate import Probes, Proof
 from .jobs import Job, Launcher, run
 from .labels import frame_to_json
 from .models import Deployed
-from .store import file_hash
+from .store import check_kept, file_hash
 
 MAX_FRAMES = 3
 REQUEST, RESULT = "request.json", "result.json"
@@ -84,6 +84,7 @@ def find_stamp(model: Path) -> Deployed | None:
     """The stamp beside a deployed model: as a campaign or as `phasewalk deploy` writes it."""
     for path in (model.with_name(f"{model.name}.json"), model.with_name("stamp.json")):
         if path.is_file():
+            check_kept(path)
             return models.read_stamp(path)
     return None
 

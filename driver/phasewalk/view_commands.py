@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from . import now as moment
-from . import status
+from . import status, verifying
 from .errors import PhasewalkError
 from .ledger import Meter
 from .now import Now
@@ -66,6 +66,24 @@ def show_status(
         return
     with contextlib.suppress(KeyboardInterrupt):
         (_watch_json if as_json else _watch_lines)(directory)
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check every file of a campaign against its journal: models, hills, frames, labels, fes.
+
+    Only reads, also while the campaign runs. Exit code 1 where something differs.
+    """
+    found = verifying.verify(directory)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        for line in found.lines():
+            out.print(Text(line), soft_wrap=True)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
