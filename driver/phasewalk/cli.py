@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from . import campaign as loop
@@ -35,6 +34,7 @@ from . import (
     settling,
     status,
     store,
+    terminal,
     trial,
     view_commands,
 )
@@ -53,9 +53,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-# Tables that go to a file or a pipe are not squeezed into 80 columns.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True, highlight=False)
+out, err = terminal.stdout(), terminal.stderr()
+
+STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
 
@@ -207,7 +207,7 @@ def deploy(
         )
         stamp = models.read_deployment(run_job(LocalLauncher(), job))
         shutil.copyfile(folder / stamp.file, output)
-    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp))
+    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp), encoding="utf-8")
     out.print(
         Text(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}"),
         soft_wrap=True,
@@ -312,14 +312,36 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None) -> None:
     """As Ctrl-C: nothing may take it for the failure of a task."""
+    for signal_ in STOPS:  # a shell sends SIGHUP twice: what is being ended must not be interrupted
+        signal.signal(signal_, signal.SIG_IGN)
+    if number == signal.SIGHUP:
+        _leave_terminal()
     raise KeyboardInterrupt
+
+
+def _leave_terminal() -> None:
+    """Where the terminal is gone, print to nowhere: an error of output would be the last word."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.write(stream.fileno(), b"")
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+
+
+def _listen() -> None:
+    """Stop cleanly where a scheduler or a lost terminal says so; nohup's wish is kept."""
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    _listen()
+    terminal.accept_any_text()
     if not app.registered_groups:
         app.command("status")(view_commands.show_status)
         app.command()(view_commands.verify)

@@ -40,7 +40,7 @@ def untrained(configuration: Path) -> Any:
     import torch
     from hydra.utils import get_method
 
-    network = json.loads(configuration.read_text())
+    network = json.loads(configuration.read_text(encoding="utf-8"))
     builder = get_method(network["_target_"])
     model = builder(**{key: value for key, value in network.items() if key != "_target_"})
     random = np.random.default_rng(1)
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         processor=processor(),
         seconds=time.perf_counter() - started,
     )
-    arguments.output.with_name("stamp.json").write_text(stamp_text(stamp))
+    arguments.output.with_name("stamp.json").write_text(stamp_text(stamp), encoding="utf-8")
     return 0
 
 

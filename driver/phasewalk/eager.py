@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
     from .deployment import load
 
-    request = json.loads(Path(argv[2]).read_text())
+    request = json.loads(Path(argv[2]).read_text(encoding="utf-8"))
     frames = [frame_from_json(frame) for frame in request["frames"]]
     set_workflow_state("compile")
     set_global_state(allow_tf32=False)
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
         "torch": str(torch.__version__),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
-    Path(argv[3]).write_text(json.dumps(result))
+    Path(argv[3]).write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

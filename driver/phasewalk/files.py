@@ -87,7 +87,7 @@ def read_json(path: Path, entry: Callable[[Any], T]) -> list[T]:
         entry: makes of an entry what it stands for, and may raise any of `UNREADABLE`.
     """
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, list):
             raise TypeError("not a list")
         return [entry(item) for item in data]

@@ -172,7 +172,7 @@ def _extxyz(labels: Sequence[Label]) -> bytes:
 def training_progress(directory: Path) -> dict[str, Any] | None:
     """The last finished epoch of a running training; None before the first, or if unreadable."""
     try:
-        line = (directory / PROGRESS).read_text().split("\n")[-2]
+        line = (directory / PROGRESS).read_text(encoding="utf-8").split("\n")[-2]
         last = dict(json.loads(line))
         numbers = all(type(value) in (int, float) for value in last.values())
         return last if numbers and "epoch" in last else None
@@ -311,7 +311,7 @@ def read_deployment(finished: Finished) -> Deployed:
 def read_stamp(path: Path) -> Deployed:
     """A deployed model's stamp."""
     try:
-        return stamp_from_json(json.loads(path.read_text()))
+        return stamp_from_json(json.loads(path.read_text(encoding="utf-8")))
     except UNREADABLE as error:
         raise ParseError(path, f"not a deployed model's stamp ({error!r})") from error
 

@@ -75,7 +75,7 @@ def _eager(
     run(launcher, job).require_success()
     path = place / RESULT
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except UNREADABLE as error:
         raise ParseError(path, f"not a result ({error!r})") from error
 

@@ -150,7 +150,7 @@ class Store:
             return None
         self.checked(name)
         with named(path):
-            text = path.read_text(errors="replace")
+            text = path.read_text(errors="replace", encoding="utf-8")
         label = label_files.from_json(text, path)
         if label.key != key or label_files.content_key(label.atoms, label.level) != key:
             raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
@@ -307,7 +307,7 @@ def read_identity(root: Path) -> dict[str, Any]:
     """What `open_campaign` wrote; StoreError where the schema is another."""
     path = root / IDENTITY
     try:
-        identity: dict[str, Any] = json.loads(path.read_text())
+        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         schema = identity["schema"]
     except UNREADABLE as error:
         raise ParseError(path, f"not readable as a campaign's identity ({error!r})") from error

@@ -176,16 +176,21 @@ def test_nothing_reaches_a_shell(story: Story) -> None:
     assert not list(story.campaign.folder.parent.rglob("x"))
 
 
-def test_sigterm_stops_cleanly_and_labels_do_not_depend_on_kills(
+def test_sigterm_and_sighup_stop_cleanly_and_labels_do_not_depend_on_kills(
     story: Story, tmp_path: Path
 ) -> None:
     smooth = campaigns.make(tmp_path / "smooth", ["NaCl"], rounds=0)
-    process = smooth.start()
-    campaigns.wait_for(lambda: (smooth.root / "rounds/000/train/stderr.txt").is_file(), process)
-    code, _, err = campaigns.stop(process, signal.SIGTERM)
-    assert code == 130
-    assert campaigns.resume_command(smooth) in err
-    assert campaigns.gone(smooth)
+    for number, begun in ((signal.SIGTERM, "train"), (signal.SIGHUP, "train.interrupted-1")):
+        process = smooth.start()
+        place = smooth.root / "rounds/000"
+        campaigns.wait_for(
+            lambda: (place / begun).is_dir() and (place / "train/stderr.txt").is_file(),  # noqa: B023
+            process,
+        )
+        code, _, err = campaigns.stop(process, number)
+        assert code == 130
+        assert campaigns.resume_command(smooth) in err
+        assert campaigns.gone(smooth)
 
     killed, numbers = story.campaign.frames(), ("key", "energy_eV", "forces_eV_per_A",
                                                 "stress_eV_per_A3", "level", "origin")  # fmt: skip
