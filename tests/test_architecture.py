@@ -58,7 +58,7 @@ OWNERS = {
     "pandas": {"notebook"},
     "chemiscope": {"chemiscope_file"},
     # Heavy, and never in a process that goes on to start others.
-    "torch": {"training", "deployment", "eager", "parity"},
+    "torch": {"checkpoints", "training", "deployment", "eager", "parity"},
     "lightning": {"training"},
     "nequip": {"training", "deployment", "eager", "parity", "notebook"},
     "tblite": {"reference"},

@@ -55,6 +55,7 @@ app = typer.Typer(
 )
 out, err = terminal.stdout(), terminal.stderr()
 
+TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
@@ -183,6 +184,7 @@ def deploy(
         str, typer.Option(help="torchscript (seconds) or aotinductor (a minute; faster steps).")
     ] = "torchscript",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
 ) -> None:
     """Compile a checkpoint into a model that LAMMPS runs; a stamp is written beside it."""
     if mode not in models.ENDINGS:
@@ -203,7 +205,13 @@ def deploy(
         out.status("compiling …"),
     ):
         job = models.deploy_job(
-            "deploy", checkpoint, mode=mode, device=device, directory=folder, cores=1
+            "deploy",
+            checkpoint,
+            mode=mode,
+            device=device,
+            directory=folder,
+            cores=1,
+            trusted=trust,
         )
         stamp = models.read_deployment(run_job(LocalLauncher(), job))
         shutil.copyfile(folder / stamp.file, output)
@@ -262,6 +270,7 @@ def gate(
         Path | None,
         typer.Option(help="Its checkpoint; default: the one beside it in a campaign directory."),
     ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a deployed model in LAMMPS: equal to its checkpoint, conservative, invariant."""
@@ -286,6 +295,7 @@ def gate(
             engines=engines,
             launcher=launcher,
             place=folder,
+            trusted=trust,
         )
     if as_json:
         print(proof_text(proof, engines.versions), end="")

@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
+from .checkpoints import REFUSED, TRUST
 from .errors import UNREADABLE, EngineFailed, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, frame_to_json, same_level
@@ -274,6 +275,7 @@ def deploy_job(
     device: str,
     directory: Path,
     cores: int,
+    trusted: bool = True,
 ) -> Job:
     """Compile for LAMMPS; the child writes `model.nequip.*` and `stamp.json`.
 
@@ -286,6 +288,7 @@ def deploy_job(
         device: auto, cpu or cuda.
         directory: where it runs.
         cores: for the compiler.
+        trusted: the checkpoint is one's own, and may hold any code.
     """
     threads = str(cores)
     source = NETWORK if checkpoint is None else str(checkpoint.absolute())
@@ -294,6 +297,7 @@ def deploy_job(
         argv=(
             *(sys.executable, "-m", "phasewalk.deployment", source),
             *(f"model{ENDINGS[mode]}", "--mode", mode, "--device", device),
+            *((TRUST,) if trusted else ()),
         ),
         directory=directory,
         inputs=inputs,
@@ -304,8 +308,18 @@ def deploy_job(
 
 def read_deployment(finished: Finished) -> Deployed:
     """What the deployment made; EngineFailed where it failed."""
-    finished.require_success()
+    require_loaded(finished)
     return read_stamp(finished.directory / "stamp.json")
+
+
+def require_loaded(finished: Finished) -> None:
+    """InputError where a child did not load a checkpoint, since that might run code."""
+    if finished.returncode == REFUSED:
+        raise InputError(
+            f"{finished.job.argv[3]}: not loaded: {finished.last_lines(1)}; loading it may run "
+            f"its maker's code as yours: {TRUST} loads it all the same"
+        )
+    finished.require_success()
 
 
 def read_stamp(path: Path) -> Deployed:

@@ -9,6 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from . import evaluation, gate, models
+from .checkpoints import TRUST
 from .engines import Engines, has_gpu, processor
 from .errors import UNREADABLE, GateFailed, InputError, ParseError
 from .gate import Probes, Proof
@@ -29,6 +30,7 @@ def prove(
     engines: Engines,
     launcher: Launcher,
     place: Path,
+    trusted: bool = False,
 ) -> Proof:
     """Prove a deployed model against its checkpoint on a few of the frames.
 
@@ -37,7 +39,7 @@ def prove(
         EngineFailed: the model, or the checkpoint, cannot be loaded.
     """
     chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
-    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager")
+    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
     stamp = find_stamp(model)
     if stamp is not None:
         check_stamp(model, stamp, {**eager, "sha256": file_hash(checkpoint)})
@@ -60,19 +62,25 @@ def prove(
 
 
 def _eager(
-    checkpoint: Path, frames: Sequence[Atoms], engines: Engines, launcher: Launcher, place: Path
+    checkpoint: Path,
+    frames: Sequence[Atoms],
+    engines: Engines,
+    launcher: Launcher,
+    place: Path,
+    *,
+    trusted: bool,
 ) -> dict[str, Any]:
     """What the checkpoint says in Python, and what this machine is."""
     request = {"frames": [frame_to_json(atoms) for atoms in frames]}
     names = (str(checkpoint.absolute()), REQUEST, RESULT)
     job = Job(
         "the checkpoint in Python",
-        (sys.executable, "-m", "phasewalk.eager", *names),
+        (sys.executable, "-m", "phasewalk.eager", *names, *((TRUST,) if trusted else ())),
         place,
         inputs={REQUEST: json.dumps(request).encode()},
         env=engines.env,
     )
-    run(launcher, job).require_success()
+    models.require_loaded(run(launcher, job))
     path = place / RESULT
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
