@@ -24,6 +24,7 @@ OWNERS = {
         "launch",  # the environment of children; process groups
         "supervise",  # its own process group
         "store",  # fsync
+        "files",  # the same
         "locking",  # the lock file
         "engines",  # cores that this process may use
         "cli",  # hands the environment down
@@ -57,7 +58,7 @@ OWNERS = {
     "pandas": {"notebook"},
     "chemiscope": {"chemiscope_file"},
     # Heavy, and never in a process that goes on to start others.
-    "torch": {"training", "deployment", "eager", "parity"},
+    "torch": {"checkpoints", "training", "deployment", "eager", "parity"},
     "lightning": {"training"},
     "nequip": {"training", "deployment", "eager", "parity", "notebook"},
     "tblite": {"reference"},

@@ -12,7 +12,7 @@ from .config import parse
 from .deploying import Generation
 from .errors import InputError, NothingLeft
 from .rewinding import at_end
-from .store import PLUMED_FILES, settings_text
+from .store import IDENTITY, PLUMED_FILES, SETTINGS, file_hash, settings_text
 from .tasks import Work
 
 
@@ -28,9 +28,7 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
     """
     settings = work.campaign.settings
     _check_changes(work)
-    work.store.write("campaign.yaml", work.campaign.text.encode())
-    for name, content in work.campaign.plumed_files.items():
-        work.store.write(f"{PLUMED_FILES}/{name}", content)
+    _keep_settings(work)
     _note_versions(work)
     isolated.compute(work)
     known = [
@@ -65,6 +63,20 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
     after_round()
+
+
+def _keep_settings(work: Work) -> None:
+    """Keep the settings of this run, and journal what they and the campaign's identity are."""
+    content, kept = work.campaign.text.encode(), work.store.recorded()
+    identity = work.store.root / IDENTITY
+    files = [identity, work.store.write(SETTINGS, content)]
+    for name, text in work.campaign.plumed_files.items():
+        files.append(work.store.write(f"{PLUMED_FILES}/{name}", text))
+    places = {path.relative_to(work.store.root).as_posix(): path for path in files}
+    if any(kept.get(place) != file_hash(path) for place, path in places.items()):
+        for path in files:
+            work.store.vouch(path)
+        work.note("settings", "settings", 0, {})  # of no round: a rewind does not forget it
 
 
 def _note_versions(work: Work) -> None:

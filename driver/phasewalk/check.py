@@ -104,7 +104,7 @@ def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:
     finished = run(
         launcher, Job("lammps", argv, place / "lammps", env=engines.env, timeout_s=LIMIT_S)
     ).require_success()
-    text = (finished.directory / Finished.STDOUT).read_text(errors="replace")
+    text = (finished.directory / Finished.STDOUT).read_text(errors="replace", encoding="utf-8")
     version = re.search(r"Simulator - (.+)", text)
     missing = [name for name in NEEDED_PACKAGES if not re.search(rf"\b{name}\b", text)]
     if version is None:
@@ -132,7 +132,9 @@ def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
     finished = run(launcher, job).require_success()
     for number, letter in enumerate("ab"):
         log = finished.directory / f"log.lammps.{number}"
-        if not log.is_file() or f"partition {letter}" not in log.read_text(errors="replace"):
+        if not log.is_file() or f"partition {letter}" not in log.read_text(
+            errors="replace", encoding="utf-8"
+        ):
             raise InputError(
                 f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions together; it "
                 "must belong to LAMMPS's own MPI library (pip install mpich, or engines.mpiexec)"
@@ -207,7 +209,7 @@ def _plumed_says(
     program = str(engines.plumed.program) if engines.plumed else ""
     argv = (program, "--no-mpi", *arguments)
     finished = run(launcher, Job("plumed", argv, directory, env=engines.env, timeout_s=LIMIT_S))
-    return (finished.directory / Finished.STDOUT).read_text(errors="replace")
+    return (finished.directory / Finished.STDOUT).read_text(errors="replace", encoding="utf-8")
 
 
 def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path) -> str:
@@ -246,7 +248,7 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
 
 def _plumed_error(finished: Finished) -> str:
     """What PLUMED complains about, without its frame of lines."""
-    text = (finished.directory / Finished.STDERR).read_text(errors="replace")
+    text = (finished.directory / Finished.STDERR).read_text(errors="replace", encoding="utf-8")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     kept = [
         line
@@ -336,7 +338,7 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
         timeout_s=LIMIT_S,
     )
     run(launcher, job).require_success()
-    eager = json.loads((directory / "eager.json").read_text())
+    eager = json.loads((directory / "eager.json").read_text(encoding="utf-8"))
     result = evaluation.read(
         run(
             launcher,

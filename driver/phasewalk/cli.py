@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from . import campaign as loop
@@ -35,6 +34,7 @@ from . import (
     settling,
     status,
     store,
+    terminal,
     trial,
     view_commands,
 )
@@ -53,9 +53,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-# Tables that go to a file or a pipe are not squeezed into 80 columns.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True, highlight=False)
+out, err = terminal.stdout(), terminal.stderr()
+
+TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
+STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
 
@@ -183,6 +184,7 @@ def deploy(
         str, typer.Option(help="torchscript (seconds) or aotinductor (a minute; faster steps).")
     ] = "torchscript",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
 ) -> None:
     """Compile a checkpoint into a model that LAMMPS runs; a stamp is written beside it."""
     if mode not in models.ENDINGS:
@@ -191,6 +193,7 @@ def deploy(
         raise InputError(f"--device {device}: use auto, cpu or cuda")
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint")
+    store.check_kept(checkpoint)
     if not output.name.endswith(models.ENDINGS[mode]):
         raise InputError(
             f"-o {output}: with --mode {mode} the name must end in {models.ENDINGS[mode]}"
@@ -202,11 +205,17 @@ def deploy(
         out.status("compiling …"),
     ):
         job = models.deploy_job(
-            "deploy", checkpoint, mode=mode, device=device, directory=folder, cores=1
+            "deploy",
+            checkpoint,
+            mode=mode,
+            device=device,
+            directory=folder,
+            cores=1,
+            trusted=trust,
         )
         stamp = models.read_deployment(run_job(LocalLauncher(), job))
         shutil.copyfile(folder / stamp.file, output)
-    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp))
+    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp), encoding="utf-8")
     out.print(
         Text(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}"),
         soft_wrap=True,
@@ -229,6 +238,7 @@ def evaluate(
     model = status.deployed_model(target, generation) if target.is_dir() else target
     if not model.is_file():
         raise InputError(f"{model}: no such model")
+    store.check_kept(model)
     launcher = LocalLauncher()
     settings = EngineSettings()
     if target.is_dir():
@@ -260,6 +270,7 @@ def gate(
         Path | None,
         typer.Option(help="Its checkpoint; default: the one beside it in a campaign directory."),
     ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a deployed model in LAMMPS: equal to its checkpoint, conservative, invariant."""
@@ -268,6 +279,8 @@ def gate(
     source = checkpoint or proving.find_checkpoint(model)
     if not source.is_file():
         raise InputError(f"{source}: no such checkpoint")
+    for file in (model, source):
+        store.check_kept(file)
     frames = [label.atoms for label in evaluation.read_labelled(data)]
     launcher = LocalLauncher()
     engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
@@ -282,6 +295,7 @@ def gate(
             engines=engines,
             launcher=launcher,
             place=folder,
+            trusted=trust,
         )
     if as_json:
         print(proof_text(proof, engines.versions), end="")
@@ -308,16 +322,39 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None) -> None:
     """As Ctrl-C: nothing may take it for the failure of a task."""
+    for signal_ in STOPS:  # a shell sends SIGHUP twice: what is being ended must not be interrupted
+        signal.signal(signal_, signal.SIG_IGN)
+    if number == signal.SIGHUP:
+        _leave_terminal()
     raise KeyboardInterrupt
+
+
+def _leave_terminal() -> None:
+    """Where the terminal is gone, print to nowhere: an error of output would be the last word."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.write(stream.fileno(), b"")
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+
+
+def _listen() -> None:
+    """Stop cleanly where a scheduler or a lost terminal says so; nohup's wish is kept."""
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    _listen()
+    terminal.accept_any_text()
     if not app.registered_groups:
         app.command("status")(view_commands.show_status)
+        app.command()(view_commands.verify)
         app.command("report")(report_command.show_report)
         app.command()(fes_command.fes)
         app.command()(label_commands.atoms)

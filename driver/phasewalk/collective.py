@@ -70,13 +70,13 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     """Compute the variables of the requested frames; 0 when done."""
-    request = json.loads(Path(argv[1]).read_text())
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     try:
         result = _result(request)
     except Exception as error:  # PLUMED's own words are what the user needs
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
-    Path(argv[2]).write_text(json.dumps(result))
+    Path(argv[2]).write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

@@ -146,7 +146,7 @@ def read(finished: Finished) -> Values:
     finished.require_success()
     path = finished.directory / RESULT
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(str(name) for name in result["names"])
         values = np.array(result["values"], dtype=float)
         if not names or values.ndim != 2 or values.shape[1] != len(names):

@@ -106,11 +106,18 @@ def task(
             TEMPLATE: swap.template_text(template).encode(),  # the last: it makes the rest count
         }
         for file, data in files.items():
-            work.store.write(f"{_kept(name)}/{file}", data)
+            work.store.keep(f"{_kept(name)}/{file}", data)
         with contextlib.suppress(StoreError):  # a cache that cannot be written is no harm
             for file, data in files.items():
                 write_file(work.engines.cache / "models" / name / file, data)
         return done
+
+    def adopt(directory: Path) -> Outputs | None:
+        found = find(work, mode, graph)
+        if found is not None and found.place.is_relative_to(work.store.root):
+            for file in (found.file, found.place / STAMP, found.place / TEMPLATE):
+                work.store.vouch(file)
+        return done if found else None
 
     return Task(
         name=_title(mode, name),
@@ -120,5 +127,5 @@ def task(
         place=f"rounds/{round_:03d}/compile-{mode}",
         job=job,
         read=read,
-        adopt=lambda directory: done if find(work, mode, graph) else None,
+        adopt=adopt,
     )

@@ -160,7 +160,7 @@ def abort_message(text: str) -> str | None:
 
 def _lines(path: Path) -> list[str]:
     with named(path):
-        return path.read_text(errors="replace").splitlines()
+        return path.read_text(errors="replace", encoding="utf-8").splitlines()
 
 
 def _search(pattern: re.Pattern[str], lines: Sequence[str]) -> re.Match[str] | None:

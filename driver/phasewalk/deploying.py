@@ -125,7 +125,7 @@ def deploy(
     record = None if again else work.store.done(_title(name), inputs)
     if record is None:
         work.observer.begin(number, _title(name), 1, "models")
-        graph, weights = swap.read_weights(work.store.root / trained["weights"])
+        graph, weights = swap.read_weights(work.store.checked(trained["weights"]))
         compiled = compiling.find(work, how.mode, graph)
         swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
         said = "weights swapped" if swapped else "compiled"
@@ -184,8 +184,8 @@ def _keep(
     """Write a deployed model of a generation; what the journal says of it."""
     place = f"{folder(name)}/{stamp.mode}-{stamp.device}"
     stamp = replace(stamp, graph=graph, checkpoint=trained["sha256"])
-    work.store.write(f"{place}/stamp.json", models.stamp_text(stamp).encode())
-    kept = work.store.write(f"{place}/{stamp.file}", content)
+    work.store.keep(f"{place}/stamp.json", models.stamp_text(stamp).encode())
+    kept = work.store.keep(f"{place}/{stamp.file}", content)
     return {
         "generation": name,
         "file": f"{place}/{stamp.file}",

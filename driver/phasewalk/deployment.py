@@ -2,6 +2,7 @@
 
 `python -m phasewalk.deployment SOURCE OUTPUT --mode torchscript|aotinductor --device cpu|cuda`
 
+With `--trust` a checkpoint is loaded whatever it holds; see `checkpoints`.
 SOURCE is a checkpoint, or a network's configuration (`.json`): then the network gets arbitrary
 weights, which are written to `weights.npz`, and real ones are swapped in later.
 
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .checkpoints import REFUSED, TRUST, Refused, copied
 from .engines import processor
 from .models import Deployed, stamp_text
 from .recipes import WEIGHTS, graph_of
@@ -40,7 +42,7 @@ def untrained(configuration: Path) -> Any:
     import torch
     from hydra.utils import get_method
 
-    network = json.loads(configuration.read_text())
+    network = json.loads(configuration.read_text(encoding="utf-8"))
     builder = get_method(network["_target_"])
     model = builder(**{key: value for key, value in network.items() if key != "_target_"})
     random = np.random.default_rng(1)
@@ -158,6 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--mode", choices=["torchscript", "aotinductor"], required=True)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(TRUST, action="store_true")
     arguments = parser.parse_args(argv)
 
     import nequip
@@ -172,7 +175,14 @@ def main(argv: list[str] | None = None) -> int:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     compiler = torchscript if arguments.mode == "torchscript" else aotinductor
-    metadata = compiler(arguments.source, arguments.output, device)
+    source = arguments.source
+    try:
+        if not arguments.trust and source.suffix != ".json":
+            source = copied(source, arguments.output.parent)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    metadata = compiler(source, arguments.output, device)
     stamp = Deployed(
         file=arguments.output.name,
         mode=arguments.mode,
@@ -186,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         processor=processor(),
         seconds=time.perf_counter() - started,
     )
-    arguments.output.with_name("stamp.json").write_text(stamp_text(stamp))
+    arguments.output.with_name("stamp.json").write_text(stamp_text(stamp), encoding="utf-8")
     return 0
 
 

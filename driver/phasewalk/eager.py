@@ -1,6 +1,6 @@
 """Child process that evaluates a checkpoint in Python: what its deployed model must equal.
 
-`python -m phasewalk.eager CHECKPOINT REQUEST RESULT`
+`python -m phasewalk.eager CHECKPOINT REQUEST RESULT [--trust]`
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from .checkpoints import REFUSED, TRUST, Refused, copied
 from .labels import frame_from_json
 
 
@@ -52,11 +53,17 @@ def main(argv: list[str]) -> int:
 
     from .deployment import load
 
-    request = json.loads(Path(argv[2]).read_text())
+    source = Path(argv[1])
+    try:
+        source = source if TRUST in argv[4:] else copied(source, Path(argv[3]).parent)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    request = json.loads(Path(argv[2]).read_text(encoding="utf-8"))
     frames = [frame_from_json(frame) for frame in request["frames"]]
     set_workflow_state("compile")
     set_global_state(allow_tf32=False)
-    model = load(Path(argv[1]), scripted=False)
+    model = load(source, scripted=False)
     result = {
         "frames": evaluate(model, frames),
         "types": list(model.type_names),
@@ -64,7 +71,7 @@ def main(argv: list[str]) -> int:
         "torch": str(torch.__version__),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
-    Path(argv[3]).write_text(json.dumps(result))
+    Path(argv[3]).write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

@@ -286,7 +286,7 @@ def has_gpu() -> bool:
 def processor() -> str:
     """What the processor can do, as Linux names it: compiled models depend on it."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
                 return " ".join(sorted(line.partition(":")[2].split()))
     return platform.processor()

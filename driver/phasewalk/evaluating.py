@@ -21,7 +21,7 @@ from .tasks import Outputs, Task, Work
 
 def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
     """What the gate asks: all of a compilation, a part of it where it was proved before."""
-    found = read_eager(work.store.root / trained["eager"])
+    found = read_eager(work.store.checked(trained["eager"]))
     return Probes(
         frames=[atoms for atoms, _ in found],
         eager=[prediction for _, prediction in found],
@@ -62,7 +62,7 @@ def evaluation_task(
             *({"of": "test", **frame} for frame in compared(test, result.frames[last:])),
         ]
         file = f"rounds/{round_:03d}/frames-{generation.name}.json"
-        work.store.write(file, json.dumps(each).encode())
+        work.store.keep(file, json.dumps(each).encode())
         outputs = {
             "generation": generation.name,
             "frames": file,
@@ -147,8 +147,10 @@ def _judge(
     """Write the proof beside the model; GateFailed where it is none."""
     proof = probes.judge(result, len(probes.asked()))
     text = gate.proof_text(proof, work.engines.versions)
-    work.store.write(f"{folder(generation.name)}/proof.json", text.encode())
+    work.store.keep(f"{folder(generation.name)}/proof.json", text.encode())
     if not proof.passed:
+        told = {"generation": generation.name, "failed": proof.failure()}
+        work.note(f"gate of generation {generation.name}", "gate", generation.number, told)
         raise GateFailed(
             f"generation {generation.name} failed its gate, and no walker will use it: "
             f"{proof.failure()}"

@@ -129,7 +129,7 @@ def read(finished: Finished) -> Predictions:
     finished.require_success()
     path = finished.directory / RESULT
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         frames = tuple(prediction(entry) for entry in result["frames"])
         drifts = {float(dt): np.array(e, dtype=float) for dt, e in result.get("nve", {}).items()}
         return Predictions(frames, float(result["seconds_per_step"]), drifts)

@@ -14,12 +14,12 @@ from .candidates import LAST, Candidate, redundant, select, volume_limits
 from .deploying import Generation, engines_for
 from .errors import Killed
 from .jobs import Event, Finished, Running
-from .labelling import Frame
+from .labelling import Frame, labelled
 from .labels import Label
 from .logs import Stop
 from .now import RUNNING, Seen
 from .segments import SegmentPlan, Walker, WalkerResult
-from .store import file_hash, hash_of
+from .store import hash_of
 from .structures import bare, fingerprint
 from .tasks import Outputs, Task, Work
 from .watching import Watch
@@ -114,6 +114,7 @@ def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan
 def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Frame]]:
     """The frames of each walker to label, but for what is known already."""
     settings = work.campaign.settings.candidates
+    learned = work.store.find(f"train generation {round_}") is not None
     seen = [label.atoms for label in known]
     proposals = []
     for state in steering.states(work, round_).values():
@@ -122,6 +123,10 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
             Frame(bare(atoms), state.system, {**names, "step": step})
             for step, atoms in state.frames
         ]
+        if learned:  # whatever `candidates` says by now: those that the round has labelled
+            frames = [frame for frame in frames if labelled(work, round_, frame)]
+            proposals += [frames] if frames else []
+            continue
         if not frames:
             continue
         same = redundant(frames[0].atoms, seen, settings)
@@ -166,10 +171,14 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         for name, record in records.items()
     }
     texts[steering.states_file(plan.round)] = json.dumps(states)
-    files = {name: file_hash(work.store.write(name, text.encode())) for name, text in texts.items()}
+    for name, text in texts.items():
+        work.store.keep(name, text.encode())
+    for walker in plan.walkers:
+        for name in walkers.colvar_files(walker, plan.systems[walker.system].plumed or ""):
+            if (finished.directory / name).is_file():
+                work.store.vouch(finished.directory / name)
     return {
         "generation": plan.generation,
-        "files": files,
         "walkers": entries,
         "hills": {
             name: _hill_counts(plan, result.walkers, record) for name, record in records.items()

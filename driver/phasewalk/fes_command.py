@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import engines as finding
-from . import freezing, plugin, reopening, store
+from . import freezing, plugin, reopening, store, terminal
 from .errors import InputError, Interrupted
 from .freezing import Frozen
 from .launch import LocalLauncher
@@ -64,7 +63,7 @@ def fes(
     reopening.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)
     # What is to be read by a program stands alone on its channel.
-    shown = Console(highlight=False, stderr=as_json, width=None if sys.stdout.isatty() else 120)
+    shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
     try:
         with Progress(shown) as progress:
             engines = plugin.ensure(engines, launcher, os.environ)

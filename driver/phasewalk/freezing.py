@@ -33,7 +33,6 @@ from .segments import Walker
 from .store import (
     IDENTITY,
     Store,
-    file_hash,
     hash_of,
     open_campaign,
     read_identity,
@@ -264,10 +263,8 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
         if one.system in frozen.campaign.settings.systems
     ]
     name = steering.states_file(0)
-    written = frozen.store.write(name, json.dumps(seeds).encode())
-    frozen.note(
-        "segment 0", "begin", 0, {"after_round": after, "files": {name: file_hash(written)}}
-    )
+    frozen.store.keep(name, json.dumps(seeds).encode())
+    frozen.note("segment 0", "begin", 0, {"after_round": after})
 
 
 def _walk(
@@ -302,7 +299,8 @@ def _walk(
             found[of.name] = _frozen(campaign, frozen, generation, of, free=free, pieces=pieces)
         if found:
             text = json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1)
-            frozen.store.write("fes.json", text.encode())
+            frozen.store.keep("fes.json", text.encode())
+            frozen.note("free energies", "estimate", number, {"segments": number})
     return found
 
 

@@ -186,7 +186,7 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
                     reader.try_(traces.read, root, record, walker, begun=why, settings=settings)
                 )
             # Each table holds the hills of all rounds before.
-            files = [name for name in record.outputs["files"] if name.startswith("bias/")]
+            files = [name for name in record.files if name.startswith("bias/")]
             hills |= {name.split("/")[1]: name for name in files}
         elif record.task in measured and record.outputs.get("frames"):
             compared += reader.try_(_compared, root, record, known, learned, homes) or []

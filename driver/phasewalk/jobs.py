@@ -87,7 +87,7 @@ class Finished:
         for name in (self.STDERR, self.STDOUT):
             path = self.directory / name
             if path.is_file():
-                text = path.read_text(errors="replace")
+                text = path.read_text(errors="replace", encoding="utf-8")
                 lines = [line.strip() for line in text.splitlines()]
                 lines = [line for line in lines if line and not line.startswith("+++")]
                 if lines:  # PLUMED frames its start with +++

@@ -11,6 +11,8 @@ from typing import Any
 from .errors import UNREADABLE, ParseError, named
 
 SCHEMA = 4
+FILES = "files"
+"""In a record's outputs: SHA-256 of each file that the task left, by its place in the campaign."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Record:
     seconds: float
     time: float
     cores: int = 0
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the files that the task left, by their places below the campaign's directory.
+
+        Journals of earlier versions have them of a checkpoint, a deployed model, and of what a
+        segment left; the rest is not recorded there.
+        """
+        told = self.outputs
+        for name in ("checkpoint", "file"):
+            if name in told and "sha256" in told:
+                return {str(told[name]): str(told["sha256"]), **told.get(FILES, {})}
+        return dict(told.get(FILES, {}))
 
 
 def line_of(record: Record, before: int) -> tuple[bytes, int]:
@@ -93,6 +108,8 @@ def _record(data: dict[str, Any]) -> Record:
     texts = (record.task, record.stage, record.inputs)
     if not all(isinstance(text, str) for text in texts) or not isinstance(record.outputs, dict):
         raise TypeError("task, stage or inputs are not text, or outputs have no names")
+    if not isinstance(record.outputs.get(FILES, {}), dict):
+        raise TypeError("the files that it left have no names")
     if type(record.round) is not int or not math.isfinite(record.seconds + record.time):
         raise TypeError("round, seconds or time is not a number")
     return record

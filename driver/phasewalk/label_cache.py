@@ -40,7 +40,7 @@ def read(path: Path) -> Label:
         ParseError: it cannot be read, or is not the one that its name says.
     """
     try:
-        text = path.read_text(errors="replace")
+        text = path.read_text(errors="replace", encoding="utf-8")
     except OSError as error:
         raise ParseError(path, f"cannot be read ({error.strerror})") from error
     label = labels.from_json(text, path)
@@ -75,7 +75,7 @@ def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
     for folder in sorted((cache / "labels").glob("*/")):
         path = folder / LEVEL
         try:
-            level = levels.from_dict(json.loads(path.read_text()))
+            level = levels.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (*UNREADABLE, InputError) as error:
             raise ParseError(path, f"not a level of theory ({error})") from error
         if level.method != folder.name:
@@ -93,7 +93,7 @@ def atom(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> tuple[f
     """Energy (eV) of the isolated atom, and which campaign has computed it in this way."""
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(*UNREADABLE):
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         if data["how"] == how:
             return float(data["energy_eV"]), str(data.get("campaign", ""))
     return None

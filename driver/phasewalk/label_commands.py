@@ -2,13 +2,11 @@
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +19,7 @@ from . import (
     reference_jobs,
     settling,
     shelf,
+    terminal,
 )
 from .engines import cache_dir
 from .errors import InputError
@@ -33,7 +32,7 @@ app = typer.Typer(
     help="List, export, import and verify labels: of a campaign, or those that campaigns share.",
     no_args_is_help=True,
 )
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+out = terminal.stdout()
 
 
 def atoms(

@@ -48,7 +48,6 @@ class Frame:
 def bootstrap_frames(work: Work) -> list[Frame]:
     """The perturbed structures of round 0: drawn once, then read from where they were written."""
     settings = work.campaign.settings.bootstrap
-    place = work.store.root / "rounds/000/frames.json"
     record = work.store.done("bootstrap", "")
     if record is None:
         drawn = []
@@ -64,9 +63,9 @@ def bootstrap_frames(work: Work) -> list[Frame]:
                 )
                 origin = {"system": system, "round": 0, "index": index}
                 drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
-        work.store.write("rounds/000/frames.json", json.dumps(drawn).encode())
+        work.store.keep("rounds/000/frames.json", json.dumps(drawn).encode())
         work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn)})
-    return read_frames(place)
+    return read_frames(work.store.checked("rounds/000/frames.json"))
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -322,6 +321,13 @@ def _guess(work: Work, frame: Frame) -> Path | None:
 def task_name(key: str, round_: int) -> str:
     """Name of the task that makes a label in a round."""
     return f"label {key} of round {round_}"
+
+
+def labelled(work: Work, round_: int, frame: Frame) -> bool:
+    """Whether the round has a label of this frame."""
+    key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
+    record = work.store.find(task_name(key, round_))
+    return record is not None and FAILED not in record.outputs
 
 
 def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool) -> Task:

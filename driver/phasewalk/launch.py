@@ -19,6 +19,8 @@ POLL_S = 0.05
 SIGN_OF_LIFE_S = 0.5
 SCRATCH = "tmp"
 """A job's TMPDIR, in its directory: nothing stays elsewhere of a program that was killed."""
+TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""What is written for programs, and read from them, is UTF-8, whatever the user's locale."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
@@ -95,7 +97,7 @@ def _start(job: Job) -> _Process:
         popen = subprocess.Popen(
             argv,
             cwd=job.directory,
-            env={**os.environ, "TMPDIR": str(scratch), **job.env},
+            env={**os.environ, **TEXT, "TMPDIR": str(scratch), **job.env},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

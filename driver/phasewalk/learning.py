@@ -203,9 +203,9 @@ def _keep(
         for atoms, result in zip(probed, read_json(trained.eager, dict), strict=True)
     ]
     place = folder(name)
-    work.store.write(f"{place}/weights.npz", trained.weights.read_bytes())
-    work.store.write(f"{place}/eager.json", json.dumps(eager).encode())
-    kept = work.store.write(f"{place}/checkpoint.ckpt", trained.checkpoint.read_bytes())
+    work.store.keep(f"{place}/weights.npz", trained.weights.read_bytes())
+    work.store.keep(f"{place}/eager.json", json.dumps(eager).encode())
+    kept = work.store.keep(f"{place}/checkpoint.ckpt", trained.checkpoint.read_bytes())
     return {
         "generation": name,
         "checkpoint": f"{place}/checkpoint.ckpt",

@@ -171,7 +171,7 @@ def _age(path: Path) -> float:
 def _read(path: Path) -> Owner | None:
     """Whose lock it is; None for nobody's, and for a text that a kill or a full disk left half."""
     try:
-        return Owner(**json.loads(path.read_text(errors="replace")))
+        return Owner(**json.loads(path.read_text(errors="replace", encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -190,7 +190,7 @@ def _flock(handle: int, how: int, path: Path) -> bool:
 def _machine() -> str:
     """The running kernel: containers share it, and with it flock; host names may be alike."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return socket.gethostname()
 

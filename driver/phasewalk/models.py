@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
+from .checkpoints import REFUSED, TRUST
 from .errors import UNREADABLE, EngineFailed, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, frame_to_json, same_level
@@ -172,7 +173,7 @@ def _extxyz(labels: Sequence[Label]) -> bytes:
 def training_progress(directory: Path) -> dict[str, Any] | None:
     """The last finished epoch of a running training; None before the first, or if unreadable."""
     try:
-        line = (directory / PROGRESS).read_text().split("\n")[-2]
+        line = (directory / PROGRESS).read_text(encoding="utf-8").split("\n")[-2]
         last = dict(json.loads(line))
         numbers = all(type(value) in (int, float) for value in last.values())
         return last if numbers and "epoch" in last else None
@@ -274,6 +275,7 @@ def deploy_job(
     device: str,
     directory: Path,
     cores: int,
+    trusted: bool = True,
 ) -> Job:
     """Compile for LAMMPS; the child writes `model.nequip.*` and `stamp.json`.
 
@@ -286,6 +288,7 @@ def deploy_job(
         device: auto, cpu or cuda.
         directory: where it runs.
         cores: for the compiler.
+        trusted: the checkpoint is one's own, and may hold any code.
     """
     threads = str(cores)
     source = NETWORK if checkpoint is None else str(checkpoint.absolute())
@@ -294,6 +297,7 @@ def deploy_job(
         argv=(
             *(sys.executable, "-m", "phasewalk.deployment", source),
             *(f"model{ENDINGS[mode]}", "--mode", mode, "--device", device),
+            *((TRUST,) if trusted else ()),
         ),
         directory=directory,
         inputs=inputs,
@@ -304,14 +308,24 @@ def deploy_job(
 
 def read_deployment(finished: Finished) -> Deployed:
     """What the deployment made; EngineFailed where it failed."""
-    finished.require_success()
+    require_loaded(finished)
     return read_stamp(finished.directory / "stamp.json")
+
+
+def require_loaded(finished: Finished) -> None:
+    """InputError where a child did not load a checkpoint, since that might run code."""
+    if finished.returncode == REFUSED:
+        raise InputError(
+            f"{finished.job.argv[3]}: not loaded: {finished.last_lines(1)}; loading it may run "
+            f"its maker's code as yours: {TRUST} loads it all the same"
+        )
+    finished.require_success()
 
 
 def read_stamp(path: Path) -> Deployed:
     """A deployed model's stamp."""
     try:
-        return stamp_from_json(json.loads(path.read_text()))
+        return stamp_from_json(json.loads(path.read_text(encoding="utf-8")))
     except UNREADABLE as error:
         raise ParseError(path, f"not a deployed model's stamp ({error!r})") from error
 

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     from .deployment import metadata_of
     from .eager import evaluate
 
-    request = json.loads(Path(argv[1]).read_text())
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     atoms = frame_from_json(request["frame"])
     set_workflow_state("compile")
     set_global_state(allow_tf32=False)
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         scripted = build(*kind, scale)
         scripted.load_state_dict(model.state_dict())
         save_torchscript_model(scripted, metadata_of(scripted), "model.nequip.pth", "cpu")
-    Path(argv[2]).write_text(json.dumps(result))
+    Path(argv[2]).write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

@@ -69,7 +69,7 @@ def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> 
 def read_stamp(path: Path) -> dict[str, Any]:
     """What a plugin was built for."""
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except UNREADABLE as error:
         raise ParseError(path, f"not a plugin's stamp ({error!r})") from error
 
@@ -145,7 +145,11 @@ def _first_error(finished: Finished) -> str:
     """The first error that cmake or the compiler names; else the last lines."""
     for name in (Finished.STDERR, Finished.STDOUT):
         path = finished.directory / name
-        for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        for line in (
+            path.read_text(errors="replace", encoding="utf-8").splitlines()
+            if path.is_file()
+            else []
+        ):
             if "error:" in line.lower() or line.startswith("CMake Error"):
                 return line.strip()
     return finished.last_lines()

@@ -125,7 +125,7 @@ def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
 
 def main(argv: list[str]) -> int:
     """Evaluate the requested frames; 0 when done."""
-    request = json.loads(Path(argv[1]).read_text())
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     frames = [frame_from_json(frame) for frame in request["frames"]]
     species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
     try:
@@ -138,7 +138,7 @@ def main(argv: list[str]) -> int:
     except Exception as error:  # LAMMPS's own error line is what the user needs
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    Path(argv[2]).write_text(json.dumps(result))
+    Path(argv[2]).write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

@@ -9,13 +9,14 @@ from typing import Any
 from ase import Atoms
 
 from . import evaluation, gate, models
+from .checkpoints import TRUST
 from .engines import Engines, has_gpu, processor
 from .errors import UNREADABLE, GateFailed, InputError, ParseError
 from .gate import Probes, Proof
 from .jobs import Job, Launcher, run
 from .labels import frame_to_json
 from .models import Deployed
-from .store import file_hash
+from .store import check_kept, file_hash
 
 MAX_FRAMES = 3
 REQUEST, RESULT = "request.json", "result.json"
@@ -29,6 +30,7 @@ def prove(
     engines: Engines,
     launcher: Launcher,
     place: Path,
+    trusted: bool = False,
 ) -> Proof:
     """Prove a deployed model against its checkpoint on a few of the frames.
 
@@ -37,7 +39,7 @@ def prove(
         EngineFailed: the model, or the checkpoint, cannot be loaded.
     """
     chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
-    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager")
+    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
     stamp = find_stamp(model)
     if stamp is not None:
         check_stamp(model, stamp, {**eager, "sha256": file_hash(checkpoint)})
@@ -60,22 +62,28 @@ def prove(
 
 
 def _eager(
-    checkpoint: Path, frames: Sequence[Atoms], engines: Engines, launcher: Launcher, place: Path
+    checkpoint: Path,
+    frames: Sequence[Atoms],
+    engines: Engines,
+    launcher: Launcher,
+    place: Path,
+    *,
+    trusted: bool,
 ) -> dict[str, Any]:
     """What the checkpoint says in Python, and what this machine is."""
     request = {"frames": [frame_to_json(atoms) for atoms in frames]}
     names = (str(checkpoint.absolute()), REQUEST, RESULT)
     job = Job(
         "the checkpoint in Python",
-        (sys.executable, "-m", "phasewalk.eager", *names),
+        (sys.executable, "-m", "phasewalk.eager", *names, *((TRUST,) if trusted else ())),
         place,
         inputs={REQUEST: json.dumps(request).encode()},
         env=engines.env,
     )
-    run(launcher, job).require_success()
+    models.require_loaded(run(launcher, job))
     path = place / RESULT
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except UNREADABLE as error:
         raise ParseError(path, f"not a result ({error!r})") from error
 
@@ -84,6 +92,7 @@ def find_stamp(model: Path) -> Deployed | None:
     """The stamp beside a deployed model: as a campaign or as `phasewalk deploy` writes it."""
     for path in (model.with_name(f"{model.name}.json"), model.with_name("stamp.json")):
         if path.is_file():
+            check_kept(path)
             return models.read_stamp(path)
     return None
 

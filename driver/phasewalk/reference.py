@@ -114,12 +114,12 @@ def main(argv: list[str]) -> int:
     """Read the request, write the result; 0 when done."""
     request, result = Path(argv[1]), Path(argv[2])
     try:
-        answer = compute(json.loads(request.read_text()))
+        answer = compute(json.loads(request.read_text(encoding="utf-8")))
     except Exception as error:  # whatever the program raises is this label's failure, in one line
         print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)
         return NOT_CONVERGED if _UNCONVERGED.search(str(error)) else 1
     unfinished = result.with_suffix(".part")
-    unfinished.write_text(json.dumps(answer))
+    unfinished.write_text(json.dumps(answer), encoding="utf-8")
     unfinished.replace(result)
     return 0
 

@@ -87,7 +87,7 @@ def with_version(reference: Reference, finished: Finished) -> Reference:
     """
     finished.require_success()
     if reference.settings.cp2k:
-        text = (finished.directory / Finished.STDOUT).read_text(errors="replace")
+        text = (finished.directory / Finished.STDOUT).read_text(errors="replace", encoding="utf-8")
         version = cp2k_output.version(text)
         if version is None:
             program = " ".join(reference.command)
@@ -332,7 +332,7 @@ def read_atom_result(directory: Path, reference: Reference) -> float:
 def _answer(directory: Path) -> dict[str, Any]:
     path = directory / RESULT
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise TypeError("not a mapping")
     except UNREADABLE as error:

@@ -8,7 +8,15 @@ from .engines import has_gpu, processor
 from .errors import InputError, StoreError
 from .inputs import Campaign
 from .references import Reference
-from .store import PLUMED_FILES, Store, check_file, read_identity, settings_text
+from .store import (
+    IDENTITY,
+    PLUMED_FILES,
+    SETTINGS,
+    Store,
+    check_file,
+    read_identity,
+    settings_text,
+)
 
 
 def read_generation(store: Store, name: str | None) -> Generation:
@@ -58,6 +66,8 @@ def read_inputs(store: Store) -> Campaign:
     Raises:
         InputError: no walker has begun yet.
     """
+    for name in (IDENTITY, SETTINGS):
+        store.checked(name)
     identity, (text, path) = read_identity(store.root), settings_text(store.root)
     settings = config.parse(text, path)
     begun = store.find("segment 1")
@@ -67,7 +77,7 @@ def read_inputs(store: Store) -> Campaign:
             "have been; run the campaign first"
         )
     states = store.root / steering.states_file(1)
-    check_file(states, begun.outputs["files"][steering.states_file(1)])
+    check_file(states, begun.files.get(steering.states_file(1), ""))
     structures = {one.system: one.came_from[1] for one in steering.read_states(states)}
     level = levels.from_dict(identity.get("level of theory"))
     return Campaign(

@@ -1,18 +1,16 @@
 """`phasewalk report`: the page, its pictures as files, and the frames for chemiscope."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from . import chemiscope_file, history, report
+from . import chemiscope_file, history, report, terminal
 from .errors import EngineMissing, InputError
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+out = terminal.stdout()
 
 
 def show_report(

@@ -1,17 +1,15 @@
 """`phasewalk schema`: what a campaign file may hold, for editors and for people."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from . import config_reference
+from . import config_reference, terminal
 from .store import write_file
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+out = terminal.stdout()
 
 
 def schema(

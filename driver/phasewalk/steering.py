@@ -14,7 +14,7 @@ from .decks import lammps_frame
 from .labelling import task_name
 from .logs import ENDED
 from .segments import Walker
-from .store import check_file, read_json, read_text
+from .store import read_json, read_text
 from .structures import bare
 from .tasks import FAILED, Work
 
@@ -93,11 +93,7 @@ def hills_file(system: str, round_: int) -> str:
 def _kept(work: Work, round_: int, name: str) -> Path | None:
     """A file that a round's segment has left; None where it left none of this name."""
     segment = work.store.find(f"segment {round_}")
-    digest = segment and segment.outputs["files"].get(name)
-    if not digest:
-        return None
-    check_file(work.store.root / name, digest)
-    return work.store.root / name
+    return work.store.checked(name) if segment and name in segment.files else None
 
 
 def read_states(path: Path) -> list[State]:

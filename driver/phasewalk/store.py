@@ -12,52 +12,49 @@ rewound-1/       what a rewind has set aside
 lock             who works here now
 """
 
-import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from . import labels as label_files
 from . import levels, locking
 from .errors import UNREADABLE, ParseError, StoreError, brief, named
-from .journal import SCHEMA, Record, line_of, read_journal
+from .files import ANY
+from .files import check_file as check_file
+from .files import file_hash as file_hash
+from .files import hash_bytes as hash_bytes
+from .files import hash_of as hash_of
+from .files import read_json as read_json
+from .files import read_text as read_text
+from .files import set_aside as set_aside
+from .files import write_file as write_file
+from .journal import FILES, SCHEMA, Record, line_of, read_journal
 from .labels import Label
 from .locking import Lock
 
-JOURNAL, IDENTITY = "journal.jsonl", "campaign.json"
+JOURNAL, IDENTITY, SETTINGS = "journal.jsonl", "campaign.json", "campaign.yaml"
 PLUMED_FILES = "plumed"
 """Where copies of the files that PLUMED reads beside its texts are."""
+REWRITING = "rewriting"
+"""The stage of a record that says: this file is being written anew."""
 REWINDING = "rewinding"
 """Where an unfinished rewind sets aside; see `rewinding`."""
 
-T = TypeVar("T")
+MAY_GO = re.compile(r"rounds/\d+/(frames-|[^/]+/)|models/(compiled|gen-\d+)/")
+"""What a campaign goes on without; the last generation's files are needed all the same."""
 
 
-def hash_of(*parts: Any) -> str:
-    """Hash of JSON-able parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+def _files_of(records: Iterable[Record]) -> dict[str, str]:
+    """The files that tasks have left; the last record of a file counts."""
+    found: dict[str, str] = {}
+    for record in records:
+        found |= record.files
+    return found
 
 
 @dataclass
@@ -71,6 +68,13 @@ class Store:
     _crc: int = 0
     """Checksum of these."""
     _lock: Lock | None = None
+    _files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of what the finished tasks have left."""
+    _left: dict[str, str] = field(default_factory=dict)
+    """The same of what was left since the last record: the next one takes it."""
+
+    def __post_init__(self) -> None:
+        self._files = _files_of(self._records.values())
 
     @property
     def took_over(self) -> str:
@@ -105,8 +109,14 @@ class Store:
             self._lock.renew()
 
     def append(self, record: Record) -> None:
-        """Add a finished task; it is on disk when this returns."""
+        """Add a finished task, with the hashes of all files that were kept since the last one.
+
+        It is on disk when this returns.
+        """
         self._hold()
+        if self._left:
+            files = {**record.outputs.get(FILES, {}), **self._left}
+            record = replace(record, outputs={**record.outputs, FILES: files})
         line, crc = line_of(record, self._crc)
         path = self.root / JOURNAL
         with named(path), path.open("ab") as stream:
@@ -118,6 +128,8 @@ class Store:
         self._end, self._crc = self._end + len(line), crc
         self._records.pop(record.task, None)  # one that was done again stands where it ended now
         self._records[record.task] = record
+        self._files |= record.files
+        self._left = {}
 
     def replace(self, records: Iterable[Record]) -> None:
         """Make these the only finished tasks, all at once."""
@@ -128,14 +140,17 @@ class Store:
             content += line
         self.write(JOURNAL, content)
         self._records, self._end, self._crc = kept, len(content), crc
+        self._files = _files_of(kept.values())
 
     def label(self, key: str) -> Label | None:
         """The label of that content address, if there is one."""
-        path = self.root / "labels" / f"{key}.json"
+        name = f"labels/{key}.json"
+        path = self.root / name
         if not path.is_file():
             return None
+        self.checked(name)
         with named(path):
-            text = path.read_text(errors="replace")
+            text = path.read_text(errors="replace", encoding="utf-8")
         label = label_files.from_json(text, path)
         if label.key != key or label_files.content_key(label.atoms, label.level) != key:
             raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
@@ -145,7 +160,54 @@ class Store:
         """Keep a label; never overwrites one."""
         name = f"labels/{label.key}.json"
         if not (self.root / name).exists():
-            self.write(name, label_files.to_json(label).encode())
+            self.keep(name, label_files.to_json(label).encode())
+        elif name not in self._files:
+            self.vouch(self.root / name)
+
+    def keep(self, name: str, content: bytes) -> Path:
+        """Write what a task leaves; its hash goes into the journal with the next record."""
+        digest = hash_bytes(content)
+        if self._files.get(name, digest) not in (digest, ANY):
+            # A kill between the file and its record must not leave a file that nothing explains.
+            what, told = f"{REWRITING} {name}", {FILES: {name: ANY}}
+            self.append(Record(what, REWRITING, 0, "", told, 0.0, round(now(), 3)))
+        path = self.write(name, content)
+        self._left[name] = digest
+        return path
+
+    def vouch(self, path: Path) -> None:
+        """Take the hash of what an engine has left into the journal, with the next record."""
+        self._left[path.relative_to(self.root).as_posix()] = file_hash(path)
+
+    def recorded(self) -> dict[str, str]:
+        """SHA-256 of each file that finished tasks have left, by its place in the campaign."""
+        return {name: digest for name, digest in self._files.items() if digest != ANY}
+
+    def checked(self, name: str) -> Path:
+        """Where a file is that a task has left.
+
+        Raises:
+            ParseError: it is missing, or is not what the journal holds. A file whose hash is not
+                recorded, as in campaigns of earlier versions, only needs to be there.
+        """
+        check_file(self.root / name, self._files.get(name, ANY))
+        return self.root / name
+
+    def check(self) -> None:
+        """Raise ParseError where anything differs from what the journal holds, or is missing.
+
+        Settings and identity are compared with the campaign file, and not here.
+        """
+        kept = self.recorded()
+        last = max(
+            (name.split("/")[1] for name in kept if name.startswith("models/gen-")), default=""
+        )
+        for name in sorted(kept.keys() - {SETTINGS, IDENTITY}):
+            if name.startswith(f"{PLUMED_FILES}/"):
+                continue
+            needed = not MAY_GO.match(name) or name.startswith(f"models/{last}/")
+            if needed or (self.root / name).exists():
+                self.checked(name)
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file of the campaign whole or not at all."""
@@ -178,17 +240,6 @@ class Store:
             lock.release()
 
 
-def set_aside(path: Path, why: str) -> Path | None:
-    """Rename what is at `path` to `path.why-N`: a failed directory is evidence."""
-    if not path.exists():
-        return None
-    number = 1
-    while (target := path.with_name(f"{path.name}.{why}-{number}")).exists():
-        number += 1
-    path.rename(target)
-    return target
-
-
 def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
     """Make or reopen a campaign directory for work, and lock it.
 
@@ -207,11 +258,15 @@ def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
     if foreign:
         raise StoreError(f"{root}: not empty and not a campaign; choose another --dir")
     opened = _open(root, identity)
-    if (root / REWINDING).exists():
+    try:
+        if (root / REWINDING).exists():
+            raise StoreError(
+                f"{root}: a rewind was interrupted; finish it: phasewalk rewind {root} --round N"
+            )
+        opened.check()
+    except BaseException:
         opened.close()
-        raise StoreError(
-            f"{root}: a rewind was interrupted; finish it: phasewalk rewind {root} --round N"
-        )
+        raise
     return opened
 
 
@@ -252,7 +307,7 @@ def read_identity(root: Path) -> dict[str, Any]:
     """What `open_campaign` wrote; StoreError where the schema is another."""
     path = root / IDENTITY
     try:
-        identity: dict[str, Any] = json.loads(path.read_text())
+        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         schema = identity["schema"]
     except UNREADABLE as error:
         raise ParseError(path, f"not readable as a campaign's identity ({error!r})") from error
@@ -266,30 +321,21 @@ def read_identity(root: Path) -> dict[str, Any]:
     return identity
 
 
-def check_file(path: Path, digest: str) -> None:
-    """ParseError where a file is not the one that the journal holds, by its SHA-256."""
-    if not path.is_file():
-        raise ParseError(path, "is missing, but the journal holds it; restore it from a backup")
-    if file_hash(path) != digest:
-        raise ParseError(
-            path,
-            "is not what the journal holds: damaged, or changed; restore it from a backup, or go "
-            "back with phasewalk rewind",
-        )
+def check_kept(path: Path) -> None:
+    """ParseError where a file lies in a campaign, and is not what its journal holds."""
+    place = path.absolute()
+    for root in place.parents:
+        if (root / IDENTITY).is_file():
+            store, name = read_campaign(root), place.relative_to(root).as_posix()
+            if name in store.recorded():
+                store.checked(name)
+            return
 
 
 def settings_text(root: Path) -> tuple[str, str]:
     """The settings that a campaign was last run with, and their file's name."""
-    path = root / "campaign.yaml"
+    path = root / SETTINGS
     return read_text(path), str(path)
-
-
-def read_text(path: Path) -> str:
-    """A text that the campaign keeps; ParseError where it is none."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ParseError(path, f"cannot be read ({error})") from error
 
 
 def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) -> None:
@@ -319,19 +365,3 @@ def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) ->
 def now() -> float:
     """Wall clock, seconds since 1970."""
     return time.time()
-
-
-def read_json(path: Path, entry: Callable[[Any], T]) -> list[T]:
-    """A list that the campaign wrote; ParseError where it cannot be read.
-
-    Args:
-        path: the file.
-        entry: makes of an entry what it stands for, and may raise any of `UNREADABLE`.
-    """
-    try:
-        data = json.loads(path.read_text())
-        if not isinstance(data, list):
-            raise TypeError("not a list")
-        return [entry(item) for item in data]
-    except UNREADABLE as error:
-        raise ParseError(path, f"cannot be read ({error!r}); restore it from a backup") from error

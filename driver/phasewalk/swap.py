@@ -129,7 +129,7 @@ def template_text(template: Template) -> str:
 def read_template(path: Path) -> Template:
     """The reverse of `template_text`."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         places = {name: Place(**place) for name, place in data["places"].items()}
         if not all(_is_place(place) for place in places.values()):
             raise ValueError("an offset or a length is not a whole number")

@@ -1,6 +1,7 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ FAILED, KIND, EARLIER = "failed", "kind", "earlier"
 """In a task's outputs: why it failed, how, and its failed runs before."""
 INITIAL = "initial data"
 """The task that takes over labels which were there already."""
+LEARNED = ("segment", "train")
+"""Stages of which each round's stand on those of the round before."""
 CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
 """How a task fails: the program, its time limit, its calculation, or a result not believed."""
 
@@ -97,6 +100,7 @@ class Work:
         outputs: dict[str, Outputs] = {}
         waiting: dict[Path, Task] = {}
         for task in tasks:
+            self._stands(task)
             record = self.store.done(task.name, task.inputs)
             if record is not None and not (task.again and FAILED in record.outputs):
                 outputs[task.name] = record.outputs
@@ -119,6 +123,20 @@ class Work:
                         task, self._read(task, event), event.seconds, cores=event.job.cores
                     )
         return [outputs[task.name] for task in tasks]
+
+    def _stands(self, task: Task) -> None:
+        """Raise StoreError where later rounds stand on a task that would be done anew."""
+        before = self.store.find(task.name)
+        if before is None or before.inputs == task.inputs or task.stage not in LEARNED:
+            return
+        last = max(r.round for r in self.store.records() if r.stage in LEARNED)
+        if last > task.round:
+            raise StoreError(
+                f"{self.store.root}: {task.name} was made from something else than what is there "
+                f"now, and round {last} stands on it: its files, initial_data or candidates have "
+                "changed; undo that, or go back first: phasewalk rewind "
+                f"{shlex.quote(str(self.store.root))} --round {max(0, task.round - 1)}"
+            )
 
     def _read(self, task: Task, finished: Finished) -> Outputs:
         try:

@@ -34,7 +34,7 @@ class Progress(lightning.Callback):
             "at": round(time.time(), 3),
             **numbers,
         }
-        with self.path.open("a") as stream:
+        with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
 
@@ -87,8 +87,11 @@ class Export(lightning.Callback):
             (model,) = pl_module.model.values()
             graph = graph_of(pl_module.hparams["model"])
             np.savez(self.weights, graph=graph, **weights_of(model))
-            frames = [frame_from_json(frame) for frame in json.loads(self.frames.read_text())]
-            self.results.write_text(json.dumps(evaluate(model, frames)))
+            frames = [
+                frame_from_json(frame)
+                for frame in json.loads(self.frames.read_text(encoding="utf-8"))
+            ]
+            self.results.write_text(json.dumps(evaluate(model, frames)), encoding="utf-8")
         finally:
             pl_module.ema.swap_parameters(pl_module.model)
 

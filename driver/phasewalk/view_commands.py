@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from . import now as moment
-from . import status
+from . import status, terminal, verifying
 from .errors import PhasewalkError
 from .ledger import Meter
 from .now import Now
 from .progress import Progress
 from .store import Store
+from .terminal import Terminal
 
 WATCH_EVERY_S = 2.0
-# Tables that go to a file or a pipe are not squeezed into 80 columns.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+out = terminal.stdout()
 
 
-def live(console: Console, store: Store, rounds: int) -> Progress:
+def live(console: Terminal, store: Store, rounds: int) -> Progress:
     """What `phasewalk run` shows, and what it leaves for `phasewalk status` to show.
 
     Args:
@@ -68,6 +67,24 @@ def show_status(
         (_watch_json if as_json else _watch_lines)(directory)
 
 
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check every file of a campaign against its journal: models, hills, frames, labels, fes.
+
+    Only reads, also while the campaign runs. Exit code 1 where something differs.
+    """
+    found = verifying.verify(directory)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        for line in found.lines():
+            out.print(Text(line), soft_wrap=True)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
 def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
     """The state every other second, until the campaign does not run any more: the last one."""
     while (state := status.collect(directory))["running"]:
@@ -92,7 +109,7 @@ def _watch_terminal(directory: Path) -> None:
         contextlib.suppress(KeyboardInterrupt),
     ):
         for state in _states(directory):
-            paper = Console(file=io.StringIO(), width=out.width, force_terminal=True)
+            paper = Terminal(file=io.StringIO(), width=out.width, force_terminal=True)
             with paper.capture() as drawn:
                 status.show(state, paper)
             view.update(Text.from_ansi(drawn.get()), refresh=True)

@@ -35,7 +35,11 @@ def test_a_campaign_from_a_machine_with_a_gpu_goes_on_without(tmp_path: Path) ->
     assert (process.returncode, err) == (0, ""), out + err
     reason = "it was compiled for cuda, and this machine has no GPU; it is deployed again"
     assert f"generation 0: {reason}" in " ".join(out.split())
-    added = [record["task"] for record in campaign.records()[len(records) :]]
+    added = [
+        record["task"]
+        for record in campaign.records()[len(records) :]
+        if record["stage"] not in ("rewriting", "settings")
+    ]
     assert added[:4] == [
         "deploy generation 0", "prove generation 0 again", "walkers of round 1", "segment 1"
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import signal
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import PACE, STEPS, TinyCampaign
+from phasewalk import store, verifying
+from phasewalk.errors import ParseError
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
@@ -95,8 +98,50 @@ def test_each_task_is_journalled_once(story: Story) -> None:
     assert Counter(record["stage"] for record in records) == {
         "atom": 2, "bootstrap": 1, "label": 10, "compile": 1, "train": 2, "deploy": 2,
         "evaluate": 3, "steer": 1, "segment": 1, "end": 1, "colvars": 2, "versions": 1,
+        "settings": 1,
     }  # fmt: skip
     assert not any("failed" in record["outputs"] for record in records)
+
+
+def test_whatever_is_changed_of_what_it_left_is_refused_by_name(story: Story) -> None:
+    root = story.campaign.root
+    with closing(store.open_campaign(root, {})) as opened:
+        kept = sorted(opened.recorded())
+    listing = sorted(root.rglob("*"))
+    generation = "models/gen-001"
+    assert {
+        "rounds/000/frames.json", "rounds/001/walkers.json", "rounds/001/frames-1.json",
+        "bias/NaCl/round-001.tsv", "rounds/001/segment/NaCl-0.colvar",
+        *(f"{generation}/{name}" for name in ("checkpoint.ckpt", "weights.npz", "eager.json",
+          "proof.json", "torchscript-cpu/model.nequip.pth", "torchscript-cpu/stamp.json")),
+    } <= set(kept)  # fmt: skip
+    assert sum(name.startswith("labels/") for name in kept) == 10
+    for name in kept:
+        if name in ("campaign.yaml", "campaign.json"):
+            continue  # compared with the campaign file
+        good = (root / name).read_bytes()
+        middle = len(good) // 2
+        (root / name).write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        with pytest.raises(ParseError, match="is not what the journal holds") as caught:
+            store.open_campaign(root, {})
+        assert str(caught.value).startswith(f"{root / name}: ")
+        (root / name).write_bytes(good)
+    assert verifying.verify(root).wrong == []
+    assert sorted(root.rglob("*")) == listing
+
+
+def test_a_digit_in_a_frame_starts_nothing_and_sets_nothing_aside(story: Story) -> None:
+    root = story.campaign.root
+    frames = root / "rounds/000/frames.json"
+    listing, good = sorted(root.rglob("*")), frames.read_text()
+    frames.write_text(good.replace("1", "2", 1))
+    process = story.campaign.start()
+    _, err = process.communicate(timeout=100)
+    frames.write_text(good)
+    assert process.returncode == 2
+    assert err.startswith(f"phasewalk: {frames}: is not what the journal holds")
+    assert err.count("\n") == 1
+    assert sorted(root.rglob("*")) == listing
 
 
 def test_interrupted_directories_are_kept(story: Story) -> None:
@@ -131,16 +176,21 @@ def test_nothing_reaches_a_shell(story: Story) -> None:
     assert not list(story.campaign.folder.parent.rglob("x"))
 
 
-def test_sigterm_stops_cleanly_and_labels_do_not_depend_on_kills(
+def test_sigterm_and_sighup_stop_cleanly_and_labels_do_not_depend_on_kills(
     story: Story, tmp_path: Path
 ) -> None:
     smooth = campaigns.make(tmp_path / "smooth", ["NaCl"], rounds=0)
-    process = smooth.start()
-    campaigns.wait_for(lambda: (smooth.root / "rounds/000/train/stderr.txt").is_file(), process)
-    code, _, err = campaigns.stop(process, signal.SIGTERM)
-    assert code == 130
-    assert campaigns.resume_command(smooth) in err
-    assert campaigns.gone(smooth)
+    for number, begun in ((signal.SIGTERM, "train"), (signal.SIGHUP, "train.interrupted-1")):
+        process = smooth.start()
+        place = smooth.root / "rounds/000"
+        campaigns.wait_for(
+            lambda: (place / begun).is_dir() and (place / "train/stderr.txt").is_file(),  # noqa: B023
+            process,
+        )
+        code, _, err = campaigns.stop(process, number)
+        assert code == 130
+        assert campaigns.resume_command(smooth) in err
+        assert campaigns.gone(smooth)
 
     killed, numbers = story.campaign.frames(), ("key", "energy_eV", "forces_eV_per_A",
                                                 "stress_eV_per_A3", "level", "origin")  # fmt: skip

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from helpers.disk import Disk, Killed
 from helpers.fakes import crystal, label
 from phasewalk import labels, store
 from phasewalk.errors import ParseError, StoreError
+from phasewalk.journal import FILES as LEFT
 from phasewalk.journal import Record
 from phasewalk.store import Store
 
@@ -29,6 +31,13 @@ PLACES = ("rounds/001/train", "rounds/001/label/x")
 
 def record(number: int, size: int = 0, at: float = 1e9) -> Record:
     return Record(f"task {number}", "label", 0, f"{size}", {"é": "Å\n", "x": "x" * size}, 1.5, at)
+
+
+def told(records: list[Record]) -> list[Record]:
+    """Without the hashes of files that the store adds."""
+    return [
+        replace(one, outputs={k: v for k, v in one.outputs.items() if k != LEFT}) for one in records
+    ]
 
 
 def said(error: StoreError | ParseError, where: Path | str) -> None:
@@ -57,7 +66,7 @@ class Expected:
         self.maybe.clear()
         self.records.pop(made.task, None)
         self.records[made.task] = made
-        assert self.opened.records() == list(self.records.values())
+        assert told(self.opened.records()) == list(self.records.values())
 
     def write(self, number: int, size: int) -> None:
         name = FILES[number % len(FILES)]
@@ -94,13 +103,13 @@ class Expected:
 
     def check(self) -> None:
         """What was reported as done is there, unchanged and once; the rest is whole or absent."""
-        found = self.opened.records()
+        found = told(self.opened.records())
         allowed = [list(self.records.values())]
         for made in self.maybe:
             others = [r for r in self.records.values() if r.task != made.task]
             allowed.append([*others, made])
         assert found in allowed
-        assert store.read_campaign(self.root).records() == found
+        assert told(store.read_campaign(self.root).records()) == found
         self.records = {made.task: made for made in found}
         self.maybe.clear()
         for name, contents in self.files.items():

@@ -1,0 +1,95 @@
+"""Plain files: written whole or not at all, read strictly, and told apart by their hashes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import UNREADABLE, ParseError, named
+
+ANY = ""
+"""In place of a hash: none is known, so that whatever is there counts."""
+
+T = TypeVar("T")
+
+
+def hash_of(*parts: Any) -> str:
+    """Hash of JSON-able parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def hash_bytes(content: bytes) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+
+
+def set_aside(path: Path, why: str) -> Path | None:
+    """Rename what is at `path` to `path.why-N`: a failed directory is evidence."""
+    if not path.exists():
+        return None
+    number = 1
+    while (target := path.with_name(f"{path.name}.{why}-{number}")).exists():
+        number += 1
+    path.rename(target)
+    return target
+
+
+def check_file(path: Path, digest: str) -> None:
+    """ParseError where a file is not the one that the journal holds, by its SHA-256.
+
+    With `ANY` in place of the hash it only needs to be there.
+    """
+    if not path.is_file():
+        raise ParseError(path, "is missing, but the journal holds it; restore it from a backup")
+    with named(path):
+        same = digest in (ANY, file_hash(path))
+    if not same:
+        raise ParseError(
+            path,
+            "is not what the journal holds: damaged, or changed; restore it from a backup, or "
+            "go back to before it was made: phasewalk rewind (phasewalk verify shows all)",
+        )
+
+
+def read_text(path: Path) -> str:
+    """A text that the campaign keeps; ParseError where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ParseError(path, f"cannot be read ({error})") from error
+
+
+def read_json(path: Path, entry: Callable[[Any], T]) -> list[T]:
+    """A list that the campaign wrote; ParseError where it cannot be read.
+
+    Args:
+        path: the file.
+        entry: makes of an entry what it stands for, and may raise any of `UNREADABLE`.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, list):
+            raise TypeError("not a list")
+        return [entry(item) for item in data]
+    except UNREADABLE as error:
+        raise ParseError(path, f"cannot be read ({error!r}); restore it from a backup") from error
