@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .labels import Label, split
 from .model_settings import Budget, Statistics
 from .now import FORCE_MAE, Pace, Seen
 from .recipes import network
+from .resuming import left_behind
 from .store import check_file, file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
 
@@ -151,7 +152,7 @@ def _training(
     probed = _probed(known)
 
     def job(directory: Path) -> Job:
-        return models.training_job(
+        made = models.training_job(
             f"train generation {name}",
             training,
             validation=validation,
@@ -164,6 +165,7 @@ def _training(
             seed=campaign.settings.seed,
             directory=directory,
         )
+        return _continued(work, made, budget.epochs)
 
     def read(finished: Finished) -> Outputs:
         return {
@@ -184,6 +186,20 @@ def _training(
         job=job,
         read=read,
     )
+
+
+def _continued(work: Work, job: Job, epochs: int) -> Job:
+    """The training, from where an earlier try of it was when it was killed."""
+    left = left_behind(job)
+    for path in left.damaged:
+        work.observer.say(f"{path}: damaged, and not continued from")
+    if left.place is None:
+        return job
+    work.observer.say(
+        f"{job.name} goes on after {left.epochs} of {epochs} epochs, which an earlier try has done "
+        f"({left.place})"
+    )
+    return replace(job, inputs={**job.inputs, **left.inputs})
 
 
 def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:

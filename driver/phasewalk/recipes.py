@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError
@@ -11,8 +13,17 @@ from .model_settings import PRESETS, Budget, ModelSettings, Statistics
 SCHEDULE = "training_module.lr_scheduler"
 PROGRESS, PREVIOUS = "progress.jsonl", "previous.ckpt"
 WEIGHTS, PROBED, EAGER = "weights.npz", "probed.json", "eager.json"
+RESUME, RESUMES, KEPT = "resume-{:06d}.ckpt", "resume-*.ckpt", 2
+"""What a training keeps to continue from, by epochs done, and how many: where the last is damaged,
+the one before is taken."""
 SWAPPED = ("seed", "per_type_energy_shifts")
 """Keys of a network's configuration that are in its weights, and not in its graph."""
+
+
+def epochs_of(checkpoint: Path) -> int:
+    """Epochs that were done when it was written, by its name; 0 where that tells none."""
+    found = re.fullmatch(r"resume-(\d{1,9})\.ckpt", checkpoint.name)
+    return int(found[1]) if found else 0
 
 
 def network(
@@ -146,6 +157,7 @@ def _trainer(settings: ModelSettings, budget: Budget, *, warm: bool) -> dict[str
             "save_top_k": 0,
         },
         {"_target_": "phasewalk.training.Progress", "path": PROGRESS},
+        {"_target_": "phasewalk.training.Keep"},
         {
             "_target_": "phasewalk.training.Export",
             "weights": WEIGHTS,

@@ -1,15 +1,25 @@
-"""Child process that trains: nequip-train with two callbacks of ours.
+"""Child process that trains: nequip-train with callbacks of ours.
 
-`python -m phasewalk.training -cp DIR -cn config` is `nequip-train -cp DIR -cn config`.
+`python -m phasewalk.training -cp DIR -cn config` is `nequip-train -cp DIR -cn config`. Where the
+directory holds `resume-*.ckpt`, which an earlier try has left, training goes on from there: same
+weights, averages, optimizer, schedule and order of frames, so that the result is the same as if
+nothing had come between.
 """
 
 import json
+import sys
 import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
 import torch
+
+from .recipes import KEPT, PROGRESS, RESUME, RESUMES, epochs_of
+
+SHARE = 0.05
+"""Largest share of the time that may go into keeping checkpoints to continue from."""
 
 
 class Progress(lightning.Callback):
@@ -18,7 +28,7 @@ class Progress(lightning.Callback):
     def __init__(self, path: str) -> None:
         """Write to `path`."""
         self.path = Path(path)
-        self.started = time.monotonic()
+        self.started = time.monotonic() - _seconds(self.path)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the epoch's validation errors (eV/atom, eV/Å, eV/Å³)."""
@@ -36,6 +46,39 @@ class Progress(lightning.Callback):
         }
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+def _seconds(path: Path) -> float:
+    """What the epochs before took, where training goes on; 0 else."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+
+
+class Keep(lightning.Callback):
+    """Keeps the state after an epoch, to continue from: whole files only, named by the epoch."""
+
+    def __init__(self) -> None:
+        """Beginning with the first epoch."""
+        self.due = 0.0
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Go on with the order of frames: NequIP reads it from a checkpoint, but too late."""
+        data = trainer.datamodule
+        data.train_generator.set_state(data.train_generator_state)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Write one, unless that would take too large a share of the time."""
+        started = time.monotonic()
+        if started < self.due or trainer.current_epoch + 1 >= trainer.max_epochs:
+            return
+        path = Path(RESUME.format(trainer.current_epoch + 1))
+        part = path.with_name(f".{path.name}.part")
+        trainer.save_checkpoint(part)
+        part.replace(path)  # a power cut may still spoil it: then the one before is taken
+        for old in sorted(Path().glob(RESUMES))[:-KEPT]:
+            old.unlink()
+        ended = time.monotonic()
+        self.due = ended + (ended - started) / SHARE
 
 
 class WarmStart(lightning.Callback):
@@ -96,7 +139,38 @@ class Export(lightning.Callback):
             pl_module.ema.swap_parameters(pl_module.model)
 
 
-if __name__ == "__main__":
-    from nequip.scripts.train import main
+def last_whole(directory: Path) -> Path | None:
+    """The newest checkpoint to continue from that can be read; the others are put away.
 
+    Only numbers and plain data are taken from it: a file that holds more is not read.
+    """
+    for path in sorted(directory.glob(RESUMES), reverse=True):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+            return path
+        except (OSError, RuntimeError, ValueError, EOFError, LookupError, UnpicklingError) as error:
+            print(f"{path}: cannot be read, and is not continued from: {error}", file=sys.stderr)
+            path.unlink()
+    return None
+
+
+def shorten(progress: Path, epochs: int) -> None:
+    """Leave the lines of so many epochs: later ones are done again."""
+    if progress.is_file():
+        lines = progress.read_text().splitlines(keepends=True)
+        progress.write_text("".join(lines[:epochs]))
+
+
+def main() -> None:
+    """Train, or train on."""
+    from nequip.scripts.train import main as train
+
+    checkpoint = last_whole(Path())
+    shorten(Path(PROGRESS), 0 if checkpoint is None else epochs_of(checkpoint))
+    if checkpoint is not None:
+        sys.argv.append(f"+ckpt_path={checkpoint}")
+    train()
+
+
+if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from helpers.fakes import label
 from phasewalk import deployment, eager, models, recipes
-from phasewalk.jobs import run
+from phasewalk.jobs import Job, run
 from phasewalk.labels import Label
 from phasewalk.launch import LocalLauncher
 from phasewalk.model_settings import Budget, ModelSettings, Statistics
@@ -96,22 +96,8 @@ class Workshop:
         return Trained(place / models.CHECKPOINT, place / recipes.WEIGHTS)
 
     def _train(self, recipe: Recipe, place: Path) -> None:
-        known = labels(5)
         part = place.with_suffix(".part")
-        job = models.training_job(
-            "train",
-            known[:4],
-            validation=known[4:],
-            types=SPECIES,
-            settings=_settings(recipe),
-            budget=Budget(epochs=recipe.epochs, learning_rate=0.02),
-            numbers=_numbers(recipe),
-            previous=None,
-            probed=frames(1),
-            seed=recipe.seed,
-            directory=part,
-        )
-        models.read_training(run(LocalLauncher(), dataclasses.replace(job, env=job.env | ENV)))
+        models.read_training(run(LocalLauncher(), training(recipe, part)))
         part.rename(place)
 
     def deploy(self, recipe: Recipe, mode: str = "torchscript") -> Path:
@@ -141,6 +127,25 @@ class Workshop:
                 models.read_deployment(run(LocalLauncher(), job))
                 part.rename(place)
         return place / f"model{ENDINGS[mode]}"
+
+
+def training(recipe: Recipe, directory: Path) -> Job:
+    """The job that trains it."""
+    known = labels(5)
+    job = models.training_job(
+        "train",
+        known[:4],
+        validation=known[4:],
+        types=SPECIES,
+        settings=_settings(recipe),
+        budget=Budget(epochs=recipe.epochs, learning_rate=0.02),
+        numbers=_numbers(recipe),
+        previous=None,
+        probed=frames(1),
+        seed=recipe.seed,
+        directory=directory,
+    )
+    return dataclasses.replace(job, env=job.env | ENV)
 
 
 def _settings(recipe: Recipe) -> ModelSettings:

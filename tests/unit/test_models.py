@@ -139,8 +139,8 @@ def callbacks(config: dict[str, Any]) -> list[str]:
 
 def test_only_a_warm_start_takes_weights_over_and_the_rest_is_the_same() -> None:
     cold, warm = recipe(), recipe(warm=True)
-    assert callbacks(cold) == ["ModelCheckpoint", "Progress", "Export"]
-    assert callbacks(warm) == ["ModelCheckpoint", "Progress", "Export", "WarmStart"]
+    assert callbacks(cold) == ["ModelCheckpoint", "Progress", "Keep", "Export"]
+    assert callbacks(warm) == ["ModelCheckpoint", "Progress", "Keep", "Export", "WarmStart"]
     warm["trainer"]["callbacks"].pop()
     assert warm == cold  # the same model: a checkpoint never needs its ancestors
 
