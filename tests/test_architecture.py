@@ -54,7 +54,7 @@ OWNERS = {
         "view_commands",
     },
     "jinja2": {"decks", "report"},
-    "matplotlib": {"pictures", "figures", "maps", "free_figures", "notebook"},
+    "matplotlib": {"pictures", "scatter", "figures", "maps", "free_figures", "notebook"},
     "pandas": {"notebook"},
     "chemiscope": {"chemiscope_file"},
     # Heavy, and never in a process that goes on to start others.

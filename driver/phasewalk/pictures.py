@@ -61,6 +61,7 @@ _PAPER = {
     **_STYLE,
     "axes.labelsize": 8,
     "axes.linewidth": 0.6,
+    "axes.titlesize": 8,
     "font.size": 8,
     "legend.fontsize": 7.5,
     "lines.linewidth": 1.2,

@@ -253,8 +253,8 @@ def _moment(found: History) -> str:
     if at["last"] is None:
         return "Nothing is finished yet."
     return (
-        f"Made from the journal's {at['records']} records, up to “{at['last']}” ({at['written']}): "
-        "what came later is not in it."
+        f"Made from {at['records']} records of the journal, up to “{at['last']}” "
+        f"({at['written']}): what came later is not in it."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from . import chemiscope_file, history, report, terminal
+from . import chemiscope_file, history, methods, report, terminal
 from .errors import EngineMissing, InputError
 
 out = terminal.stdout()
@@ -24,15 +24,25 @@ def show_report(
         typer.Option(
             "--figures",
             metavar="DIR",
-            help="Also write every picture as PNG, SVG and CSV into this folder.",
+            help="Also write every picture as PDF, SVG, PNG and CSV into this folder, for one "
+            "column of a paper and for both (-wide).",
         ),
     ] = None,
+    methods_only: Annotated[
+        bool,
+        typer.Option(
+            "--methods",
+            help="Print a methods paragraph of what was run, with its BibTeX, and nothing else.",
+        ),
+    ] = False,
 ) -> None:
     """Write the report of a campaign: one HTML page that needs no network.
 
     Also while the campaign runs, which writes it itself after every round. Beside the page lies a
     file of all labelled frames for chemiscope (chemiscope.org), where chemiscope is installed.
     """
+    if methods_only and (output is not None or figures is not None):
+        raise InputError("--methods: prints and writes nothing; use it without -o and --figures")
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"-o {output}: the page's name must end in .html")
     if output is not None and not output.absolute().parent.is_dir():
@@ -40,6 +50,9 @@ def show_report(
     if figures is not None and figures.exists() and not figures.is_dir():
         raise InputError(f"--figures {figures}: is a file; name a folder")
     found = history.read(directory)
+    if methods_only:
+        typer.echo(methods.text(found), nl=False)
+        return
     page = report.write(found, output)
     out.print(Text(f"{page}: {report.answer(found)}"), soft_wrap=True)
     if figures is not None:

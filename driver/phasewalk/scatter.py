@@ -111,14 +111,15 @@ def _picture(
             inside = ((these >= low) & (these <= high)).all(axis=0)
             axes.plot(*these[:, inside], ".", color=tone, ms=3 if points.shape[1] > MANY else 5,
                       alpha=0.6, rasterized=points.shape[1] > MANY, label=title)  # fmt: skip
-            axes.plot(*np.clip(these[:, ~inside], low, high), "D", color=tone, mfc="none", ms=4,
-                      clip_on=False)  # fmt: skip
+            if not inside.all():  # an empty line that is not clipped has no end for the layout
+                axes.plot(*np.clip(these[:, ~inside], low, high), "D", color=tone, mfc="none",
+                          ms=4, clip_on=False)  # fmt: skip
         if beyond:
             axes.text(0.03, 0.97, f"{beyond} beyond", transform=axes.transAxes, va="top")
         axes.set(xlabel=f"reference {axis}", ylabel=f"model {axis}")
         room = 0.02 * (high - low)
         axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
-        axes.set_aspect("equal", "box")
+        axes.set_box_aspect(1.0)  # both axes have one range
 
     return Picture(
         f"parity-{what}-{generation}",

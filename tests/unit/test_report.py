@@ -19,7 +19,7 @@ from phasewalk.errors import InputError, ParseError, StoreError
 from phasewalk.history import History
 from phasewalk.journal import Record
 
-MOST_BYTES = 3_000_000
+MOST_BYTES = 1_000_000
 """Of a page that is mailed."""
 
 
@@ -143,10 +143,13 @@ def test_frames_that_were_learned_are_no_out_of_sample_errors(recorded: History)
 def test_figures_are_files_for_a_paper(recorded: History, tmp_path: Path) -> None:
     files = report.write_figures(recorded, tmp_path / "figures")
     pictures = [p for section in report.sections(recorded) for p in section.pictures]
-    names = [f"{p.name}.{ending}" for p in pictures for ending in ("csv", "png", "svg")]
-    assert sorted(path.name for path in files) == sorted(names)
+    names = [f"{p.name}.{ending}" for p in pictures for ending in ("csv", "pdf", "png", "svg")]
+    groups = {picture.group or picture.name for picture in pictures}
+    names += [f"{name}-wide.{ending}" for name in groups for ending in ("pdf", "png", "svg")]
+    assert sorted(path.name for path in files) == sorted([*names, "made-from.json"])
     for picture in pictures:
         assert (tmp_path / f"figures/{picture.name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / f"figures/{picture.name}.pdf").read_bytes()[:4] == b"%PDF"
         assert "<svg" in (tmp_path / f"figures/{picture.name}.svg").read_text()
         text = (tmp_path / f"figures/{picture.name}.csv").read_text()
         table = list(csv.reader(io.StringIO(text)))
@@ -283,8 +286,92 @@ def test_goals_that_are_met_are_converged(copy: Path) -> None:
 
 def test_a_budget_that_is_spent_is_not_converged(copy: Path) -> None:
     found = judged(copy, ended("stop.max_labels"))
-    assert found.word == verdict.GO_ON
+    assert found.word == verdict.NOT_CONVERGED
     assert "before its goals were met" in found.reasons[0]
+
+
+def test_rounds_that_are_done_are_no_reason_to_go_on(copy: Path) -> None:
+    """The campaign has ended: what is not met, and which key asks for more."""
+    found = verdict.judge(history.read(copy))
+    assert found.word == verdict.NOT_CONVERGED
+    assert found.reasons[0] == (
+        "all 4 round(s) that were asked for are done; not met: stop.errors, stop.covered[0]; "
+        "for more, set rounds: to more than 4 and run the campaign again"
+    )
+    open_end = judged(
+        copy, lambda records: [r for r in tamed(records) if r.stage not in ("stop", "end")]
+    )
+    assert open_end.word == verdict.GO_ON
+    assert not any("are done" in reason for reason in open_end.reasons)
+
+
+def test_rounds_that_are_done_without_goals(copy: Path) -> None:
+    found = judged(copy, lambda records: [r for r in tamed(records) if r.stage != "stop"])
+    assert found.word == verdict.NOT_CONVERGED
+    assert "its errors have not settled" in found.reasons[0]
+
+
+def test_the_final_model_stands_in_the_answer_and_in_the_numbers(recorded: History) -> None:
+    final = next(g for g in recorded.state["generations"] if g["generation"] == "final")["test"]
+    told = f"force MAE {final['force_mae_meV_per_A']:.0f} meV/Å"
+    assert any(
+        reason.startswith("generation final on the test set (30 frames)") and told in reason
+        for reason in verdict.judge(recorded).reasons
+    )
+    groups = dict(report.number_groups(recorded))
+    mine = dict(groups["Generation final on the test set (30 frames)"])
+    assert mine["Force MAE"] == f"{final['force_mae_meV_per_A']:.0f} meV/Å"
+    (curve,) = (p for p in report.sections(recorded)[0].pictures if p.name == "learning-forces")
+    assert ("final", final["force_mae_meV_per_A"]) in [(row[1], row[3]) for row in curve.rows]
+
+
+IMPORTED = """
+campaign: given
+rounds: 0
+systems: {mil53_al: {structure: x.extxyz}}
+bootstrap: {count: 0}
+reference: {imported: {level_of_theory: "PBE, from a paper"}}
+initial_data: {file: given.extxyz}
+test_data: test.extxyz
+"""
+
+
+def given(records: Sequence[Record]) -> Sequence[Record]:
+    """As a campaign that only trains on given data leaves its journal."""
+    tasks = ("train generation 0", "deploy generation 0", "evaluate generation 0 on round 0")
+    kept = [r for r in records if r.task in tasks]
+    return [*kept, Record("end", "end", 0, "", {"by": ["rounds"]}, 0.0, kept[-1].time)]
+
+
+def test_a_campaign_on_given_data_is_not_advised_to_walk(copy: Path) -> None:
+    """It is refused rounds, and its test frames belong to no system."""
+    (copy / "campaign.yaml").write_text(IMPORTED)
+    rewrite(copy, given)
+    found = history.read(copy)
+    answer = verdict.judge(found)
+    assert answer.word == verdict.FINISHED
+    assert "generation 0 on the test set (30 frames): force MAE 108 meV/Å" in answer.reasons[0]
+    assert not any("set rounds" in reason or "run again" in reason for reason in answer.reasons)
+    sections = {section.name: section for section in report.sections(found)}
+    (along,) = sections["along"].pictures
+    assert len(along.rows) == 30
+    assert "volume, Å³" in along.columns
+    assert sections["parity"].pictures
+    for name in ("along", "parity", "learning"):
+        assert "No frame has been measured" not in sections[name].how
+
+
+def test_given_data_that_nothing_was_measured_on(copy: Path) -> None:
+    (copy / "campaign.yaml").write_text(IMPORTED.replace("test_data: test.extxyz", ""))
+
+    def untested(records: Sequence[Record]) -> Sequence[Record]:
+        return [replace(r, outputs={**r.outputs, "test": None}) if r.stage == "evaluate" else r
+                for r in given(records)]  # fmt: skip
+
+    rewrite(copy, untested)
+    assert (
+        "nothing was measured: give labelled frames" in verdict.judge(history.read(copy)).reasons[0]
+    )
 
 
 def test_an_error_that_grows_is_worth_a_look(copy: Path) -> None:
