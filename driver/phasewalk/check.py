@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from . import colvars, evaluation, labels, plugin, plumed, trial
+from . import carried, colvars, evaluation, labels, plugin, plumed, trial
 from . import engines as finding
 from .engines import Engines
 from .errors import EngineMissing, InputError, PhasewalkError
@@ -234,7 +234,8 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
         yield Row(
             f"structure of {name}",
             "ok",
-            f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³",
+            f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³"
+            + (f"; {told}" if (told := carried.told(atoms)) else ""),
         )
     yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
     if campaign.test_data:

@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
+from . import carried
 from .errors import InputError
 from .units import velocities_to_lammps
 
@@ -188,6 +189,9 @@ def lammps_frame(atoms: Atoms) -> Atoms:
     rotated.set_positions(atoms.positions @ rotation)
     if atoms.has("momenta"):
         rotated.set_momenta(atoms.get_momenta() @ rotation)
+    moments = carried.extras(atoms).get(carried.MOMENTS)
+    if moments is not None and moments.ndim == 2:  # vectors turn with the crystal
+        rotated.set_initial_magnetic_moments(moments @ rotation)
     return rotated
 
 

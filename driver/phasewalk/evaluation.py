@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from . import carried
 from .errors import UNREADABLE, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, content_hash, frame_to_json
@@ -273,9 +274,12 @@ def _labelled(atoms: Atoms, where: str) -> Label:
     values = (results["energy"], results["forces"], results["stress"])
     if not all(np.isfinite(value).all() for value in values):
         raise InputError(f"{where}: energy, forces or stress are not finite")
+    kept = carried.for_label(bare(atoms))
+    if not all(np.isfinite(values).all() for values in carried.extras(kept).values()):
+        raise InputError(f"{where}: initial moments or charges are not finite")
     return Label(
         key="",
-        atoms=bare(atoms),
+        atoms=kept,
         energy=float(results["energy"]),
         forces=np.array(results["forces"], dtype=float),
         stress=np.array(results["stress"], dtype=float),

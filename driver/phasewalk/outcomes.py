@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from . import bias, dumps, logs, plumed
+from . import bias, carried, dumps, logs, plumed
 from .bias import HillsRecord
 from .errors import EngineFailed
 from .jobs import Finished
@@ -82,7 +82,7 @@ def _result(
     for name in (f"{walker.id}.dump", good_file(walker)):
         if (directory / name).is_file():
             for frame in dumps.read_dump(directory / name, plan.type_names):
-                found[frame.step] = frame
+                found[frame.step] = replace(frame, atoms=carried.like(frame.atoms, walker.atoms))
     hills, headers = _new_hills(plan, partition, log, directory=directory)
     return WalkerResult(
         id=walker.id,
