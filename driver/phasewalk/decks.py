@@ -49,6 +49,7 @@ class WalkerDeck:
         radii_A: covalent radius of each type, as text.
         walltime_s: for all steps; None for no limit.
         margin_steps: before a stop that are already part of the breakdown.
+        fixed: ids of the atoms that stay where they are, which count from 1, as text.
         ring_every_steps, ring_frames: how often a frame is remembered, and how many are.
     """
 
@@ -84,6 +85,7 @@ class WalkerDeck:
     thermo_every_steps: int
     dump_every_steps: int
     skin_A: float = 1.0
+    fixed: tuple[str, ...] = ()
 
 
 def walker_deck(deck: WalkerDeck) -> str:

@@ -1,6 +1,7 @@
 """Moments and charges reach the reference, masses and fixed atoms the walkers; nothing is lost."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from phasewalk import (
     references,
     steering,
     structures,
+    walkers,
 )
 from phasewalk.errors import InputError
 from phasewalk.reference_settings import ReferenceSettings
-from phasewalk.segments import Walker
+from phasewalk.segments import SegmentPlan, SegmentSettings, Walker
 
 IRON = """2
 Lattice="2.87 0 0 0 2.87 0 0 0 2.87" Properties=species:S:1:pos:R:3:initial_magmoms:R:1 pbc="T T T"
@@ -224,6 +226,28 @@ def test_masses_reach_every_deck_also_after_a_round(tmp_path: Path) -> None:
     for frame in (atoms, decks.lammps_frame(atoms), state.frames[0][1], state.came_from[1]):
         text = decks.data_file(structures.bare(frame), ("Cl", "H"), velocities=False)
         assert "1 35.45  # Cl\n2 2.014  # H\n" in text
+
+
+@pytest.mark.parametrize("thermostat", ["langevin", "csvr", "nose-hoover"])
+def test_a_deck_moves_what_is_not_fixed(tmp_path: Path, thermostat: str) -> None:
+    campaign = loaded(tmp_path, SALT)
+    system = campaign.settings.systems["one"].model_copy(update={"thermostat": thermostat})
+    (tmp_path / "m.nequip.pth").touch()
+    plan = SegmentPlan(
+        round=1,
+        generation=0,
+        walkers=(Walker("one-0", "one", 0, campaign.structures["one"], 0),),
+        systems={"one": system},
+        settings=SegmentSettings(),
+        records={},
+        model=tmp_path / "m.nequip.pth",
+        type_names=campaign.types,
+        seed=1,
+    )
+    deck = walkers.files(plan)["one-0.lmp"].decode()
+    assert "group fixed id 1 3 5 7\n" in deck
+    for line in deck.splitlines():  # nothing that integrates, heats or draws acts on all
+        assert not re.match(r"(fix (integrate|thermostat)|velocity) all", line)
 
 
 def test_a_mass_that_is_only_rounded_is_the_element_s() -> None:
