@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,31 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from helpers.fakes import LEVEL, crystal, label
+from helpers.fakes import LEVEL, FakeLauncher, Watcher, crystal, label
 from phasewalk import (
     carried,
     check,
+    colvars,
     decks,
+    engines,
     evaluation,
     inputs,
     label_files,
     labels,
+    locating,
     reference,
     reference_jobs,
     references,
     steering,
+    store,
     structures,
     walkers,
 )
+from phasewalk.engines import EngineSettings
 from phasewalk.errors import InputError
 from phasewalk.reference_settings import ReferenceSettings
 from phasewalk.segments import SegmentPlan, SegmentSettings, Walker
+from phasewalk.tasks import Work
 
 IRON = """2
 Lattice="2.87 0 0 0 2.87 0 0 0 2.87" Properties=species:S:1:pos:R:3:initial_magmoms:R:1 pbc="T T T"
@@ -248,6 +256,24 @@ def test_a_deck_moves_what_is_not_fixed(tmp_path: Path, thermostat: str) -> None
     assert "group fixed id 1 3 5 7\n" in deck
     for line in deck.splitlines():  # nothing that integrates, heats or draws acts on all
         assert not re.match(r"(fix (integrate|thermostat)|velocity) all", line)
+
+
+def test_plumed_finds_centres_of_mass_of_labelled_frames_with_the_structure_s_masses(
+    tmp_path: Path,
+) -> None:
+    heavy = SALT.replace("move_mask:L:1", "masses:R:1").replace(" F\n", " 22.9898\n")
+    campaign = loaded(tmp_path, heavy.replace(" T\n", " 37\n"))
+    text = "c: COM ATOMS=1-4\nd: DISTANCE ATOMS=5,c\nMETAD ARG=d SIGMA=1 HEIGHT=1 PACE=9\n"
+    settings = campaign.settings
+    one = settings.systems["one"].model_copy(update={"plumed": text})
+    campaign = replace(campaign, settings=settings.model_copy(update={"systems": {"one": one}}))
+    opened = store.open_campaign(tmp_path / "run", campaign.identity())
+    with closing(opened):
+        work = Work(campaign, opened, FakeLauncher(), engines.find(EngineSettings(), {}), Watcher())
+        plain = label(structures.bare(crystal()), origin={"system": "one"})
+        (task,) = locating.tasks(work, 0, [plain])
+        request = json.loads(task.job(tmp_path).inputs[colvars.REQUEST])
+    assert request["masses"] == {"Cl": 37.0, "Na": pytest.approx(22.9898, abs=1e-3)}
 
 
 def test_a_mass_that_is_only_rounded_is_the_element_s() -> None:
