@@ -4,6 +4,7 @@ Initial magnetic moments and charges, from which the reference starts; masses th
 elements' own; and which atoms are fixed. All are arrays of the atoms, and go where atoms go.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,13 @@ _STATES = {
     **dict.fromkeys(("spin", "multiplicity", "spin_multiplicity"), (0, 1)),
 }
 """What some calculators read from a frame's header, and the values that change nothing."""
+_MEANT = {
+    MOMENTS: re.compile(r"(initial_?)?(mag(mom|netic_?moment|neti[sz]ation)?s?|spins?|moments?)"),
+    CHARGES: re.compile(r"(initial_?|formal_?)?charges?|q"),
+    MASSES: re.compile(r"mass(es)?"),
+    "move_mask": re.compile(r"fix(ed)?|frozen|mov(e|able)|mobile|constraints?|selective\w*"),
+}
+"""Columns that say what is carried, by names that ASE does not know."""
 
 
 def checked(atoms: Atoms) -> Atoms:
@@ -33,10 +41,11 @@ def checked(atoms: Atoms) -> Atoms:
         InputError: it holds what would be lost, and changes the result.
     """
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    if np.any(np.abs(results.get("magmoms", 0.0)) > 0) and not atoms.has(MOMENTS):
+    moments = [results.get(name, 0.0) for name in ("magmoms", "magmom")]  # a number is their sum
+    if not atoms.has(MOMENTS) and any(np.ndim(found) and np.any(found) for found in moments):
         raise InputError(
-            "its magnetic moments (magmoms) are the result of a calculation and no start of one; "
-            "write them as initial_magmoms, or leave them out"
+            "its magnetic moments (magmoms) are taken for the result of a calculation; "
+            "write them as initial_magmoms if labels are to start from them, or leave them out"
         )
     for name, value in atoms.info.items():
         harmless = _STATES.get(str(name).lower())
@@ -47,6 +56,7 @@ def checked(atoms: Atoms) -> Atoms:
                     "in the reference's own settings, and leave it out here"
                 )
             )
+    _check_columns(atoms)
     found = atoms.copy()
     found.set_constraint()
     found.set_array(FIXED, _fixed_atoms(atoms), dtype=bool, shape=())
@@ -55,6 +65,17 @@ def checked(atoms: Atoms) -> Atoms:
             raise InputError(f"{name} hold a value that is not finite")
     _check_masses(found)
     return found
+
+
+def _check_columns(atoms: Atoms) -> None:
+    """Raise InputError where a column would be carried, had it the name that ASE knows."""
+    for name, values in atoms.arrays.items():
+        for meant, pattern in _MEANT.items():
+            if name != meant and pattern.fullmatch(name.lower()) and np.any(values):
+                raise InputError(
+                    f"its column {name} is not used by that name; call it {meant}"
+                    f"{' (T for atoms that move)' if meant == 'move_mask' else ''}, or leave it out"
+                )
 
 
 def _fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:

@@ -77,7 +77,17 @@ class Campaign:
     def remarks(self) -> list[str]:
         """What each structure carries beside elements, positions and cell, in words."""
         told = {name: carried.told(atoms) for name, atoms in self.structures.items()}
-        return [f"{name} carries {words}" for name, words in told.items() if words]
+        found = [f"{name} carries {words}" for name, words in told.items() if words]
+        for one, other in itertools.combinations(self.structures, 2):
+            both = self.structures[one], self.structures[other]
+            states = [carried.extras(atoms).get(carried.MOMENTS, np.zeros(1)) for atoms in both]
+            alike = reduced_formula(both[0]) == reduced_formula(both[1])
+            if alike and sorted(states[0].ravel()) != sorted(states[1].ravel()):
+                found.append(
+                    f"{one} and {other} start from different magnetic moments, which the model "
+                    "does not know: where their geometries meet, it learns neither energy"
+                )
+        return found
 
     def identity(self) -> dict[str, Any]:
         """What must stay the same as long as the campaign lives: see store.open_campaign."""

@@ -335,6 +335,17 @@ def test_the_campaign_s_identity_and_words_know_what_is_carried(tmp_path: Path) 
     assert row.found.endswith("; 4 of 8 atoms fixed")
 
 
+def test_two_magnetic_states_of_one_crystal_are_told(tmp_path: Path) -> None:
+    (tmp_path / "two.extxyz").write_text(IRON.replace("1.435 2.3", "1.435 -2.3"))
+    (tmp_path / "one.extxyz").write_text(IRON)
+    text = CAMPAIGN.format(reference="xtb: {}", ensemble="nvt")
+    other = "  two: {structure: two.extxyz, walkers: 1}\nresources"
+    (tmp_path / "two.yaml").write_text(text.replace("resources", other, 1))
+    *both, last = inputs.load(tmp_path / "two.yaml").remarks()
+    assert len(both) == 2
+    assert last.startswith("one and two start from different magnetic moments")
+
+
 def test_what_ase_itself_has_written_is_carried(tmp_path: Path) -> None:
     atoms = everything((carried.MOMENTS, carried.CHARGES))
     ase.io.write(tmp_path / "salt.traj", atoms)
