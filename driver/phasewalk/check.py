@@ -15,6 +15,7 @@ from rich.text import Text
 
 from . import (
     advice,
+    carried,
     colvars,
     evaluation,
     labels,
@@ -263,7 +264,8 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
         yield Row(
             f"structure of {name}",
             "ok",
-            f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³",
+            f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³"
+            + (f"; {told}" if (told := carried.told(atoms)) else ""),
         )
     yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
     if campaign.test_data:

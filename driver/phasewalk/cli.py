@@ -110,7 +110,7 @@ def run(
         with view_commands.live(out, opened, campaign.settings.rounds) as progress:
             if opened.took_over:
                 progress.say(opened.took_over)
-            for note in notes:
+            for note in [*notes, *campaign.remarks()]:
                 progress.say(note)
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")

@@ -33,7 +33,10 @@ class BootstrapSettings(Settings):
         0.1, ge=0, le=1, description="Each Cartesian component of each atom moves by up to ± this."
     )
     strain: float = Field(
-        0.06, ge=0, le=0.3, description="Each of the six strain components is up to ± this."
+        0.06,
+        ge=0,
+        le=0.3,
+        description="Each of the six strain components is up to ± this; none with fixed atoms.",
     )
     min_distance_fraction: float = Field(
         0.6,

@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
+from . import carried
 from .errors import InputError
 from .units import velocities_to_lammps
 
@@ -48,6 +49,7 @@ class WalkerDeck:
         radii_A: covalent radius of each type, as text.
         walltime_s: for all steps; None for no limit.
         margin_steps: before a stop that are already part of the breakdown.
+        fixed: ids of the atoms that stay where they are, which count from 1, as text.
         ring_every_steps, ring_frames: how often a frame is remembered, and how many are.
     """
 
@@ -83,6 +85,7 @@ class WalkerDeck:
     thermo_every_steps: int
     dump_every_steps: int
     skin_A: float = 1.0
+    fixed: tuple[str, ...] = ()
 
 
 def walker_deck(deck: WalkerDeck) -> str:
@@ -188,6 +191,9 @@ def lammps_frame(atoms: Atoms) -> Atoms:
     rotated.set_positions(atoms.positions @ rotation)
     if atoms.has("momenta"):
         rotated.set_momenta(atoms.get_momenta() @ rotation)
+    moments = carried.extras(atoms).get(carried.MOMENTS)
+    if moments is not None and moments.ndim == 2:  # vectors turn with the crystal
+        rotated.set_initial_magnetic_moments(moments @ rotation)
     return rotated
 
 

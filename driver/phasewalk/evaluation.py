@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from . import label_energies, label_values
+from . import carried, label_energies, label_values
 from .errors import UNREADABLE, InputError, ParseError
 from .jobs import Finished, Job
 from .labels import Label, content_hash, frame_to_json
@@ -265,9 +265,12 @@ def read_labelled(path: Path) -> list[Label]:
 def _labelled(atoms: Atoms, where: str) -> Label:
     energy, forces, stress = label_values.values(atoms, where)
     also = label_values.other_energies(atoms)
+    kept = carried.for_label(bare(atoms))
+    if not all(np.isfinite(values).all() for values in carried.extras(kept).values()):
+        raise InputError(f"{where}: initial moments or charges are not finite")
     return Label(
         key="",
-        atoms=bare(atoms),
+        atoms=kept,
         energy=energy,
         forces=forces,
         stress=stress,

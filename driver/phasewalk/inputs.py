@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
-from . import colvars, cp2k_input, plumed_inputs, references
+from . import carried, colvars, cp2k_input, plumed_inputs, references
 from .config import CampaignSettings, parse, read_text
 from .engines import available_cores, has_gpu, which
 from .errors import InputError
@@ -23,6 +24,8 @@ from .segments import SystemSettings
 from .structures import cell_multiple, fingerprint, read_structure, reduced_formula, species
 
 BOOTSTRAP_COUNT = 32
+MAX_CHARGE = 0.01
+"""How far from a whole number the charge of a cell may be (rounded charges), e."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,21 @@ class Campaign:
         """The level of theory of a system's labels."""
         return self.reference.method.at(self.cell_multiples[system])
 
+    def remarks(self) -> list[str]:
+        """What each structure carries beside elements, positions and cell, in words."""
+        told = {name: carried.told(atoms) for name, atoms in self.structures.items()}
+        found = [f"{name} carries {words}" for name, words in told.items() if words]
+        for one, other in itertools.combinations(self.structures, 2):
+            both = self.structures[one], self.structures[other]
+            states = [carried.extras(atoms).get(carried.MOMENTS, np.zeros(1)) for atoms in both]
+            alike = reduced_formula(both[0]) == reduced_formula(both[1])
+            if alike and sorted(states[0].ravel()) != sorted(states[1].ravel()):
+                found.append(
+                    f"{one} and {other} start from different magnetic moments, which the model "
+                    "does not know: where their geometries meet, it learns neither energy"
+                )
+        return found
+
     def identity(self) -> dict[str, Any]:
         """What must stay the same as long as the campaign lives: see store.open_campaign."""
         model = self.settings.model
@@ -80,7 +98,7 @@ class Campaign:
             "name": self.settings.campaign,
             "seed": self.settings.seed,
             "species": list(self.types),
-            "structures": {n: fingerprint(a)[:16] for n, a in self.structures.items()},
+            "structures": {n: _identity(a) for n, a in self.structures.items()},
             "level of theory": self.reference.method.as_dict(),
             "initial data": hash_labels(self.initial),
             "cell_multiple": dict(self.cell_multiples),
@@ -103,6 +121,10 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
     structures = {
         name: _at(f"{path}: systems.{name}", read_structure, folder / system.structure)
         for name, system in settings.systems.items()
+    }
+    structures = {
+        name: _at(f"{path}: systems.{name}", _usable, atoms, settings, name)
+        for name, atoms in structures.items()
     }
     plumed_inputs.check(settings, structures, path)
     types = _types(path, settings, structures)
@@ -135,6 +157,46 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
             "use auto or cpu"
         )
     return campaign
+
+
+def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
+    """The structure, if its walkers and the reference can use all that it carries.
+
+    Charges that add up to nothing are left out where the reference starts from none.
+    """
+    found, reference = carried.extras(atoms), settings.reference
+    count = int(carried.fixed(atoms).sum())
+    if count and settings.systems[name].ensemble == "npt":
+        raise InputError(
+            f"{count} atoms of its structure are fixed, and ensemble: npt would move them with the "
+            "cell; write ensemble: nvt, or fix none"
+        )
+    moments, total = (
+        found.get(carried.MOMENTS),
+        float(found.get(carried.CHARGES, np.zeros(1)).sum()),
+    )
+    if reference.cp2k and moments is not None:
+        raise InputError(
+            "its structure has magnetic moments, which CP2K takes from its own input alone; write "
+            "MAGNETIZATION into the &KIND sections there, and leave them out of the structure"
+        )
+    if reference.cp2k and abs(total) > MAX_CHARGE:
+        raise InputError(
+            f"the charges of its structure add up to {total:.4g} e, and CP2K takes the charge from "
+            "its own input alone; write CHARGE into &DFT there, and leave charges out of the "
+            "structure"
+        )
+    if reference.program == "xtb" and moments is not None and moments.ndim > 1:
+        raise InputError("its structure has moments that are vectors, which xTB does not know")
+    if reference.program == "xtb" and abs(total - round(total)) > MAX_CHARGE:
+        raise InputError(
+            f"the charges of its structure add up to {total:.4g} e, which is no whole number; xTB "
+            "takes their sum as the charge of the cell: mend them, or leave them out"
+        )
+    if reference.cp2k and carried.CHARGES in found:
+        atoms = atoms.copy()
+        del atoms.arrays[carried.CHARGES]
+    return atoms
 
 
 def _check_counts(campaign: Campaign) -> None:
@@ -305,6 +367,14 @@ def _labelled(path: Path, key: str, file: str | None, types: tuple[str, ...]) ->
             "add it to model.species"
         )
     return labels
+
+
+def _identity(atoms: Atoms) -> str:
+    """Hash of a structure; what walkers alone need of it counts where there is any."""
+    found = carried.extras(atoms)
+    motion = [found[name].tobytes() for name in (carried.MASSES, carried.FIXED) if name in found]
+    more = f" {hashlib.sha256(b' '.join(motion)).hexdigest()[:8]}" if motion else ""
+    return fingerprint(atoms)[:16] + more
 
 
 def hash_labels(labels: Sequence[Label]) -> str:

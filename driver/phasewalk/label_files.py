@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from ase.io.extxyz import key_val_dict_to_str
 
+from . import carried
 from .labels import Label
 from .levels import Level
 
@@ -26,7 +28,7 @@ def to_extxyz(labels: Sequence[Label], level: Level | None) -> str:
 
 
 def _frame(label: Label, level: Level | None) -> str:
-    atoms = label.atoms
+    atoms = carried.for_label(label.atoms)
     about = {
         "energy": _number(label.energy),
         "stress": " ".join(map(_number, _matrix(label.stress.tolist()))),
@@ -38,12 +40,15 @@ def _frame(label: Label, level: Level | None) -> str:
         **({"level_of_theory": quoted(level.as_dict())} if level else {}),
     }
     lattice = " ".join(map(repr, atoms.cell.array.ravel().tolist()))
+    extras = {n: v.reshape(len(atoms), -1) for n, v in carried.extras(atoms).items()}
+    titles = "".join(f":{name}:R:{values.shape[1]}" for name, values in extras.items())
     header = (
-        f'Lattice="{lattice}" Properties=species:S:1:pos:R:3:forces:R:3 '
+        f'Lattice="{lattice}" Properties=species:S:1:pos:R:3:forces:R:3{titles} '
         f'{key_val_dict_to_str({k: v for k, v in about.items() if v not in ("", {})})} pbc="T T T"'
     )
-    rows = zip(atoms.symbols, atoms.positions.tolist(), label.forces.tolist(), strict=True)
-    lines = [" ".join([symbol, *map(repr, (*place, *force))]) for symbol, place, force in rows]
+    columns = [atoms.positions, label.forces, *extras.values()]
+    rows = zip(atoms.symbols, np.hstack(columns).tolist(), strict=True)
+    lines = [" ".join([symbol, *map(repr, numbers)]) for symbol, numbers in rows]
     return "\n".join([str(len(atoms)), header, *lines]) + "\n"
 
 

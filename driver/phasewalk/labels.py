@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from . import carried
 from .errors import UNREADABLE, InputError, ParseError
 from .levels import Level, method_of
 from .structures import fingerprint, reduced_formula
@@ -21,6 +22,13 @@ from .structures import fingerprint, reduced_formula
 Array = NDArray[np.float64]
 
 SCHEMA = 2
+CARRIED = {
+    carried.MOMENTS: "magnetic_moments",
+    carried.CHARGES: "charges",
+    carried.MASSES: "masses_amu",
+    carried.FIXED: "fixed",
+}
+"""What a frame carries beside elements, positions and cell, as JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,16 @@ def check(label: Label, *, max_force: float = math.inf, max_net_force: float = m
 
 
 def frame_to_json(atoms: Atoms) -> dict[str, Any]:
-    """Elements, positions (Å) and cell (rows, Å) as JSON lists, exact to the last bit."""
+    """A frame as JSON lists, exact to the last bit.
+
+    Elements, positions (Å), cell (rows, Å); and what it carries, where it does: `magnetic_moments`
+    (Bohr magnetons) and `charges` (e) to start from, `masses_amu`, `fixed`.
+    """
     return {
         "numbers": atoms.numbers.tolist(),
         "positions_A": atoms.positions.tolist(),
         "cell_A": atoms.cell.array.tolist(),
+        **{CARRIED[name]: values.tolist() for name, values in carried.extras(atoms).items()},
     }
 
 
@@ -129,7 +142,24 @@ def frame_from_json(data: Mapping[str, Any]) -> Atoms:
         raise ValueError("its positions or its cell do not fit its atoms")
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise ValueError("its positions or its cell are not finite")
-    return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+    atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+    return carried.carry(atoms, _extras(data, len(numbers)))
+
+
+def _extras(data: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:
+    """What a frame carries; ValueError where it does not fit its atoms."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, key in CARRIED.items():
+        if key not in data:
+            continue
+        kind = bool if name == carried.FIXED else float
+        found[name] = values = np.array(data[key], dtype=kind)
+        shapes = [(count,), (count, 3)] if name == carried.MOMENTS else [(count,)]
+        if values.shape not in shapes or not np.isfinite(values).all():
+            raise ValueError(f"its {key} do not fit its atoms")
+        if name == carried.MASSES and not (values > 0).all():
+            raise ValueError("a mass is not positive")
+    return found
 
 
 def to_json(label: Label) -> str:

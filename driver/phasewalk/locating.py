@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from . import colvars
+from . import carried, colvars
 from .errors import InputError
 from .jobs import Finished
 from .labels import Label, content_hash
@@ -41,7 +41,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test: bool) -> Task:
     of = "the test set" if test else f"round {round_}"
     text = work.campaign.settings.systems[system].plumed or ""
-    name = f"colvars of {of}, {system}"
+    name, structure = f"colvars of {of}, {system}", work.campaign.structures[system]
 
     def read(finished: Finished) -> Outputs:
         found = colvars.read(finished)
@@ -57,7 +57,8 @@ def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test:
         job=lambda directory: colvars.job(
             name,
             text,
-            frames=[label.atoms for label in mine.values()],
+            # labels know no masses, and a centre of mass does
+            frames=[carried.like(label.atoms, structure) for label in mine.values()],
             directory=directory,
             env=dict(work.engines.env),
             files=work.campaign.plumed_files,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import bias, dumps, logs, plumed
+from . import bias, carried, dumps, logs, plumed
 from .bias import HillsRecord
 from .errors import EngineFailed, Killed
 from .jobs import Death, Finished, death
@@ -165,7 +165,7 @@ def _result(
     for name in (f"{walker.id}.dump", good_file(walker)):
         if (directory / name).is_file():
             for frame in dumps.read_dump(directory / name, plan.type_names):
-                found[frame.step] = frame
+                found[frame.step] = replace(frame, atoms=carried.like(frame.atoms, walker.atoms))
     stop = log.stop
     if stop is not None and stop.reason == ENDED:
         stop = replace(stop, says=_end_in_plumeds_words(directory / f"{walker.id}.plumed.log"))

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, ground_state_magnetic_moments
 from numpy.typing import NDArray
 
-from . import cp2k_input, cp2k_output
+from . import carried, cp2k_input, cp2k_output
 from .errors import UNREADABLE, InputError, NotConverged, ParseError
 from .jobs import Finished, Job
 from .labels import Label, check, frame_to_json, label_key
@@ -100,7 +100,7 @@ def with_version(reference: Reference, finished: Finished) -> Reference:
 def job(name: str, atoms: Atoms, *, reference: Reference, directory: Path, attempt: Try) -> Job:
     """A job that labels one frame."""
     if reference.input is None:
-        request = {"frame": frame_to_json(atoms)}
+        request = {"frame": frame_to_json(carried.for_label(atoms))}
         return _child_job(
             name, request, reference=reference, directory=directory, changes=attempt.changes
         )
@@ -284,7 +284,7 @@ def believed(
     """
     label = Label(
         key=label_key(atoms, at),
-        atoms=atoms,
+        atoms=carried.for_label(atoms),
         energy=result.energy,
         forces=result.forces,
         stress=result.stress,

@@ -57,7 +57,10 @@ class PolicySettings(Settings):
 class SystemSettings(Settings):
     """One structure, how it is simulated, and what pushes it."""
 
-    structure: str = Field(description="File with the start structure, in any format ASE reads.")
+    structure: str = Field(
+        description="File with the start structure, in any format ASE reads; FILE@0 is the first, "
+        "FILE@-1 the last of several. Its moments, charges, masses and fixed atoms are kept."
+    )
     walkers: int = Field(4, ge=1, le=10_000, description="Walkers that explore it at once.")
     ensemble: Ensemble = Field(
         "nvt", description="nvt: fixed cell; npt: fully flexible, triclinic cell."

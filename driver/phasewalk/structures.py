@@ -5,6 +5,7 @@ import hashlib
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -15,6 +16,7 @@ from ase.io.formats import filetype
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
+from . import carried, guesses, lammps_data
 from .errors import InputError, ParseError, brief
 
 Array = NDArray[np.float64]
@@ -25,17 +27,81 @@ MAX_LENGTH_A, MIN_HEIGHT_A = 1e4, 0.5
 """Beyond these the search for neighbours would take all memory."""
 
 
+_HINTS = (
+    (r"KeyError: '[DT]'", "an isotope is no element: write H and a column masses, 2.014 for D"),
+    (r"KeyError: '\d+'", "a number names no element: write element symbols"),
+)
+
+
 def read_structure(path: Path) -> Atoms:
-    """Read the (last) structure of a file in any format that ASE knows, and check it.
+    """Read the one structure of a file in any format that ASE knows, and check it.
+
+    FILE@0 is the first of several, FILE@-1 the last. LAMMPS data files are read where their types
+    say which elements they are.
 
     Raises:
-        InputError: unreadable, not periodic in three dimensions, or not a possible crystal.
+        InputError: unreadable, open in what it holds, several without @, not periodic in three
+            dimensions, or not a possible crystal.
     """
-    frames = read_frames(path, "-1:", what="structure ")
+    file, index = _pointed(path)
+    if file.is_file() and lammps_data.is_data_file(file):
+        frames = [_guarded(file, "structure ", lammps_data.read, file)]
+    else:
+        if file.is_file():
+            _guarded(file, "structure ", _check_open, file, index)
+        frames = read_frames(file, ":", what="structure ")
+    atoms = _one(frames, file, index)
+    try:
+        guesses.check_shares(atoms.info, atoms.arrays, atoms.get_chemical_symbols())
+        found = carried.checked(atoms)
+    except InputError as error:
+        raise InputError(f"structure {path}: {error}") from error
+    check_structure(found, str(path))
+    return bare(found)
+
+
+def _pointed(path: Path) -> tuple[Path, int | None]:
+    """The file, and which of its structures FILE@INDEX names."""
+    found = re.fullmatch(r"(.+)@(-?\d{1,9})", str(path), re.DOTALL)
+    if found is None or path.is_file():
+        return path, None
+    return Path(found[1]), int(found[2])
+
+
+def _check_open(path: Path, index: int | None) -> None:
+    guesses.check(path, filetype(str(path)), index)
+
+
+def _one(frames: list[Atoms], path: Path, index: int | None) -> Atoms:
+    """The structure that is meant, of those that a file holds."""
     if not frames:
         raise InputError(f"structure {path}: it holds none")
-    check_structure(frames[0], str(path))
-    return bare(frames[0])
+    count = len(frames)
+    if index is None and count > 1:
+        raise InputError(
+            f"structure {path}: it holds {count} structures; name one, as {path.name}@0 for the "
+            f"first or {path.name}@-1 for the last"
+        )
+    if index is not None and not -count <= index < count:
+        raise InputError(
+            f"structure {path}@{index}: it holds {count} structure(s), counted from 0 (-1 is the "
+            "last)"
+        )
+    return frames[index or 0]
+
+
+def _guarded(path: Path, what: str, function: Any, *arguments: Any) -> Any:
+    """What a reader returns; whatever it raises becomes one line that begins with `what` it is."""
+    try:
+        return function(*arguments)
+    except ParseError:
+        raise
+    except InputError as error:
+        raise InputError(f"{what}{path}: {error}") from error
+    except Exception as error:  # ASE's readers raise anything
+        reason = brief(f"{type(error).__name__}: {error}")
+        hint = next((f"; {hint}" for pattern, hint in _HINTS if re.search(pattern, reason)), "")
+        raise InputError(f"{what}{path}: ASE cannot read it ({reason}){hint}") from error
 
 
 def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
@@ -47,13 +113,16 @@ def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
     try:
         if not path.is_file():
             raise InputError(f"{what}{path}: no such file")
-        _check_counts(path)
-        frames: list[Atoms] = ase.io.read(path, index=index)
-    except InputError:
-        raise
-    except Exception as error:  # ASE's readers raise anything
-        reason = brief(f"{type(error).__name__}: {error}")
-        raise InputError(f"{what}{path}: ASE cannot read it ({reason})") from error
+    except ValueError as error:  # a null character
+        raise InputError(f"{what}{path}: no such file") from error
+    _guarded(path, what, _check_counts, path)
+    frames: list[Atoms] = _guarded(path, what, _frames, path, index)
+    return frames
+
+
+def _frames(path: Path, index: str) -> list[Atoms]:
+    with warnings.catch_warnings(action="ignore"):  # what they warn of was looked at, or is no harm
+        frames: list[Atoms] = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
     return frames
 
 
@@ -115,21 +184,30 @@ def check_structure(atoms: Atoms, where: str) -> None:
 
 
 def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions (Å), cell (rows, Å) and periodicity alone, as a new object."""
-    return Atoms(
+    """Elements, positions (Å), cell (rows, Å) and what is carried, as a new object; periodic."""
+    found = Atoms(
         numbers=atoms.numbers.copy(),
         positions=atoms.positions.copy(),
         cell=atoms.cell.array.copy(),
         pbc=True,
     )
+    return carried.carry(found, carried.extras(atoms))
 
 
 def fingerprint(atoms: Atoms) -> str:
-    """SHA-256 of elements, positions and cell, bit for bit and in order."""
+    """SHA-256 of what a label depends on, bit for bit and in order.
+
+    Elements, positions and cell; moments and charges where there are any.
+    """
     digest = hashlib.sha256()
     digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
     digest.update(np.asarray(atoms.positions, dtype="<f8").tobytes())
     digest.update(np.asarray(atoms.cell.array, dtype="<f8").tobytes())
+    found = carried.extras(atoms)
+    for name in (carried.MOMENTS, carried.CHARGES):
+        if name in found:
+            digest.update(name.encode())
+            digest.update(np.asarray(found[name], dtype="<f8").tobytes())
     return digest.hexdigest()
 
 
@@ -192,17 +270,23 @@ def perturb(
     """Uniform random displacements on a random symmetric strain, redrawn where atoms clash.
 
     Each Cartesian component moves by up to ±`displacement_A`; each of the six independent strain
-    components is uniform in ±`strain` (Vandenhaute et al. 2023, Methods).
+    components is uniform in ±`strain` (Vandenhaute et al. 2023, Methods). Fixed atoms stay where
+    they are: then the cell is not strained either, as it never is in their walkers.
 
     Raises:
         InputError: no draw without a clash was found.
     """
+    held = carried.fixed(atoms)
+    if held.any():
+        strain = 0.0
     for _ in range(MAX_REDRAWS):
         upper = np.triu(rng.uniform(-strain, strain, (3, 3)))
         deformation = np.eye(3) + upper + np.triu(upper, 1).T
         moved = bare(atoms)
-        moved.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
-        moved.positions += rng.uniform(-displacement_A, displacement_A, (len(atoms), 3))
+        if strain:
+            moved.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+        displacements = rng.uniform(-displacement_A, displacement_A, (len(atoms), 3))
+        moved.positions += np.where(held[:, None], 0.0, displacements)
         found = clash(moved, min_distance_fraction)
         if found is None:
             return moved

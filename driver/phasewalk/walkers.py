@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from . import decks, plumed, plumed_files
+from . import carried, decks, plumed, plumed_files
 from .bias import HillsRecord
 from .errors import InputError
 from .jobs import Job
@@ -229,6 +229,7 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
         ring_frames=RING_FRAMES,
         thermo_every_steps=segment.thermo_every_steps,
         dump_every_steps=segment.dump_every_steps,
+        fixed=tuple(str(index + 1) for index in np.flatnonzero(carried.fixed(walker.atoms))),
     )
 
 
