@@ -1,13 +1,17 @@
 """Files that PLUMED texts name: read by all walkers, written by each under its own name."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from helpers.fakes import write_campaign
-from phasewalk import colvars, config, inputs, plumed, plumed_files, walkers
+from helpers.fakes import FakeLauncher, Watcher, write_campaign
+from phasewalk import campaign as loop
+from phasewalk import colvars, config, engines, inputs, plumed, plumed_files, store, walkers
+from phasewalk.engines import EngineSettings
 from phasewalk.errors import InputError
+from phasewalk.tasks import Work
 
 TEXT = """UNITS LENGTH=A ENERGY=kj/mol TIME=fs
 v: VOLUME
@@ -117,3 +121,17 @@ def test_files_that_plumed_reads_reach_the_campaign(tmp_path: Path) -> None:
     (tmp_path / "refs/r.pdb").write_bytes(b"END\n")
     found = campaign(tmp_path, f"{TEXT}r: RMSD REFERENCE=refs/r.pdb\nPRINT ARG=r\n")
     assert found.plumed_files == {"refs/r.pdb": b"END\n"}
+
+
+def test_files_that_walkers_have_read_may_not_change(tmp_path: Path) -> None:
+    (tmp_path / "r.pdb").write_bytes(b"END\n")
+    found = campaign(tmp_path, f"{TEXT}r: RMSD REFERENCE=r.pdb\nPRINT ARG=r\n")
+    opened = store.open_campaign(tmp_path / "run", found.identity())
+    with closing(opened):
+        work = Work(found, opened, FakeLauncher(), engines.find(EngineSettings(), {}), Watcher())
+        loop.check_plumed_files(work)
+        opened.write(f"{store.PLUMED_FILES}/r.pdb", b"END\n")
+        loop.check_plumed_files(work)
+        opened.write(f"{store.PLUMED_FILES}/r.pdb", b"OTHER\n")
+        with pytest.raises(InputError, match=r"r\.pdb: PLUMED has read another content"):
+            loop.check_plumed_files(work)
