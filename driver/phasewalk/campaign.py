@@ -132,7 +132,7 @@ def _end(work: Work, round_: int) -> None:
         work.note(name, "end", round_, outputs)
 
 
-def _check_plumed_files(work: Work) -> None:
+def check_plumed_files(work: Work) -> None:
     """Raise InputError where a file that PLUMED has read has changed; others may be added."""
     for name, content in work.campaign.plumed_files.items():
         kept = work.store.root / PLUMED_FILES / name
@@ -155,7 +155,7 @@ def _check_changes(work: Work) -> None:
             "(phasewalk rewind goes back)"
         )
     before = parse(*settings_text(work.store.root))
-    _check_plumed_files(work)
+    check_plumed_files(work)
     for name, system in settings.systems.items():
         text, old = system.plumed or "", before.systems[name].plumed or ""
         if text != old:

@@ -60,9 +60,11 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
     end = _end(finished, plan, logs)
     ended = end.why if end else None
     if not any(log.steps_done for log in logs):
+        stops = [_stop(plan, i, log, directory) for i, log in enumerate(logs)]
+        halted = next(filter(None, map(in_words, stops)), None)
         raise EngineFailed(
-            f"{finished.job.name}: no walker did a step: {ended or finished.last_lines()} "
-            f"(everything is in {directory})"
+            f"{finished.job.name}: no walker did a step: "
+            f"{halted or ended or finished.last_lines()} (everything is in {directory})"
         )
     results = [
         _result(plan, partition, log, directory=directory, end=end)
@@ -166,9 +168,7 @@ def _result(
         if (directory / name).is_file():
             for frame in dumps.read_dump(directory / name, plan.type_names):
                 found[frame.step] = replace(frame, atoms=carried.like(frame.atoms, walker.atoms))
-    stop = log.stop
-    if stop is not None and stop.reason == ENDED:
-        stop = replace(stop, says=_end_in_plumeds_words(directory / f"{walker.id}.plumed.log"))
+    stop = _stop(plan, partition, log, directory)
     hills, headers = _new_hills(plan, partition, log, directory=directory)
     return WalkerResult(
         id=walker.id,
@@ -241,14 +241,27 @@ def in_words(stop: Stop | None) -> str | None:
     return f"{_WORDS.get(stop.reason, stop.reason).format(stop)} at step {stop.step}"
 
 
-def _end_in_plumeds_words(path: Path) -> str:
-    """Why PLUMED asked for the end: its log alone says which basin a COMMITTOR has reached."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    found = [match[1] for line in lines if (match := re.search(r"COMMITTED TO (BASIN \d+)", line))]
-    return f"COMMITTOR reached {found[-1].lower()}" if found else "COMMITTOR"
+def _stop(plan: SegmentPlan, partition: int, log: logs.LogSummary, directory: Path) -> Stop | None:
+    """The soft stop, with PLUMED's words where PLUMED asked for it."""
+    if log.stop is None or log.stop.reason != ENDED:
+        return log.stop
+    walker = plan.walkers[partition]
+    text = plan.systems[walker.system].plumed or ""
+    files = [action.get("FILE") for action in plumed.parse(text) if action.name == "COMMITTOR"]
+    names = [f"{walker.id}.out.{Path(file).name}" for file in files if file]
+    # COMMITTOR says it in its file, or else in PLUMED's log
+    places = [f"{name}{end}" for name in names for end in ("", f".{partition}")]
+    words = _basin([directory / name for name in (*places, f"{walker.id}.plumed.log")])
+    return replace(log.stop, says=words)
+
+
+def _basin(paths: list[Path]) -> str:
+    """Which basin a COMMITTOR has reached."""
+    for path in paths:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if found := re.findall(r"COMMITTED TO (BASIN \d+)", text):
+            return f"COMMITTOR reached {found[-1].lower()}"
+    return "COMMITTOR"
 
 
 def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:

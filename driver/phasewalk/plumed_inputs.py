@@ -63,7 +63,7 @@ def _text(path: Path, where: str) -> str:
         found = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: cannot be read ({error})") from error
-    if plumed.is_file_name(found) or not plumed.parse(found):
+    if plumed.is_file_name(found) or not found.strip():
         raise InputError(f"{where}: the file holds no PLUMED text")
     return "\n".join(line.rstrip() for line in found.splitlines()) + "\n"
 

@@ -374,6 +374,48 @@ def test_two_partitions(
         assert "PLUMED is starting" in (tmp_path / f"plumed.{w}.log").read_text()
 
 
+THERMOSTATS = {
+    "langevin": "fix move all nve\nfix t all langevin 60 60 {damp} 8",
+    "csvr": "fix move all nve\nfix t all temp/csvr 60 60 {damp} 8",
+    "nose-hoover": "fix move all npt temp 60 60 {damp} tri 0 0 {slow}",
+}
+
+
+@pytest.mark.parametrize("units", ["metal", "real"])
+@pytest.mark.parametrize("thermostat", THERMOSTATS)
+def test_plumed_is_told_the_thermostats_temperature(
+    units: str, thermostat: str, deck: Deck, tmp_path: Path
+) -> None:
+    """Well-tempered hills without TEMP are those with it, also in the text's own units."""
+    scale = 1000 if units == "real" else 1
+    commands = THERMOSTATS[thermostat].format(damp=0.1 * scale, slow=scale)
+    heights = []
+    for temp in ("", " TEMP=60"):
+        text = (
+            "UNITS ENERGY=kcal/mol\nd: DISTANCE ATOMS=1,2\n"
+            f"METAD ARG=d PACE=5 HEIGHT=0.5 SIGMA=0.1 BIASFACTOR=4{temp} FILE=HILLS"
+        )
+        with deck(text, pair=LENNARD_JONES, units=units) as lmp:
+            lmp.commands_string(f"{commands}\nrun 15")
+        heights.append(table(tmp_path / "HILLS")[:, 3])
+        (tmp_path / "HILLS").unlink()
+    assert heights[0][-1] < 0.9 * heights[0][0]
+    np.testing.assert_allclose(heights[0], heights[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        ("fix move all nve", "TEMP"),
+        ("fix a all langevin 60 60 1 8\nfix b all temp/csvr 70 70 1 8\nfix move all nve", "TEMP"),
+    ],
+)
+def test_no_one_temperature(commands: str, words: str, deck: Deck) -> None:
+    text = "d: DISTANCE ATOMS=1,2\nMETAD ARG=d PACE=5 HEIGHT=1 SIGMA=0.1 BIASFACTOR=4 FILE=HILLS"
+    with pytest.raises(Exception, match=words), deck(text) as lmp:
+        lmp.commands_string(f"{commands}\nrun 5")
+
+
 # ---- bad input -----------------------------------------------------------------------------------
 
 

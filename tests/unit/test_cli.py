@@ -133,7 +133,7 @@ def test_a_missing_engine_is_a_row_of_the_check(run: Run, folder: Path) -> None:
 
 @pytest.mark.engine("lammps", "plumed")
 @pytest.mark.parametrize(
-    "line", ["d: NOSUCHACTION ATOMS=1", "METAD ARG=none SIGMA=1 HEIGHT=1 PACE=5"]
+    "line", ["d: NOSUCHACTION ATOMS=1", "METAD ARG=vol SIGMA=1,2 HEIGHT=1 PACE=5"]
 )
 def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line: str) -> None:
     text = SALT.replace("PRINT ARG=vol STRIDE=10 FILE=COLVAR", line)

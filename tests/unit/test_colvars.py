@@ -9,6 +9,7 @@ import pytest
 
 from helpers.fakes import crystal
 from phasewalk import colvars
+from phasewalk.colvars import Values
 from phasewalk.errors import EngineFailed, InputError, ParseError
 from phasewalk.jobs import Finished, Job
 from phasewalk.plumed import parse
@@ -163,3 +164,19 @@ def test_a_plumed_that_failed(tmp_path: Path) -> None:
     (tmp_path / "stderr.txt").write_text("frame 2 of 3: PLUMED says no\n")
     with pytest.raises(EngineFailed, match="frame 2 of 3: PLUMED says no"):
         colvars.read(finished(tmp_path, None, 1))
+
+
+def test_a_variable_is_shown_with_how_it_changes() -> None:
+    found = Values(("v", "d"), np.array([[100.0, 1.0], [104.0, 1.2], [97.0, 0.9]]))
+    text = "v: VOLUME\nd: DISTANCE ATOMS=1,2\nMETAD ARG=v,d SIGMA=12,500 PACE=5"
+    told = colvars.moved(found, text)
+    assert "v = 100 (97 to 104 with atoms displaced), d = 1 (0.9 to 1.2" in told
+    assert "d hardly changes beside SIGMA=500" in told
+    assert "v hardly" not in told
+
+
+def test_a_variable_that_does_not_change_is_an_error() -> None:
+    """As one that counts atoms by a function that is 1 (or 0) everywhere."""
+    found = Values(("v", "c"), np.array([[100.0, 32.0], [104.0, 32.0]]))
+    with pytest.raises(InputError, match="c is 32 in the start structure and in 1 frames"):
+        colvars.moved(found, "v: VOLUME\nMETAD ARG=v,c SIGMA=12,1 PACE=5")

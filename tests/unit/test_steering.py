@@ -64,13 +64,14 @@ def after_round(work: Work, *, broke: bool = False, frames: Any = FRAMES) -> Non
     walked(work, {"rounds/001/walkers.json": json.dumps(states)})
 
 
-def walked(work: Work, texts: Mapping[str, str]) -> None:
+def walked(work: Work, texts: Mapping[str, str], stop: str | None = None) -> None:
     """The segment of round 1 has left these files, beside those from before."""
     before = work.store.find("segment 1")
     files = dict(before.outputs["files"]) if before else {}
     for name, text in texts.items():
         files[name] = store.file_hash(work.store.write(name, text.encode()))
-    walkers = [{"walker": f"salt-{i}", "system": "salt"} for i in (0, 1)]
+    told = None if stop is None else {"reason": stop}
+    walkers = [{"walker": f"salt-{i}", "system": "salt", "stop": told} for i in (0, 1)]
     outputs = {"generation": 0, "walkers": walkers, "files": files}
     work.store.append(Record("segment 1", "segment", 1, "", outputs, 1.0, 0.0))
 
@@ -121,6 +122,18 @@ def test_no_good_frame_means_the_start_structure(work: Work) -> None:
     assert (decisions[1].source, standing[1].step) == ("start", 400)
     assert not standing[1].atoms.has("momenta")
     assert np.array_equal(standing[1].atoms.positions, crystal().positions)
+
+
+@pytest.mark.parametrize(("reason", "source"), [("plumed stop", "start"), ("walltime", "good")])
+def test_where_plumed_ended_it_the_next_round_begins_at_the_start(
+    work: Work, reason: str, source: str
+) -> None:
+    """In its basin a COMMITTOR would end it at once; its hills up to its frame count."""
+    after_round(work)
+    walked(work, {}, stop=reason)
+    labelled(work, FRAMES[0][1])
+    decision, _ = first_decision(work)
+    assert (decision.source, decision.step) == (source, 400)
 
 
 def test_velocities_of_a_breakdown_are_not_kept(work: Work) -> None:

@@ -1,5 +1,6 @@
 """Segments: what is written for LAMMPS, and what is read back, from recorded and from real runs."""
 
+import math
 import os
 import re
 import shutil
@@ -17,10 +18,11 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from helpers import needs
-from phasewalk import bias, engines, outcomes, plugin, plumed, walkers
+from phasewalk import bias, engines, exploring, outcomes, plugin, plumed, walkers
 from phasewalk.errors import EngineFailed, InputError, Killed
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.launch import LocalLauncher
+from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
 
 SEGMENT = Path(__file__).parents[1] / "data" / "segment"
@@ -499,6 +501,49 @@ def test_a_walker_that_leaves_its_grid_stops_alone(tmp_path: Path, real: engines
         )  # fmt: skip
         assert 0 < sick.steps_done < 110
         assert len(sick.new_hills) in (sick.steps_done // 30, (sick.steps_done - 1) // 30)
+
+
+@pytest.mark.engine
+def test_plumeds_own_end_its_files_and_its_temperature(
+    tmp_path: Path, real: engines.Engines
+) -> None:
+    """One walker reaches COMMITTOR's basin: no breakdown. METAD is well-tempered without TEMP."""
+    lines = (f"ATOM  {i:5}  AR  AR  A   1    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  1.00"
+             for i, (x, y, z) in enumerate(ARGON.positions[:4], start=1))  # fmt: skip
+    text = (
+        f"{PLUMED.replace('PACE=30', 'PACE=30 BIASFACTOR=5')}"
+        "r: RMSD REFERENCE=ref/a.pdb TYPE=SIMPLE\n"
+        "t: TIME\nCOMMITTOR ARG=t STRIDE=10 BASIN_LL1=0.079 BASIN_UL1=9 FILE=basin\n"
+        "DUMPATOMS ATOMS=1-4 FILE=four.xyz STRIDE=20\nPRINT_NDX ATOMS=1-4 FILE=i.ndx STRIDE=20\n"
+        "PRINT ARG=r STRIDE=10"
+    )
+    made = plan(
+        tmp_path,
+        settings=system(plumed=text),
+        plumed_files={"ref/a.pdb": "\n".join([*lines, "END\n"]).encode()},
+    )
+    job = walkers.job(made, engines=real, directory=tmp_path / "run")
+    alone = ("BASIN_LL1=0.079", "BASIN_LL1=5.0")
+    assert b" TEMP=60 " in job.inputs["ar-0.plumed"]
+    untold = (" TEMP=60", "")
+    job = with_argon(job, {"ar-0.plumed": alone})
+    job = with_argon(job, {"ar-0.plumed": untold})  # fix plumed says the temperature as well
+    well, ended = outcomes.read(run(LocalLauncher(), job), made).walkers
+    assert (well.steps_done, well.halted) == (110, None)
+    assert (ended.steps_done, len(ended.new_hills)) == (40, 1)
+    assert ended.halted == "PLUMED's own end of it: COMMITTOR reached basin 1 at step 40"
+    assert ended.stop is not None
+    assert (ended.stop.reason, ended.frames[-1].step) == ("plumed stop", 40)
+    assert not exploring._broke(ended)
+    for walker in ("ar-0", "ar-1"):
+        for name in ("four.xyz", "i.ndx"):
+            assert (tmp_path / f"run/{walker}.out.{name}").stat().st_size
+    assert "r" in {one.name for one in well.colvars}  # PLUMED has found its reference
+    heights = [float(hill.text.split()[-2]) for hill in well.new_hills]
+    # kJ/mol at 60 K, times γ/(γ−1): each is lower by what the ones before it have left there
+    assert heights[0] == pytest.approx(0.5 * 5 / 4, rel=1e-9)
+    kT = BOLTZMANN_KJ_PER_MOL_K * 60 * 4
+    assert heights[1] == pytest.approx(0.625 * math.exp(-0.5 / kT), rel=0.2)
 
 
 @pytest.mark.engine
