@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -21,7 +21,9 @@ from . import check as checks
 from . import (
     config,
     evaluation,
+    examples,
     fes_command,
+    handing,
     inputs,
     label_commands,
     models,
@@ -48,14 +50,37 @@ from .tasks import Work
 
 app = typer.Typer(
     name="phasewalk",
-    help="Learn a NequIP potential for your material while LAMMPS and PLUMED explore with it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",  # paragraphs are filled, and examples stand on lines of their own
 )
 # Tables that go to a file or a pipe are not squeezed into 80 columns.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        found = finding.versions()
+        others = ("python", "nequip", "torch", "lammps", "ase")
+        shown = ", ".join(f"{name} {found[name]}" for name in others if name in found)
+        print(f"phasewalk {found.get('phasewalk', '(not installed)')} ({shown})")
+        raise typer.Exit
+
+
+@app.callback()
+def _phasewalk(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print versions.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Learn a NequIP potential for your material while LAMMPS and PLUMED explore with it.
+
+    Begin with: phasewalk check CAMPAIGN.yaml, then phasewalk run CAMPAIGN.yaml.
+    """
+
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
 
@@ -183,8 +208,21 @@ def deploy(
         str, typer.Option(help="torchscript (seconds) or aotinductor (a minute; faster steps).")
     ] = "torchscript",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Who loads it: lammps or ase. TorchScript's file (.nequip.pth) serves both; "
+            "AOTInductor's (.nequip.pt2) only the one that it was compiled for."
+        ),
+    ] = "lammps",
 ) -> None:
-    """Compile a checkpoint into a model that LAMMPS runs; a stamp is written beside it."""
+    """Make a checkpoint into a model that LAMMPS (or ASE) runs; a stamp is written beside it.
+
+    With AOTInductor the weights are written into a compilation of the same network if the
+    checkpoint's campaign or the cache has one, in seconds; else it is compiled.
+    """
+    if target not in handing.TARGETS:
+        raise InputError(f"--target {target}: use lammps or ase")
     if mode not in models.ENDINGS:
         raise InputError(f"--mode {mode}: use torchscript or aotinductor")
     if device not in ("auto", "cpu", "cuda"):
@@ -197,20 +235,45 @@ def deploy(
         )
     if not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
-    with (
-        _scratch("deploy") as folder,
-        out.status("compiling …"),
-    ):
-        job = models.deploy_job(
-            "deploy", checkpoint, mode=mode, device=device, directory=folder, cores=1
+    with _scratch("deploy") as folder, out.status("deploying …") as shown:
+        stamp, how = handing.deploy(
+            checkpoint,
+            output,
+            mode=mode,
+            device=device,
+            target=target,
+            launcher=LocalLauncher(),
+            cache=finding.cache_dir(os.environ),
+            place=folder,
+            tell=shown.update if out.is_terminal else _said_once(),
         )
-        stamp = models.read_deployment(run_job(LocalLauncher(), job))
-        shutil.copyfile(folder / stamp.file, output)
-    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp))
-    out.print(
-        Text(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}"),
-        soft_wrap=True,
-    )
+    _tell(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}; {how}")
+    if target == "lammps":
+        _tell("use it in LAMMPS:")
+        for line in handing.in_lammps(output.absolute(), stamp.types, EngineSettings(), os.environ):
+            _tell(f"  {line}")
+        _tell(f"prove it: phasewalk gate {_quoted(output)} --checkpoint {_quoted(checkpoint)} "
+              "--data FRAMES.extxyz")  # fmt: skip
+    if target == "ase" or mode == "torchscript":
+        _tell("use it in ASE:")
+        _tell(f"  {handing.in_ase(output.absolute(), stamp.device)}")
+
+
+def _tell(line: str) -> None:
+    out.print(Text(line), soft_wrap=True)
+
+
+def _said_once() -> Callable[[str], None]:
+    """Tells each thing that is done once, without its seconds: for output that goes to a file."""
+    said: set[str] = set()
+
+    def tell(line: str) -> None:
+        what = line.partition(" … ")[0].removesuffix(" …")
+        if what not in said:
+            said.add(what)
+            err.print(Text(f"{what} …"), soft_wrap=True)
+
+    return tell
 
 
 @app.command()
@@ -323,6 +386,7 @@ def main() -> None:
         app.command()(label_commands.atoms)
         app.command()(schema_command.schema)
         app.add_typer(label_commands.app)
+        examples.add(app)
     try:
         app(prog_name="phasewalk", standalone_mode=True)
     except PhasewalkError as error:
