@@ -147,7 +147,9 @@ def run(
         ) from (error)
     finally:
         opened.close()
-    out.print(Text(f"campaign finished; see: phasewalk status {_quoted(root)}"), soft_wrap=True)
+    _tell(f"campaign finished; see: phasewalk status {_quoted(root)}")
+    for line in handing.of_campaign(root, os.environ):
+        _tell(line)
 
 
 @app.command()

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import compiling, models, plugin, swap
+from . import compiling, config, models, plugin, status, store, swap
 from . import engines as finding
 from .engines import EngineSettings
-from .errors import EngineMissing, InputError
+from .errors import EngineMissing, InputError, PhasewalkError
 from .jobs import Finished, Job, Launcher, Running
 from .models import Deployed
 from .recipes import WEIGHTS
@@ -145,6 +145,20 @@ def in_lammps(
         "pair_style nequip",
         f"pair_coeff * * {model} {' '.join(types)}",
     ]
+
+
+def of_campaign(root: Path, environ: Mapping[str, str]) -> list[str]:
+    """How the last model of a campaign is used; nothing if there is none, or it cannot be read."""
+    try:
+        model = status.deployed_model(root, None).absolute()
+        stamp = models.read_stamp(model.with_name(compiling.STAMP))
+        settings = config.parse(*store.settings_text(root)).engines
+    except PhasewalkError:
+        return []
+    lines = ["use the last model in LAMMPS:", *in_lammps(model, stamp.types, settings, environ)]
+    if model.name.endswith(models.ENDINGS["torchscript"]):
+        lines += ["or in ASE:", in_ase(model, stamp.device)]
+    return [line if line.endswith(":") else f"  {line}" for line in lines]
 
 
 def in_ase(model: Path, device: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from . import handing, status
 from . import now as moment
-from . import status
 from .errors import PhasewalkError
 from .ledger import Meter
 from .now import Now
@@ -60,6 +61,8 @@ def show_status(
             print(json.dumps(moment.finite(state), indent=1, allow_nan=False))
         else:
             status.show(state, out)
+            for line in () if state["running"] else handing.of_campaign(directory, os.environ):
+                out.print(Text(line), soft_wrap=True)
         return
     if out.is_terminal and not as_json:
         _watch_terminal(directory)
