@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -247,35 +247,17 @@ def deploy(
             launcher=LocalLauncher(),
             cache=finding.cache_dir(os.environ),
             place=folder,
-            tell=shown.update if out.is_terminal else _said_once(),
+            tell=shown.update
+            if out.is_terminal
+            else handing.once(lambda line: err.print(Text(line), soft_wrap=True)),
         )
     _tell(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}; {how}")
-    if target == "lammps":
-        _tell("use it in LAMMPS:")
-        for line in handing.in_lammps(output.absolute(), stamp.types, EngineSettings(), os.environ):
-            _tell(f"  {line}")
-        _tell(f"prove it: phasewalk gate {_quoted(output)} --checkpoint {_quoted(checkpoint)} "
-              "--data FRAMES.extxyz")  # fmt: skip
-    if target == "ase" or mode == "torchscript":
-        _tell("use it in ASE:")
-        _tell(f"  {handing.in_ase(output.absolute(), stamp.device)}")
+    for line in handing.use(output, checkpoint, stamp, target=target, environ=os.environ):
+        _tell(line)
 
 
 def _tell(line: str) -> None:
     out.print(Text(line), soft_wrap=True)
-
-
-def _said_once() -> Callable[[str], None]:
-    """Tells each thing that is done once, without its seconds: for output that goes to a file."""
-    said: set[str] = set()
-
-    def tell(line: str) -> None:
-        what = line.partition(" … ")[0].removesuffix(" …")
-        if what not in said:
-            said.add(what)
-            err.print(Text(f"{what} …"), soft_wrap=True)
-
-    return tell
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """A checkpoint made into a model by hand (`phasewalk deploy`), and how it is used then."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,34 @@ def _wait(launcher: Launcher, job: Job, what: str, tell: Tell) -> Finished:
         elif isinstance(event, Finished):
             return event
     raise InputError(f"{job.name}: ended without a result")
+
+
+def once(say: Tell) -> Tell:
+    """Tells each thing that is done once, without its seconds: for output that goes to a file."""
+    said: set[str] = set()
+
+    def tell(line: str) -> None:
+        what = line.partition(" …")[0]
+        if what not in said:
+            said.add(what)
+            say(f"{what} …")
+
+    return tell
+
+
+def use(
+    output: Path, checkpoint: Path, stamp: Deployed, *, target: str, environ: Mapping[str, str]
+) -> list[str]:
+    """How a model that was deployed by hand is used, and proved."""
+    model, names = output.absolute(), (shlex.quote(str(output)), shlex.quote(str(checkpoint)))
+    lines = []
+    if target == "lammps":
+        how = in_lammps(model, stamp.types, EngineSettings(), environ)
+        proof = "prove it: phasewalk gate {} --checkpoint {} --data FRAMES.extxyz".format(*names)
+        lines += ["use it in LAMMPS:", *(f"  {line}" for line in how), proof]
+    if target == "ase" or stamp.mode == "torchscript":
+        lines += ["use it in ASE:", f"  {in_ase(model, stamp.device)}"]
+    return lines
 
 
 def in_lammps(
