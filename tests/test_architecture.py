@@ -30,6 +30,7 @@ OWNERS = {
         "cli",  # hands the environment down
         "label_commands",  # the same
         "fes_command",  # the same
+        "view_commands",  # the same
     },
     "shutil": {
         "launch",  # a job's scratch folder
@@ -47,6 +48,7 @@ OWNERS = {
     "asyncio": set[str](),
     "typer": {
         "cli",
+        "examples",
         "label_commands",
         "fes_command",
         "report_command",

@@ -20,7 +20,9 @@ from . import check as checks
 from . import (
     config,
     evaluation,
+    examples,
     fes_command,
+    handing,
     inputs,
     label_commands,
     models,
@@ -48,15 +50,38 @@ from .tasks import Work
 
 app = typer.Typer(
     name="phasewalk",
-    help="Learn a NequIP potential for your material while LAMMPS and PLUMED explore with it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",  # paragraphs are filled, and examples stand on lines of their own
 )
 out, err = terminal.stdout(), terminal.stderr()
 
 TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
 STOPS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        found = finding.versions()
+        others = ("python", "nequip", "torch", "lammps", "ase")
+        shown = ", ".join(f"{name} {found[name]}" for name in others if name in found)
+        print(f"phasewalk {found.get('phasewalk', '(not installed)')} ({shown})")
+        raise typer.Exit
+
+
+@app.callback()
+def _phasewalk(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print versions.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Learn a NequIP potential for your material while LAMMPS and PLUMED explore with it.
+
+    Begin with: phasewalk check CAMPAIGN.yaml, then phasewalk run CAMPAIGN.yaml.
+    """
+
 
 CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="The campaign file.")]
 
@@ -123,7 +148,9 @@ def run(
         ) from (error)
     finally:
         opened.close()
-    out.print(Text(f"campaign finished; see: phasewalk status {_quoted(root)}"), soft_wrap=True)
+    _tell(f"campaign finished; see: phasewalk status {_quoted(root)}")
+    for line in handing.of_campaign(root, os.environ):
+        _tell(line)
 
 
 @app.command()
@@ -185,8 +212,21 @@ def deploy(
     ] = "torchscript",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Who loads it: lammps or ase. TorchScript's file (.nequip.pth) serves both; "
+            "AOTInductor's (.nequip.pt2) only the one that it was compiled for."
+        ),
+    ] = "lammps",
 ) -> None:
-    """Compile a checkpoint into a model that LAMMPS runs; a stamp is written beside it."""
+    """Make a checkpoint into a model that LAMMPS (or ASE) runs; a stamp is written beside it.
+
+    With AOTInductor the weights are written into a compilation of the same network if the
+    checkpoint's campaign or the cache has one, in seconds; else it is compiled.
+    """
+    if target not in handing.TARGETS:
+        raise InputError(f"--target {target}: use lammps or ase")
     if mode not in models.ENDINGS:
         raise InputError(f"--mode {mode}: use torchscript or aotinductor")
     if device not in ("auto", "cpu", "cuda"):
@@ -200,26 +240,28 @@ def deploy(
         )
     if not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
-    with (
-        _scratch("deploy") as folder,
-        out.status("compiling …"),
-    ):
-        job = models.deploy_job(
-            "deploy",
+    with _scratch("deploy") as folder, out.status("deploying …") as shown:
+        stamp, how = handing.deploy(
             checkpoint,
+            output,
             mode=mode,
             device=device,
-            directory=folder,
-            cores=1,
+            target=target,
+            launcher=LocalLauncher(),
+            cache=finding.cache_dir(os.environ),
+            place=folder,
             trusted=trust,
+            tell=(lambda line: shown.update(Text(line)))
+            if out.is_terminal
+            else handing.once(lambda line: err.print(Text(line), soft_wrap=True)),
         )
-        stamp = models.read_deployment(run_job(LocalLauncher(), job))
-        shutil.copyfile(folder / stamp.file, output)
-    output.with_name(f"{output.name}.json").write_text(models.stamp_text(stamp), encoding="utf-8")
-    out.print(
-        Text(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}"),
-        soft_wrap=True,
-    )
+    _tell(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}; {how}")
+    for line in handing.use(output, checkpoint, stamp, target=target, environ=os.environ):
+        _tell(line)
+
+
+def _tell(line: str) -> None:
+    out.print(Text(line), soft_wrap=True)
 
 
 @app.command()
@@ -360,6 +402,7 @@ def main() -> None:
         app.command()(label_commands.atoms)
         app.command()(schema_command.schema)
         app.add_typer(label_commands.app)
+        examples.add(app)
     try:
         app(prog_name="phasewalk", standalone_mode=True)
     except PhasewalkError as error:

@@ -49,12 +49,24 @@ def find(work: Work, mode: str, graph: str) -> Compiled | None:
     """
     name = key(work, mode, graph)
     for place in (work.store.root / _kept(name), work.engines.cache / "models" / name):
-        with contextlib.suppress(ParseError):
-            if (place / TEMPLATE).is_file():
-                stamp = models.read_stamp(place / STAMP)
-                template = swap.read_template(place / TEMPLATE)
-                if template.graph == graph and stamp.mode == mode:
-                    return Compiled(place, place / stamp.file, stamp, template)
+        found = _in(place)
+        if found is not None and found.template.graph == graph and found.stamp.mode == mode:
+            return found
+    return None
+
+
+def all_in(folder: Path) -> list[Compiled]:
+    """All compilations below a folder: a campaign's `models/compiled`, or a cache's `models`."""
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [found for place in places if (found := _in(place)) is not None]
+
+
+def _in(place: Path) -> Compiled | None:
+    """The compilation in a folder; None if there is none, or it cannot be read."""
+    with contextlib.suppress(ParseError):
+        if (place / TEMPLATE).is_file():
+            stamp = models.read_stamp(place / STAMP)
+            return Compiled(place, place / stamp.file, stamp, swap.read_template(place / TEMPLATE))
     return None
 
 

@@ -1,6 +1,5 @@
 """campaign.yaml → settings. Every mistake gets one line: where, what, and what to do."""
 
-import contextlib
 import difflib
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from . import mistakes
 from .candidates import CandidateSettings
 from .engines import EngineSettings
 from .errors import InputError, brief
@@ -149,33 +149,28 @@ def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     first = found[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    location = first["loc"]
+    place = mistakes.place(location)
     if first["type"] == "extra_forbidden":
-        known = _fields(CampaignSettings, first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        known = _fields(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{place}: unknown key; {hint}{more}"
-    if first["type"] == "missing":
-        return f"{place}: is required{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    got, shown = first.get("input"), ""
-    if isinstance(got, str | int | float | bool | None):
-        with contextlib.suppress(ValueError):  # a number of more than 4300 digits has no repr
-            shown = f" (got {got!r})"
-    return f"{place}: {message}{shown}{more}"
+    return f"{place}: {mistakes.told(first, _fields(location))}{more}"
 
 
-def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Keys that are known at a place of the settings."""
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are known at a place of the settings; none where a value stands."""
+    model: type[BaseModel] | None = CampaignSettings
+    named = False
     for part in location:
-        if part == "systems":
-            model = SystemSettings
-            continue
-        info = model.model_fields.get(str(part))
-        if info is None:
-            continue  # the name of a system, or an index
-        for candidate in (info.annotation, *getattr(info.annotation, "__args__", ())):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                model = candidate
-                break
-    return list(model.model_fields)
+        if part == "systems" and model is CampaignSettings:
+            model, named = SystemSettings, True
+        elif named:
+            named = False  # the name of a system
+        elif model is not None:
+            info = model.model_fields.get(str(part))
+            kinds = (info.annotation, *getattr(info.annotation, "__args__", ())) if info else ()
+            groups = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+            model = next(groups, None)
+    return list(model.model_fields) if model is not None and not named else []

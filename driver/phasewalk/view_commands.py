@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,8 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
+from . import handing, status, terminal, verifying
 from . import now as moment
-from . import status, terminal, verifying
 from .errors import PhasewalkError
 from .ledger import Meter
 from .now import Now
@@ -59,6 +60,8 @@ def show_status(
             print(json.dumps(moment.finite(state), indent=1, allow_nan=False))
         else:
             status.show(state, out)
+            for line in () if state["running"] else handing.of_campaign(directory, os.environ):
+                out.print(Text(line), soft_wrap=True)
         return
     if out.is_terminal and not as_json:
         _watch_terminal(directory)

@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import pytest
+import typer
 
 from helpers.fakes import SALT, label, write_campaign
-from phasewalk import check, cli, locking, store
+from phasewalk import check, cli, examples, locking, store
 from phasewalk.journal import Record
 
 COMMANDS = ["check", "run", "status", "rewind", "render", "build-plugin", "deploy", "evaluate"]
@@ -349,3 +352,44 @@ def test_the_same_campaign_renders_the_same_bytes(run: Run, folder: Path) -> Non
         contents.append({file.name: file.read_bytes() for file in files})
     assert contents[0] == contents[1]
     assert len(contents[0]) > 5
+
+
+def test_examples_of_each_command_are_command_lines(run: Run) -> None:
+    """Every command has some, every one is taken by its command, and each help shows them."""
+    run("--version")  # registers all commands
+    program: Any = typer.main.get_command(cli.app)
+    groups = {"": program, "labels ": program.commands["labels"]}
+    commands = {
+        above + name: command
+        for above, group in groups.items()
+        for name, command in group.commands.items()
+        if not hasattr(command, "commands")
+    }
+    assert set(commands) <= set(examples.EXAMPLES)
+    for name, command in commands.items():
+        for line in examples.EXAMPLES[name]:
+            words = shlex.split(line)
+            assert words[: len(name.split())] == name.split()
+            command.make_context(name, words[len(name.split()) :])
+        assert "phasewalk" in run(*name.split(), "-h")[1].partition("Example")[2]
+
+
+def test_versions_are_told_in_one_line(run: Run) -> None:
+    code, out, err = run("--version")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert out.startswith("phasewalk ")
+    assert f"nequip {version('nequip')}" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    code, out, err = run("--show-completion", shell)
+    assert (code, err) == (0, "")
+    assert "_PHASEWALK_COMPLETE" in out
+    monkeypatch.setenv("_PHASEWALK_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", "phasewalk re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "phasewalk re")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    out = run()[1]
+    assert all(name in out for name in ("rewind", "render", "report"))

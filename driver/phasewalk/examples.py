@@ -1,0 +1,46 @@
+"""What `--help` shows at the end of each command: examples, to be copied."""
+
+import typer
+
+EXAMPLES = {
+    "check": ("check my.yaml", "check my.yaml --dry asked"),
+    "run": ("run my.yaml", "run my.yaml --dir /scratch/my.run"),
+    "status": ("status my.run", "status my.run --watch", "status my.run --json"),
+    "report": ("report my.run", "report my.run --figures figures"),
+    "fes": ("fes my.run --segments 10", "fes my.run --generation 3 --segments 20"),
+    "evaluate": ("evaluate my.run --data test.extxyz", "evaluate my.nequip.pth --data test.extxyz"),
+    "deploy": (
+        "deploy my.run/models/final/checkpoint.ckpt -o my.nequip.pth",
+        "deploy my.run/models/final/checkpoint.ckpt --mode aotinductor -o my.nequip.pt2",
+    ),
+    "gate": ("gate my.run/models/final/torchscript-cpu/model.nequip.pth --data test.extxyz",),
+    "render": ("render my.yaml", "render my.yaml --dir decks"),
+    "rewind": ("rewind my.run --round 2",),
+    "verify": ("verify my.run",),
+    "build-plugin": ("build-plugin",),
+    "atoms": ("atoms my.yaml",),
+    "schema": ("schema -o campaign.schema.json", "schema --markdown -o configuration.md"),
+    "labels list": ("labels list my.run",),
+    "labels verify": ("labels verify my.run",),
+    "labels export": ("labels export my.run -o labels.extxyz",),
+    "labels import": ("labels import more.extxyz --campaign my.yaml",),
+}
+"""By name of the command, without the program's own name."""
+
+
+def add(app: typer.Typer, within: str = "") -> None:
+    """Put the examples below the help of all commands of an app, and of its groups.
+
+    Args:
+        app: whose commands are registered.
+        within: name of the group that it is.
+    """
+    for info in app.registered_commands:
+        name = info.name or getattr(info.callback, "__name__", "").replace("_", "-")
+        lines = EXAMPLES.get(f"{within} {name}".strip(), ())
+        if lines:
+            title = "Example:" if len(lines) == 1 else "Examples:"
+            info.epilog = "\n\n".join([title, *(f"phasewalk {line}" for line in lines)])
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            add(group.typer_instance, str(group.name or group.typer_instance.info.name))
