@@ -40,8 +40,7 @@ def copied(source: Path, folder: Path) -> Path:
     import torch
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other versions of pickle
+        with warnings.catch_warnings(action="ignore"):  # of other versions of pickle
             data = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError) as error:
         first = " ".join(str(error).split())

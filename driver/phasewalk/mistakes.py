@@ -53,8 +53,8 @@ def told(error: Mapping[str, Any], known: Sequence[str]) -> str:
     if kind in LISTS:
         words = ", ".join(value.split()) if isinstance(value, str) else "a, b"
         return f"must be a list: [{words}]{_found(value)}"
-    words = _WORDS.get(kind)
-    return words(limits, value) if words else f"{_plain(str(error['msg']))}{_found(value)}"
+    told = _WORDS.get(kind)
+    return told(limits, value) if told else f"{_plain(str(error['msg']))}{_found(value)}"
 
 
 def _found(value: Any) -> str:
