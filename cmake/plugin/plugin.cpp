@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Registration: what LAMMPS calls when it loads the library.
 #include "comm.h"
+#include "draw.h"
 #include "fix_plumed.h"
 #include "fix_sentinel.h"
 #include "lammps.h"
@@ -14,6 +15,8 @@ using namespace LAMMPS_NS;
 namespace {
 
 void *make_pair(void *lmp) { return new phasewalk::PairNequIP(static_cast<LAMMPS *>(lmp)); }
+
+void *make_draw(void *lmp) { return new phasewalk::Draw(static_cast<LAMMPS *>(lmp)); }
 
 template <typename Style>
 void *make_fix(void *lmp, int narg, char **arg) {
@@ -54,6 +57,12 @@ __attribute__((visibility("default"))) void lammpsplugin_init(void *ptr, void *h
   plugin.name = "nequip";
   plugin.info = "NequIP pair style (phasewalk)";
   plugin.creator.v1 = make_pair;
+  add(&plugin, lmp);
+
+  plugin.style = "command";
+  plugin.name = "phasewalk/draw";
+  plugin.info = "Velocities of the cell and of thermostats from their distributions (phasewalk)";
+  plugin.creator.v1 = make_draw;
   add(&plugin, lmp);
 
   plugin.style = "fix";

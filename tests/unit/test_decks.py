@@ -132,6 +132,25 @@ def test_what_the_temperature_counts(thermostat: str, seed: int | None) -> None:
         assert velocity.endswith("mom yes rot no dist gaussian" if seed else "all zero linear")
 
 
+@pytest.mark.parametrize(
+    ("ensemble", "thermostat", "drawn"),
+    [
+        ("nvt", "langevin", []),
+        ("nvt", "csvr", []),
+        ("nvt", "nose-hoover", ["phasewalk/draw integrate 271828 thermostat 0.1"]),
+        ("npt", "langevin", ["phasewalk/draw integrate 271828 barostat 0.5"]),
+        ("npt", "csvr", ["phasewalk/draw integrate 271828 barostat 0.5"]),
+        ("npt", "nose-hoover", ["phasewalk/draw integrate 271828 thermostat 0.1 barostat 0.5"]),
+    ],
+)
+def test_what_lammps_begins_each_run_without(
+    ensemble: str, thermostat: str, drawn: list[str]
+) -> None:
+    """Velocities of the cell and of chains, which LAMMPS would begin with as nothing."""
+    deck = decks.walker_deck(replace(NPT, ensemble=ensemble, thermostat=thermostat)).splitlines()
+    assert [line for line in deck if line.startswith("phasewalk/draw")] == drawn
+
+
 def test_templates_are_strict_both_ways() -> None:
     values = {"walkers": ("a",)}
     assert "world a" in decks.render("segment.lmp.j2", values)

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "draw.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "atom.h"
+#include "comm.h"
+#include "compute.h"
+#include "domain.h"
+#include "error.h"
+#include "fix.h"
+#include "modify.h"
+
+using namespace LAMMPS_NS;
+
+namespace phasewalk {
+
+namespace {
+
+constexpr const char *kStyle = "phasewalk/draw";
+constexpr int kChain = 3;  // LAMMPS's tchain and pchain where nothing else is asked for
+constexpr int kCell = 6;   // three lengths, three tilts
+
+}  // namespace
+
+void Draw::command(int narg, char **arg) {
+  if (narg < 4 || narg % 2)
+    error->all(FLERR, "{} needs: fix-ID seed [thermostat Tdamp] [barostat Pdamp]", kStyle);
+  if (!domain->box_exist) error->all(FLERR, "{} must come after the box is defined", kStyle);
+  Fix *fix = modify->get_fix_by_id(arg[0]);
+  if (!fix) error->all(FLERR, "{}: there is no fix {}", kStyle, arg[0]);
+  random_.seed(static_cast<std::uint64_t>(utils::inumeric(FLERR, arg[1], false, lmp)));
+  double thermostat = 0.0, barostat = 0.0;
+  for (int i = 2; i < narg; i += 2) {
+    const std::string keyword = arg[i];
+    if (keyword != "thermostat" && keyword != "barostat")
+      error->all(FLERR, "{}: unknown keyword {} (known: thermostat, barostat)", kStyle, keyword);
+    const double damping = utils::numeric(FLERR, arg[i + 1], false, lmp);
+    if (!(damping > 0.0))
+      error->all(FLERR, "{}: {} {} must be larger than 0", kStyle, keyword, arg[i + 1]);
+    (keyword == "thermostat" ? thermostat : barostat) = damping;
+  }
+  std::vector<double> drawn = state(thermostat > 0.0 ? freedom(arg[0]) : 1.0, thermostat, barostat);
+  fix->restart(reinterpret_cast<char *>(drawn.data()));
+  check(fix, thermostat, barostat, drawn);
+}
+
+/// How many velocities the thermostat of a fix counts.
+double Draw::freedom(const std::string &fix) const {
+  Compute *temperature = modify->get_compute_by_id(fix + "_temp");
+  if (!temperature) error->all(FLERR, "{}: fix {} has no temperature", kStyle, fix);
+  temperature->setup();  // counts them
+  if (temperature->dof < 1.0)
+    error->all(FLERR, "{}: fix {} has nothing to thermostat: {} degrees of freedom", kStyle, fix,
+               temperature->dof);
+  return temperature->dof;
+}
+
+/// What fix nvt, npt or nph takes from a restart file, in its order; their masses are such that the
+/// temperature is in none of the widths.
+std::vector<double> Draw::state(double freedom, double thermostat, double barostat) {
+  std::vector<double> list = {thermostat > 0.0 ? 1.0 : 0.0};
+  if (thermostat > 0.0) {
+    list.push_back(kChain);
+    draw(list, 0.0, kChain);
+    draw(list, 1.0 / (thermostat * std::sqrt(freedom)), 1);
+    draw(list, 1.0 / thermostat, kChain - 1);
+  }
+  list.push_back(barostat > 0.0 ? 1.0 : 0.0);
+  if (barostat > 0.0) {
+    draw(list, 0.0, kCell);
+    draw(list, 1.0 / (barostat * std::sqrt(static_cast<double>(atom->natoms) + 1.0)), kCell);
+    list.push_back(domain->xprd * domain->yprd * domain->zprd);
+    list.push_back(0.0);  // the reference temperature: the fix's own
+    list.push_back(kChain);
+    draw(list, 0.0, kChain);
+    draw(list, 1.0 / barostat, kChain);
+    list.push_back(0.0);  // no reference cell
+  }
+  return list;
+}
+
+/// Appends normal variates; Box and Muller's, so that a seed gives the same everywhere.
+void Draw::draw(std::vector<double> &list, double width, int count) {
+  for (int i = 0; i < count; ++i) {
+    constexpr double kUnit = 0x1.0p-53;
+    const double u = (static_cast<double>(random_() >> 11) + 1.0) * kUnit;
+    const double v = static_cast<double>(random_() >> 11) * kUnit;
+    list.push_back(width * std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v));
+  }
+}
+
+/// Another LAMMPS may keep its state otherwise: read back what it took.
+void Draw::check(Fix *fix, double thermostat, double barostat,
+                 const std::vector<double> &state) const {
+  const auto same = [&](int count, int its, std::size_t ours) {
+    for (int i = 0; i < count; ++i)
+      if (fix->compute_vector(its + i) != state[ours + static_cast<std::size_t>(i)])
+        error->all(FLERR,
+                   "{}: fix {} ({}) did not take the state that was drawn: it must be nvt, npt tri "
+                   "or nph tri with chains of {}",
+                   kStyle, fix->id, fix->style, kChain);
+  };
+  int its = 0;
+  std::size_t ours = 1;
+  if (thermostat > 0.0) {
+    same(2 * kChain, its, ours + 1);
+    its += 2 * kChain;
+    ours += 1 + 2 * kChain;
+  }
+  ++ours;
+  if (barostat > 0.0) same(2 * kCell, its, ours);
+}
+
+}  // namespace phasewalk
