@@ -239,24 +239,14 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
     )
     finished = run(launcher, job)
     if finished.returncode != 0:
-        raise InputError(f"PLUMED refuses it: {_plumed_error(finished)}")
+        said = (finished.directory / Finished.STDERR).read_text(errors="replace", encoding="utf-8")
+        why = plumed_limits.complaint(said, text) or finished.last_lines()
+        raise InputError(f"PLUMED refuses it: {why}")
     biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
     atoms = campaign.structures[name]
     told = plumed_inputs.notices_of(system, atoms)
     shown = f"atoms {plumed_limits.numbering(atoms)}"
     return "; ".join([f"PLUMED reads it; {biases or 'no metadynamics'}; {shown}", *told])
-
-
-def _plumed_error(finished: Finished) -> str:
-    """What PLUMED complains about, without its frame of lines."""
-    text = (finished.directory / Finished.STDERR).read_text(errors="replace", encoding="utf-8")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [
-        line
-        for line in lines
-        if not re.match(r"\+\+\+|\(core|\(action|################|PLUMED: *$|terminate", line)
-    ]
-    return " ".join(kept[-4:]).removeprefix("what(): ") or finished.last_lines()
 
 
 def _structures(campaign: Campaign) -> Iterator[Row]:

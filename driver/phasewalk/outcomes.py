@@ -59,8 +59,10 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
     logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
     end = _end(finished, plan, logs)
     ended = end.why if end else None
-    if not any(log.steps_done for log in logs):
-        stops = [_stop(plan, i, log, directory) for i, log in enumerate(logs)]
+    stops = [_stop(plan, i, log, directory) for i, log in enumerate(logs)]
+    # whoever begins a round where PLUMED ends it, because the text has changed, begins anew then
+    anew = plan.round > 1 and any(stop is not None and stop.reason == ENDED for stop in stops)
+    if not anew and not any(log.steps_done for log in logs):
         halted = next(filter(None, map(in_words, stops)), None)
         raise EngineFailed(
             f"{finished.job.name}: no walker did a step: "

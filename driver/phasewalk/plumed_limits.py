@@ -7,7 +7,7 @@ is possible, but hardly meant.
 import difflib
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 from ase import Atoms
@@ -52,7 +52,7 @@ def check(text: str) -> None:
             conditional = None if action.get("END") is not None else action
         if action.name == "METAD":
             _check_regular(action, conditional)
-        _check_labels(action, [one.label for one in actions if one.label])
+        _check_labels(action, {one.label: one.line for one in actions if one.label})
 
 
 def _check_replicas(action: Action) -> None:
@@ -90,15 +90,20 @@ def _check_regular(metad: Action, conditional: Action | None) -> None:
         )
 
 
-def _check_labels(action: Action, labels: Sequence[str]) -> None:
-    """An ARG names labels of this text, their components, or what an action has made of them."""
+def _check_labels(action: Action, labels: Mapping[str, int]) -> None:
+    """An ARG names labels above it, their components, or what an action has made of them."""
     for word in action.words:
         if not re.fullmatch("ARG[0-9]*", word.key) or re.search(r"[*()@{}]", word.value or ""):
             continue
         for name in re.split(r"[,\s]+", word.value or ""):
             label = name.partition(".")[0]
             made = any(re.match(rf"{re.escape(known)}[_-]", label) for known in labels)
-            if label and label not in labels and not made and not _number(label):
+            if not label or made or _number(label) is not None:
+                continue
+            if labels.get(label, action.line) > action.line:
+                raise _error(action, f"{word.text}: {label} comes later, on line {labels[label]}; "
+                                     "put that line above this one")  # fmt: skip
+            if label not in labels:
                 close = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)
                 hint = f"did you mean {close[0]}?" if close else f"labels: {', '.join(labels)}"
                 raise _error(action, f"{word.text}: the text has no label {label}; {hint}")
@@ -273,6 +278,31 @@ def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
                         f"{number * scale:g} {what}, more than {why} ({limit:.4g} {what})"
                         f"{_unit_hint(text)}"
                     )
+
+
+def complaint(said: str, text: str) -> str:
+    """What PLUMED's error output complains about: without places in its source, with the line.
+
+    Args:
+        said: all of it.
+        text: the user's.
+    """
+    found = re.split(r"terminate called[^\n]*\n", said)[-1].replace("what():", "")
+    found = re.sub(r"The above exception .*", "", found, flags=re.DOTALL)
+    lines = [line.lstrip("+ \t").rstrip() for line in found.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line
+        and not re.match(
+            r"\([\w/]+/[\w.]+:\d+\)|#####|PLUMED: ?$|PLUMED error$|at |message follows|assertion",
+            line,
+        )
+    ]
+    told = " ".join(kept[-4:])
+    named = re.search(r"with label (\S+)", told)
+    line = next((a.line for a in parse(text) if named and a.label == named[1]), None)
+    return f"line {line}: {told}" if line else told
 
 
 def numbering(atoms: Atoms) -> str:

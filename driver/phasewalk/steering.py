@@ -186,7 +186,7 @@ def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
 def _ended(work: Work, round_: int, walker: str) -> bool:
     """Whether PLUMED itself ended a walker's segment (COMMITTOR)."""
     segment = work.store.find(f"segment {round_}")
-    entries = [] if segment is None else segment.outputs["walkers"]
+    entries = [] if segment is None else segment.outputs.get("walkers", [])  # none: before `fes`
     stops = [entry.get("stop") for entry in entries if entry["walker"] == walker]
     return any(stop is not None and stop["reason"] == ENDED for stop in stops)
 

@@ -29,6 +29,7 @@ SALT = bulk("NaCl", "rocksalt", a=6.0, cubic=True)  # Na 1, Cl 2, Na 3, …; sho
         ("v: VOLUME\nUPDATE_IF ARG=v LESS_THAN=3\nMETAD ARG=v PACE=5\nUPDATE_IF ARG=v END",
          "stands below UPDATE_IF (line 2)"),
         ("vol: VOLUME\nMETAD ARG=vul PACE=5", "no label vul; did you mean vol?"),
+        ("c: CUSTOM ARG=v FUNC=x PERIODIC=NO\nv: VOLUME\nPRINT ARG=v", "v comes later, on line 2"),
         ("vol: VOLUME\nRESTRAINT ARG=x.y AT=1 KAPPA=1", "no label x; labels: vol"),
     ],
 )  # fmt: skip
@@ -152,3 +153,21 @@ def test_atoms_are_numbered_as_in_the_file() -> None:
     assert plumed_limits.numbering(Atoms("AlAlOHHAl")) == "1-2 Al, 3 O, 4-5 H, 6 Al"
     many = Atoms(["Na", "Cl"] * 10, positions=np.zeros((20, 3)))
     assert plumed_limits.numbering(many).endswith("12 Cl, … (8 more runs)")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("terminate called after throwing an instance of 'PLMD::Plumed::ExceptionError'\n"
+         "  what():  \n(core/Action.cpp:251) void PLMD::Action::error(const string&) const\n"
+         "ERROR in input to action METAD with label m : number of arguments is wrong\n"
+         "(core/PlumedMain.cpp:1) at x\n",
+         "line 3: ERROR in input to action METAD with label m : number of arguments is wrong"),
+        ("+++ PLUMED error\n+++ at tools/Tools.h:172, function static void PLMD::Tools::convert\n"
+         "+++ message follows +++\n(tools/Tools.h:172) static void PLMD::Tools::convert(x)\n"
+         "Error converting x\n",
+         "Error converting x"),
+    ],
+)  # fmt: skip
+def test_plumeds_complaint_without_places_in_its_source(said: str, words: str) -> None:
+    assert plumed_limits.complaint(said, f"{UNITS}v: VOLUME\nm: METAD ARG=v SIGMA=1,2") == words
