@@ -9,6 +9,7 @@
     │   ├── NotConverged    a calculation that did not converge
     │   └── Killed          ended from outside (memory, node, signal): worth another try
     ├── GateFailed          a deployed model is not what it should be; says what, and by how much
+    ├── TooPoor             a generation that has learned too little to walk with
     ├── NothingLeft         a round has too little left to go on with
     └── Interrupted         Ctrl-C or SIGTERM; exit code 130
 
@@ -80,6 +81,10 @@ class Killed(EngineFailed):
 
 class GateFailed(PhasewalkError):
     """A deployed model failed its proof."""
+
+
+class TooPoor(PhasewalkError):
+    """A generation has learned too little to be sent walking."""
 
 
 class NothingLeft(PhasewalkError):

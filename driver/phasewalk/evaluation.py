@@ -61,7 +61,8 @@ class Errors:
 
     Energies per atom in meV, once with and once without the common offset of each composition
     (the scatter; None where no composition has two frames);
-    forces in meV/Å over all components, beside the root mean square of the reference's own forces;
+    forces in meV/Å over all components, beside the root mean square and the mean size of the
+    reference's own forces: the RMSE and the MAE of a model without any;
     pressure and stress components in GPa.
     """
 
@@ -74,6 +75,7 @@ class Errors:
     force_mae_meV_per_A: float
     force_rmse_meV_per_A: float
     force_rms_meV_per_A: float
+    force_zero_mae_meV_per_A: float
     pressure_mae_GPa: float
     pressure_rmse_GPa: float
     stress_mae_GPa: float
@@ -188,6 +190,7 @@ def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors
         force_mae_meV_per_A=_mae(force),
         force_rmse_meV_per_A=_rms(force),
         force_rms_meV_per_A=_rms(reference),
+        force_zero_mae_meV_per_A=_mae(reference),
         pressure_mae_GPa=_mae(pressure),
         pressure_rmse_GPa=_rms(pressure),
         stress_mae_GPa=_mae(stress.ravel()),

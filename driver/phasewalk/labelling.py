@@ -46,10 +46,17 @@ class Frame:
 
 
 def bootstrap_frames(work: Work) -> list[Frame]:
-    """The perturbed structures of round 0: drawn once, then read from where they were written."""
+    """The perturbed structures of round 0: drawn once, then read from where they were written.
+
+    Where `bootstrap` has changed and nothing was trained yet, they are drawn anew; those that both
+    have in common are not labelled again.
+    """
     settings = work.campaign.settings.bootstrap
+    drawn_with = {**settings.model_dump(mode="json"), "count": work.campaign.bootstrap_count}
     record = work.store.done("bootstrap", "")
-    if record is None:
+    old = drawn_with if record is None else record.outputs.get("drawn_with", drawn_with)
+    changed = old != drawn_with and work.store.find("train generation 0") is None
+    if record is None or changed:
         drawn = []
         for number, (system, atoms) in enumerate(work.campaign.structures.items()):
             rng = np.random.default_rng([work.campaign.settings.seed, number])
@@ -64,7 +71,7 @@ def bootstrap_frames(work: Work) -> list[Frame]:
                 origin = {"system": system, "round": 0, "index": index}
                 drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
         work.store.keep("rounds/000/frames.json", json.dumps(drawn).encode())
-        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn)})
+        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn), "drawn_with": drawn_with})
     return read_frames(work.store.checked("rounds/000/frames.json"))
 
 

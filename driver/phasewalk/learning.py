@@ -8,7 +8,7 @@ from typing import Any
 
 from ase import Atoms
 
-from . import isolated, labels, locating, models
+from . import explaining, isolated, labels, locating, models
 from .deploying import FINAL, Generation, deploy, folder, plan
 from .engines import has_gpu, processor
 from .evaluating import evaluation_task, probes_for, proof_task, say_errors
@@ -20,6 +20,8 @@ from .recipes import network
 from .resuming import left_behind
 from .store import check_file, file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
+
+FIRST = "0"
 
 
 def learn(
@@ -37,6 +39,8 @@ def learn(
     if work.store.find("train generation 0") is None:
         source = _statistics(work, _split(work, known)[0]).shifts_from
         work.observer.say(f"the model's energies count from {source}")
+        if told := explaining.advice(work.campaign.settings.model):
+            work.observer.say(told)
     beside = locating.tasks(work, number, known if previous is None else new)
     if previous is None:
         beside += locating.tasks(work, number, work.campaign.test_data, test=True)
@@ -77,7 +81,9 @@ def _finish(
     """Train (and, beside it, the other tasks and the compiler), deploy, prove, evaluate."""
     how = plan(work, number, name, _network(work, known))
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
-    trained = work.do([*tasks, *how.compilation], _watch_training(work))[0]
+    zero, _ = explaining.of_zero(_split(work, known)[1])
+    watch = _watch_training(work, None if name == FINAL else zero)
+    trained = work.do([*tasks, *how.compilation], watch)[0]
     generation = deploy(work, number, name, trained, how)
     work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
     probes = probes_for(work, generation, trained)
@@ -168,8 +174,13 @@ def _training(
         return _continued(work, made, budget.epochs)
 
     def read(finished: Finished) -> Outputs:
+        trained = models.read_training(finished)
+        found = None
+        if name != FINAL:
+            found = _worth(work, name, trained, validation, budget=budget, numbers=numbers)
         return {
-            **_keep(work, name, models.read_training(finished), probed),
+            **_keep(work, name, trained, probed),
+            "validation": found and found.as_dict(),
             "training_labels": len(training),
             "validation_labels": 0 if name == FINAL else len(validation),
             "statistics": asdict(numbers),
@@ -186,6 +197,26 @@ def _training(
         job=job,
         read=read,
     )
+
+
+def _worth(
+    work: Work,
+    name: str,
+    trained: models.Trained,
+    validation: Sequence[Label],
+    *,
+    budget: Budget,
+    numbers: Statistics,
+) -> explaining.Explained | None:
+    """How much of the forces a generation explains, said; TooPoor where that is too little."""
+    found = explaining.explained(trained.last_epoch, validation)
+    model = work.campaign.settings.model
+    explaining.check(
+        name, found, settings=model, budget=budget, numbers=numbers, first=name == FIRST
+    )
+    if found is not None:
+        work.observer.say(f"generation {name}: {found}")
+    return found
 
 
 def _continued(work: Work, job: Job, epochs: int) -> Job:
@@ -252,15 +283,17 @@ def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
     )
 
 
-def _watch_training(work: Work) -> Callable[[Event], None]:
+def _watch_training(work: Work, zero: float | None = None) -> Callable[[Event], None]:
+    """Shows a training's last epoch, beside the MAE (meV/Å) of a model without forces."""
     pace = Pace()
+    without = f", without any model {zero:.0f}" if zero else ""
 
     def watch(event: Event) -> None:
         if isinstance(event, Running) and event.job.name.startswith("train"):
             last = models.training_progress(event.job.directory)
             if last is not None:
                 error, total = last.get("forces_mae"), last.get("epochs")
-                on = "" if FINAL in event.job.name else " (validation)"
+                on = "" if FINAL in event.job.name else f" (validation{without})"
                 seen = Seen(
                     numbers={FORCE_MAE: round(1000 * error, 2)} if error else {},
                     total=total,

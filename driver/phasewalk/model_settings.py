@@ -96,6 +96,13 @@ class ModelSettings(Settings):
         Budget(epochs=25, learning_rate=0.01), description="Training of each later generation."
     )
     final: FinalSettings | None = Field(FinalSettings(), description="Final model; null for none.")
+    max_force_error_ratio: float | None = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Largest force error on the validation labels, relative to that of a model "
+        "without forces, with which generation 0 is sent walking (later ones: 1); null for any.",
+    )
     batch_size: int = Field(2, ge=1, description="Frames in one step of the optimizer.")
     loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss.")
     zbl: bool = Field(

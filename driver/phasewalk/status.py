@@ -104,6 +104,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "generation": outputs["generation"],
                 "training_labels": outputs["training_labels"],
                 "validation_labels": outputs["validation_labels"],
+                "validation": outputs.get("validation"),
                 "epochs": outputs["epochs"],
                 "train_seconds": record.seconds,
                 "checkpoint": outputs["checkpoint"],
@@ -220,7 +221,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("round", "labels", "force MAE meV/Å", "(rms)", "pressure MAE GPa",
+    columns = ("round", "labels", "force MAE meV/Å", "(rms / no model)", "pressure MAE GPa",
                "energy offset", "scatter meV/atom", "seconds")  # fmt: skip
     rows = []
     for entry in rounds:
@@ -230,7 +231,7 @@ def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
                 str(entry["round"]),
                 str(entry["labels"]),
                 _both(before, after, "force_mae_meV_per_A", ".0f"),
-                f"{after['force_rms_meV_per_A']:.0f}" if after else "",
+                _beside(after, "force_rms_meV_per_A", "force_zero_mae_meV_per_A"),
                 _both(before, after, "pressure_mae_GPa", ".2f"),
                 _both(before, after, "energy_offset_meV_per_atom", ".1f"),
                 _both(before, after, "energy_scatter_meV_per_atom", ".1f"),
@@ -238,6 +239,14 @@ def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
             )
         )
     return _table("Each round's new frames, before and after they were learned", columns, rows)
+
+
+def _beside(errors: Mapping[str, Any] | None, key: str, other: str) -> str:
+    """Two numbers; the first alone where an older version did not keep the other."""
+    if not errors:
+        return ""
+    found = [errors[key], *([errors[other]] if other in errors else [])]
+    return " / ".join(f"{value:.0f}" for value in found)
 
 
 def _both(
@@ -248,11 +257,12 @@ def _both(
 
 
 def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("generation", "labels", "epochs", "train s", "deployed", "test force MAE meV/Å",
-               "RMSE", "test pressure MAE GPa", "ms/step")  # fmt: skip
+    columns = ("generation", "labels", "epochs", "train s", "deployed",
+               "validation force MAE / no model", "test force MAE / no model, meV/Å",
+               "RMSE / rms", "test pressure MAE GPa", "ms/step")  # fmt: skip
     rows = []
     for entry in generations:
-        test = entry.get("test")
+        test, held = entry.get("test"), entry.get("validation")
         rows.append(
             (
                 entry["generation"],
@@ -260,8 +270,9 @@ def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
                 str(entry["epochs"]),
                 f"{entry['train_seconds']:.0f}",
                 entry.get("mode", ""),
-                f"{test['force_mae_meV_per_A']:.0f}" if test else "",
-                f"{test['force_rmse_meV_per_A']:.0f}" if test else "",
+                _beside(held, "force_mae_meV_per_A", "force_zero_mae_meV_per_A"),
+                _beside(test, "force_mae_meV_per_A", "force_zero_mae_meV_per_A"),
+                _beside(test, "force_rmse_meV_per_A", "force_rms_meV_per_A"),
                 f"{test['pressure_mae_GPa']:.2f}" if test else "",
                 f"{entry['ms_per_step']:.1f}" if "ms_per_step" in entry else "",
             )
@@ -277,7 +288,8 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
         table.add_column(title, justify="right")
     rows = (
         (
-            f"force, meV/Å (reference rms {e['force_rms_meV_per_A']:.0f})",
+            "force, meV/Å (rms / no model's MAE: "
+            f"{_beside(e, 'force_rms_meV_per_A', 'force_zero_mae_meV_per_A')})",
             "force_{}_meV_per_A",
             ".1f",
         ),

@@ -344,7 +344,7 @@ def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) ->
     The network may still change as long as none was trained: labels do not depend on it.
     """
     found = read_identity(root)
-    free = () if stages & {"train", "compile"} else ("model", "model overrides")
+    free = () if "train" in stages else ("model", "model overrides")
     for key, wanted in identity.items():
         if found.get(key) != wanted and key not in free:
             before = found.get(key)

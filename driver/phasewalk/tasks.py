@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .engines import Engines
-from .errors import EngineFailed, GateFailed, Killed, NotConverged, PhasewalkError, StoreError
+from .errors import (
+    EngineFailed,
+    GateFailed,
+    Killed,
+    NotConverged,
+    PhasewalkError,
+    StoreError,
+    TooPoor,
+)
 from .inputs import Campaign
 from .jobs import Event, Finished, Job, Launcher
 from .journal import Record
@@ -148,7 +156,7 @@ class Work:
             reason = str(error).replace(str(finished.directory), str(kept))
             if task.may_fail:
                 return {FAILED: reason, KIND: _kind(error, finished)}
-            kind = type(error) if isinstance(error, GateFailed | Killed) else EngineFailed
+            kind = type(error) if isinstance(error, GateFailed | Killed | TooPoor) else EngineFailed
             raise kind(reason) from error
 
     def record(self, task: Task, outputs: Outputs, seconds: float, cores: int = 0) -> Outputs:

@@ -49,6 +49,7 @@ model:
   first: {{epochs: 20, learning_rate: 0.01}}
   warm: {{epochs: 10, learning_rate: 0.005}}
   final: {final}
+  max_force_error_ratio: null
 deploy: {{mode: torchscript, device: cpu}}
 engines: {{plugin: {plugin}}}
 """

@@ -47,6 +47,7 @@ reference:
   atom_energies_eV: {{H: -13.0, O: -431.0}}
 model:
   preset: tiny
+  max_force_error_ratio: null
   first: {{epochs: 60, learning_rate: 0.01}}
   warm: {{epochs: 20, learning_rate: 0.005}}
   final: null

@@ -39,6 +39,7 @@ SMALL: Mapping[str, Any] = {
     "deploy": {"mode": "torchscript", "device": "cpu"},
     "model": {
         "preset": "tiny",
+        "max_force_error_ratio": None,
         "first": {"epochs": 20, "learning_rate": 0.01},
         "warm": {"epochs": 5, "learning_rate": 0.005},
         "final": {"budget": {"epochs": 5, "learning_rate": 0.005}},

@@ -41,6 +41,9 @@ def test_no_error() -> None:
     assert found.pop("force_rms_meV_per_A") == pytest.approx(
         1000 * np.sqrt((truth[0].forces ** 2).mean())
     )
+    assert found.pop("force_zero_mae_meV_per_A") == pytest.approx(
+        1000 * np.abs(truth[0].forces).mean()
+    )
     assert set(found.pop("energy_offsets_meV_per_atom").values()) == {0.0}
     assert set(found.values()) == {0.0}
 

@@ -238,3 +238,24 @@ def test_a_launcher_before_phasewalk_s_own_child_is_no_other_level(tmp_path: Pat
     with closing((work := shared_work(tmp_path / "own", text)).store):
         assert work.campaign.reference.method.method == LEVEL.method
         assert work.campaign.reference.shares
+
+
+def drawn(folder: Path, bootstrap: str, *, trained: bool = False) -> list[Frame]:
+    """The frames of round 0 with these settings of the bootstrap."""
+    work = open_work(folder, f"{RETRIES}bootstrap: {{{bootstrap}}}\n")
+    with closing(work.store):
+        if trained:
+            work.note("train generation 0", "train", 0, {})
+        return labelling.bootstrap_frames(work)
+
+
+def test_the_bootstrap_may_change_until_generation_0_is_trained(tmp_path: Path) -> None:
+    """Nothing is paid twice: those that both have are the same frames."""
+    eight = drawn(tmp_path, "count: 8")
+    ten = drawn(tmp_path, "count: 10")
+    assert [len(eight), len(ten)] == [8, 10]
+    assert all(a.atoms == b.atoms for a, b in zip(eight, ten, strict=False))
+    strained = drawn(tmp_path, "count: 10, strain: 0.11")
+    assert strained[0].atoms != ten[0].atoms
+    kept = drawn(tmp_path, "count: 12", trained=True)
+    assert [one.atoms for one in kept] == [one.atoms for one in strained]
