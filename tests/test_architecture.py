@@ -25,6 +25,7 @@ OWNERS = {
         "supervise",  # its own process group
         "store",  # fsync
         "files",  # the same
+        "shared_code",  # who this user is
         "locking",  # the lock file
         "engines",  # cores that this process may use
         "cli",  # hands the environment down
@@ -35,6 +36,7 @@ OWNERS = {
     "shutil": {
         "launch",  # a job's scratch folder
         "jobs",  # how full the disk is
+        "scratch",  # the same; the folder itself
         "engines",  # which
         "plugin",  # which; the build folder
         "cli",  # a deployed model is copied out of a temporary folder
