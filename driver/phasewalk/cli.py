@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -33,6 +31,7 @@ from . import (
     scratch,
     settling,
     status,
+    stops,
     store,
     terminal,
     trial,
@@ -56,7 +55,6 @@ app = typer.Typer(
 out, err = terminal.stdout(), terminal.stderr()
 
 TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
-STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _show_version(asked: bool) -> None:
@@ -372,35 +370,9 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: nothing may take it for the failure of a task."""
-    for signal_ in STOPS:  # a shell sends SIGHUP twice: what is being ended must not be interrupted
-        signal.signal(signal_, signal.SIG_IGN)
-    if number == signal.SIGHUP:
-        _leave_terminal()
-    raise KeyboardInterrupt
-
-
-def _leave_terminal() -> None:
-    """Where the terminal is gone, print to nowhere: an error of output would be the last word."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            os.write(stream.fileno(), b"")
-        except OSError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
-
-
-def _listen() -> None:
-    """Stop cleanly where a scheduler or a lost terminal says so; nohup's wish is kept."""
-    for number in STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _stop)
-
-
 def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
-    _listen()
+    stops.listen()
     terminal.accept_any_text()
     if not app.registered_groups:
         app.command("status")(view_commands.show_status)

@@ -79,9 +79,7 @@ def fes(
         raise Interrupted(
             "stopped; nothing that was finished is lost. Go on with: phasewalk fes "
             f"{shlex.quote(str(root))} --generation {chosen.name} --segments {segments}"
-            + (f" --hills {hills:g}" if hills != HILLS else "")
-            + (f" --bins {bins}" if bins is not None else "")
-            + (" --trust" if trust else "")
+            f"{_options(hills, bins, trust)}"
         ) from error
     if as_json:
         typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
@@ -90,6 +88,15 @@ def fes(
         _show(one, shown)
     file = freezing.place(chosen.name, hills) + "/fes.json"
     shown.print(Text(f"all numbers: {root / file}"), soft_wrap=True)
+
+
+def _options(hills: float, bins: int | None, trust: bool) -> str:
+    """Options that were given, to be given again."""
+    return (
+        (f" --hills {hills:g}" if hills != HILLS else "")
+        + (f" --bins {bins}" if bins is not None else "")
+        + (" --trust" if trust else "")
+    )
 
 
 def _notice(line: str) -> None:
