@@ -19,12 +19,14 @@ CHILDREN = {
 # Who may touch what: everything else goes through these.
 OWNERS = {
     "subprocess": {"launch", "supervise"},
-    "signal": {"launch", "supervise", "cli", "jobs"},
+    "signal": {"launch", "supervise", "stops", "jobs"},
     "os": {
         "launch",  # the environment of children; process groups
         "supervise",  # its own process group
         "store",  # fsync
         "files",  # the same
+        "shared_code",  # who this user is
+        "stops",  # a terminal that is gone
         "locking",  # the lock file
         "engines",  # cores that this process may use
         "cli",  # hands the environment down
@@ -35,9 +37,9 @@ OWNERS = {
     "shutil": {
         "launch",  # a job's scratch folder
         "jobs",  # how full the disk is
+        "scratch",  # the same; the folder itself
         "engines",  # which
         "plugin",  # which; the build folder
-        "cli",  # a deployed model is copied out of a temporary folder
     },
     "fcntl": {"locking"},
     "socket": {"locking"},

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from . import (
     plumed_limits,
     rehearsal,
     rendering,
+    scratch,
     trial,
     walkers,
 )
@@ -65,8 +65,7 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
     except EngineMissing as error:
         yield Row("engines", "missing", str(error))
         return
-    with tempfile.TemporaryDirectory(prefix="phasewalk-check-") as folder:
-        place = Path(folder)
+    with scratch.folder("check") as place:
         yield from _guard("LAMMPS", lambda: _lammps(engines, launcher, place))
         yield from _guard("MPI", lambda: _mpi(engines, launcher, place))
         yield from _plumed_rows(campaign, engines, launcher, place)
@@ -163,12 +162,12 @@ def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
         )
     if engines.plumed.program is None:
         return
-    with tempfile.TemporaryDirectory(prefix="phasewalk-check-") as folder:
+    with scratch.folder("check") as folder:
         if any(system.bias_sharing == "mpi" for system in campaign.settings.systems.values()):
-            _plumed(campaign, engines, launcher, Path(folder))
+            _plumed(campaign, engines, launcher, folder)
         for name in biased:
             try:
-                _parse(campaign, name, engines, launcher, Path(folder))
+                _parse(campaign, name, engines, launcher, folder)
             except InputError as error:
                 raise InputError(f"{campaign.path}: systems.{name}.plumed: {error}") from error
 

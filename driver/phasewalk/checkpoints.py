@@ -8,10 +8,11 @@ read is written anew for NequIP, which loads that copy and never the file itself
 
 import pickle
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from .errors import UNREADABLE
 
 REFUSED = 3
 """Exit code of a child that does not load a checkpoint."""
@@ -42,7 +43,7 @@ def copied(source: Path, folder: Path) -> Path:
     try:
         with warnings.catch_warnings(action="ignore"):  # of other versions of pickle
             data = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, *UNREADABLE) as error:
         first = " ".join(str(error).split())
         named = re.search(r"GLOBAL (\S+)", first)
         what = f"{named[1]}, which is code" if named else f"more than weights ({first[:200]})"

@@ -1,15 +1,9 @@
 """The command line: check, run, status, rewind, render, build-plugin, deploy, evaluate, gate."""
 
-import contextlib
 import json
 import os
-import shutil
-import signal
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -30,11 +24,14 @@ from . import (
     plumed_inputs,
     proving,
     rendering,
+    reopening,
     report_command,
     rewinding,
     schema_command,
+    scratch,
     settling,
     status,
+    stops,
     store,
     terminal,
     trial,
@@ -58,7 +55,6 @@ app = typer.Typer(
 out, err = terminal.stdout(), terminal.stderr()
 
 TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
-STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _show_version(asked: bool) -> None:
@@ -137,6 +133,11 @@ def run(
                 progress.say(opened.took_over)
             for note in [*notes, *campaign.remarks()]:
                 progress.say(note)
+            if not _writable(cache := finding.cache_dir(os.environ)):
+                progress.say(
+                    f"{cache} cannot be written: labels and compilations are not shared "
+                    "with other campaigns (PHASEWALK_CACHE names another folder)"
+                )
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
@@ -240,7 +241,7 @@ def deploy(
         )
     if not output.absolute().parent.is_dir():
         raise InputError(f"-o {output}: its folder does not exist")
-    with _scratch("deploy") as folder, out.status("deploying …") as shown:
+    with scratch.folder("deploy", keep_failed=True) as folder, out.status("deploying …") as shown:
         stamp, how = handing.deploy(
             checkpoint,
             output,
@@ -273,6 +274,9 @@ def evaluate(
     generation: Annotated[
         str | None, typer.Option(help="Generation of the campaign; default: the last one.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take the programs that the directory's settings name.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a deployed model, in LAMMPS, against labelled frames."""
@@ -284,10 +288,14 @@ def evaluate(
     launcher = LocalLauncher()
     settings = EngineSettings()
     if target.is_dir():
-        settings = config.parse(*store.settings_text(target)).engines
+        text, path = store.settings_text(target)
+        kept, told = reopening.own_side(config.parse(text, path), path, trusted=trust)
+        settings = kept.engines
+        if told:
+            err.print(Text(told), soft_wrap=True)
     engines = plugin.ensure(finding.find(settings, os.environ), launcher, os.environ)
     with (
-        _scratch("evaluate") as folder,
+        scratch.folder("evaluate", keep_failed=True) as folder,
         err.status("evaluating in LAMMPS …"),
     ):
         job = evaluation.job(
@@ -327,7 +335,7 @@ def gate(
     launcher = LocalLauncher()
     engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
     with (
-        _scratch("gate") as folder,
+        scratch.folder("gate", keep_failed=True) as folder,
         err.status("proving in LAMMPS …"),
     ):
         proof = proving.prove(
@@ -350,12 +358,10 @@ def gate(
         raise GateFailed(f"{model} failed its gate: {proof.failure()}")
 
 
-@contextlib.contextmanager
-def _scratch(what: str) -> Iterator[Path]:
-    """A folder for one command; kept where the command fails, since errors point into it."""
-    folder = Path(tempfile.mkdtemp(prefix=f"phasewalk-{what}-"))
-    yield folder
-    shutil.rmtree(folder)
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder where it is not there yet."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(there, os.W_OK)
 
 
 def _quoted(path: Path) -> str:
@@ -364,35 +370,9 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: nothing may take it for the failure of a task."""
-    for signal_ in STOPS:  # a shell sends SIGHUP twice: what is being ended must not be interrupted
-        signal.signal(signal_, signal.SIG_IGN)
-    if number == signal.SIGHUP:
-        _leave_terminal()
-    raise KeyboardInterrupt
-
-
-def _leave_terminal() -> None:
-    """Where the terminal is gone, print to nowhere: an error of output would be the last word."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            os.write(stream.fileno(), b"")
-        except OSError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
-
-
-def _listen() -> None:
-    """Stop cleanly where a scheduler or a lost terminal says so; nohup's wish is kept."""
-    for number in STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _stop)
-
-
 def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
-    _listen()
+    stops.listen()
     terminal.accept_any_text()
     if not app.registered_groups:
         app.command("status")(view_commands.show_status)

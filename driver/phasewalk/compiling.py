@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import models, swap
+from . import models, shared_code, swap
 from .engines import has_gpu, processor
 from .errors import InputError, ParseError, StoreError
 from .jobs import Finished, Job
 from .models import Deployed
 from .recipes import WEIGHTS
-from .store import hash_of, write_file
+from .store import hash_of
 from .swap import Template
 from .tasks import Outputs, Task, Work
 
@@ -48,26 +48,46 @@ def find(work: Work, mode: str, graph: str) -> Compiled | None:
     One that cannot be read counts as none: it is made again.
     """
     name = key(work, mode, graph)
-    for place in (work.store.root / _kept(name), work.engines.cache / "models" / name):
-        found = _in(place)
+    own, shared = work.store.root / _kept(name), _shared(work, name)
+    for place in (own, shared):
+        found = _in(place, sealed=place == shared)
         if found is not None and found.template.graph == graph and found.stamp.mode == mode:
-            return found
+            with contextlib.suppress(ParseError):
+                for file in (found.stamp.file, STAMP, TEMPLATE) if place == own else ():
+                    work.store.checked(f"{_kept(name)}/{file}")
+                return found
     return None
 
 
-def all_in(folder: Path) -> list[Compiled]:
-    """All compilations below a folder: a campaign's `models/compiled`, or a cache's `models`."""
+def all_in(folder: Path, *, sealed: bool) -> list[Compiled]:
+    """All compilations below a folder: a campaign's `models/compiled`, or a cache's `models`.
+
+    Args:
+        folder: where they are.
+        sealed: only those that this user has put there, as it is in a cache.
+    """
     places = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [found for place in places if (found := _in(place)) is not None]
+    return [found for place in places if (found := _in(place, sealed=sealed)) is not None]
 
 
-def _in(place: Path) -> Compiled | None:
+def _in(place: Path, *, sealed: bool) -> Compiled | None:
     """The compilation in a folder; None if there is none, or it cannot be read."""
     with contextlib.suppress(ParseError):
-        if (place / TEMPLATE).is_file():
+        if (place / TEMPLATE).is_file() and (_sealed(place) or not sealed):
             stamp = models.read_stamp(place / STAMP)
             return Compiled(place, place / stamp.file, stamp, swap.read_template(place / TEMPLATE))
     return None
+
+
+def _shared(work: Work, name: str) -> Path:
+    """Where a compilation is in the user's cache."""
+    return shared_code.own(work.engines.cache / "models" / name)
+
+
+def _sealed(place: Path) -> bool:
+    """Whether all files of a compilation in the cache are as this user has put them there."""
+    names = [path.name for path in place.iterdir() if path.name != shared_code.HASHES]
+    return not shared_code.why_not(place, names)
 
 
 def needed(work: Work, mode: str, graph: str) -> bool:
@@ -119,9 +139,8 @@ def task(
         }
         for file, data in files.items():
             work.store.keep(f"{_kept(name)}/{file}", data)
-        with contextlib.suppress(StoreError):  # a cache that cannot be written is no harm
-            for file, data in files.items():
-                write_file(work.engines.cache / "models" / name / file, data)
+        with contextlib.suppress(StoreError, OSError):  # one that cannot be written is no harm
+            shared_code.put(_shared(work, name), files)
         return done
 
     def adopt(directory: Path) -> Outputs | None:

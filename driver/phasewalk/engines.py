@@ -275,8 +275,15 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     """Where plugins and compiled models are kept: PHASEWALK_CACHE, or the user's cache."""
     if environ.get("PHASEWALK_CACHE"):
         return Path(environ["PHASEWALK_CACHE"])
-    base = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "phasewalk"
+    if environ.get("XDG_CACHE_HOME"):
+        return Path(environ["XDG_CACHE_HOME"]) / "phasewalk"
+    try:
+        return Path.home() / ".cache/phasewalk"
+    except RuntimeError as error:
+        raise EngineMissing(
+            "no home directory, in which plugins and compiled models are kept; set PHASEWALK_CACHE "
+            "to a folder for them"
+        ) from error
 
 
 def has_gpu() -> bool:

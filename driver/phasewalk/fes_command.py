@@ -42,6 +42,12 @@ def fes(
             help="Height of hills, × what the campaign lays: low hills give a better free energy."
         ),
     ] = HILLS,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Take the programs and the code that the directory's settings name."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute a free energy: the same walkers, the model frozen, the bias started anew.
@@ -57,7 +63,7 @@ def fes(
         raise InputError(f"--hills {hills:g}: use a number above 0, and at most 1")
     root = directory.absolute()
     opened = store.read_campaign(root)
-    campaign = reopening.read_inputs(opened)
+    campaign = reopening.read_inputs(opened, _notice, trusted=trust)
     chosen = reopening.read_generation(opened, generation)
     engines = finding.find(campaign.settings.engines, os.environ)
     reopening.check_fits(chosen, str(engines.versions.get("torch")))
@@ -73,16 +79,28 @@ def fes(
         raise Interrupted(
             "stopped; nothing that was finished is lost. Go on with: phasewalk fes "
             f"{shlex.quote(str(root))} --generation {chosen.name} --segments {segments}"
-            + (f" --hills {hills:g}" if hills != HILLS else "")
-            + (f" --bins {bins}" if bins is not None else "")
+            f"{_options(hills, bins, trust)}"
         ) from error
     if as_json:
         typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
         return
     for one in found.values():
         _show(one, shown)
-    file = root / freezing.place(chosen.name, hills) / "fes.json"
-    shown.print(Text(f"all numbers: {file}"), soft_wrap=True)
+    file = freezing.place(chosen.name, hills) + "/fes.json"
+    shown.print(Text(f"all numbers: {root / file}"), soft_wrap=True)
+
+
+def _options(hills: float, bins: int | None, trust: bool) -> str:
+    """Options that were given, to be given again."""
+    return (
+        (f" --hills {hills:g}" if hills != HILLS else "")
+        + (f" --bins {bins}" if bins is not None else "")
+        + (" --trust" if trust else "")
+    )
+
+
+def _notice(line: str) -> None:
+    terminal.stderr().print(Text(line), soft_wrap=True)
 
 
 def _show(one: Frozen, console: Console) -> None:

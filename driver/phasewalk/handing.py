@@ -15,6 +15,8 @@ from .models import Deployed
 from .recipes import WEIGHTS
 from .store import file_hash, write_file
 
+SHARED = "models"
+"""Where compilations are in the cache."""
 TARGETS = ("lammps", "ase")
 SECONDS = {"torchscript": "about 10 s", "aotinductor": "a minute, two for large networks"}
 """What a compilation takes, in words."""
@@ -57,7 +59,7 @@ def deploy(
     """
     made, trust = None, (TRUST,) if trusted else ()
     if mode == "aotinductor" and target == "lammps":
-        kept = [cache / "models"]
+        kept = [cache / SHARED]
         if trusted:
             kept.insert(0, checkpoint.absolute().parent.parent / "compiled")
         weights = _child(checkpoint, mode, device, place / "weights", ("--weights", *trust))
@@ -77,7 +79,12 @@ def _swapped(
     kept: Sequence[Path], job: Job, device: str, launcher: Launcher, tell: Tell
 ) -> tuple[bytes, Deployed, str] | None:
     """The weights in a compilation that is there; None if there is none, or they do not fit."""
-    found = [one for folder in kept for one in compiling.all_in(folder) if _fits(one.stamp, device)]
+    found = [
+        one
+        for folder in kept
+        for one in compiling.all_in(folder, sealed=folder.name == SHARED)
+        if _fits(one.stamp, device)
+    ]
     if not found:
         return None
     finished = _wait(launcher, job, "reading the checkpoint", tell)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from . import (
     label_energies,
     label_files,
     reference_jobs,
+    scratch,
     settling,
     shelf,
     terminal,
@@ -47,12 +47,10 @@ def atoms(
     settled, _ = settling.settle(campaign, launcher)
     reference, rows = settled.reference, []
     with (
-        tempfile.TemporaryDirectory(prefix="phasewalk-atoms-") as folder,
+        scratch.folder("atoms") as folder,
         out.status("computing isolated atoms …"),
     ):
-        found = isolated.table(
-            reference, campaign.types, launcher, Path(folder), cache_dir(os.environ)
-        )
+        found = isolated.table(reference, campaign.types, launcher, folder, cache_dir(os.environ))
         for symbol, energy, source in found:
             spin = reference_jobs.multiplicity(symbol)
             told = {"energy_eV": energy} if isinstance(energy, float) else {"failed": energy}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import shared_code
 from .engines import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
 from .errors import UNREADABLE, EngineFailed, EngineMissing, ParseError
 from .jobs import Finished, Job, Launcher, run
@@ -41,8 +42,9 @@ def stamp(engines: Engines, source: Path) -> dict[str, str]:
 
 def cached(engines: Engines, environ: Mapping[str, str]) -> Path | None:
     """The plugin that fits these engines, if it was built before."""
-    library = _place(engines, environ) / LIBRARY
-    return library if library.is_file() else None
+    place = shared_code.own(_place(engines, environ))
+    unusable = shared_code.why_not(place, (LIBRARY, STAMP))
+    return None if unusable else place / LIBRARY
 
 
 def _place(engines: Engines, environ: Mapping[str, str]) -> Path:
@@ -115,9 +117,16 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
         raise EngineMissing(
             f"plugin: PLUMED's header was not found, which it needs; {HOW_TO_GET_PLUMED}"
         )
-    place = _place(engines, environ)
-    place.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=place))
+    place = shared_code.own(_place(engines, environ))
+    try:
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="build-", dir=place))
+    except OSError as error:
+        raise EngineMissing(
+            f"plugin: it is built once and kept in {place}, which cannot be written "
+            f"({error.strerror}); set PHASEWALK_CACHE to a folder that can be, or engines.plugin "
+            "to a plugin that is built"
+        ) from error
     ninja = which("ninja")
     generator = ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}") if ninja else ()
     options = (f"-D{name}={value}" for name, value in cmake_options(engines).items())
@@ -132,12 +141,12 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
                 f"building the plugin failed ({name}): {_first_error(finished)} "
                 f"(everything is in {work})"
             )
-    # The library last: where it is, its stamp is too.
     for name in (STAMP, LIBRARY):
         unfinished = work / f"{name}.part"
         shutil.copyfile(work / name, unfinished)
         unfinished.replace(place / name)
     shutil.rmtree(work)
+    shared_code.seal(place, (LIBRARY, STAMP))
     return place / LIBRARY
 
 

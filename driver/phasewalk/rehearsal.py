@@ -151,7 +151,7 @@ def _silent(finished: Finished) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.is_file() else []
+    return path.read_text(errors="replace", encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def _told(lines: Sequence[str]) -> str:

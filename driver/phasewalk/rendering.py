@@ -2,12 +2,11 @@
 
 import difflib
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from . import engines as finding
-from . import plugin, plumed_limits, walkers
+from . import plugin, plumed_limits, scratch, walkers
 from .bias import HillsRecord
 from .candidates import volume_limits
 from .errors import EngineMissing, StoreError
@@ -28,8 +27,8 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise StoreError(f"{root}: exists and is not empty; choose another --dir")
     settings = campaign.settings
-    with tempfile.TemporaryDirectory() as folder:  # the deck names the model, which comes later
-        model = Path(folder) / MODEL
+    with scratch.folder("render") as folder:  # the deck names the model, which comes later
+        model = folder / MODEL
         model.touch()
         written = dict(walkers.files(first_segment(campaign, model)))
     del written[MODEL]

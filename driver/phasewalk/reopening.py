@@ -1,10 +1,12 @@
 """A campaign, and a generation of it, from its directory alone: without the files it began with."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from . import config, levels, models, plumed_inputs, steering
+from . import config, levels, models, plumed, plumed_inputs, steering
+from .config import CampaignSettings
 from .deploying import Generation
-from .engines import has_gpu, processor
+from .engines import EngineSettings, has_gpu, processor
 from .errors import InputError, StoreError
 from .inputs import Campaign
 from .references import Reference
@@ -17,6 +19,9 @@ from .store import (
     read_identity,
     settings_text,
 )
+
+PLUMED_CODE = ("LOAD", "PYTORCH_MODEL", "PYCVINTERFACE", "PYFUNCTION")
+"""PLUMED's actions that run a library, a model or a script from a file."""
 
 
 def read_generation(store: Store, name: str | None) -> Generation:
@@ -60,16 +65,64 @@ def check_fits(generation: Generation, torch: str) -> None:
         )
 
 
-def read_inputs(store: Store) -> Campaign:
-    """A campaign from its directory alone: settings, start structures, species.
+def own_side(
+    settings: CampaignSettings, path: str, *, trusted: bool
+) -> tuple[CampaignSettings, str]:
+    """Settings from a directory that somebody else may have made, without their programs.
+
+    Args:
+        settings: as the directory has them.
+        path: where they stand.
+        trusted: the directory is one's own, or its maker is trusted: all is taken as it is.
+
+    Returns:
+        The settings, and a line to say where programs were left out; else empty.
 
     Raises:
-        InputError: no walker has begun yet.
+        InputError: they would run code of whoever made them.
+    """
+    if trusted:
+        return settings, ""
+    asked = [f"model.overrides: {key}" for key in settings.model.overrides if "_target_" in key]
+    asked += ["model.overrides"] if "_target_" in str(settings.model.overrides) else []
+    for name, system in settings.systems.items():
+        actions = plumed.parse(system.plumed) if system.plumed else ()
+        asked += [f"systems.{name}.plumed: {a.name}" for a in actions if a.name in PLUMED_CODE]
+    if asked:
+        raise InputError(
+            f"{path}: {asked[0]} runs code of whoever made this campaign as yours; if you trust "
+            "them, or it is your own: --trust"
+        )
+    named = sorted(settings.engines.model_dump(exclude_none=True))
+    if not named:
+        return settings, ""
+    told = ", ".join(f"engines.{name}" for name in named)
+    return (
+        settings.model_copy(update={"engines": EngineSettings()}),
+        f"{path}: {told} not used, since a directory may be anybody's; programs are those found "
+        "here (--trust takes the directory's)",
+    )
+
+
+def read_inputs(
+    store: Store, say: Callable[[str], None] = lambda line: None, *, trusted: bool = True
+) -> Campaign:
+    """A campaign from its directory alone: settings, start structures, species.
+
+    Args:
+        store: the campaign.
+        say: takes a line for people, if its programs are left out; see `own_side`.
+        trusted: see `own_side`.
+
+    Raises:
+        InputError: no walker has begun yet, or it is not trusted and would run code.
     """
     for name in (IDENTITY, SETTINGS):
         store.checked(name)
     identity, (text, path) = read_identity(store.root), settings_text(store.root)
-    settings = config.parse(text, path)
+    settings, told = own_side(config.parse(text, path), path, trusted=trusted)
+    if told:
+        say(told)
     begun = store.find("segment 1")
     if begun is None:
         raise InputError(

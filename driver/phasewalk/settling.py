@@ -1,7 +1,6 @@
 """What a campaign must know before it begins: its level of theory, and that of its data."""
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from . import (
     labels,
     levels,
     reference_jobs,
+    scratch,
 )
 from .errors import EngineFailed, InputError
 from .inputs import Campaign
@@ -41,8 +41,8 @@ def settle(
     Raises:
         InputError: the reference does not start, or data of another level would be mixed in.
     """
-    with tempfile.TemporaryDirectory(prefix="phasewalk-version-") as folder:
-        job = reference_jobs.version_job(campaign.reference, Path(folder) / "version")
+    with scratch.folder("version") as folder:
+        job = reference_jobs.version_job(campaign.reference, folder / "version")
         if job is not None:
             try:
                 finished = run(launcher, job)

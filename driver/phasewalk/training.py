@@ -50,7 +50,7 @@ class Progress(lightning.Callback):
 
 def _seconds(path: Path) -> float:
     """What the epochs before took, where training goes on; 0 else."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
 
 
@@ -157,8 +157,8 @@ def last_whole(directory: Path) -> Path | None:
 def shorten(progress: Path, epochs: int) -> None:
     """Leave the lines of so many epochs: later ones are done again."""
     if progress.is_file():
-        lines = progress.read_text().splitlines(keepends=True)
-        progress.write_text("".join(lines[:epochs]))
+        lines = progress.read_text(encoding="utf-8").splitlines(keepends=True)
+        progress.write_text("".join(lines[:epochs]), encoding="utf-8")
 
 
 def main() -> None:

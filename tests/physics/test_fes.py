@@ -44,7 +44,7 @@ class Story:
 
 def fes(campaign: TinyCampaign, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*PHASEWALK, "fes", str(campaign.root), *options],
+        [*PHASEWALK, "fes", str(campaign.root), "--trust", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=campaign.env(),
     )  # fmt: skip
 

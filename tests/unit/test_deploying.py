@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 
 from helpers.fakes import FakeLauncher, Watcher, write_campaign
-from phasewalk import compiling, deploying, engines, inputs, models, recipes, refitting, store
+from phasewalk import (
+    compiling,
+    deploying,
+    engines,
+    inputs,
+    models,
+    recipes,
+    refitting,
+    shared_code,
+    store,
+)
 from phasewalk.deploying import Generation, Plan
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineFailed, GateFailed
@@ -196,9 +206,20 @@ def test_a_package_of_another_compilation_is_not_patched(tmp_path: Path) -> None
         generation(work, 0)
     for path in (tmp_path / "cache").rglob("model.nequip.pt2"):
         path.write_bytes(archive(CHECKPOINT + 1, ARBITRARY))
+        shared_code.seal(path.parent, (path.name, "stamp.json", "template.json"))
     with at_work(tmp_path / "b") as work:
         assert generation(work, 0).deployed.read_bytes() == archive(CHECKPOINT)
         assert started(work) == ["compile generation 0"]
+
+
+def test_a_package_that_was_changed_in_the_cache_is_not_used(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as work:
+        generation(work, 0)
+    for path in (tmp_path / "cache").rglob("model.nequip.pt2"):
+        path.write_bytes(path.read_bytes() + b"evil")
+    with at_work(tmp_path / "b") as work:
+        assert generation(work, 0).deployed.read_bytes() == archive(CHECKPOINT)
+        assert started(work) == ["compile aotinductor"]
 
 
 def test_a_compiler_that_fails_stops_the_campaign(tmp_path: Path) -> None:

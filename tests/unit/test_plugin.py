@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.fakes import FakeLauncher
-from phasewalk import plugin
+from phasewalk import plugin, shared_code
 from phasewalk.engines import Engines, Plumed
 from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError
 from phasewalk.jobs import Job
@@ -93,7 +93,7 @@ def test_it_is_built_once_and_then_found(engines: Engines, environ: dict[str, st
     assert made.env["LAMMPS_PLUGIN_PATH"] == str(made.plugin.parent)
     assert len(launcher.jobs) == 2
     assert sorted(path.name for path in made.plugin.parent.iterdir()) == sorted(
-        [plugin.LIBRARY, plugin.STAMP]
+        [plugin.LIBRARY, plugin.STAMP, shared_code.HASHES]
     )
     assert plugin.ensure(engines, launcher, environ).plugin == made.plugin
     assert len(launcher.jobs) == 2

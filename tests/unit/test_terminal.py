@@ -15,7 +15,7 @@ import pytest
 from rich.table import Table
 
 from helpers.recorded import RECORDED
-from phasewalk import cli, status, terminal
+from phasewalk import status, stops, terminal
 from phasewalk.terminal import Terminal
 
 PACKAGE = Path(terminal.__file__).parent
@@ -96,9 +96,9 @@ def test_a_locale_that_is_not_utf8_ends_nothing(encoding: str) -> None:
 _LOST = """
 import fcntl, sys, termios, time
 from pathlib import Path
-from phasewalk import cli
+from phasewalk import stops
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-cli._listen()
+stops.listen()
 try:
     print("ready", flush=True)
     time.sleep(60)
@@ -127,6 +127,6 @@ def test_a_lost_terminal_ends_it_as_ctrl_c_does(tmp_path: Path) -> None:
 def test_nohup_is_obeyed() -> None:
     wanted = {signal.SIGHUP: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
     before = {number: signal.signal(number, how) for number, how in wanted.items()}
-    cli._listen()
+    stops.listen()
     found = {number: signal.signal(number, how) for number, how in before.items()}
-    assert found == {signal.SIGHUP: signal.SIG_IGN, signal.SIGTERM: cli._stop}
+    assert found == {signal.SIGHUP: signal.SIG_IGN, signal.SIGTERM: stops.stop}

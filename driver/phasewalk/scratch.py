@@ -1,0 +1,48 @@
+"""Folders for a moment, in TMPDIR: where there is no room, that is said before anything fails."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+NEEDED_BYTES = 20_000_000
+
+
+@contextlib.contextmanager
+def folder(what: str, *, keep_failed: bool = False) -> Iterator[Path]:
+    """A folder for one purpose, deleted in the end.
+
+    Args:
+        what: it is for: part of its name.
+        keep_failed: where an error ends it, it stays, since errors point into it.
+
+    Raises:
+        InputError: there is no folder for temporary files, or it is full.
+    """
+    place = _make(what)
+    try:
+        yield place
+    except BaseException:
+        if not keep_failed:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _make(what: str) -> Path:
+    how = "set TMPDIR to a folder that has room and can be written"
+    try:
+        place = Path(tempfile.mkdtemp(prefix=f"phasewalk-{what}-"))
+    except OSError as error:
+        raise InputError(f"no folder for temporary files ({error.strerror}); {how}") from error
+    free = shutil.disk_usage(place).free
+    if free < NEEDED_BYTES:
+        place.rmdir()
+        raise InputError(
+            f"{place.parent}: {free / 1e6:.0f} MB left for temporary files, "
+            f"{NEEDED_BYTES / 1e6:.0f} are needed; free some, or {how}"
+        )
+    return place
