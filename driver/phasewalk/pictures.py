@@ -235,6 +235,8 @@ def _saved(figure: Figure, name: str, *, title: str, told: str) -> dict[str, byt
     }
     found = {}
     with mpl.rc_context(_PAPER):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for all formats
         for ending, said in metadata.items():
             stream = io.BytesIO()
             figure.savefig(stream, format=ending, dpi=DPI, facecolor="white", metadata=said)

@@ -24,7 +24,7 @@ def recorded() -> History:
 def lines(count: int, name: str = "generation {}") -> Picture:
     def draw(axes: Axes) -> None:
         for number in range(count):
-            axes.plot([0, 1], [number, 1], label=name.format(number))
+            axes.plot([0, 1], [number, 1], label=name.replace("{}", str(number)))
         axes.set(xlabel="x", ylabel="y, kJ/mol")
 
     return Picture("lines", "lines", "Lines.", ("x",), [], draw)
@@ -50,12 +50,13 @@ def cropped(figure: Figure) -> list[str]:
 def all_figures(section: Section) -> list[Figure]:
     """As they stand on the page, and in a paper of one and of two columns."""
     found = []
-    for picture in section.pictures:
+    some = section.pictures[-3:]
+    for picture in some:
         for size in ((pictures.WIDTH_IN, pictures.HEIGHT_IN), (5.0, pictures.HEIGHT_IN)):
             found.append(pictures._figure([picture], size, pictures._STYLE, titles=True))
         found.append(paper([picture], pictures.COLUMN_IN, pictures.COLUMN_HEIGHT_IN))
-    for group in {picture.group for picture in section.pictures}:
-        mine = [picture for picture in section.pictures if picture.group == group][:3]
+    if some:
+        mine = [picture for picture in some if picture.group == some[-1].group]
         found.append(paper(mine, pictures.PAGE_IN, pictures.PAGE_HEIGHT_IN))
     return found
 
