@@ -33,6 +33,7 @@ OWNERS = {
         "label_commands",  # the same
         "fes_command",  # the same
         "view_commands",  # the same
+        "evaluate_command",  # the same
     },
     "shutil": {
         "launch",  # a job's scratch folder
@@ -50,6 +51,7 @@ OWNERS = {
     "asyncio": set[str](),
     "typer": {
         "cli",
+        "evaluate_command",
         "examples",
         "label_commands",
         "fes_command",
@@ -155,7 +157,7 @@ def test_each_library_stays_with_its_owners(library: str) -> None:
 def test_the_loop_knows_no_launcher() -> None:
     """A laptop, a cluster and a test are the same code: only the command line picks one."""
     users = {module for module in modules() if "launch" in own_imports(module)}
-    assert users == {"cli", "label_commands", "fes_command"}
+    assert users == {"cli", "label_commands", "evaluate_command", "fes_command"}
 
 
 @pytest.mark.parametrize("module", modules())

@@ -8,6 +8,7 @@ read is written anew for NequIP, which loads that copy and never the file itself
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,5 @@
 """The command line: check, run, status, rewind, render, build-plugin, deploy, evaluate, gate."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from . import campaign as loop
-from . import check as checks
 from . import (
-    config,
+    assessing,
+    evaluate_command,
     evaluation,
     examples,
     fes_command,
@@ -24,24 +22,23 @@ from . import (
     plumed_inputs,
     proving,
     rendering,
-    reopening,
     report_command,
     rewinding,
     schema_command,
     scratch,
     settling,
-    status,
     stops,
     store,
     terminal,
     trial,
     view_commands,
 )
+from . import campaign as loop
+from . import check as checks
 from . import engines as finding
 from .engines import EngineSettings
 from .errors import GateFailed, InputError, Interrupted, PhasewalkError
 from .gate import proof_text
-from .jobs import run as run_job
 from .launch import LocalLauncher
 from .tasks import Work
 
@@ -266,53 +263,6 @@ def _tell(line: str) -> None:
 
 
 @app.command()
-def evaluate(
-    target: Annotated[
-        Path, typer.Argument(metavar="DIR|MODEL", help="Campaign directory, or a deployed model.")
-    ],
-    data: Annotated[Path, typer.Option("--data", help="Labelled frames (extxyz).")],
-    generation: Annotated[
-        str | None, typer.Option(help="Generation of the campaign; default: the last one.")
-    ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Take the programs that the directory's settings name.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Measure a deployed model, in LAMMPS, against labelled frames."""
-    frames = evaluation.read_labelled(data)
-    model = status.deployed_model(target, generation) if target.is_dir() else target
-    if not model.is_file():
-        raise InputError(f"{model}: no such model")
-    store.check_kept(model)
-    launcher = LocalLauncher()
-    settings = EngineSettings()
-    if target.is_dir():
-        text, path = store.settings_text(target)
-        kept, told = reopening.own_side(config.parse(text, path), path, trusted=trust)
-        settings = kept.engines
-        if told:
-            err.print(Text(told), soft_wrap=True)
-    engines = plugin.ensure(finding.find(settings, os.environ), launcher, os.environ)
-    with (
-        scratch.folder("evaluate", keep_failed=True) as folder,
-        err.status("evaluating in LAMMPS …"),
-    ):
-        job = evaluation.job(
-            "evaluate",
-            model,
-            frames=[label.atoms for label in frames],
-            directory=folder / "lammps",
-            env=dict(engines.env),
-        )
-        found = evaluation.errors(frames, evaluation.read(run_job(launcher, job)).frames)
-    if as_json:
-        print(json.dumps({"model": str(model), "data": str(data), **found.as_dict()}, indent=1))
-    else:
-        status.show_errors(str(model), found.as_dict(), out)
-
-
-@app.command()
 def gate(
     model: Annotated[Path, typer.Argument(help="A deployed model (.nequip.pth or .nequip.pt2).")],
     data: Annotated[Path, typer.Option("--data", help="Real frames of the material (extxyz).")],
@@ -332,6 +282,7 @@ def gate(
     for file in (model, source):
         store.check_kept(file)
     frames = [label.atoms for label in evaluation.read_labelled(data)]
+    assessing.check_species(model, frames, str(data))
     launcher = LocalLauncher()
     engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
     with (
@@ -378,6 +329,7 @@ def main() -> None:
         app.command("status")(view_commands.show_status)
         app.command()(view_commands.verify)
         app.command("report")(report_command.show_report)
+        app.command()(evaluate_command.evaluate)
         app.command()(fes_command.fes)
         app.command()(label_commands.atoms)
         app.command()(schema_command.schema)

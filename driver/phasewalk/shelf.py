@@ -1,7 +1,7 @@
 """Labels at hand: those of a campaign or of the cache, listed, exported, imported and verified."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 from . import conventions, label_cache, labels, levels
 from .errors import UNREADABLE, InputError, ParseError
 from .evaluation import read_labelled
+from .journal import Record
 from .labels import Label
 from .levels import Level
-from .store import Store, read_campaign, read_identity
+from .store import read_campaign, read_identity
 from .structures import cell_multiple
 from .tasks import FAILED, INITIAL
 
@@ -28,7 +29,7 @@ def campaign_labels(root: Path) -> tuple[list[Label], Level]:
     store = read_campaign(root)
     level = levels.from_dict(read_identity(root).get("level of theory"))
     found = []
-    for key in _journalled(store):
+    for key in label_keys(store.records()):
         label = store.label(key)
         if label is None:
             raise ParseError(
@@ -39,10 +40,10 @@ def campaign_labels(root: Path) -> tuple[list[Label], Level]:
     return found, level
 
 
-def _journalled(store: Store) -> list[str]:
-    """Keys of the labels that the journal holds."""
+def label_keys(records: Iterable[Record]) -> list[str]:
+    """Keys of the labels that journal records hold, in their order."""
     keys: dict[str, None] = {}
-    for record in store.records():
+    for record in records:
         if record.task == INITIAL:
             keys |= dict.fromkeys(record.outputs["labels"])
         elif record.stage == "label" and FAILED not in record.outputs:
@@ -85,7 +86,7 @@ def verify_campaign(root: Path) -> Iterator[str]:
     store = read_campaign(root)
     try:
         level = levels.from_dict(read_identity(root).get("level of theory"))
-        keys = _journalled(store)
+        keys = label_keys(store.records())
     except (*UNREADABLE, InputError) as error:
         yield f"{root}: the journal or its level of theory cannot be read ({error})"
         return
