@@ -255,7 +255,7 @@ def read_labelled(path: Path) -> list[Label]:
     except ParseError:  # says the line itself, and what it announces ASE would make room for
         raise
     except InputError as error:
-        raise (label_values.unreadable(file, error) if file.is_file() else error) from error
+        raise label_values.unreadable(file, error) from error
     if not frames:
         raise InputError(f"{path}: it holds no frames")
     label_values.check_text(file)
