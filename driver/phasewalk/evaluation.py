@@ -255,8 +255,10 @@ def read_labelled(path: Path) -> list[Label]:
     file = Path(ranged[1]) if ranged else path
     try:
         frames = read_frames(file, ranged[2] if ranged else ":")
+    except ParseError:  # says the line itself, and what it announces ASE would make room for
+        raise
     except InputError as error:
-        raise (label_values.unreadable(file, error) if file.is_file() else error) from error
+        raise label_values.unreadable(file, error) from error
     if not frames:
         raise InputError(f"{path}: it holds no frames")
     label_values.check_text(file)

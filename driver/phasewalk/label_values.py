@@ -22,6 +22,7 @@ MAX_STRESS_DIFFERENCE = 1e-3
 MIN_STRESS_DIFFERENCE = 1e-5
 """eV/Å³ (1.6 MPa)."""
 MAX_WHOLE = 1e300
+MAX_NAMES, MAX_NAME, MAX_SHOWN = 4, 24, 100
 _NEEDED = ("energy", "forces", "stress")
 _HEADER = re.compile(r'\b(energy|free_energy|stress|virial)=("[^"]*"|\S+)', re.IGNORECASE)
 _OTHERS = re.compile(
@@ -82,14 +83,15 @@ def _meant(atoms: Atoms) -> str:
         if re.search(r"energy|force|stress|virial", str(name), re.IGNORECASE)
         and name not in (*_NEEDED, "virial")
     ]
-    return f"; it has {', '.join(names)}: rename what is meant" if names else ""
+    shown = ", ".join(name[:MAX_NAME] for name in names[:MAX_NAMES])
+    return f"; it has {brief(shown)}: rename what is meant" if names else ""
 
 
 def _numbers(value: Any, shape: tuple[int, ...], what: str, where: str) -> Array:
     """Finite numbers of a shape; whole numbers are numbers, truths and texts are none."""
     found = np.asarray(value)
     if found.dtype.kind not in "fiu":
-        raise InputError(f"{where}: {what} is no number: {brief(repr(value))}")
+        raise InputError(f"{where}: {what} is no number: {brief(repr(value))[:MAX_SHOWN]}")
     if found.shape != shape:
         wanted = " × ".join(map(str, shape)) or "one"
         raise InputError(f"{where}: {what} must be {wanted} number(s), not {found.shape}")
@@ -149,7 +151,8 @@ def _misread(name: str, text: str) -> str:
     """What ASE would get wrong of a value in a frame's header; "" for nothing."""
     for cut in _TRUNCATED.findall(text):
         if not float(cut).is_integer() and abs(float(cut)) < MAX_WHOLE:
-            return f"holds {cut}, which ASE reads as a whole number; write it with a decimal point"
+            shown = cut[:MAX_NAME]
+            return f"holds {shown}, which ASE cuts to a whole number; write it with a decimal point"
     words = text.split()
     with contextlib.suppress(ValueError):
         if name.lower() == "stress" and len(words) == 9:
@@ -158,7 +161,7 @@ def _misread(name: str, text: str) -> str:
                 return "holds a value that is not finite"
             apart = float(np.abs(tensor - tensor.T).max())
             if apart > MIN_STRESS_DIFFERENCE + MAX_STRESS_DIFFERENCE * np.abs(tensor).max():
-                return f"is not symmetric (by {apart:.3g} eV/Å³): {text}"
+                return f"is not symmetric (by {apart:.3g} eV/Å³): {text[:MAX_SHOWN]}"
     return ""
 
 
@@ -166,6 +169,8 @@ def unreadable(path: Path, error: InputError) -> InputError:
     """The same error with the number of the frame at which ASE stops, where that can be told."""
     read = 0
     try:
+        if not path.is_file():
+            return error
         for read, _ in enumerate(ase.io.iread(path, index=":"), start=1):  # noqa: B007
             pass
     except Exception:  # ASE's readers raise anything
