@@ -27,6 +27,12 @@ from .units import velocities_to_lammps
 Array = NDArray[np.float64]
 Value = float | int | bool | str | None | Sequence[str]
 
+DECK = 2
+"""Version of the ensembles that walkers sample; `deck_versions` says what was wrong before.
+
+1: fix nph without ptemp, and a cell that began each segment at rest; fix langevin with zero yes.
+2: the cell has the temperature that was asked for from a segment's first step, as all species have.
+"""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 """What a walker, a file or a type may be called in LAMMPS text."""
 

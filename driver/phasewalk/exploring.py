@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from . import bias, outcomes, plumed, steering, walkers
+from . import bias, deck_versions, decks, outcomes, plumed, steering, walkers
 from .bias import HillsRecord
 from .candidates import LAST, Candidate, redundant, select, volume_limits
 from .deploying import Generation, engines_for
@@ -179,6 +179,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
                 work.store.vouch(finished.directory / name)
     return {
         "generation": plan.generation,
+        deck_versions.KEY: decks.DECK,
         "walkers": entries,
         "hills": {
             name: _hill_counts(plan, result.walkers, record) for name, record in records.items()

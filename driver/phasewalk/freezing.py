@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bias, exploring, levels, lineage, refitting, sampling, steering
+from . import bias, deck_versions, decks, exploring, levels, lineage, refitting, sampling, steering
 from .bias import HillsRecord
 from .deploying import FINAL, Generation, folder
 from .errors import InputError, NothingLeft
@@ -203,6 +203,7 @@ def _identity(campaign: Campaign, generation: Generation) -> dict[str, Any]:
         "generation": generation.name,
         "checkpoint": generation.checkpoint_hash,
         "timestep_fs": settings.segment.timestep_fs,
+        deck_versions.KEY: decks.DECK,
         "systems": {
             name: {
                 "plumed": system.plumed,
@@ -217,19 +218,24 @@ def _identity(campaign: Campaign, generation: Generation) -> dict[str, Any]:
 
 
 def _keep_apart(work: Work, root: Path, identity: Mapping[str, Any]) -> None:
-    """Set aside what an earlier model of this name has walked: two models are never mixed."""
+    """Set aside what an earlier model of this name, or an earlier deck, has walked.
+
+    Two models, or two ensembles, are never mixed.
+    """
     if not (root / IDENTITY).is_file():
         return
-    before = read_identity(root)
+    before = {deck_versions.KEY: 1, **read_identity(root)}
     other = {key for key, value in identity.items() if before.get(key) != value}
-    if other != {"checkpoint"}:
+    if not other or not other <= {"checkpoint", deck_versions.KEY}:
         return
     reopen_campaign(root).close()  # StoreError where somebody works there
     kept = set_aside(root, "earlier")
-    work.observer.say(
-        f"generation {identity['generation']} was trained again since: the free energy of the "
-        f"earlier model is kept in {kept}, and this one is begun anew"
-    )
+    if "checkpoint" in other:
+        since = f"generation {identity['generation']} was trained again since: the free energy of "
+        since += "the earlier model"
+    else:
+        since = f"what was walked with deck version {before[deck_versions.KEY]}"
+    work.observer.say(f"{since} is kept in {kept}, and this one is begun anew")
 
 
 def _check_same(root: Path, identity: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bias, free_energy, lineage, quantities, status, traces
+from . import bias, deck_versions, free_energy, lineage, quantities, status, traces
 from .config import CampaignSettings, parse
 from .deploying import FINAL
 from .errors import UNREADABLE, InputError, ParseError, PhasewalkError
@@ -306,7 +306,8 @@ def _free_energy(
     """What `phasewalk fes` left of a generation: system → numbers, each of which can be read."""
     try:
         data: Mapping[str, Any] = json.loads(read_text(path))
-        walked = _walked(path.with_name(IDENTITY))
+        told = _identity(path.with_name(IDENTITY))
+        walked, version = told.get("systems", {}), deck_versions.of(told)
         found = {}
         for system, one in data.items():
             free_energy.from_dict(one)
@@ -314,20 +315,21 @@ def _free_energy(
             reasons = (
                 lineage.outdated(one, now, former),
                 lineage.walked_otherwise(walked.get(system), own),
+                deck_versions.of_free_energy(version, own),
             )
-            told = {
+            marks = {
                 "outdated": "; ".join(filter(None, reasons)),
                 "labels": lineage.labels_of(one, former),
             }
-            found[system] = {**one, **told}
+            found[system] = {**one, **marks}
     except (InputError, *UNREADABLE) as error:
         raise ParseError(path, f"holds no free energies ({error!r})") from error
     return found
 
 
-def _walked(path: Path) -> Mapping[str, Any]:
-    """The settings with which the walkers of a free energy walked, by system."""
+def _identity(path: Path) -> Mapping[str, Any]:
+    """Settings, by system, and deck with which the walkers of a free energy walked."""
     if not path.is_file():
         return {}
-    found: Mapping[str, Any] = json.loads(read_text(path)).get("systems", {})
+    found: Mapping[str, Any] = json.loads(read_text(path))
     return found

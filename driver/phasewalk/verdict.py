@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import stopping
+from . import deck_versions, stopping
 from .history import History
 
 GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
@@ -34,7 +34,13 @@ class Verdict:
 
 
 def judge(history: History) -> Verdict:
-    """What to do next with a campaign."""
+    """What to do next with a campaign, and what is to be known of how it was sampled."""
+    found = _judge(history)
+    systems = history.settings.systems if history.settings else {}
+    return Verdict(found.word, [*found.reasons, *deck_versions.of_rounds(history.records, systems)])
+
+
+def _judge(history: History) -> Verdict:
     trouble = [*_rounds_trouble(history), *_error_trouble(history)]
     trouble += [f"could not be read: {problem}" for problem in history.problems]
     rules, ended = _rule_lines(history), _ended_by(history)

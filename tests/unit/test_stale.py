@@ -126,7 +126,9 @@ def test_settings_of_the_walkers_that_have_changed(copy: Path) -> None:
     lowered = (system.plumed or "").replace("HEIGHT=2", "HEIGHT=0.4")  # as `phasewalk fes` does
     walked = {"plumed": lowered, "ensemble": "npt", "temperature_K": 300.0, "pressure_MPa": 0.0}
     leave(copy)
-    (copy / "fes/final/campaign.json").write_text(json.dumps({"systems": {"mil53_al": walked}}))
+    (copy / "fes/final/campaign.json").write_text(
+        json.dumps({"deck": 2, "systems": {"mil53_al": walked}})
+    )
     assert history.read(copy).free_energies[0]["mil53_al"]["outdated"] == ""
     hotter = text.replace("temperature_K: 300            #", "temperature_K: 400            #")
     assert hotter != text
