@@ -125,8 +125,12 @@ def _text(path: Path) -> str:
 
 
 def _check_cif(path: Path, index: int | None) -> None:
-    with open_with_compression(str(path), "rb") as file:
+    with (
+        open_with_compression(str(path), "rb") as file,
+        warnings.catch_warnings(record=True, action="always") as said,
+    ):
         blocks = [block for block in parse_cif(file) if _has_sites(block)]
+    _check_rows(blocks, [str(warning.message) for warning in said])
     if not blocks or not -len(blocks) <= (index or 0) < len(blocks):
         return  # the reader says so
     block = blocks[index or 0]
@@ -135,6 +139,15 @@ def _check_cif(path: Path, index: int | None) -> None:
     _check_disorder(block)
     _check_symmetry(block)
     _check_places(block)
+
+
+def _check_rows(blocks: Sequence[CIFBlock], warned: Sequence[str]) -> None:
+    """ASE leaves out the lines of a loop that do not fit its columns; of the loop of sites, atoms."""
+    widths = {sum(re.match("_atom_site_(?!aniso)", tag) is not None for tag in b) for b in blocks}
+    for message in warned:
+        found = re.match(r"Wrong number \d+ of tokens, expected (\d+)", message)
+        if found and int(found[1]) in widths:
+            raise InputError(f"a line of a loop does not fit its columns ({message})")
 
 
 def _has_sites(block: CIFBlock) -> bool:

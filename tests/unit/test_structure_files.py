@@ -172,6 +172,11 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
             cif("Fe1 Fe 0 0 0") + "\n_atom_site_moment.label Fe1\n",
             "magnetic CIF.*initial_magmoms",
         ),
+        (
+            "short.cif",
+            cif("Na1 Na 0 0 0", "Cl1 Cl .5 .5 .5 7"),
+            "a line of a loop does not fit its columns.*Cl1",
+        ),
         ("two.cif", cif("Na1 Na 0 0 0") + cif("K1 K 0 0 0"), "holds 2 structures.*two.cif@0"),
         ("locations.pdb", pdb(("A", 1.0, ""), ("B", 1.0, "")), r"alternative locations \(A, B\)"),
         ("shares.pdb", pdb((" ", 0.5, ""), (" ", 1.0, "")), r"partly occupied \(O1 0.5\)"),
@@ -227,6 +232,11 @@ def test_what_would_be_guessed_is_refused(
             "whole.cif",
             sites("Na1 Na1+ 0 0 0 1.0", "Cl1 Cl1- .5 .5 .5 ?", extra="occupancy"),
             "Cl4Na4",
+        ),
+        (  # lines that do not fit in a loop of authors
+            "authors.cif",
+            cif("Na1 Na 0 0 0") + "loop_\n_author_name\n_author_place\nA. O Here There\n",
+            "Na4",
         ),
         (
             "unique_b.cif",
