@@ -142,7 +142,7 @@ def _check_cif(path: Path, index: int | None) -> None:
 
 
 def _check_rows(blocks: Sequence[CIFBlock], warned: Sequence[str]) -> None:
-    """ASE leaves out the lines of a loop that do not fit its columns; of the loop of sites, atoms."""
+    """ASE leaves out lines of a loop that do not fit its columns; of the loop of sites, atoms."""
     widths = {sum(re.match("_atom_site_(?!aniso)", tag) is not None for tag in b) for b in blocks}
     for message in warned:
         found = re.match(r"Wrong number \d+ of tokens, expected (\d+)", message)
