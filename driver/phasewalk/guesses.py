@@ -50,6 +50,9 @@ _NAMES = (
     "_space_group.patterson_name_h-m",
 )
 """Where ASE looks for the symmetry of a CIF."""
+ANGLE = 0.01
+"""Degrees within which an angle is 90 or 120."""
+_LAST_MONOCLINIC = 15
 _RHOMBOHEDRAL = (146, 148, 155, 160, 161, 166, 167)
 
 
@@ -122,8 +125,12 @@ def _text(path: Path) -> str:
 
 
 def _check_cif(path: Path, index: int | None) -> None:
-    with open_with_compression(str(path), "rb") as file:
+    with (
+        open_with_compression(str(path), "rb") as file,
+        warnings.catch_warnings(record=True, action="always") as said,
+    ):
         blocks = [block for block in parse_cif(file) if _has_sites(block)]
+    _check_rows(blocks, [str(warning.message) for warning in said])
     if not blocks or not -len(blocks) <= (index or 0) < len(blocks):
         return  # the reader says so
     block = blocks[index or 0]
@@ -132,6 +139,15 @@ def _check_cif(path: Path, index: int | None) -> None:
     _check_disorder(block)
     _check_symmetry(block)
     _check_places(block)
+
+
+def _check_rows(blocks: Sequence[CIFBlock], warned: Sequence[str]) -> None:
+    """ASE leaves out lines of a loop that do not fit its columns; of the loop of sites, atoms."""
+    widths = {sum(re.match("_atom_site_(?!aniso)", tag) is not None for tag in b) for b in blocks}
+    for message in warned:
+        found = re.match(r"Wrong number \d+ of tokens, expected (\d+)", message)
+        if found and int(found[1]) in widths:
+            raise InputError(f"a line of a loop does not fit its columns ({message})")
 
 
 def _has_sites(block: CIFBlock) -> bool:
@@ -235,13 +251,8 @@ def _check_places(block: CIFBlock) -> None:
 def _check_setting(block: CIFBlock, number: int, name: str | None) -> None:
     """A space group's number alone leaves open in which axes, and from which origin."""
     taken = Spacegroup(number).symbol
-    hexagonal = abs(float(block["_cell_angle_gamma"]) - 120.0) < 0.01
-    told = "_symmetry_space_group_setting" in block
-    other = name is not None and _squeezed(name) != _squeezed(taken)
-    if (
-        other
-        or (number in _RHOMBOHEDRAL and not hexagonal and not told)
-        or (number not in _RHOMBOHEDRAL and not told and _has_two_settings(number))
+    if (name is not None and _squeezed(name) != _squeezed(taken)) or (
+        "_symmetry_space_group_setting" not in block and not _one_setting(block, number)
     ):
         raise InputError(
             f"its symmetry operations are not written, and space group {number} "
@@ -253,16 +264,20 @@ def _check_setting(block: CIFBlock, number: int, name: str | None) -> None:
 def _squeezed(name: str) -> str:
     """A space group's symbol without what is written in several ways."""
     words = [word for word in name.replace("_", "").split() if word != "1"]
-    return "".join(words or ["P1"]).replace("-", "").lower()
+    return "".join(words or ["P1"]).replace("-", "").lower().removesuffix(":h")
 
 
-def _has_two_settings(number: int) -> bool:
+def _one_setting(block: CIFBlock, number: int) -> bool:
+    """Whether the cell leaves no choice of axes or origin: b unique, or hexagonal axes."""
+    alpha, gamma = (float(block[f"_cell_angle_{name}"]) for name in ("alpha", "gamma"))
+    if number <= _LAST_MONOCLINIC:
+        return max(abs(alpha - 90.0), abs(gamma - 90.0)) < ANGLE or number <= 2
+    if number in _RHOMBOHEDRAL:
+        return abs(gamma - 120.0) < ANGLE
     try:
-        return bool(Spacegroup(number, 2).symbol) and _squeezed(Spacegroup(number, 2).symbol) == (
-            _squeezed(Spacegroup(number).symbol)
-        )
-    except Exception:  # ASE raises what it likes where there is none
-        return False
+        return _squeezed(Spacegroup(number, 2).symbol) != _squeezed(Spacegroup(number).symbol)
+    except Exception:  # ASE raises what it likes where there is no second one
+        return True
 
 
 def _check_pdb(lines: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ def read_structure(path: Path) -> Atoms:
         guesses.check_shares(atoms.info, atoms.arrays, atoms.get_chemical_symbols())
         found = carried.checked(atoms)
     except InputError as error:
-        raise InputError(f"structure {path}: {error}") from error
+        raise InputError(f"structure {path}: {brief(error)}") from error
     check_structure(found, str(path))
     return bare(found)
 
@@ -97,7 +97,7 @@ def _guarded(path: Path, what: str, function: Any, *arguments: Any) -> Any:
     except ParseError:
         raise
     except InputError as error:
-        raise InputError(f"{what}{path}: {error}") from error
+        raise InputError(f"{what}{path}: {brief(error)}") from error
     except Exception as error:  # ASE's readers raise anything
         reason = brief(f"{type(error).__name__}: {error}")
         hint = next((f"; {hint}" for pattern, hint in _HINTS if re.search(pattern, reason)), "")

@@ -159,9 +159,23 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
             "more than one setting",
         ),
         (
+            "unique_c.cif",
+            cif(
+                "Na1 Na .1 .1 .1",
+                group="_symmetry_space_group_name_H-M 'P 21/m'\n_space_group_IT_number 11\n",
+                cell=CELL.replace("gamma 90", "gamma 95"),
+            ),
+            "more than one setting",
+        ),
+        (
             "magnetic.cif",
             cif("Fe1 Fe 0 0 0") + "\n_atom_site_moment.label Fe1\n",
             "magnetic CIF.*initial_magmoms",
+        ),
+        (
+            "short.cif",
+            cif("Na1 Na 0 0 0", "Cl1 Cl .5 .5 .5 7"),
+            "a line of a loop does not fit its columns.*Cl1",
         ),
         ("two.cif", cif("Na1 Na 0 0 0") + cif("K1 K 0 0 0"), "holds 2 structures.*two.cif@0"),
         ("locations.pdb", pdb(("A", 1.0, ""), ("B", 1.0, "")), r"alternative locations \(A, B\)"),
@@ -218,6 +232,20 @@ def test_what_would_be_guessed_is_refused(
             "whole.cif",
             sites("Na1 Na1+ 0 0 0 1.0", "Cl1 Cl1- .5 .5 .5 ?", extra="occupancy"),
             "Cl4Na4",
+        ),
+        (  # lines that do not fit in a loop of authors
+            "authors.cif",
+            cif("Na1 Na 0 0 0") + "loop_\n_author_name\n_author_place\nA. O Here There\n",
+            "Na4",
+        ),
+        (
+            "unique_b.cif",
+            cif(
+                "H1 H .1 .1 .1",
+                group="_symmetry_space_group_name_H-M 'P 1 21/m 1'\n_space_group_IT_number 11\n",
+                cell=CELL.replace("beta 90", "beta 95"),
+            ),
+            "H4",
         ),
         ("heavy.cif", cif("D1 D 0 0 0", "Cl1 Cl .5 .5 .5"), "H4Cl4"),
         ("twice.cif", cif("Na1 Na 0 0 0", "Na2 Na 0 .5 .5", "Cl1 Cl .5 .5 .5"), "Cl4Na4"),
