@@ -177,7 +177,10 @@ def _number(path: Path, word: str, line: int) -> float:
 def _only(path: Path, what: str, found: Sequence[int]) -> int:
     """The line of what must stand once."""
     if len(found) != 1:
-        raise ParseError(path, f"{what} stands {len(found)} times in it, and must once")
+        hint = (
+            "" if found else " (a version of CP2K with other titles? see its versions in the docs)"
+        )
+        raise ParseError(path, f"{what} stands {len(found)} times in it, and must once{hint}")
     return found[0]
 
 

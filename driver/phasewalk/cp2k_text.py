@@ -8,6 +8,8 @@ from pathlib import Path
 from .errors import InputError, brief
 
 COMMENTS = "!#"
+DROPPED = ("MOTION", "PRINT", "EXT_RESTART", "VIBRATIONAL_ANALYSIS")
+"""Of the user's own run; prints are put in."""
 MAX_DEPTH = 20
 """Files that include each other in a ring would never end."""
 _INCLUDE = re.compile(r"@INCLUDE\s+(.+)", re.IGNORECASE)
@@ -47,12 +49,12 @@ def read_text(path: Path) -> str:
 
 
 def lines_of(text: str, path: Path) -> list[Line]:
-    """The lines of an input, and of what it includes, without comments and without &MOTION.
+    """The lines of an input, and of what it includes, without comments and dropped sections.
 
     An include whose name holds a variable, or that is not there, is left to the parser: it may
     stand in a branch that is not taken.
     """
-    return list(_without_motion(_included(text, path, path.parent, 0)))
+    return list(_without_dropped(_included(text, path, path.parent, 0)))
 
 
 def _included(text: str, path: Path, folder: Path, depth: int) -> Iterator[Line]:
@@ -85,15 +87,22 @@ def without_comment(raw: str) -> str:
     return line.rstrip()
 
 
-def _without_motion(lines: Iterator[Line]) -> Iterator[Line]:
-    """Blank lines for &MOTION, which is dropped, and which the parser may refuse."""
-    depth = 0
+def _without_dropped(lines: Iterator[Line]) -> Iterator[Line]:
+    """Blank lines for sections that are dropped, and that the parser may refuse (newer prints)."""
+    open_: list[Line] = []
     for line in lines:
         word = section(line.text)
-        inside = depth > 0 or word == "MOTION"
-        if inside and word:
-            depth += -1 if word == "END" else 1
+        inside = bool(open_) or word in DROPPED
+        if inside and word == "END":
+            wrong = unbalanced([*open_[-1:], line])
+            if wrong:
+                raise InputError(wrong)
+            open_.pop()
+        elif inside and word:
+            open_.append(line)
         yield Line("", line.path, line.number) if inside else line
+    if open_:
+        raise InputError(str(unbalanced(open_)))
 
 
 def section(text: str) -> str:

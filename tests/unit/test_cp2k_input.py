@@ -79,6 +79,9 @@ COORD = "&CELL\n ABC 9 9 9\n&END\n&COORD\n O 1 2 3\n&END\n&TOPOLOGY\n COORD_FILE
         TEXT.replace("CUTOFF 400", "CUTOFF $fine").replace(
             "&FORCE", "@SET fine 400 ! it's\n&FORCE", 1
         ),
+        "&EXT_RESTART\n RESTART_FILE_NAME old.restart\n&END\n" + TEXT,
+        TEXT.replace("&DFT\n", "&PRINT\n&FORCES\n FORCE_UNIT eV/angstrom\n&END\n&END\n&DFT\n", 1),
+        TEXT.replace("&SUBSYS\n", "&SUBSYS\n&RNG_INIT\n x\n&END\n&VELOCITY\n0 0 0\n&END\n", 1),
         TEXT.replace("&MGRID\n", "&MGRID\n &RS_GRID\n MEMORY_FACTOR 3\n &END\n", 1),
         TEXT.replace("&QS\n", "&QS\n &DISTRIBUTION\n SKIP_OPTIMIZATION\n &END\n", 1),
         TEXT.replace("&SUBSYS\n", f"&SUBSYS\n{COORD}", 1),
@@ -130,6 +133,11 @@ def test_what_is_another_level(folder: Path, text: str) -> None:
             "line 39: &END DTF closes &DFT, which was op",
         ),
         (TEXT.removesuffix("&END FORCE_EVAL\n"), "line 3: section &FORCE_EVAL is not closed"),
+        (
+            TEXT.replace("&DFT\n", "&DFT\n&PRINT\n", 1),
+            "line 40: &END DFT closes &PRINT, which was opened in line 6",
+        ),
+        (TEXT + "&MOTION\n", "line 51: section &MOTION is not closed"),
         (TEXT + "&END\n", "line 51: &END closes nothing"),
         (TEXT.replace("400", "${fine}"), "line 9: not an input of CP2K: undefined variable 'fine'"),
         (TEXT.replace("400", "many"), "line 9: not an input of CP2K: a value, or its unit"),

@@ -180,3 +180,15 @@ def test_a_directory_of_before_goes_on_at_the_level_that_it_names(tmp_path: Path
         old.write("campaign.yaml", SALT.encode())
         found, _ = settling.settle(campaign, FakeLauncher(), root)
         assert found.reference.method == campaign.reference.method != LEVEL
+
+
+def test_memory_that_once_counted_as_theory_does_not_end_a_campaign(tmp_path: Path) -> None:
+    campaign, root = inputs.load(write_campaign(tmp_path, SALT)), tmp_path / "run"
+    memory = "FORCE_EVAL/DFT/XC/HF/MEMORY/MAX_MEMORY"
+    before = {**OLD, "settings": {**OLD["settings"], memory: 900}}
+    with closing(
+        store.open_campaign(root, {**campaign.identity(), "level of theory": before})
+    ) as s:
+        s.write("campaign.yaml", SALT.encode())
+        found, _ = settling.settle(campaign, FakeLauncher(), root)
+        assert found.identity()["level of theory"] == before
