@@ -11,6 +11,7 @@ from . import agreeing, exploring, initial, isolated, labelling, learning, plume
 from .config import parse
 from .deploying import Generation
 from .errors import InputError, NothingLeft
+from .logs import broke_down
 from .rewinding import at_end
 from .store import IDENTITY, PLUMED_FILES, SETTINGS, file_hash, settings_text
 from .tasks import Work
@@ -121,7 +122,7 @@ def _end(work: Work, round_: int) -> None:
     if ended_by:
         work.observer.say(f"the campaign ends after round {round_} by {' and '.join(ended_by)}")
     last = work.store.find(f"segment {round_}")
-    if last is not None and all(walker["halted"] for walker in last.outputs["walkers"]):
+    if last is not None and all(map(broke_down, last.outputs["walkers"])):
         work.observer.say(
             "all walkers of the last round stopped early: the model is not ready to walk so far; "
             "ask for more rounds, or for a lower temperature_K (phasewalk status says why they did)"

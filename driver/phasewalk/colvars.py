@@ -185,7 +185,8 @@ def moved(values: Values, text: str) -> str:
         with suppress(ValueError):
             if most - least < STILL * float(sigmas.get(name, "")):
                 told.append(
-                    f"{name} hardly changes beside SIGMA={sigmas[name]}: are its units right?"
+                    f"{name} hardly changes beside SIGMA={sigmas[name]}: are its units and its "
+                    "range right?"
                 )
     return f"at the start {', '.join(told)}"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,12 @@ _STOP = re.compile(
 _LOOP = re.compile(
     r"Loop time of ([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) on [0-9]+ procs for ([0-9]{1,18}) steps"
 )
+
+
+def broke_down(entry: Mapping[str, Any]) -> bool:
+    """Whether a walker (its entry in the journal) ended early, but not by its PLUMED text."""
+    stop = entry.get("stop")
+    return bool(entry["halted"]) and not (stop and stop["reason"] == ENDED)
 
 
 @dataclass(frozen=True)

@@ -212,22 +212,23 @@ def _unstretched(switch: Mapping[str, str], distance: float) -> float | None:
     if scale <= 0.0:
         return None
     x = (distance - start) / scale
-    if x <= 0.0:
-        return 1.0
-    if switch[""] == "RATIONAL":
-        powers = numbers.get("NN") or 6.0, numbers.get("MM") or 0.0
-        return _rational(x, powers[0], powers[1] or 2.0 * powers[0])
-    if switch[""] == "SMAP":
+    try:
+        return 1.0 if x <= 0.0 else _shape(switch[""], x, numbers)
+    except (OverflowError, ZeroDivisionError):  # powers that no number holds
+        return 0.0 if x > 1.0 else None
+
+
+def _shape(name: str, x: float, numbers: Mapping[str, float | None]) -> float | None:
+    """A switching function of the reduced distance x > 0; None for one that is not known."""
+    if name == "RATIONAL":
+        n = numbers.get("NN") or 6.0
+        m = numbers.get("MM") or 2.0 * n
+        return n / m if abs(x - 1.0) < 1e-6 or n == m else (1.0 - x**n) / (1.0 - x**m)
+    if name == "SMAP":
         a, b = numbers.get("A") or 1.0, numbers.get("B") or 1.0
-        return float((1.0 + (2.0 ** (a / b) - 1.0) * x**a) ** (-b / a))
-    shape = _SHAPES.get(switch[""])
+        return float((1.0 + (2.0 ** (a / b) - 1.0) * x**a) ** (-b / a)) if a * b > 0.0 else None
+    shape = _SHAPES.get(name)
     return shape(x) if shape else None
-
-
-def _rational(x: float, n: float, m: float) -> float:
-    if abs(x - 1.0) < 1e-6 or n == m:
-        return n / m
-    return float((1.0 - x**n) / (1.0 - x**m)) if x < 1e3 else float(x ** (n - m))
 
 
 def notices(text: str, atoms: Atoms, temperatures_K: Collection[float]) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import deck_versions, stopping
 from .history import History
+from .logs import broke_down
 
 GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
 NOT_CONVERGED, FINISHED = "not converged", "finished"
@@ -175,7 +176,7 @@ def _rounds_trouble(history: History) -> list[str]:
             f"{last['failed_labels'][-1]}"
         )
     walkers = [w for r in history.state["rounds"][-1:] for w in r.get("walkers", ())]
-    stopped = [walker for walker in walkers if walker["halted"]]
+    stopped = [walker for walker in walkers if broke_down(walker)]
     if walkers and len(stopped) >= MANY * len(walkers):
         found.append(
             f"{len(stopped)} of {len(walkers)} walkers of round {last['round']} stopped early; the "

@@ -98,3 +98,25 @@ def test_tail_with_a_soft_stop(tmp_path: Path) -> None:
     found = logs.read_tail(write(tmp_path, STOPPED))
     assert (found.step, found.thermo["Temp"]) == (1031, 294.6)
     assert found.stop == Stop(1031, "force", 67.1, 50.0, 990)
+
+
+@pytest.mark.parametrize(
+    ("entry", "broke"),
+    [
+        ({"halted": None, "stop": None}, False),
+        ({"halted": "a force of 60 eV/Å", "stop": {"reason": "force"}}, True),
+        ({"halted": "the end of the launch"}, True),
+        ({"halted": "COMMITTOR reached basin 1", "stop": {"reason": logs.ENDED}}, False),
+    ],
+)
+def test_an_end_that_the_plumed_text_asked_for_is_no_breakdown(
+    entry: dict[str, object], broke: bool
+) -> None:
+    assert logs.broke_down(entry) is broke
+
+
+def test_plumeds_own_end_without_a_sentinel(tmp_path: Path) -> None:
+    line = "fix plumed: stop step=1031 reason=plumed stop value=0 limit=0 good=-1"
+    old = "phasewalk/sentinel: stop step=1031 reason=force value=67.1 limit=50 good=990"
+    found = logs.read_log(write(tmp_path, STOPPED.replace(old, line))).stop
+    assert found == Stop(1031, "plumed stop", 0.0, 0.0, None)

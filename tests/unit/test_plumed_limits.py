@@ -1,11 +1,15 @@
 """What a PLUMED text may not ask for, and what is said of what is hardly meant."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from hypothesis import given
+from hypothesis import strategies as st
 
-from phasewalk import plumed_limits
+from phasewalk import plumed_files, plumed_limits
 from phasewalk.errors import InputError
 from phasewalk.segments import SystemSettings
 
@@ -171,3 +175,23 @@ def test_atoms_are_numbered_as_in_the_file() -> None:
 )  # fmt: skip
 def test_plumeds_complaint_without_places_in_its_source(said: str, words: str) -> None:
     assert plumed_limits.complaint(said, f"{UNITS}v: VOLUME\nm: METAD ARG=v SIGMA=1,2") == words
+
+
+_WORDS = st.sampled_from(
+    ["UNITS", "LENGTH=A", "LENGTH=0", "LENGTH=-1", "LENGTH=x", "COORDINATION", "METAD", "DISTANCE",
+     "SWITCH={RATIONAL R_0=2 NN=9e9}", "SWITCH={SMAP R_0=1 A=-2 B=1}", "SWITCH={EXP R_0=1e-300}",
+     "SWITCH={}", "SWITCH={CUBIC D_0=3 D_MAX=3}", "R_0=0", "R_0=1", "NN=1e9", "MM=-3", "ARG=c",
+     "ARG=,", "ARG=", "SIGMA=1,x", "AT=nan", "TEMP=inf", "ATOMS=1-2:3,c", "GROUPA=1-99999999999999",
+     "PACE=5", "FILE=x,y", "FILE=", "REFERENCE=1", "REFERENCE={a b}", "UPDATE_IF", "END",
+     "MAXR=1e9", "DUMPGRID", "c:", "\n"]
+)  # fmt: skip
+
+
+@given(st.lists(_WORDS, max_size=25).map(" ".join))
+def test_any_text_is_judged_or_refused(text: str) -> None:
+    with suppress(InputError):
+        plumed_files.check(text)
+        plumed_files.read(text)
+        plumed_limits.check(text)
+        plumed_limits.check_structure(text, SALT)
+        plumed_limits.notices(text, SALT, (300.0,))

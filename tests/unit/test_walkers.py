@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from helpers import needs
-from phasewalk import bias, engines, exploring, outcomes, plugin, plumed, walkers
+from phasewalk import bias, engines, outcomes, plugin, plumed, walkers
 from phasewalk.errors import EngineFailed, InputError, Killed
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.launch import LocalLauncher
@@ -534,7 +534,7 @@ def test_plumeds_own_end_its_files_and_its_temperature(
     assert ended.halted == "PLUMED's own end of it: COMMITTOR reached basin 1 at step 40"
     assert ended.stop is not None
     assert (ended.stop.reason, ended.frames[-1].step) == ("plumed stop", 40)
-    assert not exploring._broke(ended)
+    assert not ended.broke
     for walker in ("ar-0", "ar-1"):
         for name in ("four.xyz", "i.ndx"):
             assert (tmp_path / f"run/{walker}.out.{name}").stat().st_size
