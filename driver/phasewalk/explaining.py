@@ -1,6 +1,8 @@
 """How much of the forces a generation has learned: its errors beside those of no forces at all.
 
 The best constant model of forces is zero: its RMSE is the forces' own rms, its MAE their mean size.
+The limit of generation 0 was measured: KCl with six neighbours in sight kept 0.63 of that error, so
+that every walker broke down; KCl at 0.38, ice at 0.20 and MIL-53(Al) at 0.12 walked.
 """
 
 from collections.abc import Mapping, Sequence

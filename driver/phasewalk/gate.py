@@ -313,8 +313,9 @@ def _repulsion(pairs: Sequence[tuple[Probe, Prediction]], real: Sequence[Predict
     energies = [p.energy for probe, p in pairs if probe.kind == "squeezed"]
     if energies and not (energies[-1] > energies[0] > real[0].energy):
         return [
-            "a squeezed pair is not repelled: walkers may fall into unphysical wells "
-            "(model.zbl: true adds a repulsion; choose it before generation 0)"
+            "a squeezed pair is not repelled: walkers may fall into unphysical wells. "
+            "model.zbl: true adds a repulsion, but only from generation 0 on: in a new --dir, "
+            "where the shared labels cost nothing"
         ]
     return []
 

@@ -97,7 +97,7 @@ class ModelSettings(Settings):
     )
     final: FinalSettings | None = Field(FinalSettings(), description="Final model; null for none.")
     max_force_error_ratio: float | None = Field(
-        0.6,
+        0.5,
         gt=0,
         le=1,
         description="Largest force error on the validation labels, relative to that of a model "
