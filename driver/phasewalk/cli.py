@@ -27,6 +27,7 @@ from . import (
     schema_command,
     scratch,
     settling,
+    shared_code,
     stops,
     store,
     terminal,
@@ -130,7 +131,7 @@ def run(
                 progress.say(opened.took_over)
             for note in [*notes, *campaign.remarks()]:
                 progress.say(note)
-            if not _writable(cache := finding.cache_dir(os.environ)):
+            if not shared_code.writable(cache := finding.cache_dir(os.environ)):
                 progress.say(
                     f"{cache} cannot be written: labels and compilations are not shared "
                     "with other campaigns (PHASEWALK_CACHE names another folder)"
@@ -307,12 +308,6 @@ def gate(
             out.print(Text(f"warning: {warning}"), soft_wrap=True)
     if not proof.passed:
         raise GateFailed(f"{model} failed its gate: {proof.failure()}")
-
-
-def _writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder where it is not there yet."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return os.access(there, os.W_OK)
 
 
 def _quoted(path: Path) -> str:
