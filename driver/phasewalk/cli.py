@@ -41,6 +41,7 @@ from .engines import EngineSettings
 from .errors import GateFailed, InputError, Interrupted, PhasewalkError
 from .gate import proof_text
 from .launch import LocalLauncher
+from .shapes import journalled
 from .tasks import Work
 
 app = typer.Typer(
@@ -140,7 +141,8 @@ def run(
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            loop.run(work, report_command.after_round(root, progress.say, opened.beat))
+            with journalled(root, else_ours=True):
+                loop.run(work, report_command.after_round(root, progress.say, opened.beat))
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             f"stopped; nothing that was finished is lost. Go on with: {resume}"
