@@ -27,6 +27,7 @@ from . import (
     schema_command,
     scratch,
     settling,
+    shared_code,
     stops,
     store,
     terminal,
@@ -40,6 +41,7 @@ from .engines import EngineSettings
 from .errors import GateFailed, InputError, Interrupted, PhasewalkError
 from .gate import proof_text
 from .launch import LocalLauncher
+from .shapes import journalled
 from .tasks import Work
 
 app = typer.Typer(
@@ -130,7 +132,7 @@ def run(
                 progress.say(opened.took_over)
             for note in [*notes, *campaign.remarks()]:
                 progress.say(note)
-            if not _writable(cache := finding.cache_dir(os.environ)):
+            if not shared_code.writable(cache := finding.cache_dir(os.environ)):
                 progress.say(
                     f"{cache} cannot be written: labels and compilations are not shared "
                     "with other campaigns (PHASEWALK_CACHE names another folder)"
@@ -139,7 +141,8 @@ def run(
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            loop.run(work, report_command.after_round(root, progress.say, opened.beat))
+            with journalled(root, else_ours=True):
+                loop.run(work, report_command.after_round(root, progress.say, opened.beat))
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             f"stopped; nothing that was finished is lost. Go on with: {resume}"
@@ -307,12 +310,6 @@ def gate(
             out.print(Text(f"warning: {warning}"), soft_wrap=True)
     if not proof.passed:
         raise GateFailed(f"{model} failed its gate: {proof.failure()}")
-
-
-def _writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder where it is not there yet."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return os.access(there, os.W_OK)
 
 
 def _quoted(path: Path) -> str:

@@ -19,6 +19,7 @@ from .freezing import Frozen
 from .launch import LocalLauncher
 from .progress import Progress
 from .sampling import HILLS
+from .shapes import journalled
 from .tasks import Work
 
 ROWS = 10
@@ -63,8 +64,9 @@ def fes(
         raise InputError(f"--hills {hills:g}: use a number above 0, and at most 1")
     root = directory.absolute()
     opened = store.read_campaign(root)
-    campaign = reopening.read_inputs(opened, _notice, trusted=trust)
-    chosen = reopening.read_generation(opened, generation)
+    with journalled(root):
+        campaign = reopening.read_inputs(opened, _notice, trusted=trust)
+        chosen = reopening.read_generation(opened, generation)
     engines = finding.find(campaign.settings.engines, os.environ)
     reopening.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)

@@ -20,6 +20,7 @@ from .errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from .journal import Record
 from .lineage import Model
 from .recipes import PROGRESS
+from .shapes import journalled
 from .stopping import LOCATED, located
 from .store import IDENTITY, read_campaign, read_json, read_text, settings_text
 from .tasks import FAILED
@@ -165,6 +166,11 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
     Raises:
         StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
     """
+    with journalled(root):
+        return _read(root, sign)
+
+
+def _read(root: Path, sign: Callable[[], None]) -> History:
     state = status.collect(root)
     records = read_campaign(root).records()
     reader = _Reader()

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from . import chemiscope_file, history, methods, report, terminal
 from .errors import EngineMissing, InputError
+from .shapes import journalled
 
 out = terminal.stdout()
 
@@ -49,9 +50,17 @@ def show_report(
         raise InputError(f"-o {output}: its folder does not exist")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise InputError(f"--figures {figures}: is a file; name a folder")
+    with journalled(directory, else_ours=True):
+        _show(directory, output, figures, methods_only=methods_only)
+
+
+def _show(
+    directory: Path, output: Path | None, figures: Path | None, *, methods_only: bool
+) -> None:
+    """The page, the pictures and the frames for chemiscope, or the paragraph of methods alone."""
     found = history.read(directory)
     if methods_only:
-        typer.echo(methods.text(found), nl=False)
+        typer.echo(terminal.printable(methods.text(found)), nl=False)
         return
     page = report.write(found, output)
     out.print(Text(f"{page}: {report.answer(found)}"), soft_wrap=True)

@@ -78,3 +78,9 @@ def _not_mine(path: Path) -> str:
     if status.st_mode & OTHERS_MAY_WRITE:
         return f"{path} can be written by others"
     return ""
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder if it is not there yet."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(there, os.W_OK)

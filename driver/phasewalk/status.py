@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from rich.text import Text
 
 from . import ledger, levels, stopping
 from . import now as moment
-from .errors import UNREADABLE, InputError, ParseError, StoreError
+from .errors import InputError, StoreError
 from .journal import Record
 from .locking import locked
-from .store import JOURNAL, read_campaign, read_identity
+from .shapes import journalled
 from .store import now as clock
+from .store import read_campaign, read_identity
 from .tasks import FAILED, INITIAL
 
 
@@ -34,18 +35,8 @@ def collect(root: Path) -> dict[str, Any]:
     (rules, ended_by), cost (see ledger.costs), identity.
     """
     store = read_campaign(root)
-    with _journalled(root):
+    with journalled(root):
         return _collect(root, read_identity(root), store.records())
-
-
-@contextlib.contextmanager
-def _journalled(root: Path | str) -> Iterator[None]:
-    """ParseError where a record lacks what is to be shown of it."""
-    try:
-        yield
-    except UNREADABLE as error:
-        reason = f"a record does not hold what it should ({error!r}); restore it from a backup"
-        raise ParseError(Path(root) / JOURNAL, reason) from error
 
 
 def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
@@ -168,7 +159,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         console.print(Text(f"{stopping.Rule(**rule).line}{ended}"), soft_wrap=True)
     if state["now"] is not None:
         console.print(moment.render(moment.from_json(state["now"])))
-    with _journalled(state["directory"]):
+    with journalled(state["directory"]):
         _show_tables(state, console)
 
 

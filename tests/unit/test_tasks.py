@@ -11,8 +11,7 @@ from typing import Any, cast
 import pytest
 
 from helpers.fakes import FakeLauncher, Watcher
-from phasewalk import store
-from phasewalk.cli import _on_sigterm
+from phasewalk import stops, store
 from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Finished, Job, Launcher, Started
 from phasewalk.launch import LocalLauncher
@@ -159,11 +158,14 @@ def test_a_result_that_is_not_believed_is_a_failure_too(opened: Store, tmp_path:
     assert (tmp_path / "run/rounds/002/a.failed-1").is_dir()
 
 
-def test_a_stop_is_not_the_failure_of_a_task(opened: Store, tmp_path: Path) -> None:
+def test_a_stop_is_not_the_failure_of_a_task(
+    opened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGTERM and Ctrl-C may come at any moment, also while a result is read."""
+    monkeypatch.setattr("signal.signal", lambda number, how: None)
 
     def interrupted(finished: Finished) -> Outputs:
-        _on_sigterm(15, None)
+        stops.stop(15, None)
         return {}
 
     with pytest.raises(KeyboardInterrupt):
