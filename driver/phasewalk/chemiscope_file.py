@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from . import shelf, stopping
+from . import lineage, shelf, stopping
 from .errors import EngineMissing
 from .history import History
 
@@ -37,7 +37,7 @@ def write(found: History, path: Path) -> int:
     labels, _ = shelf.campaign_labels(found.root)
     if not labels:
         return 0
-    known = stopping.located(found.records)
+    known, at = stopping.located(found.records), lineage.moment(found.records)
     wrong = {one.key: one.errors for one in found.compared if one.of == "new" and not one.learned}
     rows = [shelf.row(label) for label in labels]
     keys = [label.key for label in labels]
@@ -61,7 +61,11 @@ def write(found: History, path: Path) -> int:
         str(path),
         [label.atoms for label in labels],
         properties=properties,
-        metadata={"name": str(found.state["campaign"]), "description": "phasewalk: all labels"},
+        metadata={
+            "name": str(found.state["campaign"]),
+            "description": f"phasewalk: all labels; {at['records']} records of the journal, up to "
+            f"{at['last']} ({at['written']})",
+        },
     )
     return len(labels)
 

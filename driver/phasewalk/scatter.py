@@ -110,7 +110,8 @@ def _picture(
         for title, tone, these, _ in found:
             inside = ((these >= low) & (these <= high)).all(axis=0)
             axes.plot(*these[:, inside], ".", color=tone, ms=3 if points.shape[1] > MANY else 5,
-                      alpha=0.6, rasterized=points.shape[1] > MANY, label=title)  # fmt: skip
+                      alpha=0.6, rasterized=points.shape[1] > MANY)  # fmt: skip
+            axes.plot([], [], ".", color=tone, ms=7, label=title)
             if not inside.all():  # an empty line that is not clipped has no end for the layout
                 axes.plot(*np.clip(these[:, ~inside], low, high), "D", color=tone, mfc="none",
                           ms=4, clip_on=False)  # fmt: skip

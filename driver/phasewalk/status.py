@@ -165,7 +165,8 @@ def show(state: Mapping[str, Any], console: Console) -> None:
 
 def _show_tables(state: Mapping[str, Any], console: Console) -> None:
     console.print(_learning_table(state["rounds"]))
-    console.print(_generation_table(state["generations"]))
+    if state["generations"]:
+        console.print(_generation_table(state["generations"]))
     for entry in state["rounds"]:
         if failed := entry["failed_labels"]:
             line = f"{len(failed)} label(s) failed; the last: {failed[-1]}"

@@ -1,17 +1,31 @@
 """What is no longer so is not shown as if it were: models trained again, settings that changed."""
 
+import io
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from helpers.recorded import RECORDED, rewrite
-from phasewalk import free_figures, history, lineage, report, scatter, store
+from phasewalk import (
+    free_figures,
+    freezing,
+    history,
+    lineage,
+    report,
+    scatter,
+    status,
+    store,
+)
+from phasewalk.errors import InputError, StoreError
 from phasewalk.free_energy import FreeEnergy, Variable
 from phasewalk.history import History
 from phasewalk.journal import Record
@@ -182,3 +196,77 @@ def test_what_is_computed_with_a_model_names_it(copy: Path) -> None:
     told = lineage.made_from(records, "final", CHECKPOINTS["final"])
     assert (told["labels"], told["journal"]["records"]) == (48, len(records))
     assert lineage.made_from(records, "final", "0" * 64)["labels"] is None
+
+
+class Told:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_segments_of_two_models_are_never_mixed(tmp_path: Path) -> None:
+    """Another model alone is set aside; other settings are asked about, as before."""
+    root, told = tmp_path / "fes/final", Told()
+    work: Any = SimpleNamespace(observer=told)
+    identity = {"name": "a", "generation": "final", "checkpoint": "1", "timestep_fs": 0.5}
+    store.open_campaign(root, identity).close()
+    (root / "fes.json").write_text("{}")
+    freezing._keep_apart(work, root, identity)
+    assert root.is_dir()
+    freezing._keep_apart(work, root, {**identity, "checkpoint": "2", "timestep_fs": 1.0})
+    assert root.is_dir()
+    with pytest.raises(InputError, match="other settings, or another model"):
+        freezing._check_same(root, {**identity, "checkpoint": "2", "timestep_fs": 1.0})
+    with closing(store.open_campaign(root, identity)), pytest.raises(StoreError):
+        freezing._keep_apart(work, root, {**identity, "checkpoint": "2"})  # another works there
+    freezing._keep_apart(work, root, {**identity, "checkpoint": "2"})
+    assert not root.exists()
+    assert (tmp_path / "fes/final.earlier-1/fes.json").is_file()
+    assert "was trained again since" in told.lines[0]
+
+
+def test_tables_without_rows_have_their_columns(copy: Path) -> None:
+    pytest.importorskip("pandas")
+    from phasewalk import Campaign
+
+    whole = Campaign(copy)
+    assert {"generation", "system", "free_energy_kJ_per_mol"} <= set(whole.fes().columns)
+    names = ("learning_curve", "errors", "walkers", "walks", "timings")
+    columns = {name: set(getattr(whole, name).columns) for name in names}
+    rewrite(copy, lambda records: [])
+    shutil.rmtree(copy / "labels")
+    empty = Campaign(copy)
+    for name in names:
+        table = getattr(empty, name)
+        assert len(table) == 0
+        mine = {column for column in columns[name] if not column.startswith("colvar_")}
+        assert set(table.columns) == mine - {"volume", "metad.bias"}, name
+
+
+def text_of(records: Sequence[Record], tmp_path: Path) -> str:
+    """What `phasewalk status` prints."""
+    console = Console(width=200, file=io.StringIO())
+    root = Path(shutil.copytree(RECORDED, tmp_path / "status.run"))
+    rewrite(root, lambda _: records)
+    status.show(status.collect(root), console)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_status_has_no_columns_that_nothing_fills(tmp_path: Path) -> None:
+    records = store.read_campaign(RECORDED).records()
+    untested = [replace(r, outputs={**r.outputs, "test": None}) if r.stage == "evaluate" else r
+                for r in records]  # fmt: skip
+    text = text_of(untested, tmp_path)
+    assert "test force MAE" not in text
+    assert "RMSE" not in text
+    assert "ms/step" in text
+    first = [r for r in records if r.stage in ("versions", "label") and r.round == 0]
+    text = text_of(first, tmp_path / "first")
+    assert "force MAE" not in text  # nothing was measured
+    assert "pressure" not in text
+    assert "labels" in text
