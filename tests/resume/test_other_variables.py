@@ -28,6 +28,7 @@ SHORT: dict[str, Any] = {
         "first": {"epochs": 4, "learning_rate": 0.01},
         "warm": {"epochs": 1, "learning_rate": 0.005},
         "final": None,
+        "max_force_error_ratio": None,
     },
     "deploy": {"mode": "torchscript", "device": "cpu"},
     "resources": {"cores": 2},
