@@ -14,14 +14,14 @@ from .candidates import LAST, Candidate, redundant, select, volume_limits
 from .deploying import Generation, engines_for
 from .errors import Killed
 from .jobs import Event, Finished, Running
-from .labelling import Frame, labelled
-from .labels import Label
+from .labelling import Frame, task_name
+from .labels import Label, label_key
 from .logs import Stop
 from .now import RUNNING, Seen
 from .segments import SegmentPlan, Walker, WalkerResult
 from .store import hash_of
 from .structures import bare, fingerprint
-from .tasks import Outputs, Task, Work
+from .tasks import FAILED, Outputs, Task, Work
 from .watching import Watch
 
 TRIES = 3
@@ -124,7 +124,7 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
             for step, atoms in state.frames
         ]
         if learned:  # whatever `candidates` says by now: those that the round has labelled
-            frames = [frame for frame in frames if labelled(work, round_, frame)]
+            frames = [frame for frame in frames if _labelled(work, round_, frame)]
             proposals += [frames] if frames else []
             continue
         if not frames:
@@ -136,6 +136,13 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
         else:
             work.observer.say(f"{state.walker}: its frame is not labelled again: {same}")
     return proposals
+
+
+def _labelled(work: Work, round_: int, frame: Frame) -> bool:
+    """Whether the round has a label of this frame."""
+    key = label_key(frame.atoms, work.campaign.level(frame.system))
+    record = work.store.find(task_name(key, round_))
+    return record is not None and FAILED not in record.outputs
 
 
 def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:

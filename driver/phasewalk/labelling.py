@@ -72,7 +72,17 @@ def bootstrap_frames(work: Work) -> list[Frame]:
                 drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
         work.store.keep("rounds/000/frames.json", json.dumps(drawn).encode())
         work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn), "drawn_with": drawn_with})
-    return read_frames(work.store.checked("rounds/000/frames.json"))
+    frames = read_frames(place := work.store.checked("rounds/000/frames.json"))
+    # Journals of earlier versions have no hash of the frames, but the address of each one's label.
+    asked = {r.task for r in work.store.records() if r.stage == "label" and r.round == 0}
+    if asked and work.store.find("train generation 0") is not None:
+        for number, frame in enumerate(frames, start=1):
+            known = frame.system in work.campaign.structures
+            key = labels.label_key(frame.atoms, work.campaign.level(frame.system)) if known else ""
+            if task_name(key, 0) not in asked:
+                told = f"frame {number} is not one that the journal has labels of: damaged, or "
+                raise ParseError(place, f"{told}changed; restore it from a backup")
+    return frames
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -328,13 +338,6 @@ def _guess(work: Work, frame: Frame) -> Path | None:
 def task_name(key: str, round_: int) -> str:
     """Name of the task that makes a label in a round."""
     return f"label {key} of round {round_}"
-
-
-def labelled(work: Work, round_: int, frame: Frame) -> bool:
-    """Whether the round has a label of this frame."""
-    key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
-    record = work.store.find(task_name(key, round_))
-    return record is not None and FAILED not in record.outputs
 
 
 def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool) -> Task:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ase import Atoms
 from helpers.fakes import LEVEL, SALT, FakeLauncher, Watcher, crystal, label, write_campaign
 from phasewalk import engines, inputs, labelling, labels, store
 from phasewalk.engines import EngineSettings
+from phasewalk.errors import ParseError
 from phasewalk.jobs import Job
 from phasewalk.labelling import Frame
 from phasewalk.tasks import EARLIER, FAILED, KIND, Work
@@ -259,3 +261,27 @@ def test_the_bootstrap_may_change_until_generation_0_is_trained(tmp_path: Path) 
     assert strained[0].atoms != ten[0].atoms
     kept = drawn(tmp_path, "count: 12", trained=True)
     assert [one.atoms for one in kept] == [one.atoms for one in strained]
+
+
+def test_a_digit_in_a_frame_of_an_old_journal_is_found_by_its_labels(tmp_path: Path) -> None:
+    """Without a hash of the frames, the addresses of their labels tell."""
+    work = open_work(tmp_path, f"{RETRIES}bootstrap: {{count: 8}}\n")
+    with closing(work.store):
+        frames = labelling.bootstrap_frames(work)
+        for one in frames:
+            key = labels.label_key(one.atoms, work.campaign.level(one.system))
+            work.note(labelling.task_name(key, 0), "label", 0, {"key": key, "origin": {}})
+        work.note("train generation 0", "train", 0, {})
+        outputs = {"frames": 8}  # as an earlier version wrote it
+        old = [
+            replace(r, outputs=outputs) if r.task == "bootstrap" else r
+            for r in work.store.records()
+        ]
+        work.store.replace(old)
+        assert len(labelling.bootstrap_frames(work)) == 8
+        path = work.store.root / "rounds/000/frames.json"
+        data = json.loads(path.read_text())
+        data[1]["frame"]["positions_A"][0][0] += 1e-3
+        path.write_text(json.dumps(data))
+        with pytest.raises(ParseError, match="frame 2 is not one that the journal has labels of"):
+            labelling.bootstrap_frames(work)
