@@ -83,7 +83,7 @@ def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Pi
     error = last["largest_error"]
     known = "not known" if error is None else f"{error:.2g} kJ/mol"
     warned = f" But: {'; '.join(last['warnings'])}." if last["warnings"] else ""
-    old = "".join(f" {_doubt(one)}".rstrip() for one in found if one.get("outdated"))
+    old = "".join(f" Grey, dashed: {_doubt(one)}".rstrip() for one in found if one.get("outdated"))
     return Picture(
         name_of("free-energy", system),
         f"{system}: free energy along {name}",

@@ -62,7 +62,8 @@ def _model(outputs: Mapping[str, Any]) -> Model | None:
     if name is None or checkpoint is None:
         return None
     counts = [outputs.get(f"{kind}_labels") for kind in ("training", "validation")]
-    labels = sum(map(int, counts)) if None not in counts else None  # type: ignore[arg-type]
+    known = [count for count in counts if isinstance(count, int)]
+    labels = sum(known) if len(known) == len(counts) else None
     return Model(str(name), str(checkpoint), labels)
 
 

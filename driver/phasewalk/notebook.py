@@ -9,6 +9,7 @@ names. Nothing is ever written, and a campaign may be at work meanwhile.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,19 +19,17 @@ from matplotlib.figure import Figure
 
 from . import free_energy, history, ledger, report, scenes, shelf, stopping, verdict
 from .errors import EngineMissing, InputError
+from .evaluation import Errors
 from .pictures import Picture
 from .status import deployed_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ERROR_COLUMNS = (
-    "frames", "energy_offset_meV_per_atom", "energy_mae_meV_per_atom", "energy_rmse_meV_per_atom",
-    "energy_scatter_meV_per_atom", "force_mae_meV_per_A", "force_rmse_meV_per_A",
-    "force_rms_meV_per_A", "pressure_mae_GPa", "pressure_rmse_GPa", "stress_mae_GPa",
-    "stress_rmse_GPa",
-)  # fmt: skip
-"""Of a table without rows: the errors of `evaluation.Errors`."""
+ERROR_COLUMNS = tuple(
+    field.name for field in fields(Errors) if field.name != "energy_offsets_meV_per_atom"
+)
+"""Of a table without rows: the errors of an evaluation."""
 COMPARED_COLUMNS = (
     "generation", "round", "measured_on", "learned", "key", "system", "walker", "formula",
     "volume_A3", "reference_energy_eV_per_atom", "model_energy_eV_per_atom",

@@ -262,12 +262,19 @@ def _measured(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Errors of forces, energies, pressure and stress."""
     return [
         ("Force MAE", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
+        *_no_model(errors),
         ("Force RMSE (forces' rms)", f"{errors['force_rmse_meV_per_A']:.0f} "
          f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
         ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
         ("Pressure MAE", f"{errors['pressure_mae_GPa']:.2g} GPa"),
         ("Stress MAE", f"{errors['stress_mae_GPa']:.2g} GPa"),
     ]  # fmt: skip
+
+
+def _no_model(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What forces of zero would err by; older journals do not have it."""
+    error = errors.get("force_zero_mae_meV_per_A")
+    return [] if error is None else [("Force MAE without a model", f"{error:.0f} meV/Å")]
 
 
 def _or_dash(value: float | None, style: str, unit: str) -> str:

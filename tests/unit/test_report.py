@@ -324,6 +324,12 @@ def test_the_final_model_stands_in_the_answer_and_in_the_numbers(recorded: Histo
     groups = dict(report.number_groups(recorded))
     mine = dict(groups["Generation final on the test set (30 frames)"])
     assert mine["Force MAE"] == f"{final['force_mae_meV_per_A']:.0f} meV/Å"
+    assert (
+        dict(report._measured({**final, "force_zero_mae_meV_per_A": 671.2}))[
+            "Force MAE without a model"
+        ]
+        == "671 meV/Å"
+    )
     (curve,) = (p for p in report.sections(recorded)[0].pictures if p.name == "learning-forces")
     assert ("final", final["force_mae_meV_per_A"]) in [(row[1], row[3]) for row in curve.rows]
 
