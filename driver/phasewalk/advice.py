@@ -67,7 +67,7 @@ def _larger(structures: Mapping[str, Atoms], poor: Sequence[str]) -> str:
             return (
                 f"the model may see too little to learn from; model.r_max_A: {cutoff:g} would see "
                 f"at least {min(found):.0f}, and steps would take longer (it cannot be changed "
-                "once the campaign has begun)"
+                "once generation 0 is trained)"
             )
     return f"the model may see too little to learn from; raise model.r_max_A ({MAX_ADVISED_A:g})"
 
@@ -79,7 +79,7 @@ def zbl(settings: ModelSettings) -> Advice:
     return Advice(
         "model.zbl: false: nothing keeps atoms apart at distances that the first generations have "
         "not learned. Advised (true) for ions, molecules and high temperatures; it cannot be "
-        "changed once the campaign has begun",
+        "changed once generation 0 is trained",
         due=False,
     )
 
