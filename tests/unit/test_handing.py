@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.fakes import FakeLauncher
-from phasewalk import engines, handing, models, recipes, store, swap
+from phasewalk import engines, handing, models, recipes, shared_code, store, swap
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Finished, Job
@@ -38,9 +38,17 @@ def compiled(folder: Path, graph: str = GRAPH, device: str = "cpu") -> None:
     """A compilation as a campaign keeps it."""
     content, made = archive(OLD), stamp(device=device)
     template = swap.find_weights(content, graph, {"w": OLD})
-    store.write_file(folder / made.file, content)
-    store.write_file(folder / "stamp.json", models.stamp_text(made).encode())
-    store.write_file(folder / "template.json", swap.template_text(template).encode())
+    files = {
+        made.file: content,
+        "stamp.json": models.stamp_text(made).encode(),
+        "template.json": swap.template_text(template).encode(),
+    }
+    folder.mkdir(parents=True)
+    shared_code.put(folder, files)
+
+
+def target_of(job: Job) -> str:
+    return job.argv[job.argv.index("--target") + 1]
 
 
 def play(job: Job) -> int:
@@ -50,7 +58,7 @@ def play(job: Job) -> int:
         return 0
     mode = job.argv[job.argv.index("--mode") + 1]
     made = stamp(mode)
-    (job.directory / made.file).write_bytes(b"compiled for " + job.argv[-1].encode())
+    (job.directory / made.file).write_bytes(b"compiled for " + target_of(job).encode())
     (job.directory / "stamp.json").write_text(models.stamp_text(made))
     return 0
 
@@ -64,19 +72,19 @@ def campaign(tmp_path: Path) -> Path:
 
 
 def deploy(
-    checkpoint: Path, tmp_path: Path, **changes: str
+    checkpoint: Path, tmp_path: Path, *, trusted: bool = True, **changes: str
 ) -> tuple[bytes, str, list[str], list[str]]:
     """What was written, how, what was started, and what was told meanwhile."""
     asked = {"mode": "aotinductor", "device": "cpu", "target": "lammps", **changes}
     output, told, launcher = tmp_path / "my.nequip.pt2", list[str](), FakeLauncher(play)
     made, how = handing.deploy(
         checkpoint, output, launcher=launcher, cache=tmp_path / "cache",
-        place=tmp_path / "scratch", tell=told.append, **asked,
+        place=tmp_path / "scratch", trusted=trusted, tell=told.append, **asked,
     )  # fmt: skip
     written = models.read_stamp(output.with_name("my.nequip.pt2.json"))
     assert written == made
     assert (made.file, made.checkpoint) == (output.name, store.file_hash(checkpoint))
-    kinds = ["weights" if "--weights" in job.argv else job.argv[-1] for job in launcher.jobs]
+    kinds = ["weights" if "--weights" in job.argv else target_of(job) for job in launcher.jobs]
     return output.read_bytes(), how, kinds, told
 
 
@@ -111,11 +119,18 @@ def test_else_it_is_compiled(
 
 
 def test_a_damaged_compilation_is_passed_over(campaign: Path, tmp_path: Path) -> None:
-    compiled(tmp_path / "cache/models/abc")
-    (tmp_path / "cache/models/abc/model.nequip.pt2").write_bytes(archive(OLD + 1))
+    compiled(tmp_path / "my.run/models/compiled/abc")
+    (tmp_path / "my.run/models/compiled/abc/model.nequip.pt2").write_bytes(archive(OLD + 1))
     content, _, _, told = deploy(campaign, tmp_path)
     assert content == b"compiled for lammps"
     assert any("not used (the deployed model is damaged" in line for line in told)
+
+
+def test_what_is_not_trusted_is_compiled(campaign: Path, tmp_path: Path) -> None:
+    """A compilation is code: somebody else's campaign directory may hold any."""
+    compiled(tmp_path / "my.run/models/compiled/abc")
+    content, _, started, _ = deploy(campaign, tmp_path, trusted=False)
+    assert (content, started) == (b"compiled for lammps", ["lammps"])
 
 
 def test_a_compiler_that_fails_says_why(campaign: Path, tmp_path: Path) -> None:
@@ -126,7 +141,8 @@ def test_a_compiler_that_fails_says_why(campaign: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="no memory"):
         handing.deploy(
             campaign, tmp_path / "x.nequip.pth", mode="torchscript", device="cpu", target="lammps",
-            launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y", tell=print,
+            launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y", trusted=True,
+            tell=print,
         )  # fmt: skip
     assert not (tmp_path / "x.nequip.pth").exists()
 
