@@ -113,7 +113,7 @@ def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
     try:
         if not path.is_file():
             raise InputError(f"{what}{path}: no such file")
-    except ValueError as error:  # a null character
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
         raise InputError(f"{what}{path}: no such file") from error
     _guarded(path, what, _check_counts, path)
     frames: list[Atoms] = _guarded(path, what, _frames, path, index)

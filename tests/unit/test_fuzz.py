@@ -161,7 +161,6 @@ REFUSED = [
     "include\tfile=evil",
     "INCLUDE ...\nFILE=evil\n...",
     "x: PLUMED FILE=evil",
-    "DUMPATOMS ATOMS=1 FILE=evil",
     "LOAD FILE=evil.cpp",
 ]
 
