@@ -166,6 +166,13 @@ def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
     """
     found, reference = carried.extras(atoms), settings.reference
     count = int(carried.fixed(atoms).sum())
+    thermostat = settings.systems[name].thermostat
+    if len(atoms) == 1 and thermostat != "langevin":
+        raise InputError(
+            f"its structure has one atom, and thermostat: {thermostat} keeps the "
+            "centre of mass at rest, so that nothing would move: write thermostat: langevin, or "
+            "take a supercell"
+        )
     if count and settings.systems[name].ensemble == "npt":
         raise InputError(
             f"{count} atoms of its structure are fixed, and ensemble: npt would move them with the "

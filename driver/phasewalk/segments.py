@@ -67,8 +67,10 @@ class SystemSettings(Settings):
     )
     thermostat: Thermostat = Field(
         "langevin",
-        description="langevin: random forces on each atom; csvr: stochastic velocity rescaling; "
-        "nose-hoover: deterministic chains.",
+        description="langevin: random forces on each atom bring every species to the temperature "
+        "within thermostat_damping_fs; the crystal's centre drifts. csvr: one random factor for "
+        "all velocities; nose-hoover: deterministic chains; both keep the centre at rest, and "
+        "leave it to the forces to share energy among atoms.",
     )
     temperature_K: float = Field(300.0, gt=0, le=10_000, description="Temperature.")
     temperature_ramp: RampSettings | None = Field(
@@ -145,10 +147,16 @@ class SegmentSettings(Settings):
     steps: int = Field(2000, ge=1, le=10**9, description="Time steps of each walker in a round.")
     timestep_fs: float = Field(0.5, gt=0, le=10, description="Time step.")
     thermostat_damping_fs: float = Field(
-        100.0, gt=0, le=1e6, description="Relaxation time of the thermostat."
+        100.0,
+        gt=0,
+        le=1e6,
+        description="Relaxation time of the thermostat; at least 10 time steps.",
     )
     barostat_damping_fs: float = Field(
-        500.0, gt=0, le=1e6, description="Relaxation time of the cell (npt)."
+        500.0,
+        gt=0,
+        le=1e6,
+        description="Relaxation time of the cell (npt); at least 50 time steps.",
     )
     dump_every_steps: int = Field(50, ge=1, description="Steps between frames that are kept.")
     thermo_every_steps: int = Field(50, ge=1, description="Steps between lines of the log.")
@@ -180,6 +188,18 @@ class SegmentSettings(Settings):
         gt=0,
         description="Wall time after which the walkers stop softly; none when left out.",
     )
+
+    @model_validator(mode="after")
+    def _slower_than_steps(self) -> "SegmentSettings":
+        for name, least in (("thermostat", 10), ("barostat", 50)):
+            damping = getattr(self, f"{name}_damping_fs")
+            if damping < least * self.timestep_fs:
+                raise ValueError(
+                    f"{name}_damping_fs: {damping:g} is less than {least} time steps of "
+                    f"{self.timestep_fs:g} fs, too fast for the integrator: write at least "
+                    f"{least * self.timestep_fs:g}"
+                )
+        return self
 
 
 class Engines(Protocol):
