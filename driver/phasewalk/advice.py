@@ -22,8 +22,9 @@ ENOUGH_NEIGHBOURS = 18
 MAX_ADVISED_A = 8.0
 EXPANDED = 1.06
 """Length beside the start structure's at which there are still enough: volume and a fifth."""
-SMALL, LARGE = 0.6, 3.0
-"""Displacements of the bootstrap, as a share of the thermal ones, beyond which advice is due."""
+SMALL, LARGE = 0.6, 2.5
+"""Displacements of the bootstrap, as a share of the thermal ones of the species that moves least,
+beyond which advice is due: stiff atoms that are moved like soft ones have forces beyond all limits."""
 
 Array = NDArray[np.float64]
 
@@ -136,14 +137,21 @@ def displacements(
         return Advice(f"{text}; thermal ones are not known: the structure is not at rest", False)
     shown = ", ".join(f"{symbol} {rms:.2g}" for symbol, rms in thermal.items())
     text = f"{text}; {temperature_K:g} K by about {shown}"
-    largest = max(thermal.values())
-    if own < SMALL * largest:
-        wanted = min(1.0, round(float(largest * np.sqrt(3.0)), 2))
+    least = min(thermal.values())
+    loose = sorted(set(tried.atoms.get_chemical_symbols()) - set(thermal))
+    if loose:
+        return Advice(
+            f"{text}; nothing drives {', '.join(loose)} back: the start structure is hardly a "
+            "minimum of the reference: relax it with the reference, or take another cell",
+            due=True,
+        )
+    if own < SMALL * least:
+        wanted = min(1.0, round(float(least * np.sqrt(3.0)), 2))
         return Advice(
             f"{text}: the first model will not know what walkers do; "
             f"bootstrap.displacement_A: {wanted:g} would be of that size",
             due=True,
         )
-    if own > LARGE * largest:
+    if own > LARGE * least:
         return Advice(f"{text}: far more than walkers will; lower bootstrap.displacement_A", True)
     return Advice(text, due=False)

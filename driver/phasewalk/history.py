@@ -22,7 +22,7 @@ from .lineage import Model
 from .recipes import PROGRESS
 from .shapes import journalled
 from .stopping import LOCATED, located
-from .store import IDENTITY, read_campaign, read_json, read_text, settings_text
+from .store import IDENTITY, Store, check_kept, read_campaign, read_json, read_text, settings_text
 from .tasks import FAILED
 from .traces import Trace
 
@@ -172,8 +172,8 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
 
 def _read(root: Path, sign: Callable[[], None]) -> History:
     state = status.collect(root)
-    records = read_campaign(root).records()
-    reader = _Reader()
+    store, reader = read_campaign(root), _Reader()
+    records = store.records()
     settings = reader.try_(_settings, root)
     walked: list[Trace | None] = []
     trainings: list[Training | None] = []
@@ -186,6 +186,10 @@ def _read(root: Path, sign: Callable[[], None]) -> History:
         sign()
         if record.stage == "segment":
             begun = _decisions(records, record.round)
+            place = f"rounds/{record.round:03d}/segment/"
+            for name in record.files:
+                if name.startswith(place) and (root / name).exists():
+                    reader.try_(store.checked, name)
             for walker in record.outputs["walkers"]:
                 why = begun.get(walker["walker"], {})
                 walked.append(
@@ -195,10 +199,10 @@ def _read(root: Path, sign: Callable[[], None]) -> History:
             files = [name for name in record.files if name.startswith("bias/")]
             hills |= {name.split("/")[1]: name for name in files}
         elif record.task in measured and record.outputs.get("frames"):
-            compared += reader.try_(_compared, root, record, known, learned, homes) or []
+            compared += reader.try_(_compared, store, record, known, learned, homes) or []
         elif record.stage == "train":
             trainings.append(reader.try_(_training, root, record))
-    biases = {system: reader.try_(_bias, root / name) for system, name in hills.items()}
+    biases = {system: reader.try_(_bias, store, name) for system, name in hills.items()}
     now, former = lineage.models(records), lineage.former(root)
     free_energies = [
         reader.try_(_free_energy, path, now, former, settings)
@@ -252,7 +256,7 @@ def _homes(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _compared(
-    root: Path,
+    store: Store,
     record: Record,
     known: Mapping[str, Mapping[str, float]],
     learned: Mapping[str, int],
@@ -282,7 +286,7 @@ def _compared(
             stress=np.array(entry["stress_GPa"], dtype=float) if "stress_GPa" in entry else None,
         )
 
-    return read_json(root / record.outputs["frames"], frame)
+    return read_json(store.checked(str(record.outputs["frames"])), frame)
 
 
 def _training(root: Path, record: Record) -> Training:
@@ -299,7 +303,8 @@ def _training(root: Path, record: Record) -> Training:
     return Training(generation, epochs=table[:, 0], force_mae_meV_per_A=table[:, 1])
 
 
-def _bias(path: Path) -> bias.HillsRecord:
+def _bias(store: Store, name: str) -> bias.HillsRecord:
+    path = store.checked(name)
     return bias.record_from_text(read_text(path), path=path)
 
 
@@ -310,6 +315,7 @@ def _free_energy(
     settings: CampaignSettings | None,
 ) -> Mapping[str, Any]:
     """What `phasewalk fes` left of a generation: system → numbers, each of which can be read."""
+    check_kept(path)
     try:
         data: Mapping[str, Any] = json.loads(read_text(path))
         told = _identity(path.with_name(IDENTITY))

@@ -169,7 +169,10 @@ class SegmentSettings(Settings):
         50.0, gt=0, description="A walker stops where a force component exceeds this."
     )
     max_temperature_ratio: float = Field(
-        5.0, gt=1, description="A walker stops above this multiple of its temperature."
+        5.0,
+        gt=1,
+        description="A walker stops above this multiple of its temperature, or above what one "
+        "sample in 10⁹ reaches at equilibrium if that is more, as in cells of a few atoms.",
     )
     min_distance_fraction: float = Field(
         0.5,

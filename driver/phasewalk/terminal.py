@@ -6,6 +6,7 @@ lines, rename the window or answer for the user. And what a terminal's encoding 
 for is replaced: no locale ends a command.
 """
 
+import io
 import sys
 from collections.abc import Iterable
 from typing import IO, Any, cast
@@ -43,7 +44,7 @@ def printable(text: str) -> str:
 
 def stdout() -> Terminal:
     """Where answers go."""
-    return Terminal(width=None if sys.stdout.isatty() else WIDE)
+    return Terminal(width=None if _shown(sys.stdout) else WIDE)
 
 
 def stderr(*, wide: bool = False) -> Terminal:
@@ -52,11 +53,21 @@ def stderr(*, wide: bool = False) -> Terminal:
     Args:
         wide: tables are printed here.
     """
-    return Terminal(stderr=True, width=WIDE if wide and not sys.stderr.isatty() else None)
+    return Terminal(
+        stderr=True,
+        width=WIDE if wide and not _shown(sys.stderr) else None,
+    )
+
+
+def _shown(stream: IO[str] | None) -> bool:
+    """Whether somebody reads along; Python has no stream where it was started with a closed one."""
+    return stream is not None and stream.isatty()
 
 
 def accept_any_text() -> None:
-    """Let no character end a command that the locale's encoding does not have."""
+    """No character that the locale does not have ends a command, and no closed stream."""
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
     for stream in cast("tuple[IO[str] | None, ...]", (sys.stdout, sys.stderr)):
         reconfigure = getattr(stream, "reconfigure", None)  # a test's stream may have none
         if reconfigure is not None:

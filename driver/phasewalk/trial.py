@@ -15,6 +15,7 @@ from .reference_jobs import Try
 from .rehearsal import DISPLACEMENT_A, displaced
 from .store import write_file
 from .structures import bare
+from .units import GPA_PER_EV_PER_A3
 
 
 def level(campaign: Campaign, launcher: Launcher, settled: list[Campaign]) -> str:
@@ -54,7 +55,8 @@ def label(campaign: Campaign, launcher: Launcher, place: Path, tried: list[Displ
         f"{at}; {name} ({len(atoms)} atoms), atoms displaced by up to {DISPLACEMENT_A:g} Å, in "
         f"{made.seconds:.1f} s on {job.cores} core(s), "
         f"max. force {np.abs(made.forces).max():.2f} eV/Å, sum of forces "
-        f"{np.linalg.norm(made.forces.sum(axis=0)):.2f} eV/Å"
+        f"{np.linalg.norm(made.forces.sum(axis=0)):.2f} eV/Å, pressure "
+        f"{-GPA_PER_EV_PER_A3 * float(made.stress[:3].mean()):.2g} GPa"
     )
 
 

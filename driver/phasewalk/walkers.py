@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
+from scipy.special import chdtri
 
 from . import carried, decks, plumed, plumed_files
 from .bias import HillsRecord
@@ -216,7 +217,7 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
         sentinel=segment.sentinel,
         together=_waits(plan),
         max_force_eV_per_A=segment.max_force_eV_per_A,
-        max_temperature_K=segment.max_temperature_ratio * system.temperature_in(plan.round),
+        max_temperature_K=_hottest(segment, system, walker) * system.temperature_in(plan.round),
         min_distance_fraction=segment.min_distance_fraction,
         radii_A=tuple(_radius(name) for name in plan.type_names),
         min_volume_A3=volumes[0],
@@ -231,6 +232,17 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
         dump_every_steps=segment.dump_every_steps,
         fixed=tuple(str(index + 1) for index in np.flatnonzero(carried.fixed(walker.atoms))),
     )
+
+
+def _hottest(segment: SegmentSettings, system: SystemSettings, walker: Walker) -> float:
+    """Temperature, as a multiple of the system's, at which a walker has broken down.
+
+    Few velocities fluctuate far: at equilibrium one sample in 10⁹ may be hotter.
+    """
+    mobile = len(walker.atoms) - int(np.count_nonzero(carried.fixed(walker.atoms)))
+    at_rest = system.thermostat != "langevin" and mobile == len(walker.atoms)
+    freedom = max(1, 3 * mobile - (3 if at_rest else 0))
+    return max(segment.max_temperature_ratio, float(chdtri(freedom, 1e-9)) / freedom)
 
 
 def _radius(name: str) -> str:

@@ -28,8 +28,6 @@ FAULTS = {
     "v: VOLUME\nMOVINGRESTRAINT ARG=v STEP0=0 AT0=179 KAPPA0=1 STEP1=5 AT1=1e7 KAPPA1=1e5": (
         "ERROR: "
     ),
-    # Only the action itself knows that its file is not there.
-    "v: VOLUME\nEXTERNAL ARG=v FILE=no.grid LABEL=e": "no.grid cannot be found",
 }
 
 

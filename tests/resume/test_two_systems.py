@@ -12,6 +12,9 @@ from helpers import campaigns
 from helpers.campaigns import PACE, PHASEWALK, STEPS, TinyCampaign
 from phasewalk import bias
 
+ASIDE = ("rewriting", "settings")
+"""Stages of records that are no work: of files about to change, and of settings that have."""
+
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.slow,
@@ -109,7 +112,8 @@ def test_more_rounds_with_other_numbers_of_walkers(campaign: TinyCampaign) -> No
     out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (0, ""), out + err
     assert campaign.records()[: len(finished)] == finished
-    steered, segment = campaign.records()[len(finished) :][:2]
+    new = [r for r in campaign.records()[len(finished) :] if r["stage"] not in ASIDE]
+    steered, segment = new[:2]
     assert (steered["task"], segment["task"]) == ("walkers of round 2", "segment 2")
     begun = {entry["walker"]: entry["source"] for entry in steered["outputs"]["walkers"]}
     assert begun["KCl-2"] == "new"
@@ -117,9 +121,9 @@ def test_more_rounds_with_other_numbers_of_walkers(campaign: TinyCampaign) -> No
     assert walkers == ["NaCl-0", "KCl-0", "KCl-1", "KCl-2"]
     for name, count in (("NaCl", 1), ("KCl", 3)):
         hills = segment["outputs"]["hills"][name]
-        new = count * STEPS // PACE
-        assert hills["deposited"] == hills["expected"] == hills["in_record"] == new
-        assert hills["total"] == new + 2 * STEPS // PACE
+        laid = count * STEPS // PACE
+        assert hills["deposited"] == hills["expected"] == hills["in_record"] == laid
+        assert hills["total"] == laid + 2 * STEPS // PACE
         path = campaign.root / "bias" / name / "round-002.tsv"
         steps = [h.step for h in bias.record_from_text(path.read_text(), path=path).hills]
         assert min(steps) == PACE

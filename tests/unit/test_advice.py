@@ -69,14 +69,15 @@ def told(displacement_A: float, constants: dict[str, float], count: int = 32) ->
 
 def test_the_bootstrap_beside_the_temperature() -> None:
     soft = {"K": 1.4, "Cl": 2.0}
-    thermal = np.sqrt(kB * 300 / 1.4)
+    thermal = np.sqrt(kB * 300 / 2.0)  # of the stiffer one: the other's would tear it out
     assert (
-        f"300 K by about Cl {np.sqrt(kB * 300 / 2.0):.2g}, K {thermal:.2g}" in told(0.1, soft).text
+        f"300 K by about Cl {thermal:.2g}, K {np.sqrt(kB * 300 / 1.4):.2g}" in told(0.1, soft).text
     )
     assert told(0.1, soft).due
     assert f"displacement_A: {thermal * np.sqrt(3):.2g} would" in told(0.1, soft).text
     assert not told(float(round(thermal * np.sqrt(3), 2)), soft).due
     assert told(0.9, {"K": 30.0, "Cl": 30.0}).due  # far more than walkers will
+    assert told(0.9, {"K": 0.1, "Cl": 30.0}).due  # more than the chlorine will
     assert not told(0.1, soft, count=0).due
 
 
@@ -84,4 +85,5 @@ def test_a_structure_that_is_not_at_rest_has_no_thermal_displacements() -> None:
     found = told(0.1, {"K": -1.0, "Cl": -1.0})
     assert not found.due
     assert "not known" in found.text
+    assert "nothing drives K back" in told(0.1, {"K": -1.0, "Cl": 2.0}).text
     assert advice.stiffness(springs({"K": -1.0, "Cl": 2.0})) == pytest.approx({"Cl": 2.0})

@@ -172,6 +172,14 @@ def test_nothing_is_written_into_what_is_read(copy: Path) -> None:
     assert sorted((path, path.stat().st_mtime_ns) for path in copy.rglob("*")) == before
 
 
+def test_hills_that_were_changed_are_not_shown(copy: Path) -> None:
+    path = copy / "bias/mil53_al/round-004.tsv"
+    path.write_text(path.read_text().replace("1", "2", 1))
+    found = history.read(copy)
+    assert "mil53_al" not in found.biases
+    assert any("is not what the journal holds" in problem for problem in found.problems)
+
+
 FILES = ["rounds/002/frames-1.json", "rounds/001/segment/mil53_al-0.colvar", "campaign.yaml",
          "bias/mil53_al/round-004.tsv", "rounds/001/train/progress.jsonl"]  # fmt: skip
 

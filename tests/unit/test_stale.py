@@ -29,7 +29,7 @@ from phasewalk import (
 from phasewalk.errors import InputError, StoreError
 from phasewalk.free_energy import FreeEnergy, Variable
 from phasewalk.history import History
-from phasewalk.journal import Record
+from phasewalk.journal import SCHEMA, Record
 
 CHECKPOINTS = {r.outputs["generation"]: r.outputs["sha256"]
                for r in store.read_campaign(RECORDED).records() if r.stage == "train"}  # fmt: skip
@@ -142,7 +142,7 @@ def test_settings_of_the_walkers_that_have_changed(copy: Path) -> None:
     walked = {"plumed": lowered, "ensemble": "npt", "temperature_K": 300.0, "pressure_MPa": 0.0}
     leave(copy)
     (copy / "fes/final/campaign.json").write_text(
-        json.dumps({"deck": 2, "systems": {"mil53_al": walked}})
+        json.dumps({"schema": SCHEMA, "deck": 2, "systems": {"mil53_al": walked}})
     )
     assert history.read(copy).free_energies[0]["mil53_al"]["outdated"] == ""
     hotter = text.replace("temperature_K: 300            #", "temperature_K: 400            #")

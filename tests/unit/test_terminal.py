@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -130,3 +131,11 @@ def test_nohup_is_obeyed() -> None:
     stops.listen()
     found = {number: signal.signal(number, how) for number, how in before.items()}
     assert found == {signal.SIGHUP: signal.SIG_IGN, signal.SIGTERM: stops.stop}
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_a_closed_stream_is_no_traceback(closed: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m phasewalk.cli status x.run {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
