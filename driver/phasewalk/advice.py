@@ -24,7 +24,7 @@ EXPANDED = 1.06
 """Length beside the start structure's at which there are still enough: volume and a fifth."""
 SMALL, LARGE = 0.6, 2.5
 """Displacements of the bootstrap, as a share of the thermal ones of the species that moves least,
-beyond which advice is due: stiff atoms that are moved like soft ones have forces beyond all limits."""
+beyond which advice is due: stiff atoms moved like soft ones have forces beyond all limits."""
 
 Array = NDArray[np.float64]
 

@@ -142,7 +142,9 @@ def test_settings_of_the_walkers_that_have_changed(copy: Path) -> None:
     walked = {"plumed": lowered, "ensemble": "npt", "temperature_K": 300.0, "pressure_MPa": 0.0}
     leave(copy)
     (copy / "fes/final/campaign.json").write_text(
-        json.dumps({"schema": SCHEMA, "deck": 2, "systems": {"mil53_al": walked}})
+        json.dumps(
+            {"schema": SCHEMA, "name": "mil53_al", "deck": 2, "systems": {"mil53_al": walked}}
+        )
     )
     assert history.read(copy).free_energies[0]["mil53_al"]["outdated"] == ""
     hotter = text.replace("temperature_K: 300            #", "temperature_K: 400            #")
