@@ -1,6 +1,7 @@
 """The reference of a campaign: the program that makes labels, and its level of theory."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,8 @@ _DATA = ("share/cp2k/data", "share/cp2k", "share/data", "data")
 CHILD = (sys.executable, "-m", "phasewalk.reference")
 COMMAND = "reference.command"
 """Its name among the settings of a level of theory."""
-MAX_SCRIPT_BYTES = 1_000_000
+MAX_SCRIPT_BYTES, MAX_HASHED_BYTES = 1_000_000, 100_000_000
+"""Of a file that is larger than the second, its size, its first and its last half of that count."""
 SCRIPTS = (
     ".py",
     ".sh",
@@ -34,6 +36,17 @@ SCRIPTS = (
     ".yml",
     ".toml",
 )
+WRITTEN = (".log",)
+"""Files that a command writes say nothing of what it computes."""
+_RUNS = re.compile(
+    r"(python|pypy|perl|ruby|node|julia)[\d.]*|R|Rscript|env|(ba|da|z|k)?sh|timeout|time|nice|"
+    r"mpirun|mpiexec(\.\w+)?|srun|prterun|orterun|taskset|numactl|stdbuf|apptainer|singularity|docker"
+)
+"""Interpreters and launchers, which differ from machine to machine and count by their names."""
+_PATHS = re.compile(r"(?<![\w.~/$}])/[^\s'\"`;|&<>(){}\[\]=:,]+")
+"""Absolute paths in a text: of a shell, of Python, of an option with its value."""
+_GLUED = re.compile(r"^-\w(/.+)")
+_REDIRECTED = re.compile(r">>?\s*[^\s;|&]+")
 _NO_BINDING = {
     # Each MPI launch would bind its ranks to the first cores, and labels side by side share these.
     "OMPI_MCA_hwloc_base_binding_policy": "none",
@@ -93,27 +106,59 @@ def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) 
 
 
 def _with_program(reference: Reference) -> Reference:
-    """The same; a program of the user's own is part of the level of theory, with its scripts."""
+    """The same; a program of the user's own is part of the level of theory, with its files."""
     own = own_program(reference.settings.command)
     if own is None:
         return reference
     method = reference.method
-    names, scripts = own
-    settings = {**method.settings, COMMAND: names}
-    files = {**method.files, **{f"{COMMAND}/{path.name}": _script_hash(path) for path in scripts}}
-    return replace(reference, method=replace(method, settings=settings, files=files))
+    words, paths = own
+    hashes: dict[str, str] = {}
+    for path in paths:
+        same = sum(name.rpartition("/")[2].split(" #")[0] == path.name for name in hashes)
+        hashes[f"{COMMAND}/{path.name}{f' #{same + 1}' if same else ''}"] = _content(path)
+    settings = {**method.settings, COMMAND: words}
+    changed = replace(method, settings=settings, files={**method.files, **hashes})
+    return replace(reference, method=changed)
 
 
 def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] | None:
-    """The words of `reference.command`, paths by their last name, and the scripts among them.
+    """The words of `reference.command`, and the files that they name.
+
+    A word that is nothing but the path of a file stands by its last name, so that a campaign may
+    move; every other one is kept as it is, since any part of it may choose what is computed.
 
     None where it only starts phasewalk's own child, through a launcher or a container.
     """
     if command is None or tuple(command[-2:]) == CHILD[1:]:
         return None
-    paths = [which(word) if number == 0 else Path(word) for number, word in enumerate(command)]
-    scripts = [path for path in paths if path is not None and _is_script(path)]
-    return [word.rpartition("/")[2] or word for word in command], scripts
+    program = which(command[0]) if command else None
+    found = [program] if program is not None and _is_script(program) else []
+    found += [path for word in command[1:] for path in _files(word)]
+    return [_short(word) for word in command], list(dict.fromkeys(found))
+
+
+def _short(word: str) -> str:
+    """The last name of a path of a file; any other word as it is."""
+    return Path(word).name if _is_file(word) and not word.endswith(WRITTEN) else word
+
+
+def _files(word: str) -> list[Path]:
+    """The files whose content counts in a word: all of it, a value after `=`, paths in a text."""
+    read = _REDIRECTED.sub(" ", word)
+    places = [word, word.partition("=")[2], *_PATHS.findall(read), *_GLUED.findall(word)]
+    return [
+        Path(place)
+        for place in dict.fromkeys(places)
+        if _is_file(place) and not place.endswith(WRITTEN) and not _RUNS.fullmatch(Path(place).name)
+    ]
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text is the absolute path of a regular file."""
+    try:
+        return text.startswith("/") and Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, or in a folder that is closed
+        return False
 
 
 def _is_script(path: Path) -> bool:
@@ -128,12 +173,18 @@ def _is_script(path: Path) -> bool:
     return b"\0" not in start and (start.startswith(b"#!") or path.suffix in SCRIPTS)
 
 
-def _script_hash(path: Path) -> str:
-    """SHA-256 of a script without its first line, where that names an interpreter."""
-    with named(path):
-        data = path.read_bytes()
-    text = data.partition(b"\n")[2] if data.startswith(b"#!") else data
-    return hashlib.sha256(text).hexdigest()
+def _content(path: Path) -> str:
+    """SHA-256 of a file; of a script without its first line, where that names an interpreter."""
+    with named(path), path.open("rb") as stream:
+        size = path.stat().st_size
+        if size > MAX_HASHED_BYTES:
+            ends = stream.read(MAX_HASHED_BYTES // 2)
+            stream.seek(-(MAX_HASHED_BYTES // 2), 2)
+            return hashlib.sha256(f"{size} ".encode() + ends + stream.read()).hexdigest()
+        data = stream.read()
+    if _is_script(path) and data.startswith(b"#!"):
+        data = data.partition(b"\n")[2]
+    return hashlib.sha256(data).hexdigest()
 
 
 def _versions(packages: list[str]) -> str:
