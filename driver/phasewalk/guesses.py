@@ -10,11 +10,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ase.data import atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 from ase.io.formats import open_with_compression
 from ase.spacegroup import Spacegroup
 
+from . import cif_sites
 from .errors import InputError, brief
 
 WHOLE = 1e-3
@@ -135,10 +135,12 @@ def _check_cif(path: Path, index: int | None) -> None:
         return  # the reader says so
     block = blocks[index or 0]
     _refuse_partial(list(zip(_labels(block), _column(block, "occupancy"), strict=False)))
-    _check_elements(block)
+    symbols = list(map(str, _column(block, "type_symbol")))
+    cif_sites.check_elements(_labels(block), symbols)
     _check_disorder(block)
     _check_symmetry(block)
     _check_places(block)
+    cif_sites.check_formula(str(block.get("_chemical_formula_sum")), block.get_symbols())
 
 
 def _check_rows(blocks: Sequence[CIFBlock], warned: Sequence[str]) -> None:
@@ -163,21 +165,6 @@ def _column(block: CIFBlock, name: str) -> list[Any]:
 def _labels(block: CIFBlock) -> list[str]:
     found = _column(block, "label") or _column(block, "type_symbol")
     return [str(label) for label in found]
-
-
-def _check_elements(block: CIFBlock) -> None:
-    """Each symbol must be all of the letters that begin it: `CU` is no carbon."""
-    symbols = _column(block, "type_symbol")
-    for label, written in zip(_labels(block), symbols or _labels(block), strict=False):
-        letters = re.match(r"[A-Za-z]*", str(written))
-        found = letters[0] if letters else ""
-        if found != "D" and atomic_numbers.get(found, 0) < 1:
-            raise InputError(
-                brief(
-                    f"the element of site {label} is not clear from {written!r}; write its symbol, "
-                    "as Cu, into _atom_site_type_symbol"
-                )
-            )
 
 
 def _check_disorder(block: CIFBlock) -> None:
@@ -213,11 +200,20 @@ def _check_symmetry(block: CIFBlock) -> None:
             f"it is a magnetic CIF ({magnetic}), whose moments and symmetry ASE does not read; "
             "write it as extxyz with a column initial_magmoms"
         )
-    if any(block.get(tag) for tag in _OPERATIONS):
-        return
+    if str(block.get("_cell_modulation_dimension")) not in (*_NOTHING, "0"):
+        raise InputError(
+            "its structure is modulated (_cell_modulation_dimension), and ASE reads the basic cell "
+            "alone; write a commensurate supercell"
+        )
     number = next((block[tag] for tag in _NUMBERS if str(block.get(tag)) not in _NOTHING), None)
     name = next((str(block[t]) for t in _NAMES if str(block.get(t)) not in _NOTHING), None)
-    if number is None and name is None:
+    if any(block.get(tag) for tag in _OPERATIONS):
+        if number is None and name is None:
+            raise InputError(
+                "its symmetry operations have no space group beside them, without which ASE does "
+                "not read them; add _space_group_IT_number (1 if x,y,z is the only one)"
+            )
+    elif number is None and name is None:
         for tag in block:
             named = re.match("_(space_group|symmetry)", tag) and "cell_setting" not in tag
             if (
@@ -227,7 +223,8 @@ def _check_symmetry(block: CIFBlock) -> None:
             ):
                 raise InputError(
                     f"its symmetry is in {tag} alone, which ASE does not read; write its "
-                    "operations (_space_group_symop_operation_xyz), or all atoms in P 1"
+                    "operations (_space_group_symop_operation_xyz) and _space_group_IT_number, "
+                    "or all atoms in P 1"
                 )
     elif number is not None:
         _check_setting(block, int(number), name)
