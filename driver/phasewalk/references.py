@@ -36,7 +36,7 @@ SCRIPTS = (
     ".yml",
     ".toml",
 )
-WRITTEN = (".log",)
+WRITTEN = (".log", ".out", ".err", ".txt")
 """Files that a command writes say nothing of what it computes."""
 _RUNS = re.compile(
     r"(python|pypy|perl|ruby|node|julia)[\d.]*|R|Rscript|env|(ba|da|z|k)?sh|timeout|time|nice|"
@@ -124,7 +124,7 @@ def _with_program(reference: Reference) -> Reference:
 def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] | None:
     """The words of `reference.command`, and the files that they name.
 
-    A word that is nothing but the path of a file stands by its last name, so that a campaign may
+    A word that is nothing but an absolute path stands by its last name, so that a campaign may
     move; every other one is kept as it is, since any part of it may choose what is computed.
 
     None where it only starts phasewalk's own child, through a launcher or a container.
@@ -138,8 +138,8 @@ def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] |
 
 
 def _short(word: str) -> str:
-    """The last name of a path of a file; any other word as it is."""
-    return Path(word).name if _is_file(word) and not word.endswith(WRITTEN) else word
+    """The last name of an absolute path, also of one that the command is yet to write."""
+    return Path(word).name if word.startswith("/") and " " not in word else word
 
 
 def _files(word: str) -> list[Path]:
