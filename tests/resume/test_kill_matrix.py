@@ -120,7 +120,9 @@ def essence(record: dict[str, Any]) -> dict[str, Any]:
     if record["stage"] == "train":
         last = {**outputs["last_epoch"], "seconds": 0, "at": 0}
         outputs = {**outputs, "last_epoch": last, "sha256": ""}
-    if record["stage"] == "label":
+    if record["stage"] == "import":  # a name for the cache, drawn with the time
+        outputs = {}
+    if record["stage"] in ("label", "atom"):
         outputs = {k: v for k, v in outputs.items() if k not in ("try", "guess", "reused")}
     if record["stage"] == "deploy":
         stamp = {**outputs["stamp"], "seconds": 0, "checkpoint": ""}
