@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 from . import cp2k_input
 from .cp2k_tree import Input
@@ -138,8 +139,12 @@ def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] |
 
 
 def _short(word: str) -> str:
-    """The last name of an absolute path, also of one that the command is yet to write."""
-    return Path(word).name if word.startswith("/") and " " not in word else word
+    """The last name of an absolute path, also of one that the command is yet to write.
+
+    A word with a space is a path if it is in a folder that exists; else it is a shell's text.
+    """
+    is_path = word.startswith("/") and (" " not in word or _is_there(Path(word).parent, "is_dir"))
+    return Path(word).name if is_path else word
 
 
 def _files(word: str) -> list[Path]:
@@ -149,14 +154,17 @@ def _files(word: str) -> list[Path]:
     return [
         Path(place)
         for place in dict.fromkeys(places)
-        if _is_file(place) and not place.endswith(WRITTEN) and not _RUNS.fullmatch(Path(place).name)
+        if place.startswith("/")
+        and _is_there(Path(place), "is_file")
+        and not place.endswith(WRITTEN)
+        and not _RUNS.fullmatch(Path(place).name)
     ]
 
 
-def _is_file(text: str) -> bool:
-    """Whether a text is the absolute path of a regular file."""
+def _is_there(path: Path, kind: Literal["is_file", "is_dir"]) -> bool:
+    """Whether there is a regular file, or a folder, of that name."""
     try:
-        return text.startswith("/") and Path(text).is_file()
+        return bool(getattr(path, kind)())
     except (OSError, ValueError):  # too long for a name, or in a folder that is closed
         return False
 

@@ -86,6 +86,18 @@ def test_a_script_counts_by_name_and_content_wherever_it_is(tmp_path: Path) -> N
     assert level(one).files == found.files
 
 
+def test_a_campaign_may_move_between_folders_of_any_name(tmp_path: Path) -> None:
+    """Also with files that the command is yet to write; a shell's text is no path."""
+    levels = set()
+    for place in ("a", 'it\'s a "b" $(touch x)'):
+        script = file(tmp_path / place / "ref.py")
+        levels.add(level("python3", script, str(tmp_path / place / "calls.txt")).key)
+    assert len(levels) == 1
+    text = f"/no/program --basis {tmp_path}/a/DZVP"
+    assert level("sh", text).settings["reference.command"] == ["sh", text]
+    assert level("python3", "/" + "n" * 300 + " x/" + "n").key
+
+
 def test_what_is_written_and_what_only_starts_does_not_count(tmp_path: Path) -> None:
     out, log = tmp_path / "result.txt", tmp_path / "ref.log"
     command = ("bash", "-c", f"/bin/bash a 2>> {out} >{out}", f"--log={log}", str(log))
