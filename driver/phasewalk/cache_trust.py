@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .files import hash_of
 from .labels import Label
-from .store import hash_of, now
+from .store import now
 from .tasks import Work
 from .units import GPA_PER_EV_PER_A3
 

@@ -7,22 +7,27 @@ generation r. The errors of both on the round's new frames are measured on the w
 from collections.abc import Callable
 from dataclasses import asdict
 
-from . import agreeing, exploring, initial, isolated, labelling, learning, plumed, stopping
+from . import exploring, initial, isolated, labelling, learning, plumed, stopping
 from .config import parse
 from .deploying import Generation
 from .errors import InputError, NothingLeft
+from .files import file_hash
 from .logs import broke_down
 from .rewinding import at_end
-from .store import IDENTITY, PLUMED_FILES, SETTINGS, file_hash, settings_text
+from .store import IDENTITY, PLUMED_FILES, SETTINGS, settings_text
 from .tasks import Work
 
+Compare = Callable[[Work, Generation], tuple[float | None, str]]
 
-def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
+
+def run(work: Work, after_round: Callable[[], None] = lambda: None, *, compare: Compare) -> None:
     """Run the campaign to its end, from wherever it stands.
 
     Args:
         work: the campaign.
         after_round: called when the bootstrap, a round, or the campaign is done.
+        compare: the largest difference (kJ/mol) between the free energies of a generation and of
+            the one before, None if there is none, and the same in words.
 
     Raises:
         PhasewalkError: what stopped it; everything that was finished is kept.
@@ -39,7 +44,7 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
     generation = learning.learn(work, 0, known=known, new=[], previous=None)
     begun = max((record.round for record in work.store.records()), default=0)
     round_ = empty = 0
-    ended = _may_end(work, 0, generation, after_round) if begun == 0 else False
+    ended = _may_end(work, 0, generation, after_round, compare) if begun == 0 else False
     while round_ < settings.rounds and not ended:
         round_ += 1
         if round_ >= begun:
@@ -59,7 +64,7 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None) -> None:
             generation = learning.learn(work, round_, known=known, new=new, previous=generation)
         else:
             work.observer.say(f"round {round_}: no new label, so no new generation")
-        ended = round_ >= begun and _may_end(work, round_, generation, after_round)
+        ended = round_ >= begun and _may_end(work, round_, generation, after_round, compare)
     learning.learn_final(work, known, generation)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
@@ -90,7 +95,11 @@ def _note_versions(work: Work) -> None:
 
 
 def _may_end(
-    work: Work, round_: int, generation: Generation, after_round: Callable[[], None]
+    work: Work,
+    round_: int,
+    generation: Generation,
+    after_round: Callable[[], None],
+    compare: Compare,
 ) -> bool:
     """Judge the rules of `stop:` after a round, say them, and journal them where they changed."""
     work.observer.begin(round_, "stop rules and report", 0, "")
@@ -100,7 +109,7 @@ def _may_end(
         lambda: [r for r in work.store.records() if not at_end(r) or r.round < round_],
         round_=round_,
         walkers=work.campaign.walkers,
-        free_energy=lambda: agreeing.compare(work, generation),
+        free_energy=lambda: compare(work, generation),
     )
     ends = stopping.ending(rules)
     for rule in rules:

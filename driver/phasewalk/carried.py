@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixScaled
-from ase.data import atomic_masses
+from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from .errors import InputError, brief
@@ -185,3 +185,18 @@ def told(atoms: Atoms) -> str:
     if FIXED in found:
         words.append(f"{int(found[FIXED].sum())} of {len(atoms)} atoms fixed")
     return ", ".join(words)
+
+
+def mass(atoms: Atoms, name: str) -> float:
+    """Mass (amu) of a species: that of its atoms, which must agree, or of the element."""
+    masses = atoms.get_masses()[[symbol == name for symbol in atoms.get_chemical_symbols()]]
+    if len(masses) == 0:
+        if name not in atomic_numbers:
+            raise InputError(f"the model's type {name} is not a chemical element")
+        return float(atomic_masses[atomic_numbers[name]])
+    if (masses != masses[0]).any():
+        raise InputError(
+            f"{name} atoms have masses from {masses.min():g} to {masses.max():g} amu; give all "
+            "atoms of an element the same mass"
+        )
+    return float(masses[0])

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from . import (
+    agreeing,
     assessing,
     evaluate_command,
     evaluation,
@@ -142,7 +143,8 @@ def run(
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
             with journalled(root, else_ours=True):
-                loop.run(work, report_command.after_round(root, progress.say, opened.beat))
+                after = report_command.after_round(root, progress.say, opened.beat)
+                loop.run(work, after, compare=agreeing.compare)
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             f"stopped; nothing that was finished is lost. Go on with: {resume}"

@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from . import decks, plumed_files
+from . import carried, plumed_files
 from .errors import UNREADABLE, InputError, ParseError, brief
 from .jobs import Finished, Job
 from .labels import frame_to_json
@@ -122,7 +122,7 @@ def job(
             )
     request = {
         "arguments": [arguments(action) for action in metad_actions(text).values()],
-        "masses": {symbol: decks.mass(first, symbol) for symbol in sorted(set(first.symbols))},
+        "masses": {symbol: carried.mass(first, symbol) for symbol in sorted(set(first.symbols))},
         "frames": [frame_to_json(atoms) for atoms in frames],
     }
     return Job(

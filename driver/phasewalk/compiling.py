@@ -14,10 +14,10 @@ from typing import Any
 from . import models, shared_code, swap
 from .engines import has_gpu, processor
 from .errors import InputError, ParseError, StoreError
+from .files import hash_of
 from .jobs import Finished, Job
 from .models import Deployed
 from .recipes import WEIGHTS
-from .store import hash_of
 from .swap import Template
 from .tasks import Outputs, Task, Work
 

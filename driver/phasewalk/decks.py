@@ -17,7 +17,6 @@ import jinja2
 import jinja2.meta
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from . import carried
@@ -165,7 +164,9 @@ def data_file(atoms: Atoms, type_names: Sequence[str], *, velocities: bool) -> s
         f"{xy} {xz} {yz} xy xz yz",
     ]
     lines += ["", "Masses", ""]
-    lines += [f"{kinds[name]} {_number(mass(atoms, name))}  # {name}" for name in type_names]
+    lines += [
+        f"{kinds[name]} {_number(carried.mass(atoms, name))}  # {name}" for name in type_names
+    ]
     lines += ["", "Atoms # atomic", ""]
     symbols = atoms.get_chemical_symbols()
     for index, (symbol, position) in enumerate(zip(symbols, atoms.positions, strict=True), start=1):
@@ -201,21 +202,6 @@ def lammps_frame(atoms: Atoms) -> Atoms:
     if moments is not None and moments.ndim == 2:  # vectors turn with the crystal
         rotated.set_initial_magnetic_moments(moments @ rotation)
     return rotated
-
-
-def mass(atoms: Atoms, name: str) -> float:
-    """Mass (amu) of a species: that of its atoms, which must agree, or of the element."""
-    masses = atoms.get_masses()[[symbol == name for symbol in atoms.get_chemical_symbols()]]
-    if len(masses) == 0:
-        if name not in atomic_numbers:
-            raise InputError(f"the model's type {name} is not a chemical element")
-        return float(atomic_masses[atomic_numbers[name]])
-    if (masses != masses[0]).any():
-        raise InputError(
-            f"{name} atoms have masses from {masses.min():g} to {masses.max():g} amu; give all "
-            "atoms of an element the same mass"
-        )
-    return float(masses[0])
 
 
 def _number(value: float) -> str:

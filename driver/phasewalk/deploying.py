@@ -10,10 +10,10 @@ from . import compiling, models, swap
 from .compiling import Compiled
 from .engines import Engines, which
 from .errors import InputError
+from .files import file_hash, hash_of
 from .jobs import Finished, Job
 from .models import Deployed
 from .recipes import graph_of
-from .store import file_hash, hash_of
 from .swap import Weights
 from .tasks import Outputs, Task, Work
 

@@ -12,10 +12,10 @@ from . import evaluation, gate, labels
 from .deploying import Generation, engines_for, folder
 from .errors import GateFailed
 from .evaluation import Prediction, compared
+from .files import hash_of, read_json
 from .gate import Probes
 from .jobs import Finished, Job
 from .labels import Label
-from .store import hash_of, read_json
 from .tasks import Outputs, Task, Work
 
 

@@ -13,15 +13,16 @@ from .bias import HillsRecord
 from .candidates import LAST, Candidate, redundant, select, volume_limits
 from .deploying import Generation, engines_for
 from .errors import Killed
+from .files import hash_of
 from .jobs import Event, Finished, Running
+from .journal import FAILED
 from .labelling import Frame, task_name
 from .labels import Label, label_key
 from .logs import Stop
 from .now import RUNNING, Seen
 from .segments import SegmentPlan, Walker, WalkerResult
-from .store import hash_of
 from .structures import bare, fingerprint
-from .tasks import FAILED, Outputs, Task, Work
+from .tasks import Outputs, Task, Work
 from .watching import Watch
 
 TRIES = 3

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from .history import Compared, History
+from .journal import FAILED
 from .pictures import COLOURS, Picture, colour, name_of, shade
-from .tasks import FAILED
 
 ERRORS = (
     ("force_mae_meV_per_A", "force MAE, meV/Å", "forces"),

@@ -24,21 +24,14 @@ from . import bias, deck_versions, decks, exploring, levels, lineage, refitting,
 from .bias import HillsRecord
 from .deploying import FINAL, Generation, folder
 from .errors import InputError, NothingLeft
+from .files import hash_of, set_aside
 from .free_energy import FreeEnergy
 from .inputs import Campaign
 from .jobs import Event, Job, Launcher
 from .now import FREE_ENERGY
 from .sampling import HILLS, Biased, Piece
 from .segments import Walker
-from .store import (
-    IDENTITY,
-    Store,
-    hash_of,
-    open_campaign,
-    read_identity,
-    reopen_campaign,
-    set_aside,
-)
+from .store import IDENTITY, Store, open_campaign, read_identity, reopen_campaign
 from .tasks import Work
 from .units import FS_PER_PS
 

@@ -10,10 +10,10 @@ from . import engines as finding
 from .checkpoints import TRUST
 from .engines import EngineSettings
 from .errors import EngineMissing, InputError, PhasewalkError
+from .files import file_hash, write_file
 from .jobs import Finished, Job, Launcher, Running
 from .models import Deployed
 from .recipes import WEIGHTS
-from .store import file_hash, write_file
 
 SHARED = "models"
 """Where compilations are in the cache."""

@@ -17,13 +17,13 @@ from . import bias, deck_versions, free_energy, lineage, quantities, status, tra
 from .config import CampaignSettings, parse
 from .deploying import FINAL
 from .errors import UNREADABLE, InputError, ParseError, PhasewalkError
-from .journal import Record
+from .files import read_json, read_text
+from .journal import FAILED, Record
 from .lineage import Model
 from .recipes import PROGRESS
 from .shapes import journalled
 from .stopping import LOCATED, located
-from .store import IDENTITY, Store, check_kept, read_campaign, read_json, read_text, settings_text
-from .tasks import FAILED
+from .store import IDENTITY, Store, check_kept, read_campaign, settings_text
 from .traces import Trace
 
 Array = NDArray[np.float64]

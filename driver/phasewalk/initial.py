@@ -8,10 +8,10 @@ import numpy as np
 from . import reference_jobs
 from .cache_trust import MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA
 from .errors import InputError
+from .files import hash_of
 from .jobs import Finished
 from .labels import Label, content_hash
 from .reference_jobs import Result, Try
-from .store import hash_of
 from .tasks import INITIAL, Counter, Outputs, Task, Work
 from .units import GPA_PER_EV_PER_A3
 

@@ -10,8 +10,9 @@ from ase.data import atomic_numbers
 from . import cache_trust, label_cache, reference_jobs
 from .errors import PhasewalkError
 from .jobs import Finished, Job, Launcher
+from .journal import FAILED
 from .references import Reference
-from .tasks import FAILED, Counter, Outputs, Task, Work
+from .tasks import Counter, Outputs, Task, Work
 
 
 def compute(work: Work) -> None:

@@ -13,6 +13,8 @@ from .errors import UNREADABLE, ParseError, named
 SCHEMA = 4
 FILES = "files"
 """In a record's outputs: SHA-256 of each file that the task left, by its place in the campaign."""
+FAILED, KIND, EARLIER = "failed", "kind", "earlier"
+"""In a task's outputs: why it failed, how, and its failed runs before."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from . import labels, levels
 from .errors import UNREADABLE, InputError, ParseError, StoreError
+from .files import write_file
 from .labels import Label
 from .levels import Level
-from .store import write_file
 
 LEVEL = "level.json"
 

@@ -23,9 +23,9 @@ from . import (
 )
 from .engines import cache_dir
 from .errors import InputError
+from .files import write_file
 from .launch import LocalLauncher
 from .levels import Level
-from .store import write_file
 
 app = typer.Typer(
     name="labels",

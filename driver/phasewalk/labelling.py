@@ -12,24 +12,14 @@ from ase import Atoms
 
 from . import cache_trust, label_cache, labels, reference_jobs
 from .errors import InputError, NothingLeft, ParseError, PhasewalkError
+from .files import read_json
 from .jobs import Event
+from .journal import EARLIER, FAILED, KIND
 from .labels import Label
 from .now import FAILED_NOW, Seen
 from .reference_jobs import WAVE_FUNCTIONS, Result, Try
-from .store import read_json
 from .structures import perturb
-from .tasks import (
-    CRASH,
-    EARLIER,
-    FAILED,
-    KIND,
-    REFUSED,
-    TIME_LIMIT,
-    UNCONVERGED,
-    Outputs,
-    Task,
-    Work,
-)
+from .tasks import CRASH, REFUSED, TIME_LIMIT, UNCONVERGED, Outputs, Task, Work
 
 MIN_BOOTSTRAP_SHARE = 0.5
 WORTH_A_TRY, WORTH_A_RESUME = (CRASH, UNCONVERGED), (CRASH, TIME_LIMIT)

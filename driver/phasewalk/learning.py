@@ -12,13 +12,13 @@ from . import explaining, isolated, labels, locating, models
 from .deploying import FINAL, Generation, deploy, folder, plan
 from .engines import has_gpu, processor
 from .evaluating import evaluation_task, probes_for, proof_task, say_errors
+from .files import check_file, file_hash, hash_of, read_json
 from .jobs import Event, Finished, Job, Running
 from .labels import Label, split
 from .model_settings import Budget, Statistics
 from .now import FORCE_MAE, Pace, Seen
 from .recipes import network
 from .resuming import left_behind
-from .store import check_file, file_hash, hash_of, read_json
 from .tasks import Outputs, Task, Work
 
 FIRST = "0"

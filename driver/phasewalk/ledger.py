@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .journal import Record
-from .tasks import EARLIER, FAILED, KIND
+from .journal import EARLIER, FAILED, KIND, Record
 
 SECONDS_PER_HOUR = 3600.0
 PAUSE_S = 60.0

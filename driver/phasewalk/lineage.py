@@ -14,9 +14,10 @@ from typing import Any
 from . import plumed
 from .deploying import FINAL
 from .errors import UNREADABLE, PhasewalkError
+from .files import read_text
 from .journal import Record
 from .segments import SystemSettings
-from .store import JOURNAL, read_text
+from .store import JOURNAL
 
 SAME = ("ensemble", "temperature_K", "pressure_MPa")
 """Settings of a system on which its free energy depends, beside the PLUMED text."""

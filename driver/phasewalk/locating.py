@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from . import carried, colvars
 from .errors import InputError
+from .files import hash_of
 from .jobs import Finished
+from .journal import FAILED
 from .labels import Label, content_hash
 from .stopping import LOCATED
-from .store import hash_of
-from .tasks import FAILED, Outputs, Task, Work
+from .tasks import Outputs, Task, Work
 
 
 def tasks(work: Work, round_: int, labels: Sequence[Label], *, test: bool = False) -> list[Task]:

@@ -9,10 +9,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from .errors import UNREADABLE, ParseError
 
 FILE = "now.json"
@@ -211,115 +207,6 @@ def read(root: Path, at: float) -> Now | None:
         if abs(at - found.at) < FRESH_S:
             return found
     return None
-
-
-def headline(now: Now) -> str:
-    """All but walkers in one line."""
-    parts = [now.title]
-    if progress := _progress(now):
-        parts.append(progress)
-    parts.append(f"[{_times(now)}]")
-    return "  ".join(parts)
-
-
-def lines(now: Now) -> list[str]:
-    """All of it as plain lines."""
-    found = [headline(now)]
-    for row in now.rows:
-        cells = _cells(row)
-        named = zip(("", "step ", "", "", "", "", "closest contact ", ""), cells, strict=True)
-        units = ("", "", " ps", " K", " Å³", "", "", "")
-        words = [f"{before}{cell}{unit}" for (before, cell), unit in zip(named, units, strict=True)
-                 if cell]  # fmt: skip
-        found.append("  " + ", ".join(words))
-    return [*found, *_footer(now)]
-
-
-def render(now: Now) -> Group:
-    """A small table and lines for a terminal."""
-    head = Text.assemble((now.title, "bold"), f"  {_times(now)}")
-    body: list[Any] = [head]
-    if progress := _progress(now):
-        body.append(Text(f"  {progress}"))
-    if now.rows:
-        body.append(_table(now))
-    body += [Text(f"  {line}", style="dim") for line in _footer(now)]
-    return Group(*body)
-
-
-def _table(now: Now) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
-    titles = ("walker", "step", "ps", "K", "Å³", "variables", "closest", "state")
-    for title in titles:
-        left = title in ("walker", "variables", "state")
-        table.add_column(title, justify="left" if left else "right", no_wrap=title != "variables")
-    for row in now.rows:
-        style = "red" if row.state.startswith(STOPPED) else "dim" if row.state == DONE else ""
-        table.add_row(*(Text(cell) for cell in _cells(row)), style=style)
-    return table
-
-
-def _cells(row: WalkerNow) -> tuple[str, ...]:
-    variables = "  ".join(f"{name} {value:.5g}" for name, value in row.colvars.items())
-    return (
-        row.walker,
-        f"{row.steps_done} of {row.steps}",
-        f"{row.ps:.3f}",
-        _number(row.temperature_K, ".0f"),
-        _number(row.volume_A3, ".1f"),
-        variables,
-        _number(row.closest, ".2f"),
-        row.state,
-    )
-
-
-def _number(value: float | None, style: str) -> str:
-    return "" if value is None else format(value, style)
-
-
-def _progress(now: Now) -> str:
-    """How far the stage is; empty before it counts."""
-    if now.total <= 1 and not now.done and not now.numbers:
-        return now.detail
-    words = [_count(now.done)]
-    if now.total:
-        words.append(f"of {_count(now.total)}")
-    words.append(now.unit)
-    counts = [
-        f"{now.numbers[name]:.0f} {name}"
-        for name in (RUNNING_NOW, FAILED_NOW)
-        if now.numbers.get(name)
-    ]
-    words += [f"({', '.join(counts)})"] if counts else []
-    return " ".join([*words, now.detail]).rstrip()
-
-
-def _count(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
-
-
-def _times(now: Now) -> str:
-    seconds = now.seconds_left or 0.0
-    left = f", about {duration(seconds)} left" if round(seconds) else ""
-    return f"{duration(max(0.0, now.at - now.began))}{left}"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
-    whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
-    if minutes < 1:
-        return f"{whole} s"
-    if hours < 1:
-        return f"{minutes} min {whole % 60:02d} s"
-    if hours < 48:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{hours // 24} d {hours % 24} h"
-
-
-def _footer(now: Now) -> list[str]:
-    logs = [f"engine's files in {now.place}"] if now.place else []
-    return ["; ".join([f"{now.core_hours:.3g} core-hours so far", *logs])]
 
 
 @dataclass

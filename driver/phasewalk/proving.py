@@ -12,11 +12,12 @@ from . import evaluation, gate, models
 from .checkpoints import TRUST
 from .engines import Engines, has_gpu, processor
 from .errors import UNREADABLE, GateFailed, InputError, ParseError
+from .files import file_hash
 from .gate import Probes, Proof
 from .jobs import Job, Launcher, run
 from .labels import frame_to_json
 from .models import Deployed
-from .store import check_kept, file_hash
+from .store import check_kept
 
 MAX_FRAMES = 3
 REQUEST, RESULT = "request.json", "result.json"

@@ -14,8 +14,8 @@ from .compiling import Compiled
 from .deploying import Generation
 from .engines import has_gpu, processor
 from .errors import EngineFailed, GateFailed
+from .files import check_file, hash_of
 from .model_settings import Statistics
-from .store import check_file, hash_of
 from .tasks import Outputs, Work
 
 MODE = "aotinductor"

@@ -10,9 +10,9 @@ from . import plugin, plumed_limits, scratch, walkers
 from .bias import HillsRecord
 from .candidates import volume_limits
 from .errors import EngineMissing, StoreError
+from .files import write_file
 from .inputs import Campaign
 from .steering import walker_id
-from .store import write_file
 from .walkers import SegmentPlan, Walker
 
 MODEL = "model.nequip.pth"

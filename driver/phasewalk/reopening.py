@@ -8,17 +8,10 @@ from .config import CampaignSettings
 from .deploying import Generation
 from .engines import EngineSettings, has_gpu, processor
 from .errors import InputError, StoreError
+from .files import check_file
 from .inputs import Campaign
 from .references import Reference
-from .store import (
-    IDENTITY,
-    PLUMED_FILES,
-    SETTINGS,
-    Store,
-    check_file,
-    read_identity,
-    settings_text,
-)
+from .store import IDENTITY, PLUMED_FILES, SETTINGS, Store, read_identity, settings_text
 
 PLUMED_CODE = ("LOAD", "PYTORCH_MODEL", "PYCVINTERFACE", "PYFUNCTION")
 """PLUMED's actions that run a library, a model or a script from a file."""

@@ -16,9 +16,10 @@ from markupsafe import Markup
 from . import figures, free_figures, ledger, levels, lineage, maps, scatter, scenes, verdict
 from .errors import UNREADABLE, InputError, PhasewalkError
 from .figures import Section
+from .files import file_hash, write_file
 from .history import History
 from .pictures import Picture, wide
-from .store import file_hash, settings_text, write_file
+from .store import settings_text
 
 REPORT = "report.html"
 MADE = "made-from.json"

@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from . import config_reference, terminal
-from .store import write_file
+from .files import write_file
 
 out = terminal.stdout()
 

@@ -20,11 +20,11 @@ from .dumps import Frame
 from .errors import InputError
 from .logs import Stop
 from .settings import Settings
+from .sharing import BiasSharing
 
 Array = NDArray[np.float64]
 Ensemble = Literal["nvt", "npt"]
 Thermostat = Literal["langevin", "csvr", "nose-hoover"]
-BiasSharing = Literal["merged", "live", "mpi", "own"]
 
 
 class RampSettings(Settings):

@@ -15,12 +15,14 @@ file of a segment is ever read twice by the same walker, so no hill can count tw
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from . import bias, dumps, plumed
 from .bias import Deposit, Hill, HillsRecord
-from .segments import BiasSharing
+
+BiasSharing = Literal["merged", "live", "mpi", "own"]
 
 _NOTHING = dumps.HillsFile((), (), dumps.Table((), {}, np.zeros((0, 0))), False)
 

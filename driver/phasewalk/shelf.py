@@ -11,12 +11,12 @@ import numpy as np
 from . import conventions, label_cache, labels, levels
 from .errors import UNREADABLE, InputError, ParseError
 from .evaluation import read_labelled
-from .journal import Record
+from .journal import FAILED, Record
 from .labels import Label
 from .levels import Level
 from .store import read_campaign, read_identity
 from .structures import cell_multiple
-from .tasks import FAILED, INITIAL
+from .tasks import INITIAL
 
 
 def campaign_labels(root: Path) -> tuple[list[Label], Level]:

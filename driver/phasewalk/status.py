@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import ledger, levels, stopping
+from . import ledger, levels, progress, stopping
 from . import now as moment
 from .errors import InputError, StoreError
-from .journal import Record
+from .journal import FAILED, Record
 from .locking import locked
 from .shapes import journalled
 from .store import now as clock
 from .store import read_campaign, read_identity
-from .tasks import FAILED, INITIAL
+from .tasks import INITIAL
 
 
 def collect(root: Path) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         ended = " (this ended the campaign)" if rule["rule"] in by else ""
         console.print(Text(f"{stopping.Rule(**rule).line}{ended}"), soft_wrap=True)
     if state["now"] is not None:
-        console.print(moment.render(moment.from_json(state["now"])))
+        console.print(progress.render(moment.from_json(state["now"])))
     with journalled(state["directory"]):
         _show_tables(state, console)
 

@@ -11,12 +11,13 @@ from ase import Atoms
 from . import bias, labels, walkers
 from .bias import HillsRecord
 from .decks import lammps_frame
+from .files import read_json, read_text
+from .journal import FAILED
 from .labelling import task_name
 from .logs import ENDED
 from .segments import Walker
-from .store import read_json, read_text
 from .structures import bare
-from .tasks import FAILED, Work
+from .tasks import Work
 
 GOOD, BEFORE, START, NEW = "good", "before", "start", "new"
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import ledger
-from .journal import Record
+from .journal import FAILED, Record
 from .stop_settings import CoverGoal, ErrorGoal, StopSettings
-from .tasks import FAILED
 
 GOAL, BUDGET = "goal", "budget"
 LOCATED = "colvars"

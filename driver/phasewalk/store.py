@@ -24,15 +24,7 @@ from typing import Any
 from . import labels as label_files
 from . import levels, locking
 from .errors import UNREADABLE, ParseError, StoreError, brief, named
-from .files import ANY
-from .files import check_file as check_file
-from .files import file_hash as file_hash
-from .files import hash_bytes as hash_bytes
-from .files import hash_of as hash_of
-from .files import read_json as read_json
-from .files import read_text as read_text
-from .files import set_aside as set_aside
-from .files import write_file as write_file
+from .files import ANY, check_file, file_hash, hash_bytes, read_text, set_aside, write_file
 from .journal import FILES, SCHEMA, Record, line_of, read_journal
 from .labels import Label
 from .locking import Lock

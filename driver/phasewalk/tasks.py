@@ -17,15 +17,14 @@ from .errors import (
     StoreError,
     TooPoor,
 )
+from .files import set_aside
 from .inputs import Campaign
 from .jobs import Event, Finished, Job, Launcher
-from .journal import Record
+from .journal import EARLIER, FAILED, KIND, Record
 from .now import NOTHING, Seen
-from .store import Store, now, set_aside
+from .store import Store, now
 
 Outputs = Mapping[str, Any]
-FAILED, KIND, EARLIER = "failed", "kind", "earlier"
-"""In a task's outputs: why it failed, how, and its failed runs before."""
 INITIAL = "initial data"
 """The task that takes over labels which were there already."""
 LEARNED = ("segment", "train")

@@ -9,11 +9,11 @@ from ase import Atoms
 from . import reference_jobs, settling
 from .advice import Displaced
 from .errors import EngineFailed, InputError, ParseError
+from .files import write_file
 from .inputs import Campaign
 from .jobs import Job, Launcher, run
 from .reference_jobs import Try
 from .rehearsal import DISPLACEMENT_A, displaced
-from .store import write_file
 from .structures import bare
 from .units import GPA_PER_EV_PER_A3
 

@@ -11,16 +11,8 @@ from typing import Any
 
 from . import config, shelf
 from .errors import InputError
-from .store import (
-    IDENTITY,
-    JOURNAL,
-    MAY_GO,
-    SETTINGS,
-    check_file,
-    read_campaign,
-    read_identity,
-    settings_text,
-)
+from .files import check_file
+from .store import IDENTITY, JOURNAL, MAY_GO, SETTINGS, read_campaign, read_identity, settings_text
 
 KEPT = (
     *("labels/*.json", "bias/*/*.tsv", "rounds/*/*.json", "rounds/*/segment/*.colvar", SETTINGS),

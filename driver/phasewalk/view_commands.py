@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from . import handing, status, terminal, verifying
+from . import handing, progress, status, terminal, verifying
 from . import now as moment
 from .errors import PhasewalkError
 from .ledger import Meter
@@ -126,7 +126,7 @@ def _watch_lines(directory: Path) -> None:
         now = state["now"]
         if now is not None and (found := _without_times(state)["now"]) != before:
             before = found
-            for line in moment.lines(moment.from_json(now)):
+            for line in progress.lines(moment.from_json(now)):
                 out.print(Text(line), soft_wrap=True)
             sys.stdout.flush()
     status.show(state, out)

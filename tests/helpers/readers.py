@@ -37,6 +37,7 @@ from phasewalk import (
     swap,
 )
 from phasewalk.errors import UNREADABLE
+from phasewalk.files import read_text
 from phasewalk.jobs import Finished, Job
 from phasewalk.journal import SCHEMA, Record
 from phasewalk.plumed import MetadFiles
@@ -223,7 +224,7 @@ def campaign(root: Path) -> list[Record]:
 
 def hills_record(path: Path) -> bias.HillsRecord:
     """A record, and what is done with it."""
-    found = bias.record_from_text(store.read_text(path), path=path)
+    found = bias.record_from_text(read_text(path), path=path)
     for action in found.headers:
         bias.render(found, action=action)
     assert bias.record_from_text(bias.record_to_text(found), path=path) == found

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from phasewalk import store
-from phasewalk.journal import Record
-from phasewalk.tasks import FAILED, KIND
+from phasewalk.journal import FAILED, KIND, Record
 
 RECORDED = Path(__file__).parents[1] / "data/mil53_al.run"
 

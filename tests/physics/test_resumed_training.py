@@ -12,9 +12,9 @@ import pytest
 from physics_training import Recipe, Workshop, training
 
 from phasewalk import models, recipes, resuming
+from phasewalk.files import set_aside
 from phasewalk.jobs import Job, Running, run
 from phasewalk.launch import LocalLauncher
-from phasewalk.store import set_aside
 
 pytestmark = [pytest.mark.engine("nequip"), pytest.mark.slow]
 RECIPE = Recipe()

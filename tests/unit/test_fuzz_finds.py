@@ -11,7 +11,7 @@ import pytest
 
 from helpers.fuzz import fuzz
 from helpers.readers import READERS
-from phasewalk import bias, config, dumps, labels, logs, models, settings, steering, store
+from phasewalk import bias, config, dumps, files, labels, logs, models, settings, steering
 from phasewalk.errors import UNREADABLE
 
 whole_number = dumps._count
@@ -69,7 +69,7 @@ SHALLOW = tuple(kind for kind in UNREADABLE if kind is not RecursionError)
         ("log", logs, "numbers", any_word_is_a_number, "untyped: ValueError"),
         ("COLVAR", dumps, "numbers", any_word_is_a_number, "untyped: ValueError"),
         ("hills record", bias, "_hill", any_number_of_digits, "untyped: (Value|Index)Error"),
-        ("walkers", store, "read_json", keys_are_there, "untyped: (KeyError|TypeError|JSON)"),
+        ("walkers", files, "read_json", keys_are_there, "untyped: (KeyError|TypeError|JSON)"),
         ("stamp", models, "UNREADABLE", SHALLOW, "untyped: RecursionError"),
         ("label", labels, "UNREADABLE", (ValueError, KeyError), "untyped: (Type|Recursion)Error"),
         ("campaign.yaml", settings, "MAX_VALUES", 10**12, "no answer|MemoryError"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.fakes import FakeLauncher
-from phasewalk import engines, handing, models, recipes, shared_code, store, swap
+from phasewalk import engines, files, handing, models, recipes, shared_code, swap
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Finished, Job
@@ -67,7 +67,7 @@ def play(job: Job) -> int:
 def campaign(tmp_path: Path) -> Path:
     """A campaign's checkpoint."""
     path = tmp_path / "my.run/models/gen-001/checkpoint.ckpt"
-    store.write_file(path, b"weights")
+    files.write_file(path, b"weights")
     return path
 
 
@@ -83,7 +83,7 @@ def deploy(
     )  # fmt: skip
     written = models.read_stamp(output.with_name("my.nequip.pt2.json"))
     assert written == made
-    assert (made.file, made.checkpoint) == (output.name, store.file_hash(checkpoint))
+    assert (made.file, made.checkpoint) == (output.name, files.file_hash(checkpoint))
     kinds = ["weights" if "--weights" in job.argv else target_of(job) for job in launcher.jobs]
     return output.read_bytes(), how, kinds, told
 
@@ -149,7 +149,7 @@ def test_a_compiler_that_fails_says_why(campaign: Path, tmp_path: Path) -> None:
 
 def test_how_a_model_is_used(tmp_path: Path) -> None:
     library = tmp_path / "plugin/phasewalkplugin.so"
-    store.write_file(library, b"")
+    files.write_file(library, b"")
     settings = EngineSettings(plugin=str(library))
     model = tmp_path / "model.nequip.pth"
     assert handing.in_lammps(model, ["Cl", "Na"], settings, {}) == [

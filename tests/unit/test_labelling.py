@@ -15,8 +15,9 @@ from phasewalk import engines, inputs, labelling, labels, store
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import ParseError
 from phasewalk.jobs import Job
+from phasewalk.journal import EARLIER, FAILED, KIND
 from phasewalk.labelling import Frame
-from phasewalk.tasks import EARLIER, FAILED, KIND, Work
+from phasewalk.tasks import Work
 
 RETRIES = SALT + "reference: {xtb: {retries: [{max_iterations: 900}, {mixer_damping: 0.1}]}}\n"
 GOOD, CRASHED, UNCONVERGED, TIME_LIMIT = 0, 1, 3, None

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from phasewalk import ledger
-from phasewalk.journal import Record
-from phasewalk.tasks import EARLIER, FAILED, KIND
+from phasewalk.journal import EARLIER, FAILED, KIND, Record
 
 
 def record(stage: str, round_: int, seconds: float, cores: int = 2, **outputs: Any) -> Record:

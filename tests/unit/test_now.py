@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from phasewalk import now
+from phasewalk import now, progress
 from phasewalk.errors import ParseError
 from phasewalk.now import Now, Pace, WalkerNow
 
@@ -43,7 +43,7 @@ def test_what_is_not_finite_is_null() -> None:
     found = now.from_json(json.loads(json.dumps(data, allow_nan=False)))
     assert found.rows[0].temperature_K is None
     assert math.isnan(found.rows[0].colvars["vol"])
-    assert now.lines(found)
+    assert progress.lines(found)
     assert shown(found)
 
 
@@ -98,7 +98,7 @@ def test_an_old_file_says_nothing(tmp_path: Path, age: float, known: bool) -> No
 
 def shown(found: Now) -> str:
     console = Console(file=io.StringIO(), width=110)
-    console.print(now.render(found))
+    console.print(progress.render(found))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -115,7 +115,7 @@ def test_for_people() -> None:
 
 
 def test_in_plain_lines() -> None:
-    head, first, second, foot = now.lines(NOW)
+    head, first, second, foot = progress.lines(NOW)
     assert head == (
         "round 2 of 4: segment  155 of 800 steps (slowest walker 120 of 400)  "
         "[12 s, about 1 min 23 s left]"
@@ -131,15 +131,17 @@ def test_in_plain_lines() -> None:
 def test_labels_that_are_done_running_failed() -> None:
     labels = replace(NOW, round=0, stage="label", done=3, total=8, unit="labels", detail="",
                      numbers={"running": 2, "failed": 1}, seconds_left=None, rows=())  # fmt: skip
-    assert now.headline(labels) == "bootstrap: label  3 of 8 labels (2 running, 1 failed)  [12 s]"
+    assert (
+        progress.headline(labels) == "bootstrap: label  3 of 8 labels (2 running, 1 failed)  [12 s]"
+    )
 
 
 def test_no_time_left_is_not_said() -> None:
-    assert now.headline(replace(NOW, seconds_left=0.2)).endswith("[12 s]")
+    assert progress.headline(replace(NOW, seconds_left=0.2)).endswith("[12 s]")
 
 
 def test_large_counts_stay_whole() -> None:
-    assert "1234567 of 8000000 steps" in now.headline(replace(NOW, done=1234567, total=8e6))
+    assert "1234567 of 8000000 steps" in progress.headline(replace(NOW, done=1234567, total=8e6))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_large_counts_stay_whole() -> None:
      (7500, "2 h 05 min"), (3 * 86400 + 4 * 3600, "3 d 4 h")],
 )  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
-    assert now.duration(seconds) == text
+    assert progress.duration(seconds) == text
 
 
 def test_a_pace_leaves_out_the_start() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from helpers.fakes import stage
 from phasewalk import recipes, resuming
+from phasewalk.files import set_aside
 from phasewalk.jobs import Job
-from phasewalk.store import set_aside
 
 
 def job(folder: Path, config: str = "epochs: 9") -> Job:

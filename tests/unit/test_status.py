@@ -16,10 +16,9 @@ from rich.console import Console
 from helpers.fakes import ROOT
 from phasewalk import now, status, store, view_commands
 from phasewalk.errors import InputError, ParseError, StoreError
-from phasewalk.journal import Record
+from phasewalk.journal import FAILED, Record
 from phasewalk.now import Now, WalkerNow
 from phasewalk.store import Store
-from phasewalk.tasks import FAILED
 
 
 def errors(force: float, frames: int = 2) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from phasewalk.bias import Hill, HillsRecord
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import ParseError
 from phasewalk.jobs import Job
-from phasewalk.journal import Record
+from phasewalk.journal import FAILED, KIND, Record
 from phasewalk.labelling import Frame
 from phasewalk.segments import Walker
-from phasewalk.tasks import FAILED, KIND, REFUSED, Work
+from phasewalk.tasks import REFUSED, Work
 
 CAMPAIGN = """\
 campaign: salt
@@ -69,7 +69,7 @@ def walked(work: Work, texts: Mapping[str, str], stop: str | None = None) -> Non
     before = work.store.find("segment 1")
     files = dict(before.outputs["files"]) if before else {}
     for name, text in texts.items():
-        files[name] = store.file_hash(work.store.write(name, text.encode()))
+        files[name] = files.file_hash(work.store.write(name, text.encode()))
     told = None if stop is None else {"reason": stop}
     walkers = [{"walker": f"salt-{i}", "system": "salt", "stop": told} for i in (0, 1)]
     outputs = {"generation": 0, "walkers": walkers, "files": files}

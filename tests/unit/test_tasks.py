@@ -14,9 +14,10 @@ from helpers.fakes import FakeLauncher, Watcher
 from phasewalk import stops, store
 from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Finished, Job, Launcher, Started
+from phasewalk.journal import FAILED, KIND
 from phasewalk.launch import LocalLauncher
 from phasewalk.store import Store
-from phasewalk.tasks import FAILED, KIND, REFUSED, Counter, Outputs, Task, Work
+from phasewalk.tasks import REFUSED, Counter, Outputs, Task, Work
 
 
 @pytest.fixture
