@@ -15,6 +15,7 @@ from phasewalk import bias, engines, exploring, inputs, labelling, labels, steer
 from phasewalk.bias import Hill, HillsRecord
 from phasewalk.engines import EngineSettings
 from phasewalk.errors import ParseError
+from phasewalk.files import file_hash
 from phasewalk.jobs import Job
 from phasewalk.journal import FAILED, KIND, Record
 from phasewalk.labelling import Frame
@@ -69,7 +70,7 @@ def walked(work: Work, texts: Mapping[str, str], stop: str | None = None) -> Non
     before = work.store.find("segment 1")
     files = dict(before.outputs["files"]) if before else {}
     for name, text in texts.items():
-        files[name] = files.file_hash(work.store.write(name, text.encode()))
+        files[name] = file_hash(work.store.write(name, text.encode()))
     told = None if stop is None else {"reason": stop}
     walkers = [{"walker": f"salt-{i}", "system": "salt", "stop": told} for i in (0, 1)]
     outputs = {"generation": 0, "walkers": walkers, "files": files}
