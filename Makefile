@@ -47,6 +47,7 @@ lint: setup
 	ruff check driver tests examples
 	clang-format --dry-run --Werror $(CXX_FILES)
 	mypy
+	lint-imports
 
 check: lint
 	pytest -q -n 2 -m "not engine and not slow"

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .notebook import Campaign
+    from .report import Campaign
 
 __all__ = ["Campaign"]
 
@@ -11,7 +11,7 @@ __all__ = ["Campaign"]
 def __getattr__(name: str) -> Any:
     """`Campaign`, once it is asked for: the children that LAMMPS and training run in stay light."""
     if name == "Campaign":
-        from .notebook import Campaign
+        from .report import Campaign
 
         return Campaign
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

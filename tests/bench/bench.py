@@ -75,13 +75,15 @@ def main() -> None:
 
 def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
     """Train for one epoch, compile both ways, swap, and measure in a child process."""
-    from phasewalk import evaluation, models, swap
+    from phasewalk.engines.local import LocalLauncher
     from phasewalk.jobs import run
-    from phasewalk.launch import LocalLauncher
-    from phasewalk.model_settings import Budget, ModelSettings
+    from phasewalk.models import model as models
+    from phasewalk.models import swap
+    from phasewalk.models.settings import Budget, ModelSettings
+    from phasewalk.validation import accuracy
 
     launcher = LocalLauncher()
-    labels = evaluation.read_labelled(EXAMPLE / "test.extxyz")
+    labels = accuracy.read_labelled(EXAMPLE / "test.extxyz")
     types = tuple(sorted(set(labels[0].atoms.symbols)))
     settings = ModelSettings(preset=preset)  # type: ignore[arg-type]
     job = models.training_job(
@@ -123,12 +125,14 @@ def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
 
 def in_child(folder: Path) -> list[dict[str, Any]]:
     """What a child process measures, in the engines' environment."""
-    from phasewalk import engines, plugin
+    from phasewalk.engines import discovery, plugin
+    from phasewalk.engines.local import LocalLauncher
     from phasewalk.jobs import Job, run
-    from phasewalk.launch import LocalLauncher
 
     launcher = LocalLauncher()
-    found = plugin.ensure(engines.find(engines.EngineSettings(), os.environ), launcher, os.environ)
+    found = plugin.ensure(
+        discovery.find(discovery.EngineSettings(), os.environ), launcher, os.environ
+    )
     argv = (sys.executable, str(Path(__file__).absolute()), "--inside", str(folder), "rows.json")
     run(launcher, Job("measure", argv, folder / "measure", env=found.env)).require_success()
     measured = json.loads((folder / "measure/rows.json").read_text())
@@ -207,7 +211,7 @@ def pair(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, 
 
 def lammps_step(model: Path, species: Sequence[str], frame: Any, *, metad: bool = False) -> Any:
     """NVE steps in LAMMPS."""
-    from phasewalk.prediction import Model
+    from phasewalk.validation.predict_child import Model
 
     engine = Model(model, list(species))
     engine.evaluate(frame)

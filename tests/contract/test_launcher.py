@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from helpers.fakes import FakeLauncher
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import Finished, Job, Launcher, Running, Started, run
-from phasewalk.launch import LocalLauncher
 
 PROGRAMS = {
     "copy": "open('out.txt', 'w').write(open('in.txt').read()); print('copied')",

@@ -10,12 +10,12 @@ import pytest
 from ase import Atoms
 
 from helpers import fake_reference
-from phasewalk import reference_jobs, references
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import NotConverged
 from phasewalk.jobs import Finished, Job, run
-from phasewalk.launch import LocalLauncher
-from phasewalk.reference_jobs import REQUEST, RESULT, Result, Try
-from phasewalk.reference_settings import ReferenceSettings, XtbSettings
+from phasewalk.reference import programs, requests
+from phasewalk.reference.requests import REQUEST, RESULT, Result, Try
+from phasewalk.reference.settings import ReferenceSettings, XtbSettings
 
 FAKE = [sys.executable, str(Path(fake_reference.__file__))]
 REAL = pytest.param(None, marks=[pytest.mark.engine("tblite"), pytest.mark.slow], id="GFN1-xTB")
@@ -38,16 +38,14 @@ def label(
 ) -> list[Result]:
     """Label frames as a campaign does: each in a process of its own."""
     settings = ReferenceSettings(command=command, xtb=XtbSettings(max_iterations=iterations))
-    xtb = references.load(settings, folder, {})
+    xtb = programs.load(settings, folder, {})
     jobs = [
-        reference_jobs.job(
-            f"{index}", atoms, reference=xtb, directory=folder / f"{index}", attempt=Try()
-        )
+        requests.job(f"{index}", atoms, reference=xtb, directory=folder / f"{index}", attempt=Try())
         for index, atoms in enumerate(frames)
     ]
     ended = {e.job.name: e for e in LocalLauncher(2).submit(jobs) if isinstance(e, Finished)}
     return [
-        reference_jobs.read(ended[job.name], atoms, reference=xtb)
+        requests.read(ended[job.name], atoms, reference=xtb)
         for job, atoms in zip(jobs, frames, strict=True)
     ]
 
@@ -104,7 +102,7 @@ def test_a_failure_is_one_line_and_no_result(command: list[str] | None, tmp_path
 
 
 def test_a_request_that_is_none(command: list[str] | None, tmp_path: Path) -> None:
-    argv = (*(command or references.CHILD), REQUEST, RESULT)
+    argv = (*(command or programs.CHILD), REQUEST, RESULT)
     job = Job("x", argv, tmp_path, inputs={REQUEST: json.dumps({"frame": 3}).encode()})
     finished = run(LocalLauncher(1), job)
     assert finished.returncode not in (0, None)

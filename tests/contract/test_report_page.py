@@ -14,8 +14,9 @@ import pytest
 from helpers import browser
 from helpers.needs import require
 from helpers.recorded import RECORDED, only_bootstrap, rewrite, with_failures
-from phasewalk import history, report
-from phasewalk.journal import Record
+from phasewalk.report import page as report
+from phasewalk.status import history
+from phasewalk.store.journal import Record
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 KINDS: dict[str, Callable[[Sequence[Record]], Sequence[Record]]] = {

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ase.build import bulk
+from phasewalk.launch import LocalLauncher
 
 from phasewalk import bias, engines, plugin, walkers
 from phasewalk.jobs import Job, run
-from phasewalk.launch import LocalLauncher
 from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
 
 HERE = Path(__file__).parent / "segment"

@@ -15,10 +15,10 @@ from typing import Any
 import ase.io
 from ase.build import bulk
 
-from phasewalk import plugin
-from phasewalk.engines import EngineSettings, find
-from phasewalk.labels import frame_from_json
-from phasewalk.structures import fingerprint
+from phasewalk.engines import plugin
+from phasewalk.engines.discovery import EngineSettings, find
+from phasewalk.labels.label import frame_from_json
+from phasewalk.structures.structure import fingerprint
 
 LATTICE_A = {"NaCl": 5.64, "KCl": 6.29}
 PACE, STEPS = 20, 400
@@ -139,7 +139,7 @@ class TinyCampaign:
         return found
 
 
-PHASEWALK = (sys.executable, "-m", "phasewalk.cli")
+PHASEWALK = (sys.executable, "-m", "phasewalk.commands.cli")
 
 
 def make(folder: Path, systems: Sequence[str], rounds: int, *, final: str = "null") -> TinyCampaign:

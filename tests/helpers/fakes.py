@@ -13,9 +13,9 @@ from ase import Atoms
 from ase.build import bulk
 
 from phasewalk.jobs import Event, Finished, Job, Running, Started
-from phasewalk.labels import Label, label_key
-from phasewalk.levels import Level
-from phasewalk.now import NOTHING, Seen
+from phasewalk.labels.label import Label, label_key
+from phasewalk.labels.levels import Level
+from phasewalk.moment import NOTHING, Seen
 
 ROOT = Path(__file__).parents[2]
 MIL53 = ROOT / "examples/mil53_al/mil53_al.extxyz"

@@ -12,14 +12,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from phasewalk import cli, journal, launch, store, tasks
+from phasewalk.campaign import tasks
+from phasewalk.commands import cli
+from phasewalk.engines import local
 from phasewalk.jobs import Event, Job, Started
+from phasewalk.store import directory, journal
 
 
 def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
     """Patch what writes and what starts, and run the program."""
     count = 0
-    append, submit, record = store.Store.append, launch.LocalLauncher.submit, tasks.Work.record
+    append, submit, record = directory.Store.append, local.LocalLauncher.submit, tasks.Work.record
 
     def note(line: str) -> None:
         with log.open("a") as stream:
@@ -27,12 +30,12 @@ def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def killed_append(self: store.Store, entry: journal.Record) -> None:
+    def killed_append(self: directory.Store, entry: journal.Record) -> None:
         nonlocal count
         count += 1
         if when == "middle" and count == nth:
             line = json.dumps({"schema": journal.SCHEMA, **entry.__dict__}).encode()
-            with (self.root / store.JOURNAL).open("ab") as stream:
+            with (self.root / directory.JOURNAL).open("ab") as stream:
                 stream.write(line[: len(line) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         append(self, entry)
@@ -40,7 +43,7 @@ def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
         if when == "after" and count == nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def noted_submit(self: launch.LocalLauncher, jobs: Sequence[Job]) -> Iterator[Event]:
+    def noted_submit(self: local.LocalLauncher, jobs: Sequence[Job]) -> Iterator[Event]:
         for event in submit(self, jobs):
             if isinstance(event, Started):
                 note(f"start {event.job.directory}")
@@ -56,8 +59,8 @@ def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
         note(f"place {task.name}\t{self.store.root / task.place}")
         return record(self, task, outputs, seconds, cores)
 
-    store.Store.append = killed_append  # type: ignore[method-assign]
-    launch.LocalLauncher.submit = noted_submit  # type: ignore[assignment,method-assign]
+    directory.Store.append = killed_append  # type: ignore[method-assign]
+    local.LocalLauncher.submit = noted_submit  # type: ignore[assignment,method-assign]
     tasks.Work.record = noted_record  # type: ignore[method-assign]
     sys.argv = ["phasewalk", *arguments]
     cli.main()

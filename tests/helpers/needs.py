@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from helpers import browser
-from phasewalk import engines, plugin
-from phasewalk.engines import EngineSettings
+from phasewalk.engines import discovery, plugin
+from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineMissing
-from phasewalk.references import PROGRAMS
+from phasewalk.reference.programs import PROGRAMS
 
 
 def _package(name: str) -> Callable[[], bool]:
     return lambda: importlib.util.find_spec(name) is not None
 
 
-def _found() -> engines.Engines | None:
+def _found() -> discovery.Engines | None:
     try:
-        return engines.find(EngineSettings(), os.environ)
+        return discovery.find(EngineSettings(), os.environ)
     except EngineMissing:
         return None
 
@@ -42,7 +42,7 @@ LOOKS: Mapping[str, Callable[[], bool]] = {
     "nequip": _package("nequip"),
     "tblite": _package("tblite"),
     "browser": lambda: _package("selenium")() and browser.program() is not None,
-    "cp2k": lambda: any(map(engines.which, PROGRAMS)),
+    "cp2k": lambda: any(map(discovery.which, PROGRAMS)),
 }
 
 

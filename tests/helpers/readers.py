@@ -14,34 +14,27 @@ from rich.console import Console
 
 from helpers.fakes import MIL53, ROOT, SALT, crystal, label
 from helpers.fuzz import Reader
-from phasewalk import (
-    bias,
-    colvars,
-    config,
-    dumps,
-    evaluating,
-    evaluation,
-    inputs,
-    labelling,
-    labels,
-    logs,
-    models,
-    plugin,
-    plumed,
-    reference_jobs,
-    references,
-    status,
-    steering,
-    store,
-    structures,
-    swap,
-)
+from phasewalk.bias import colvars, dumps, plumed
+from phasewalk.bias import hills as bias
+from phasewalk.bias.plumed import MetadFiles
+from phasewalk.campaign import config, inputs
+from phasewalk.engines import plugin
 from phasewalk.errors import UNREADABLE
 from phasewalk.files import read_text
+from phasewalk.generations import evaluate
 from phasewalk.jobs import Finished, Job
-from phasewalk.journal import SCHEMA, Record
-from phasewalk.plumed import MetadFiles
-from phasewalk.reference_settings import ReferenceSettings
+from phasewalk.labelling import label as labelling
+from phasewalk.labels import label as labels
+from phasewalk.models import model, swap
+from phasewalk.reference import programs, requests
+from phasewalk.reference.settings import ReferenceSettings
+from phasewalk.rounds import steer
+from phasewalk.status import summary
+from phasewalk.store import directory
+from phasewalk.store.journal import SCHEMA, Record
+from phasewalk.structures import structure
+from phasewalk.validation import accuracy
+from phasewalk.walkers import logs
 
 DATA = ROOT / "tests/data"
 IDENTITY = {"name": "salt", "species": ["Cl", "Na"]}
@@ -198,7 +191,7 @@ def journal(path: Path) -> list[Record]:
     """As `run`, then as `status` reads it."""
     root = path.parent
     path.write_bytes(sealed(path.read_bytes()))
-    (root / store.IDENTITY).write_bytes(dumped({"schema": SCHEMA, **IDENTITY}))
+    (root / directory.IDENTITY).write_bytes(dumped({"schema": SCHEMA, **IDENTITY}))
     try:
         return campaign(root)
     finally:
@@ -215,10 +208,10 @@ def identity(path: Path) -> list[Record]:
 
 def campaign(root: Path) -> list[Record]:
     """Open for work, then show."""
-    with closing(store.open_campaign(root, IDENTITY)) as opened:
+    with closing(directory.open_campaign(root, IDENTITY)) as opened:
         records = opened.records()
-    assert store.read_campaign(root).records() == records
-    status.show(status.collect(root), Console(file=io.StringIO()))
+    assert directory.read_campaign(root).records() == records
+    summary.show(summary.collect(root), Console(file=io.StringIO()))
     return records
 
 
@@ -237,28 +230,28 @@ def label_file(path: Path) -> labels.Label | None:
     target = root / "labels" / f"{label().key}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(path.read_bytes())
-    return store.Store(root).label(label().key)
+    return directory.Store(root).label(label().key)
 
 
 def reference(path: Path) -> labels.Label:
     """The result of the program that makes labels."""
-    xtb = references.load(ReferenceSettings(), path.parent, {})
-    result = reference_jobs.read_result(path.parent, crystal(), reference=xtb)
+    xtb = programs.load(ReferenceSettings(), path.parent, {})
+    result = requests.read_result(path.parent, crystal(), reference=xtb)
     made = label(energy=result.energy, forces=result.forces, stress=result.stress)
     labels.check(made, max_force=30.0, max_net_force=1e3)
     return made
 
 
-def predictions(path: Path) -> evaluation.Errors:
+def predictions(path: Path) -> accuracy.Errors:
     """The result of a prediction, compared with labels."""
     job = Job("evaluate", (), path.parent)
-    found = evaluation.read(Finished(job, 0, 1.0))
-    return evaluation.errors([label()] * len(found.frames), found.frames)
+    found = accuracy.read(Finished(job, 0, 1.0))
+    return accuracy.errors([label()] * len(found.frames), found.frames)
 
 
 def progress(path: Path) -> Mapping[str, Any] | None:
     """The progress of a training, as it is shown."""
-    last = models.training_progress(path.parent)
+    last = model.training_progress(path.parent)
     if last is not None:
         f"{last['epoch']} of {last.get('epochs', '?')}, {1000 * last.get('forces_mae', 0):.0f}"
     return last
@@ -275,7 +268,7 @@ def settings(path: Path) -> inputs.Campaign:
 
 def kept_settings(path: Path) -> config.CampaignSettings:
     """The settings in a campaign's folder."""
-    return config.parse(*store.settings_text(path.parent))
+    return config.parse(*directory.settings_text(path.parent))
 
 
 def accepted(path: Path) -> str:
@@ -441,14 +434,14 @@ READERS = {
         lambda record: record.hills,
     ),
     "journal": Reader(
-        store.JOURNAL,
+        directory.JOURNAL,
         (JOURNAL,),
         journal,
         JSON,
         lambda records: [repr(record) for record in records],
     ),
     "identity": Reader(
-        store.IDENTITY, (dumped({"schema": SCHEMA, **IDENTITY}),), identity, JSON,
+        directory.IDENTITY, (dumped({"schema": SCHEMA, **IDENTITY}),), identity, JSON,
         names="run",
     ),
     "label": Reader(
@@ -459,7 +452,7 @@ READERS = {
         lambda found: [labels.content_hash(found)],
     ),
     "reference result": Reader(
-        reference_jobs.RESULT,
+        requests.RESULT,
         (dumped(RESULT),),
         reference,
         JSON,
@@ -468,20 +461,20 @@ READERS = {
     "labelled extxyz": Reader(
         "test.extxyz",
         (written("extxyz", format="extxyz"),),
-        evaluation.read_labelled,
+        accuracy.read_labelled,
         (b'Lattice="1 0 0 0 1 0 0 0 1"', b"Properties=species:S:1:pos:R:3", b"=", *NUMBERS),
         lambda found: [labels.content_hash(one) for one in found],
     ),
     "structure (extxyz)": Reader(
         "salt.extxyz",
         (written("", format="extxyz"), MIL53.read_bytes()),
-        structures.read_structure,
+        structure.read_structure,
         (b'Lattice="1 0 0 0 1 0 0 0 1"', b"Properties=species:S:1", b"pbc=F", b"=", b'"', *NUMBERS),
     ),
     "structure (POSCAR)": Reader(
         "POSCAR",
         (written("", format="vasp"),),
-        structures.read_structure,
+        structure.read_structure,
         (b"Direct", b"Selective dynamics\n", b"Na", b"Xx", *NUMBERS),
     ),
     "campaign.yaml": Reader(
@@ -514,28 +507,28 @@ READERS = {
         lambda path: colvars.read(Finished(Job("cv", (), path.parent), 0, 1.0)),
         (*JSON, *NUMBERS),
     ),
-    "stamp": Reader("stamp.json", (dumped(STAMP),), models.read_stamp, JSON),
+    "stamp": Reader("stamp.json", (dumped(STAMP),), model.read_stamp, JSON),
     "plugin stamp": Reader(
         "stamp.json", (dumped({"torch": "2.13.0", "lammps": 20250722}),), plugin_stamp, JSON
     ),
     "template": Reader("template.json", (dumped(TEMPLATE),), swap.read_template, JSON),
     "weights": Reader("weights.npz", (weights(),), swap.read_weights, (b"PK", b"'<f8'")),
-    "walkers": Reader("walkers.json", (dumped([STATE]),), steering.read_states, JSON),
+    "walkers": Reader("walkers.json", (dumped([STATE]),), steer.read_states, JSON),
     "frames": Reader(
         "frames.json",
         (indented([{**ATOMS, "origin": {"system": "salt", "round": 0, "index": 0}}]),),
         labelling.read_frames,
         JSON,
-        lambda frames: [structures.fingerprint(frame.atoms) for frame in frames],
+        lambda frames: [structure.fingerprint(frame.atoms) for frame in frames],
     ),
     "eager": Reader(
-        "eager.json", (dumped([{**ATOMS, **PREDICTED}]),), evaluating.read_eager, JSON
+        "eager.json", (dumped([{**ATOMS, **PREDICTED}]),), evaluate.read_eager, JSON
     ),
     "progress": Reader(
         "progress.jsonl", ((EPOCH % 1 + EPOCH % 2).encode(),), progress, JSON,
     ),
     "prediction": Reader(
-        evaluation.RESULT,
+        accuracy.RESULT,
         (dumped({"frames": [PREDICTED], "nve": {"0.5": [1.0, 2.0]}, "seconds_per_step": 0.5}),),
         predictions,
         JSON,

@@ -5,15 +5,15 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from phasewalk import store
-from phasewalk.journal import FAILED, KIND, Record
+from phasewalk.store import directory
+from phasewalk.store.journal import FAILED, KIND, Record
 
 RECORDED = Path(__file__).parents[1] / "data/mil53_al.run"
 
 
 def rewrite(root: Path, change: Callable[[Sequence[Record]], Sequence[Record]]) -> None:
     """Let the store write the journal anew."""
-    with closing(store.reopen_campaign(root)) as opened:
+    with closing(directory.reopen_campaign(root)) as opened:
         opened.replace(change(opened.records()))
 
 

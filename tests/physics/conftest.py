@@ -14,8 +14,8 @@ import physics_models
 import physics_training
 
 from helpers import needs
-from phasewalk import plugin
-from phasewalk.engines import Engines, EngineSettings, find, with_plugin
+from phasewalk.engines import plugin
+from phasewalk.engines.discovery import Engines, EngineSettings, find, with_plugin
 
 Compiled = Callable[[physics_models.ModelSpec, str], Path]
 

@@ -13,7 +13,7 @@ import physics_lammps as engine
 from ase.build import bulk
 from numpy.typing import NDArray
 
-from phasewalk import decks, logs
+from phasewalk.walkers import decks, logs
 
 Array = NDArray[np.float64]
 KB = 8.617333262e-5  # eV/K

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from physics_training import Recipe, Workshop, frames
 
-from phasewalk import evaluation, recipes, swap
-from phasewalk.engines import Engines
-from phasewalk.evaluation import Prediction
+from phasewalk.engines.discovery import Engines
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import run
-from phasewalk.launch import LocalLauncher
-from phasewalk.models import ENDINGS
+from phasewalk.models import swap, training_config
+from phasewalk.models.model import ENDINGS
+from phasewalk.validation import accuracy
+from phasewalk.validation.accuracy import Prediction
 
 FIELDS = ("energy", "energies", "forces", "stress")
 # eV, eV, eV/Å, eV/Å³: rounding of the sums; what two trainings differ by is a thousand times more
@@ -24,7 +25,7 @@ def swapped(workshop: Workshop, network: Recipe, trained: Recipe, mode: str, fol
     """The network's compilation with the trained weights."""
     compiled = workshop.network(network, mode)
     package = compiled.read_bytes()
-    arbitrary = swap.read_weights(compiled.with_name(recipes.WEIGHTS))
+    arbitrary = swap.read_weights(compiled.with_name(training_config.WEIGHTS))
     template = swap.find_weights(package, *arbitrary)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"swapped{ENDINGS[mode]}"
@@ -35,10 +36,8 @@ def swapped(workshop: Workshop, network: Recipe, trained: Recipe, mode: str, fol
 
 def said(model: Path, engines: Engines, folder: Path) -> tuple[Prediction, ...]:
     """What LAMMPS computes with it."""
-    job = evaluation.job(
-        "evaluate", model, frames=frames(), directory=folder, env=dict(engines.env)
-    )
-    return evaluation.read(run(LocalLauncher(), job)).frames
+    job = accuracy.job("evaluate", model, frames=frames(), directory=folder, env=dict(engines.env))
+    return accuracy.read(run(LocalLauncher(), job)).frames
 
 
 def assert_swapped_is_compiled(

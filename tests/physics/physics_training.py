@@ -17,12 +17,13 @@ from ase.calculators.morse import MorsePotential
 from filelock import FileLock
 
 from helpers.fakes import label
-from phasewalk import deployment, eager, models, recipes
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import Job, run
-from phasewalk.labels import Label
-from phasewalk.launch import LocalLauncher
-from phasewalk.model_settings import Budget, ModelSettings, Statistics
-from phasewalk.models import ENDINGS
+from phasewalk.labels.label import Label
+from phasewalk.models import compile_child, eager_child, training_config
+from phasewalk.models import model as models
+from phasewalk.models.model import ENDINGS
+from phasewalk.models.settings import Budget, ModelSettings, Statistics
 
 SPECIES = ("Cl", "Na")
 ENV = {"OMP_NUM_THREADS": "1"}
@@ -93,7 +94,7 @@ class Workshop:
         with FileLock(f"{place}.lock"):
             if not place.exists():
                 self._train(recipe, place)
-        return Trained(place / models.CHECKPOINT, place / recipes.WEIGHTS)
+        return Trained(place / models.CHECKPOINT, place / training_config.WEIGHTS)
 
     def _train(self, recipe: Recipe, place: Path) -> None:
         part = place.with_suffix(".part")
@@ -107,7 +108,7 @@ class Workshop:
 
     def network(self, recipe: Recipe, mode: str = "torchscript") -> Path:
         """The network compiled with arbitrary weights, with `weights.npz` beside it."""
-        network = recipes.network(
+        network = training_config.network(
             SPECIES, settings=_settings(recipe), numbers=_numbers(recipe), seed=recipe.seed
         )
         inputs = {models.NETWORK: json.dumps(network).encode()}
@@ -181,8 +182,9 @@ def _versions() -> list[str]:
     import torch
 
     code: Iterable[str | None] = (
-        __file__, deployment.__file__, eager.__file__, models.__file__, recipes.__file__,
-        str(Path(deployment.__file__).with_name("training.py")),
+        __file__, compile_child.__file__, eager_child.__file__, models.__file__,
+        training_config.__file__,
+        str(Path(compile_child.__file__).with_name("train_child.py")),
     )  # fmt: skip
     digests = [hashlib.sha256(Path(str(file)).read_bytes()).hexdigest() for file in code]
     machine = torch.backends.cpu.get_cpu_capability()

@@ -10,11 +10,12 @@ import numpy as np
 import physics_lammps as engine
 import pytest
 
-from phasewalk import colvars, dumps, jobs
-from phasewalk.colvars import Values
-from phasewalk.engines import Engines
+from phasewalk import jobs
+from phasewalk.bias import colvars, dumps
+from phasewalk.bias.colvars import Values
+from phasewalk.engines.discovery import Engines
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import EngineFailed
-from phasewalk.launch import LocalLauncher
 
 pytestmark = pytest.mark.engine
 

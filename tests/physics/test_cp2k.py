@@ -10,13 +10,13 @@ import pytest
 from ase import Atoms, units
 
 from helpers.water import INPUT, water, write_input
-from phasewalk import reference_jobs, references
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import EngineFailed, NotConverged
 from phasewalk.jobs import Finished, Job, run
-from phasewalk.launch import LocalLauncher
-from phasewalk.reference_jobs import Result, Try
-from phasewalk.reference_settings import ReferenceSettings
-from phasewalk.references import Reference
+from phasewalk.reference import programs, requests
+from phasewalk.reference.programs import Reference
+from phasewalk.reference.requests import Result, Try
+from phasewalk.reference.settings import ReferenceSettings
 
 pytestmark = [pytest.mark.engine("cp2k"), pytest.mark.slow]
 DISPLACEMENT_A, STRAIN = 0.004, 0.004
@@ -25,11 +25,11 @@ DISPLACEMENT_A, STRAIN = 0.004, 0.004
 def cp2k(folder: Path, text: str = INPUT, **settings: Any) -> Reference:
     own = {"input": write_input(folder, text), **settings.pop("cp2k", {})}
     given = ReferenceSettings.model_validate({"cp2k": own, **settings})
-    return references.load(given, folder, {})
+    return programs.load(given, folder, {})
 
 
 def ended(folder: Path, reference: Reference, attempt: Try | None = None) -> Finished:
-    job = reference_jobs.job(
+    job = requests.job(
         "label x", water(), reference=reference, directory=folder / "x", attempt=attempt or Try()
     )
     return run(LocalLauncher(2), job)
@@ -37,14 +37,12 @@ def ended(folder: Path, reference: Reference, attempt: Try | None = None) -> Fin
 
 def computed(folder: Path, reference: Reference, frames: Sequence[Atoms]) -> list[Result]:
     jobs = [
-        reference_jobs.job(
-            f"{n}", atoms, reference=reference, directory=folder / f"{n}", attempt=Try()
-        )
+        requests.job(f"{n}", atoms, reference=reference, directory=folder / f"{n}", attempt=Try())
         for n, atoms in enumerate(frames)
     ]
     found = {e.job.name: e for e in LocalLauncher(2).submit(jobs) if isinstance(e, Finished)}
     return [
-        reference_jobs.read(found[job.name], atoms, reference=reference)
+        requests.read(found[job.name], atoms, reference=reference)
         for job, atoms in zip(jobs, frames, strict=True)
     ]
 
@@ -100,10 +98,10 @@ def test_forces_and_stress_are_derivatives_of_the_energy(results: list[Result]) 
 
 
 def test_a_wave_function_saves_steps(results: list[Result], place: Path) -> None:
-    guess = place / "0" / reference_jobs.WAVE_FUNCTIONS[0]
+    guess = place / "0" / requests.WAVE_FUNCTIONS[0]
     reference = cp2k(place)
     finished = ended(place / "guess", reference, Try(guess=guess))
-    found = reference_jobs.read(finished, water(), reference=reference)
+    found = requests.read(finished, water(), reference=reference)
     assert found.notes["scf_steps"] < results[0].notes["scf_steps"]
     assert found.energy == pytest.approx(results[0].energy, abs=1e-5)
 
@@ -113,10 +111,10 @@ def test_the_spins_of_isolated_atoms(place: Path) -> None:
     reference = cp2k(place, atom_box_A=7.0)
 
     def energy(symbol: str) -> float:
-        job = reference_jobs.atom_job(
+        job = requests.atom_job(
             symbol, symbol, reference=reference, directory=place / f"atom-{symbol}"
         )
-        return reference_jobs.read_atom(run(LocalLauncher(1), job), reference)
+        return requests.read_atom(run(LocalLauncher(1), job), reference)
 
     assert energy("H") == pytest.approx(-13.6, abs=1.2)
     assert -435 < energy("O") < -425
@@ -124,9 +122,9 @@ def test_the_spins_of_isolated_atoms(place: Path) -> None:
 
 def test_the_version_is_asked_for(tmp_path: Path) -> None:
     reference = cp2k(tmp_path)
-    job = reference_jobs.version_job(reference, tmp_path / "version")
+    job = requests.version_job(reference, tmp_path / "version")
     assert isinstance(job, Job)
-    found = reference_jobs.with_version(reference, run(LocalLauncher(1), job))
+    found = requests.with_version(reference, run(LocalLauncher(1), job))
     assert re.fullmatch(r"CP2K \d+\.\d+.*", found.method.version)
 
 
@@ -134,19 +132,19 @@ def test_what_does_not_converge(tmp_path: Path) -> None:
     text = INPUT.replace("MAX_SCF 20", "MAX_SCF 2").replace("MAX_SCF 10", "MAX_SCF 1")
     reference = cp2k(tmp_path, text)
     with pytest.raises(NotConverged, match="the SCF did not converge"):
-        reference_jobs.read(ended(tmp_path, reference), water(), reference=reference)
+        requests.read(ended(tmp_path, reference), water(), reference=reference)
 
 
 def test_a_basis_set_that_is_not_there(tmp_path: Path) -> None:
     reference = cp2k(tmp_path, INPUT.replace("DZVP-MOLOPT-SR-GTH", "NONE-SUCH"))
     with pytest.raises(EngineFailed, match=r"CP2K gave up: .*basis set <NONE-SUCH>"):
-        reference_jobs.read(ended(tmp_path, reference), water(), reference=reference)
+        requests.read(ended(tmp_path, reference), water(), reference=reference)
 
 
 def test_a_time_limit_stops_all_of_it(tmp_path: Path) -> None:
     reference = cp2k(tmp_path, timeout_s=1.0)
     with pytest.raises(EngineFailed, match="ran past its limit of 1 s"):
-        reference_jobs.read(ended(tmp_path, reference), water(), reference=reference)
+        requests.read(ended(tmp_path, reference), water(), reference=reference)
 
 
 def test_a_program_that_dies(tmp_path: Path) -> None:
@@ -155,7 +153,7 @@ def test_a_program_that_dies(tmp_path: Path) -> None:
     script.chmod(0o755)
     reference = cp2k(tmp_path, cp2k={"command": [str(script)]})
     with pytest.raises(EngineFailed, match=r"ended with code \d+ \(SIGSEGV\): starting"):
-        reference_jobs.read(ended(tmp_path, reference), water(), reference=reference)
+        requests.read(ended(tmp_path, reference), water(), reference=reference)
 
 
 def test_a_basis_file_beside_the_input_comes_first(tmp_path: Path) -> None:
@@ -163,4 +161,4 @@ def test_a_basis_file_beside_the_input_comes_first(tmp_path: Path) -> None:
     reference = cp2k(tmp_path)
     assert reference.staged["BASIS_MOLOPT"] == tmp_path / "BASIS_MOLOPT"
     with pytest.raises(EngineFailed, match="was not found"):
-        reference_jobs.read(ended(tmp_path, reference), water(), reference=reference)
+        requests.read(ended(tmp_path, reference), water(), reference=reference)

@@ -14,10 +14,13 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import PACE, PHASEWALK, STEPS, TinyCampaign
-from phasewalk import bias, dumps, free_energy, freezing, reopening, sampling, store
+from phasewalk.bias import dumps, hills
+from phasewalk.campaign.tasks import Work
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import InputError
-from phasewalk.launch import LocalLauncher
-from phasewalk.tasks import Work
+from phasewalk.production import free_energy, freeze, samples
+from phasewalk.rounds import reopen
+from phasewalk.store import directory
 
 pytestmark = [pytest.mark.engine("tblite"), pytest.mark.slow]
 
@@ -127,7 +130,7 @@ def test_more_segments_go_on_where_the_last_one_ended(story: Story) -> None:
 
 def test_the_bias_is_started_anew_and_carried_on(story: Story) -> None:
     path = story.place / "bias/NaCl/round-003.tsv"
-    record = bias.record_from_text(path.read_text(), path=path)
+    record = hills.record_from_text(path.read_text(), path=path)
     laid = {r["task"]: r["outputs"] for r in story.records() if r["stage"] == "segment"}
     counts = [one["hills"]["NaCl"] for one in laid.values()]
     assert len(record.hills) == sum(one["deposited"] for one in counts) == counts[-1]["total"]
@@ -146,14 +149,14 @@ def test_the_walkers_begin_where_the_campaign_left_them(story: Story) -> None:
 
 
 def test_the_bias_felt_is_what_plumed_printed(story: Story) -> None:
-    opened = store.read_campaign(story.place)
-    campaign = reopening.read_inputs(store.read_campaign(story.campaign.root))
+    opened = directory.read_campaign(story.place)
+    campaign = reopen.read_inputs(directory.read_campaign(story.campaign.root))
     work = Work(campaign, opened, LocalLauncher(1), None, None)  # type: ignore[arg-type]
-    (of,) = sampling.biased(campaign.settings.systems)
+    (of,) = samples.biased(campaign.settings.systems)
     path = story.place / "bias/NaCl/round-003.tsv"
-    record = bias.record_from_text(path.read_text(), path=path)
+    record = hills.record_from_text(path.read_text(), path=path)
     for number in (1, 3):
-        for piece in sampling.pieces(work, of, number, record):
+        for piece in samples.pieces(work, of, number, record):
             name = f"rounds/{number:03d}/segment/{piece.walker}.colvar"
             table = dumps.read_colvar(story.place / name)
             printed = table.values[1:, table.fields.index("metad.bias")]  # the first is the last
@@ -167,9 +170,9 @@ def test_the_bias_felt_is_what_plumed_printed(story: Story) -> None:
 
 def test_another_model_is_no_continuation(story: Story) -> None:
     root = story.place
-    identity = store.read_identity(root)
+    identity = directory.read_identity(root)
     changed = {**{k: v for k, v in identity.items() if k != "schema"}, "checkpoint": "another"}
-    with pytest.raises(store.StoreError, match="checkpoint"):
-        store.open_campaign(root, changed)
+    with pytest.raises(directory.StoreError, match="checkpoint"):
+        directory.open_campaign(root, changed)
     with pytest.raises(InputError, match=r"checkpoint: .* \| another.*begun anew"):
-        freezing._check_same(root, changed)
+        freeze._check_same(root, changed)

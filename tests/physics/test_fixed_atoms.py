@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from phasewalk import carried, decks, engines, outcomes, plugin, walkers
+from phasewalk.engines import discovery, plugin
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import Job, run
-from phasewalk.launch import LocalLauncher
-from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
+from phasewalk.structures import carried
+from phasewalk.walkers import decks, outcomes, partitions
+from phasewalk.walkers.segment import SegmentPlan, SegmentSettings, SystemSettings, Walker
 
 ARGON = carried.carry(
     decks.lammps_frame(bulk("Ar", "fcc", a=5.4) * (2, 2, 2)),
@@ -62,11 +64,11 @@ def plan(folder: Path, thermostat: str) -> SegmentPlan:
 @pytest.mark.parametrize("thermostat", ["langevin", "csvr", "nose-hoover"])
 def test_the_others_have_the_right_temperature(tmp_path: Path, thermostat: str) -> None:
     """Four of eight atoms are fixed: 12 velocities are free, in the next segment too."""
-    found = engines.find(engines.EngineSettings(), os.environ)
-    found = engines.with_plugin(found, plugin.cached(found, os.environ) or Path())
+    found = discovery.find(discovery.EngineSettings(), os.environ)
+    found = discovery.with_plugin(found, plugin.cached(found, os.environ) or Path())
     made = plan(tmp_path, thermostat)
     for number in (1, 2):
-        job = with_argon(walkers.job(made, engines=found, directory=tmp_path / str(number)))
+        job = with_argon(partitions.job(made, engines=found, directory=tmp_path / str(number)))
         (walker,) = outcomes.read(run(LocalLauncher(), job), made).walkers
         assert walker.halted is None
         last = walker.frames[-1].atoms
@@ -79,5 +81,5 @@ def test_the_others_have_the_right_temperature(tmp_path: Path, thermostat: str) 
         spread = ASKED_K * np.sqrt(2.0 / FREEDOM)  # of a canonical kinetic energy
         assert temperature.std() == pytest.approx(spread, rel=0.1)
         assert carried.fixed(last).tolist() == [True, False] * 4
-        again = Walker("ar-0", "ar", 0, walkers.reduce_cell(last), walker.last_step)
+        again = Walker("ar-0", "ar", 0, partitions.reduce_cell(last), walker.last_step)
         made = replace(made, round=2, walkers=(again,))

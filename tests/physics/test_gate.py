@@ -17,7 +17,8 @@ import pytest
 import torch
 from physics_training import ENV, Recipe, Workshop, copy, labels
 
-from phasewalk import models, swap
+from phasewalk.models import model as models
+from phasewalk.models import swap
 
 pytestmark = [
     pytest.mark.engine,
@@ -27,7 +28,7 @@ pytestmark = [
 
 RECIPE = Recipe()
 EXTRA = ("r_max", "type_names", "model_dtype", "num_types", "allow_tf32")
-CLI = (sys.executable, "-m", "phasewalk.cli")
+CLI = (sys.executable, "-m", "phasewalk.commands.cli")
 
 
 def command(*arguments: object) -> tuple[int, str, str]:

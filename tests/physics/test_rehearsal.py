@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from helpers.fakes import SALT, write_campaign
-from phasewalk import inputs, jobs, labels, rehearsal
-from phasewalk.engines import Engines
+from phasewalk import jobs
+from phasewalk.campaign import inputs
+from phasewalk.checks import rehearsal
+from phasewalk.engines.discovery import Engines
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import InputError
-from phasewalk.launch import LocalLauncher
-from phasewalk.structures import bare
+from phasewalk.labels import label
+from phasewalk.structures.structure import bare
 
 pytestmark = [pytest.mark.engine("lammps", "plumed", "plugin", "nequip"), pytest.mark.slow]
 
@@ -40,9 +43,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Path:
         "types": ["Cl", "Na"],
         "dtype": "float32",
         "r_max_A": 4.0,
-        "frame": labels.frame_to_json(bare(atoms)),
+        "frame": label.frame_to_json(bare(atoms)),
     }
-    argv = (sys.executable, "-m", "phasewalk.parity", "request.json", "eager.json")
+    argv = (sys.executable, "-m", "phasewalk.models.parity_child", "request.json", "eager.json")
     files = {"request.json": json.dumps(request).encode()}
     job = jobs.Job("model", argv, folder / "model", inputs=files, env=engines.env)
     jobs.run(LocalLauncher(1), job).require_success()

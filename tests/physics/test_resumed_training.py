@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from physics_training import Recipe, Workshop, training
 
-from phasewalk import models, recipes, resuming
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.files import set_aside
 from phasewalk.jobs import Job, Running, run
-from phasewalk.launch import LocalLauncher
+from phasewalk.models import model, resume, training_config
 
 pytestmark = [pytest.mark.engine("nequip"), pytest.mark.slow]
 RECIPE = Recipe()
@@ -24,8 +24,8 @@ def kill(job: Job) -> Path:
     """Kill it as soon as it has kept two checkpoints; where it is set aside."""
     with closing(LocalLauncher().submit([job])) as events:
         for event in events:
-            kept = list(job.directory.glob(recipes.RESUMES))
-            if isinstance(event, Running) and len(kept) == recipes.KEPT:
+            kept = list(job.directory.glob(training_config.RESUMES))
+            if isinstance(event, Running) and len(kept) == training_config.KEPT:
                 break
     moved = set_aside(job.directory, "interrupted")
     assert moved is not None
@@ -35,17 +35,18 @@ def kill(job: Job) -> Path:
 def test_killed_with_its_last_checkpoint_damaged(workshop: Workshop, tmp_path: Path) -> None:
     job = training(RECIPE, tmp_path / "train")
     place = kill(job)
-    before, last = sorted(place.glob(recipes.RESUMES))
+    before, last = sorted(place.glob(training_config.RESUMES))
     last.write_bytes(last.read_bytes()[:-100])
-    left = resuming.left_behind(job)
-    assert (left.epochs, left.damaged) == (recipes.epochs_of(before), (last,))
-    trained = models.read_training(
+    left = resume.left_behind(job)
+    assert (left.epochs, left.damaged) == (training_config.epochs_of(before), (last,))
+    trained = model.read_training(
         run(LocalLauncher(), dataclasses.replace(job, inputs={**job.inputs, **left.inputs}))
     )
-    lines = (job.directory / recipes.PROGRESS).read_text().splitlines()
+    lines = (job.directory / training_config.PROGRESS).read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, RECIPE.epochs + 1))
     assert (
-        lines[: left.epochs] == (place / recipes.PROGRESS).read_text().splitlines()[: left.epochs]
+        lines[: left.epochs]
+        == (place / training_config.PROGRESS).read_text().splitlines()[: left.epochs]
     )
     mine, theirs = np.load(trained.weights), np.load(workshop.train(RECIPE).weights)
     assert mine.files == theirs.files

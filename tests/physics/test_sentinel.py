@@ -11,8 +11,9 @@ import numpy as np
 import physics_lammps as engine
 import pytest
 
-from phasewalk import dumps, logs
-from phasewalk.logs import Stop
+from phasewalk.bias import dumps
+from phasewalk.walkers import logs
+from phasewalk.walkers.logs import Stop
 
 pytestmark = pytest.mark.engine
 

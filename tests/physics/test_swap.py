@@ -10,9 +10,9 @@ import physics_swapping as swapping
 import pytest
 from physics_training import Recipe, Workshop, frames
 
-from phasewalk import swap
-from phasewalk.engines import Engines
+from phasewalk.engines.discovery import Engines
 from phasewalk.errors import InputError
+from phasewalk.models import swap
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

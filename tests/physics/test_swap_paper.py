@@ -11,7 +11,7 @@ import physics_swapping as swapping
 import pytest
 from physics_training import Recipe, Workshop
 
-from phasewalk.engines import Engines
+from phasewalk.engines.discovery import Engines
 
 pytestmark = [
     pytest.mark.engine,

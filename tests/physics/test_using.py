@@ -13,10 +13,12 @@ import pytest
 from ase import Atoms
 
 from helpers.documents import DOCS, blocks
-from phasewalk import decks, evaluation, handing
-from phasewalk.engines import Engines, EngineSettings
+from phasewalk.checks import deployment
+from phasewalk.engines.discovery import Engines, EngineSettings
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import run
-from phasewalk.launch import LocalLauncher
+from phasewalk.validation import accuracy
+from phasewalk.walkers import decks
 
 pytestmark = [pytest.mark.engine("lammps", "plugin", "nequip"), pytest.mark.slow]
 
@@ -40,11 +42,11 @@ def place(workshop: physics_training.Workshop, tmp_path_factory: pytest.TempPath
 def energy_eV(place: Path, engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> float:
     """What the driver's own evaluation says of the frame."""
     atoms: Atoms = ase.io.read(place / "frame.extxyz")
-    job = evaluation.job(
+    job = accuracy.job(
         "using", place / "model.nequip.pth", frames=[atoms],
         directory=tmp_path_factory.mktemp("evaluation"), env=dict(engines.env),
     )  # fmt: skip
-    return evaluation.read(run(LocalLauncher(1), job)).frames[0].energy
+    return accuracy.read(run(LocalLauncher(1), job)).frames[0].energy
 
 
 def test_in_ase(place: Path, energy_eV: float) -> None:
@@ -62,7 +64,7 @@ def test_in_a_bare_lammps(place: Path, engines: Engines, energy_eV: float) -> No
     types = physics_training.SPECIES
     (place / "frame.data").write_text(decks.data_file(atoms, types, velocities=False))
     settings = EngineSettings(plugin=str(engines.plugin))
-    export, *pair = handing.in_lammps(Path("model.nequip.pth"), types, settings, os.environ)
+    export, *pair = deployment.in_lammps(Path("model.nequip.pth"), types, settings, os.environ)
     deck = SHOWN["units metal"]
     assert "\n".join(pair).replace(" ".join(types), "Al C H O") in deck
     (place / "in.lmp").write_text(deck.replace("Al C H O", " ".join(types)) + "\nrun 0\n")

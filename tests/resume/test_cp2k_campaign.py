@@ -15,8 +15,8 @@ from ase import units
 from helpers import campaigns
 from helpers.campaigns import PHASEWALK, TinyCampaign
 from helpers.water import INPUT, water, write_input
-from phasewalk import plugin
-from phasewalk.engines import EngineSettings, find
+from phasewalk.engines import plugin
+from phasewalk.engines.discovery import EngineSettings, find
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "cp2k"),

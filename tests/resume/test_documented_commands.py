@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from helpers.documents import DOCS, ROOT, blocks
-from phasewalk.engines import cache_dir
+from phasewalk.engines.discovery import cache_dir
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
@@ -102,7 +102,7 @@ def run(command: str, folder: Path) -> str:
     for shown, small in SMALLER.items():
         command = command.replace(shown, small)
     words = shlex.split(command)
-    argv = [sys.executable, "-m", "phasewalk.cli", *words[1:]]
+    argv = [sys.executable, "-m", "phasewalk.commands.cli", *words[1:]]
     done = subprocess.run(
         argv, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900
     )

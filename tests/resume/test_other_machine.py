@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from helpers import campaigns
-from phasewalk.journal import Record, line_of
+from phasewalk.store.journal import Record, line_of
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),

@@ -11,8 +11,9 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import PACE, STEPS, TinyCampaign
-from phasewalk import store, verifying
 from phasewalk.errors import ParseError
+from phasewalk.status import verifying
+from phasewalk.store import directory
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
@@ -105,7 +106,7 @@ def test_each_task_is_journalled_once(story: Story) -> None:
 
 def test_whatever_is_changed_of_what_it_left_is_refused_by_name(story: Story) -> None:
     root = story.campaign.root
-    with closing(store.open_campaign(root, {})) as opened:
+    with closing(directory.open_campaign(root, {})) as opened:
         kept = sorted(opened.recorded())
     listing = sorted(root.rglob("*"))
     generation = "models/gen-001"
@@ -123,7 +124,7 @@ def test_whatever_is_changed_of_what_it_left_is_refused_by_name(story: Story) ->
         middle = len(good) // 2
         (root / name).write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
         with pytest.raises(ParseError, match="is not what the journal holds") as caught:
-            store.open_campaign(root, {})
+            directory.open_campaign(root, {})
         assert str(caught.value).startswith(f"{root / name}: ")
         (root / name).write_bytes(good)
     assert verifying.verify(root).wrong == []

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from helpers.campaigns import PHASEWALK, TinyCampaign, make
-from phasewalk import Campaign, ledger, status, stopping
-from phasewalk.rewinding import at_end
-from phasewalk.store import read_campaign
+from phasewalk import Campaign
+from phasewalk.campaign import stop as stopping
+from phasewalk.rounds.rewinding import at_end
+from phasewalk.status import summary
+from phasewalk.store import ledger
+from phasewalk.store.directory import read_campaign
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
@@ -62,7 +65,7 @@ def ask(
 def numbers(begun: TinyCampaign) -> dict[str, float]:
     """What the rules look at after round 1."""
     records = [r for r in read_campaign(begun.root).records() if not at_end(r)]
-    state = status.collect(begun.root)
+    state = summary.collect(begun.root)
     volumes = sorted(stopping.positions(records, "vol", system=None, round_=1))
     return {
         "force": state["rounds"][1]["before_learning"]["force_mae_meV_per_A"],
@@ -114,7 +117,7 @@ def test_a_rule_that_is_met_ends_the_campaign(
     rule: str, begun: TinyCampaign, ask: Callable[..., Any]
 ) -> None:
     said, campaign = ask(RULES[rule](numbers(begun), True))
-    state = status.collect(campaign.root)
+    state = summary.collect(campaign.root)
     (key,) = state["stop"]["ended_by"]
     assert key.startswith(f"stop.{rule}")
     assert state["finished"]

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import PACE, PHASEWALK, STEPS, TinyCampaign
-from phasewalk import bias
+from phasewalk.bias import hills as bias
 
 ASIDE = ("rewriting", "settings")
 """Stages of records that are no work: of files about to change, and of settings that have."""
@@ -93,7 +93,7 @@ def test_the_deployed_model_is_measured_in_lammps(campaign: TinyCampaign, tmp_pa
 
 
 def test_status_tells_the_story(campaign: TinyCampaign) -> None:
-    argv = [sys.executable, "-m", "phasewalk.cli", "status", str(campaign.root), "--json"]
+    argv = [sys.executable, "-m", "phasewalk.commands.cli", "status", str(campaign.root), "--json"]
     state = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert (state["running"], state["finished"]) == (False, True)
     assert state["labels"] == {"done": 20, "failed": 0, "initial": 0}

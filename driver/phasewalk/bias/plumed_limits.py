@@ -1,0 +1,337 @@
+"""What a PLUMED text may ask for that cannot work here, or would give a wrong number silently.
+
+`check` needs the text alone, `check_atoms` and `check_reach` also the structure. `notices` are what
+is possible, but hardly meant.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import minkowski_reduce
+
+from ..errors import InputError
+from .plumed import Action, parse
+
+_REPLICAS = re.compile(
+    r"\w*REPLICAS|RANDOM_EXCHANGES|BIASEXCHANGE|ENSEMBLE|LOCALENSEMBLE|METAINFERENCE|SHADOW"
+)
+_REPLICA_KEYS = {("METAD", "RECT"), ("EFFECTIVE_ENERGY_DRIFT", "ENSEMBLE")}
+_UPDATE = ("UPDATE_FROM", "UPDATE_UNTIL")
+_ATOMS = re.compile(
+    r"ATOMS?[0-9]*|GROUP[ABC]?[0-9]*|SPECIES[ABC]?|DONORS|ACCEPTORS|HYDROGENS|BRIDGING_ATOMS"
+    r"|ORIGIN|ENTITY[0-9]+|VESSEL"
+)
+_RANGE = re.compile(r"([0-9]{1,12})(?:-([0-9]{1,12})(?::[0-9]+)?)?")
+_LENGTH_A = {"NM": 10.0, "A": 1.0, "UM": 1e4, "BOHR": 0.529177210903}
+_NEAREST = {"CONTACTMAP"}
+"""Actions whose pairs are meant to be those of nearest images."""
+REACH = 0.05
+"""A switching function that is larger than this at half of the cell misses images that count."""
+
+_SHAPES: Mapping[str, Callable[[float], float]] = {
+    "EXP": lambda x: math.exp(-x),
+    "GAUSSIAN": lambda x: math.exp(-0.5 * x * x),
+    "FASTGAUSSIAN": lambda x: math.exp(-0.5 * x * x),
+    "TANH": lambda x: 1.0 - math.tanh(x),
+    "COSINUS": lambda x: 0.5 * (math.cos(math.pi * x) + 1.0) if x <= 1.0 else 0.0,
+    "CUBIC": lambda x: 0.0,
+}
+
+
+def check(text: str) -> None:
+    """Raise InputError for what cannot work in walkers, and for an ARG that names nothing."""
+    conditional: Action | None = None
+    actions = parse(text)
+    for action in actions:
+        _check_replicas(action)
+        if action.name == "UPDATE_IF":
+            conditional = None if action.get("END") is not None else action
+        if action.name == "METAD":
+            _check_regular(action, conditional)
+        _check_labels(action, {one.label: one.line for one in actions if one.label})
+
+
+def _check_replicas(action: Action) -> None:
+    """Walkers are not PLUMED's replicas: without MPI in PLUMED each of them is alone."""
+    told = next((w.text for w in action.words if "@replicas:" in w.text.lower()), None)
+    if told is not None:
+        raise _error(
+            action,
+            f"{told}: each walker reads the same text, so all would get the first value; write one "
+            "value, or a system for each (systems: a, b with one structure)",
+        )
+    keys = [word.key for word in action.words if (action.name, word.key) in _REPLICA_KEYS]
+    if _REPLICAS.fullmatch(action.name) or keys or action.get("DOSCORE") is not None:
+        raise _error(
+            action,
+            f"{keys[0] if keys else action.name} needs replicas that talk to each other, and "
+            "walkers do not; remove it (METAD's hills are shared by bias_sharing)",
+        )
+
+
+def _check_regular(metad: Action, conditional: Action | None) -> None:
+    """Hills are counted against the steps: one each PACE."""
+    key = next((key for key in _UPDATE if metad.get(key) is not None), None)
+    if key is not None:
+        raise _error(
+            metad,
+            f"{key}: hills are counted, one each PACE steps, and time goes on from round to round; "
+            "remove it (METAD may be added to the text after a round without it)",
+        )
+    if conditional is not None:
+        raise _error(
+            metad,
+            f"it stands below UPDATE_IF (line {conditional.line}), but hills are counted, one each "
+            "PACE steps; put it before UPDATE_IF",
+        )
+
+
+def _check_labels(action: Action, labels: Mapping[str, int]) -> None:
+    """An ARG names labels above it, their components, or what an action has made of them."""
+    for word in action.words:
+        if not re.fullmatch("ARG[0-9]*", word.key) or re.search(r"[*()@{}]", word.value or ""):
+            continue
+        for name in re.split(r"[,\s]+", word.value or ""):
+            label = name.partition(".")[0]
+            made = any(re.match(rf"{re.escape(known)}[_-]", label) for known in labels)
+            if not label or made or _number(label) is not None:
+                continue
+            if labels.get(label, action.line) > action.line:
+                raise _error(action, f"{word.text}: {label} comes later, on line {labels[label]}; "
+                                     "put that line above this one")  # fmt: skip
+            if label not in labels:
+                close = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)
+                hint = f"did you mean {close[0]}?" if close else f"labels: {', '.join(labels)}"
+                raise _error(action, f"{word.text}: the text has no label {label}; {hint}")
+
+
+def check_structure(text: str, atoms: Atoms) -> None:
+    """Raise InputError where the text does not fit the structure: atoms, and the cell's size."""
+    for action in parse(text):
+        _check_atoms(action, atoms)
+    _check_reach(text, atoms)
+
+
+def _check_atoms(action: Action, atoms: Atoms) -> None:
+    for word in action.words:
+        if not _ATOMS.fullmatch(word.key):
+            continue
+        for name in re.split(r"[,\s]+", word.value or ""):
+            match = _RANGE.fullmatch(name)
+            for number in map(int, filter(None, match.groups())) if match else ():
+                if not 1 <= number <= len(atoms):
+                    raise _error(
+                        action,
+                        f"{word.key}: atom {number}, but the structure has {len(atoms)} atoms "
+                        "(counted from 1, in the order of its file)",
+                    )
+
+
+def length_A(text: str) -> float:
+    """Å in one unit of length of the text (UNITS LENGTH=…; PLUMED's own is nm)."""
+    value = next((a.get("LENGTH") for a in parse(text) if a.name == "UNITS"), None) or "nm"
+    number = _number(value)
+    return _LENGTH_A.get(value.upper(), 10.0 * number if number else 10.0)
+
+
+def half_cell_A(atoms: Atoms) -> float:
+    """Half of the shortest lattice vector (Å): no two images of a pair are both nearer."""
+    reduced, _ = minkowski_reduce(atoms.cell.array)
+    return 0.5 * float(np.linalg.norm(reduced, axis=1).min())
+
+
+def _check_reach(text: str, atoms: Atoms) -> None:
+    """Sums over pairs, which PLUMED takes by their nearest images alone."""
+    unit, half = length_A(text), half_cell_A(atoms)
+    for action in parse(text):
+        for key, switch in _switches(action):
+            left = _left(switch, half / unit)
+            if left is not None and left > REACH:
+                raise _error(
+                    action,
+                    f"{key} needs more than half of the cell: at {half:.2f} Å, half of its "
+                    f"shortest lattice vector, the function is still {left:.2f}, and PLUMED counts "
+                    "a pair only once, by its nearest images. Use a larger cell, or let the "
+                    f"function end there: SWITCH={{RATIONAL R_0=… D_MAX={0.95 * half / unit:.3g}}}"
+                    + _unit_hint(text),
+                )
+        radius = _number(action.get("MAXR") or "")
+        if radius and radius * unit > half:
+            raise _error(
+                action,
+                f"MAXR={radius:g} is {radius * unit:.2f} Å, more than half of the cell's shortest "
+                f"lattice vector ({half:.2f} Å): PLUMED counts a pair only once; use a larger cell "
+                f"or a smaller MAXR{_unit_hint(text)}",
+            )
+
+
+def _switches(action: Action) -> Iterator[tuple[str, dict[str, str]]]:
+    """Key and parameters of each switching function of distances between many pairs."""
+    if action.name in _NEAREST or action.get("ARG") is not None or action.get("NOPBC") is not None:
+        return
+    for word in action.words:
+        if re.fullmatch("SWITCH[0-9]*", word.key) and word.value:
+            name, *pairs = word.value.split()
+            found = {k.upper(): v for k, _, v in (pair.partition("=") for pair in pairs)}
+            yield f"{word.key}={{{word.value}}}", {"": name.upper(), **found}
+    if action.get("R_0") and action.get("SWITCH") is None:
+        keys = ("R_0", "D_0", "NN", "MM", "D_MAX")
+        found = {key: value for key in keys if (value := action.get(key))}
+        yield f"R_0={found['R_0']}", {"": "RATIONAL", **found}
+
+
+def _left(switch: Mapping[str, str], distance: float) -> float | None:
+    """The function at a distance, in the text's unit; None where it is not known.
+
+    One that ends at D_MAX is shifted and stretched by PLUMED, so that it is zero there.
+    """
+    end = _number(switch.get("D_MAX", ""))
+    if end is not None and end <= distance:
+        return 0.0
+    here = _unstretched(switch, distance)
+    there = _unstretched(switch, end) if end is not None and here is not None else 0.0
+    if here is None or there is None or there >= 1.0:
+        return here
+    return (here - there) / (1.0 - there)
+
+
+def _unstretched(switch: Mapping[str, str], distance: float) -> float | None:
+    numbers = {key: _number(value) for key, value in switch.items() if key}
+    if any(value is None for key, value in numbers.items() if key in ("R_0", "D_0", "NN", "MM")):
+        return None
+    end = numbers.get("D_MAX")
+    start, scale = numbers.get("D_0") or 0.0, numbers.get("R_0") or 0.0
+    if switch[""] == "CUBIC":
+        scale = (end or 0.0) - start
+        x = (distance - start) / scale if scale > 0.0 else 1.0
+        return 1.0 if x <= 0.0 else (x - 1.0) ** 2 * (1.0 + 2.0 * x)
+    if scale <= 0.0:
+        return None
+    x = (distance - start) / scale
+    try:
+        return 1.0 if x <= 0.0 else _shape(switch[""], x, numbers)
+    except (OverflowError, ZeroDivisionError):  # powers that no number holds
+        return 0.0 if x > 1.0 else None
+
+
+def _shape(name: str, x: float, numbers: Mapping[str, float | None]) -> float | None:
+    """A switching function of the reduced distance x > 0; None for one that is not known."""
+    if name == "RATIONAL":
+        n = numbers.get("NN") or 6.0
+        m = numbers.get("MM") or 2.0 * n
+        return n / m if abs(x - 1.0) < 1e-6 or n == m else (1.0 - x**n) / (1.0 - x**m)
+    if name == "SMAP":
+        a, b = numbers.get("A") or 1.0, numbers.get("B") or 1.0
+        return float((1.0 + (2.0 ** (a / b) - 1.0) * x**a) ** (-b / a)) if a * b > 0.0 else None
+    shape = _SHAPES.get(name)
+    return shape(x) if shape else None
+
+
+def notices(text: str, atoms: Atoms, temperatures_K: Collection[float]) -> list[str]:
+    """What the text says that is possible, but hardly meant; a sentence each.
+
+    Args:
+        text: PLUMED's.
+        atoms: the start structure.
+        temperatures_K: those that the walkers are kept at, by round.
+    """
+    actions = parse(text)
+    found = []
+    if actions and "UNITS" not in {action.name for action in actions}:
+        found.append("no UNITS line: PLUMED counts in nm, kJ/mol and ps, angles in radians")
+    for action in actions:
+        told = _number(action.get("TEMP") or "")
+        if told is not None and not any(math.isclose(told, t) for t in temperatures_K):
+            shown = " to ".join(
+                f"{t:g}" for t in sorted({min(temperatures_K), max(temperatures_K)})
+            )
+            found.append(
+                f"line {action.line}, {action.name}: TEMP={told:g}, but the walkers are kept at "
+                f"{shown} K; without TEMP PLUMED takes that temperature"
+            )
+    return found + list(_too_large(text, atoms))
+
+
+def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
+    """Widths of hills, and places of walls, that lie beyond what the variable can be."""
+    unit, half = length_A(text), half_cell_A(atoms)
+    largest = {
+        "VOLUME": (atoms.get_volume(), unit**3, "Å³", "the cell's volume"),
+        "DISTANCE": (half, unit, "Å", "half of the cell's shortest lattice vector, beyond "
+                     "which another image may be nearer"),
+    }  # fmt: skip
+    kinds = {action.label: action.name for action in parse(text) if action.label}
+    for action in parse(text):
+        names = re.split(r"[,\s]+", action.get("ARG") or "")
+        for key in ("SIGMA", "AT"):
+            values = (action.get(key) or "").split(",")
+            for name, value in zip(names, values, strict=False):
+                if kinds.get(name) not in largest or (number := _number(value)) is None:
+                    continue
+                limit, scale, what, why = largest[kinds[name]]
+                if number * scale > limit * (1.0 if (key, what) != ("AT", "Å³") else 8.0):
+                    yield (
+                        f"line {action.line}, {action.name}: {key}={number:g} for {name} is "
+                        f"{number * scale:g} {what}, more than {why} ({limit:.4g} {what})"
+                        f"{_unit_hint(text)}"
+                    )
+
+
+def complaint(said: str, text: str) -> str:
+    """What PLUMED's error output complains about: without places in its source, with the line.
+
+    Args:
+        said: all of it.
+        text: the user's.
+    """
+    found = re.split(r"terminate called[^\n]*\n", said)[-1].replace("what():", "")
+    found = re.sub(r"The above exception .*", "", found, flags=re.DOTALL)
+    lines = [line.lstrip("+ \t").rstrip() for line in found.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line
+        and not re.match(
+            r"\([\w/]+/[\w.]+:\d+\)|#####|PLUMED: ?$|PLUMED error$|at |message follows|assertion",
+            line,
+        )
+    ]
+    told = " ".join(kept[-4:])
+    named = re.search(r"with label (\S+)", told)
+    line = next((a.line for a in parse(text) if named and a.label == named[1]), None)
+    return f"line {line}: {told}" if line else told
+
+
+def numbering(atoms: Atoms) -> str:
+    """How PLUMED counts the atoms: runs of elements, as in `1-2 Al, 3-6 O`."""
+    symbols = atoms.get_chemical_symbols()
+    starts = [i for i, name in enumerate(symbols) if i == 0 or symbols[i - 1] != name]
+    runs = [
+        (start + 1, end, symbols[start])
+        for start, end in zip(starts, [*starts[1:], len(symbols)], strict=True)
+    ]
+    shown = [f"{first}-{last} {name}" if last > first else f"{first} {name}"
+             for first, last, name in runs]  # fmt: skip
+    more = [f"… ({len(runs) - 12} more runs)"] if len(runs) > 12 else []
+    return ", ".join(shown[:12] + more)
+
+
+def _unit_hint(text: str) -> str:
+    units = "UNITS" in {action.name for action in parse(text)}
+    return "" if units else " (without a UNITS line PLUMED counts in nm)"
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _error(action: Action, message: str) -> InputError:
+    return InputError(f"PLUMED text, line {action.line}, {action.name}: {message}")

@@ -1,0 +1,34 @@
+"""A campaign's settings, what they point to, and the work that the loop hands around."""
+
+from . import config, config_reference, deck_versions, inputs, plumed_inputs, stop, theory
+from .config import BootstrapSettings, CampaignSettings, parse
+from .inputs import Campaign
+from .stop import LOCATED, located
+from .stop_settings import FreeEnergyGoal
+from .tasks import CRASH, INITIAL, REFUSED, TIME_LIMIT, UNCONVERGED, Counter, Outputs, Task, Work
+
+__all__ = [
+    "CRASH",
+    "INITIAL",
+    "LOCATED",
+    "REFUSED",
+    "TIME_LIMIT",
+    "UNCONVERGED",
+    "BootstrapSettings",
+    "Campaign",
+    "CampaignSettings",
+    "Counter",
+    "FreeEnergyGoal",
+    "Outputs",
+    "Task",
+    "Work",
+    "config",
+    "config_reference",
+    "deck_versions",
+    "inputs",
+    "located",
+    "parse",
+    "plumed_inputs",
+    "stop",
+    "theory",
+]

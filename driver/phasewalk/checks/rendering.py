@@ -1,0 +1,96 @@
+"""`phasewalk render`: the files of a first segment, to read and to run by hand."""
+
+import difflib
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from .. import engines as finding
+from .. import scratch, walkers
+from ..bias import HillsRecord, plumed_limits
+from ..campaign import Campaign
+from ..engines import plugin
+from ..errors import EngineMissing, StoreError
+from ..files import write_file
+from ..rounds import walker_id
+from ..walkers import SegmentPlan, Walker, volume_limits
+
+MODEL = "model.nequip.pth"
+
+
+def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Write the decks; yields lines: the files, the changed PLUMED text, how to run it.
+
+    Raises:
+        StoreError: the directory holds something else.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise StoreError(f"{root}: exists and is not empty; choose another --dir")
+    settings = campaign.settings
+    with scratch.folder("render") as folder:  # the deck names the model, which comes later
+        model = folder / MODEL
+        model.touch()
+        written = dict(walkers.files(first_segment(campaign, model)))
+    del written[MODEL]
+    for name, content in written.items():
+        write_file(root / name, content)
+    yield f"{len(written)} files in {root}; add your model as {root / MODEL}"
+    for name, system in settings.systems.items():
+        if system.plumed:
+            ours = written[f"{walker_id(name, 0)}.plumed"].decode()
+            shown = plumed_limits.numbering(campaign.structures[name])
+            yield f"PLUMED counts the atoms of {name} as its structure file does: {shown}"
+            yield f"PLUMED text of {name}, as its first walker reads it:"
+            yield from (
+                f"  {line}"
+                for line in difflib.unified_diff(
+                    system.plumed.splitlines(), ours.splitlines(), "yours", "rendered", lineterm=""
+                )
+            )
+    yield "to run it by hand:"
+    yield f"  cd {shlex.quote(str(root))}"
+    yield from _command(campaign, environ, campaign.walkers)
+
+
+def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
+    """The segment of round 1, with a deployed model."""
+    settings = campaign.settings
+    return SegmentPlan(
+        round=1,
+        generation=0,
+        walkers=tuple(
+            Walker(walker_id(name, index), name, index, campaign.structures[name], 0)
+            for name, system in settings.systems.items()
+            for index in range(system.walkers)
+        ),
+        systems=settings.systems,
+        settings=settings.segment,
+        records={name: HillsRecord(name) for name in settings.systems},
+        model=model,
+        type_names=campaign.types,
+        seed=settings.seed,
+        volumes_A3={
+            name: volume_limits(atoms, settings.candidates)
+            for name, atoms in campaign.structures.items()
+        },
+        plumed_files=campaign.plumed_files,
+    )
+
+
+def _command(campaign: Campaign, environ: Mapping[str, str], count: int) -> Iterator[str]:
+    try:
+        engines = finding.find(campaign.settings.engines, environ)
+    except EngineMissing as error:
+        yield f"  (engines: {error})"
+        return
+    library = engines.plugin or plugin.cached(engines, environ)
+    env = dict(engines.env)
+    if library is not None:
+        env["LAMMPS_PLUGIN_PATH"] = str(library.parent)
+    else:
+        yield "  (first: phasewalk build-plugin)"
+    for name, value in env.items():
+        yield f"  export {name}={shlex.quote(value)}"
+    argv = (*engines.mpiexec, "-n", str(count), str(engines.lmp))
+    partition = ("-partition", f"{count}x1", "-in", walkers.SEGMENT)
+    yield f"  {shlex.join((*argv, *partition))}"

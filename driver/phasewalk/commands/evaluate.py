@@ -1,0 +1,80 @@
+"""`phasewalk evaluate`: a deployed model against labelled frames."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from .. import engines as finding
+from .. import scratch, status, store
+from ..campaign import config
+from ..checks import assess
+from ..engines import EngineSettings, plugin
+from ..engines.local import LocalLauncher
+from ..jobs import run
+from ..rounds import reopen
+from ..validation import accuracy
+from . import terminal
+
+out, err = terminal.stdout(), terminal.stderr()
+
+
+def evaluate(
+    target: Annotated[
+        Path, typer.Argument(metavar="DIR|MODEL", help="Campaign directory, or a deployed model.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Labelled frames (extxyz).")],
+    generation: Annotated[
+        str | None, typer.Option(help="Generation of the campaign; default: the last one.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take the programs that the directory's settings name.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a deployed model, in LAMMPS, against labelled frames.
+
+    It says how many of the frames a campaign's model has learned from: errors on these are none of
+    its predictions.
+    """
+    frames = accuracy.read_labelled(data)
+    model = assess.model_of(target, generation)
+    assess.check_species(model, [label.atoms for label in frames], str(data))
+    launcher = LocalLauncher()
+    engines = plugin.ensure(
+        finding.find(_engines(target, trusted=trust), os.environ), launcher, os.environ
+    )
+    with (
+        scratch.folder("evaluate", keep_failed=True) as folder,
+        err.status("evaluating in LAMMPS …"),
+    ):
+        job = accuracy.job(
+            "evaluate",
+            model,
+            frames=[label.atoms for label in frames],
+            directory=folder / "lammps",
+            env=dict(engines.env),
+        )
+        found = accuracy.errors(frames, accuracy.read(run(launcher, job)).frames)
+    learned = assess.learned(model, frames)
+    if as_json:
+        told = assess.with_learned(found.as_dict(), learned)
+        print(json.dumps({"model": str(model), "data": str(data), **told}, indent=1))
+        return
+    status.show_errors(str(model), found.as_dict(), out)
+    if learned is not None and learned.says:
+        out.print(Text(learned.says, style="bold"), soft_wrap=True)
+
+
+def _engines(target: Path, *, trusted: bool) -> EngineSettings:
+    """The engines of a campaign directory, as far as they are the user's own; else the default."""
+    if not target.is_dir():
+        return EngineSettings()
+    text, path = store.settings_text(target)
+    kept, told = reopen.own_side(config.parse(text, path), path, trusted=trusted)
+    if told:
+        err.print(Text(told), soft_wrap=True)
+    return kept.engines

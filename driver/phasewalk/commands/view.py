@@ -1,0 +1,140 @@
+"""What shows a campaign: the live view of `phasewalk run`, and `phasewalk status`."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from .. import moment, status
+from ..checks import deployment
+from ..errors import PhasewalkError
+from ..moment import Now
+from ..status import Progress, progress, verifying
+from ..store import Meter, Store
+from . import terminal
+from .terminal import Terminal
+
+WATCH_EVERY_S = 2.0
+out = terminal.stdout()
+
+
+def live(console: Terminal, store: Store, rounds: int) -> Progress:
+    """What `phasewalk run` shows, and what it leaves for `phasewalk status` to show.
+
+    Args:
+        console: where to show it.
+        store: the campaign, open for work.
+        rounds: of the campaign in all.
+    """
+
+    def keep(now: Now) -> None:
+        # A full disk ends the campaign where a result is lost, not where a view is.
+        with contextlib.suppress(PhasewalkError, OSError):
+            store.write(moment.FILE, moment.to_text(now).encode())
+
+    return Progress(console, rounds, store.root, keep, Meter(store.records))
+
+
+def show_status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; with --watch, one line for each change.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it until the campaign stops, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show what a campaign does now, and where it stands: labels, errors, hills, time by stage."""
+    if not watch:
+        state = status.collect(directory)
+        if as_json:
+            print(json.dumps(moment.finite(state), indent=1, allow_nan=False))
+        else:
+            status.show(state, out)
+            for line in () if state["running"] else deployment.of_campaign(directory, os.environ):
+                out.print(Text(line), soft_wrap=True)
+        return
+    if out.is_terminal and not as_json:
+        _watch_terminal(directory)
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        (_watch_json if as_json else _watch_lines)(directory)
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check every file of a campaign against its journal: models, hills, frames, labels, fes.
+
+    Only reads, also while the campaign runs. Exit code 1 where something differs.
+    """
+    found = verifying.verify(directory)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        for line in found.lines():
+            out.print(Text(line), soft_wrap=True)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
+    """The state every other second, until the campaign does not run any more: the last one."""
+    while (state := status.collect(directory))["running"]:
+        yield state
+        time.sleep(WATCH_EVERY_S)
+    yield state
+
+
+def _watch_json(directory: Path) -> None:
+    before = None
+    for state in _states(directory):
+        if (found := _without_times(state)) != before:
+            before = found
+            print(json.dumps(moment.finite(state), allow_nan=False), flush=True)
+
+
+def _watch_terminal(directory: Path) -> None:
+    # The view may be cut to the window, and is gone in the end; the last state stays in full.
+    state: Mapping[str, Any] | None = None
+    with (
+        Live(Text(), console=out, auto_refresh=False, transient=True) as view,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        for state in _states(directory):
+            paper = Terminal(file=io.StringIO(), width=out.width, force_terminal=True)
+            with paper.capture() as drawn:
+                status.show(state, paper)
+            view.update(Text.from_ansi(drawn.get()), refresh=True)
+    if state is not None:
+        status.show(state, out)
+
+
+def _watch_lines(directory: Path) -> None:
+    before = None
+    for state in _states(directory):
+        now = state["now"]
+        if now is not None and (found := _without_times(state)["now"]) != before:
+            before = found
+            for line in progress.lines(moment.from_json(now)):
+                out.print(Text(line), soft_wrap=True)
+            sys.stdout.flush()
+    status.show(state, out)
+
+
+def _without_times(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a state changes only where something has happened."""
+    now = state["now"]
+    ticking = ("at", "seconds_left", "core_hours")
+    kept = now and {key: value for key, value in now.items() if key not in ticking}
+    return {**state, "now": kept}

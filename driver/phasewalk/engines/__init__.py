@@ -1,0 +1,32 @@
+"""Engines: where programs and processors are, and how a job is started."""
+
+from . import plugin, shared_code
+from .discovery import (
+    HOW_TO_GET_PLUMED,
+    Engines,
+    EngineSettings,
+    available_cores,
+    cache_dir,
+    find,
+    has_gpu,
+    processor,
+    versions,
+    which,
+)
+from .lammps_library import Library
+
+__all__ = [
+    "HOW_TO_GET_PLUMED",
+    "EngineSettings",
+    "Engines",
+    "Library",
+    "available_cores",
+    "cache_dir",
+    "find",
+    "has_gpu",
+    "plugin",
+    "processor",
+    "shared_code",
+    "versions",
+    "which",
+]

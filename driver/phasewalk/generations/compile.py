@@ -1,0 +1,160 @@
+"""Compilations: one for each graph, made beside the training, and kept for campaigns to come.
+
+What is compiled is the network with arbitrary weights: every generation's are swapped in. So the
+first generation need not wait for a compiler either.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..campaign import Outputs, Task, Work
+from ..engines import has_gpu, processor, shared_code
+from ..errors import InputError, ParseError, StoreError
+from ..files import hash_of
+from ..jobs import Finished, Job
+from ..models import WEIGHTS, Deployed, Template, swap
+
+TEMPLATE, STAMP = "template.json", "stamp.json"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled network, whose weights can be replaced."""
+
+    place: Path
+    file: Path
+    stamp: Deployed
+    template: Template
+
+
+def key(work: Work, mode: str, graph: str) -> str:
+    """What a compilation depends on: graph, versions, device, processor."""
+    versions = [work.engines.versions.get(name) for name in ("torch", "nequip")]
+    device = work.campaign.settings.deploy.device
+    made_for = [processor()] if mode == "aotinductor" else []
+    return hash_of(graph, mode, device, versions, made_for, has_gpu())
+
+
+def find(work: Work, mode: str, graph: str) -> Compiled | None:
+    """A compilation of this graph in this mode: the campaign's, or the user's cache's.
+
+    One that cannot be read counts as none: it is made again.
+    """
+    name = key(work, mode, graph)
+    own, shared = work.store.root / _kept(name), _shared(work, name)
+    for place in (own, shared):
+        found = _in(place, sealed=place == shared)
+        if found is not None and found.template.graph == graph and found.stamp.mode == mode:
+            with contextlib.suppress(ParseError):
+                for file in (found.stamp.file, STAMP, TEMPLATE) if place == own else ():
+                    work.store.checked(f"{_kept(name)}/{file}")
+                return found
+    return None
+
+
+def all_in(folder: Path, *, sealed: bool) -> list[Compiled]:
+    """All compilations below a folder: a campaign's `models/compiled`, or a cache's `models`.
+
+    Args:
+        folder: where they are.
+        sealed: only those that this user has put there, as it is in a cache.
+    """
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [found for place in places if (found := _in(place, sealed=sealed)) is not None]
+
+
+def _in(place: Path, *, sealed: bool) -> Compiled | None:
+    """The compilation in a folder; None if there is none, or it cannot be read."""
+    with contextlib.suppress(ParseError):
+        if (place / TEMPLATE).is_file() and (_sealed(place) or not sealed):
+            stamp = models.read_stamp(place / STAMP)
+            return Compiled(place, place / stamp.file, stamp, swap.read_template(place / TEMPLATE))
+    return None
+
+
+def _shared(work: Work, name: str) -> Path:
+    """Where a compilation is in the user's cache."""
+    return shared_code.own(work.engines.cache / "models" / name)
+
+
+def _sealed(place: Path) -> bool:
+    """Whether all files of a compilation in the cache are as this user has put them there."""
+    names = [path.name for path in place.iterdir() if path.name != shared_code.HASHES]
+    return not shared_code.why_not(place, names)
+
+
+def needed(work: Work, mode: str, graph: str) -> bool:
+    """Whether `task` is to be done: also to journal what a kill left compiled, but unrecorded."""
+    compiled = find(work, mode, graph)
+    unrecorded = work.store.find(_title(mode, key(work, mode, graph))) is None
+    own = compiled is not None and compiled.place.is_relative_to(work.store.root)
+    return compiled is None or (own and unrecorded)
+
+
+def _title(mode: str, name: str) -> str:
+    return f"compile {mode} {name}"
+
+
+def _kept(name: str) -> str:
+    return f"models/compiled/{name}"
+
+
+def task(
+    work: Work, round_: int, *, mode: str, graph: str, network: Mapping[str, Any], cores: int
+) -> Task:
+    """The task that compiles a network; its outputs say whether weights can be swapped in."""
+    name = key(work, mode, graph)
+    done = {"mode": mode, "graph": graph, "place": _kept(name)}
+
+    def job(directory: Path) -> Job:
+        return models.deploy_job(
+            f"compile {mode}",
+            None,
+            inputs={models.NETWORK: json.dumps(network).encode()},
+            mode=mode,
+            device=work.campaign.settings.deploy.device,
+            directory=directory,
+            cores=cores,
+        )
+
+    def read(finished: Finished) -> Outputs:
+        stamp = models.read_deployment(finished)
+        content = (finished.directory / stamp.file).read_bytes()
+        try:
+            weights = swap.read_weights(finished.directory / WEIGHTS)
+            template = swap.find_weights(content, *weights)
+        except InputError as error:
+            return {**done, "place": None, "why": str(error)}
+        files = {
+            stamp.file: content,
+            STAMP: models.stamp_text(stamp).encode(),
+            TEMPLATE: swap.template_text(template).encode(),  # the last: it makes the rest count
+        }
+        for file, data in files.items():
+            work.store.keep(f"{_kept(name)}/{file}", data)
+        with contextlib.suppress(StoreError, OSError):  # one that cannot be written is no harm
+            shared_code.put(_shared(work, name), files)
+        return done
+
+    def adopt(directory: Path) -> Outputs | None:
+        found = find(work, mode, graph)
+        if found is not None and found.place.is_relative_to(work.store.root):
+            for file in (found.file, found.place / STAMP, found.place / TEMPLATE):
+                work.store.vouch(file)
+        return done if found else None
+
+    return Task(
+        name=_title(mode, name),
+        stage="compile",
+        round=round_,
+        inputs=name,
+        place=f"rounds/{round_:03d}/compile-{mode}",
+        job=job,
+        read=read,
+        adopt=adopt,
+    )

@@ -1,0 +1,296 @@
+"""Deploy: from a checkpoint to a model that LAMMPS runs, in the mode that pays."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..campaign import Outputs, Task, Work
+from ..engines import Engines, which
+from ..errors import InputError
+from ..files import file_hash, hash_of
+from ..jobs import Finished, Job
+from ..models import Deployed, Weights, graph_of, swap
+from . import compile
+from .compile import Compiled
+
+FINAL = "final"
+COMPILE_S = {"torchscript": 10.0, "aotinductor": 60.0}
+"""First guess of a compilation; replaced by the first one that is measured."""
+SPEEDUP = 2.5
+"""First guess of TorchScript's cost over AOTInductor's; replaced likewise.
+
+`make bench` measured 1.5 (paper, 608 atoms) to 7 (tiny, 38 atoms).
+"""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A trained and deployed model.
+
+    Attributes:
+        number: 0 from the bootstrap, r from round r.
+        name: "0", "1", … or "final".
+        checkpoint: to train on from.
+        deployed: the artefact that walkers use.
+        stamp: what that was compiled for.
+        checkpoint_hash, deployed_hash: SHA-256 of their content.
+        again: deployed once more, on another machine than at first.
+        unproved_graph: this campaign has not used its compilation before, so that no gate has.
+    """
+
+    number: int
+    name: str
+    checkpoint: Path
+    deployed: Path
+    stamp: Deployed
+    checkpoint_hash: str
+    deployed_hash: str
+    again: bool
+    unproved_graph: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a generation will be deployed, decided before it is trained.
+
+    Attributes:
+        mode: torchscript or aotinductor.
+        why: in words.
+        compilation: what is to be done beside the training; nothing where it was done before.
+    """
+
+    mode: str
+    why: str
+    compilation: tuple[Task, ...]
+
+
+def folder(name: str) -> str:
+    """Where a generation's files are, below the campaign's directory."""
+    return f"models/gen-{int(name):03d}" if name != FINAL else f"models/{FINAL}"
+
+
+def plan(
+    work: Work, number: int, name: str, network: Mapping[str, Any], *, again: bool = False
+) -> Plan:
+    """Choose the mode: `auto` takes the one in which the next segments end earlier.
+
+    Args:
+        work: the campaign at work.
+        number: of the generation.
+        name: of the generation.
+        network: configuration of what is compiled.
+        again: even if it was deployed before, on another machine.
+    """
+    wanted = work.campaign.settings.deploy.mode
+    graph = graph_of(network)
+    mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
+    deployed = None if again else work.store.find(_title(name))
+    done = deployed or not compile.needed(work, mode, graph)
+    beside = max(1, work.campaign.cores - work.campaign.settings.model.threads)
+    task = compile.task(
+        work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)
+    )
+    return Plan(mode, why, () if done else (task,))
+
+
+def _title(name: str) -> str:
+    return f"deploy generation {name}"
+
+
+def _cores(mode: str, cores: int) -> int:
+    """TorchScript needs no compiler and uses one core."""
+    return cores if mode == "aotinductor" else 1
+
+
+def deploy(
+    work: Work, number: int, name: str, trained: Outputs, how: Plan, *, again: bool = False
+) -> Generation:
+    """Make a generation's weights run in LAMMPS: swap them into the compilation.
+
+    Where that cannot be done (another graph, weights that stand twice), compile the checkpoint.
+
+    Args:
+        work: the campaign at work.
+        number: of the generation.
+        name: of the generation.
+        trained: outputs of its training.
+        how: from `plan`.
+        again: even if it was deployed before, on another machine.
+    """
+    inputs = hash_of("deploy", trained["sha256"])
+    record = None if again else work.store.done(_title(name), inputs)
+    if record is None:
+        work.observer.begin(number, _title(name), 1, "models")
+        graph, weights = swap.read_weights(work.store.checked(trained["weights"]))
+        compiled = compile.find(work, how.mode, graph)
+        swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
+        said = "weights swapped" if swapped else "compiled"
+        work.observer.say(f"generation {name}: {how.mode}, {said} ({how.why})")
+        alone = _compilation(work, number, name, trained, how=how, graph=graph)
+        made = swapped or work.do([alone])[0]
+        outputs, seconds = {**made, "why": how.why, "again": again}, made["seconds"]
+        work.note(_title(name), "deploy", number, outputs, inputs=inputs, seconds=seconds)
+    else:
+        outputs = dict(record.outputs)
+    return Generation(
+        number=number,
+        name=name,
+        checkpoint=work.store.root / trained["checkpoint"],
+        deployed=work.store.root / outputs["file"],
+        stamp=models.stamp_from_json(outputs["stamp"]),
+        checkpoint_hash=trained["sha256"],
+        deployed_hash=outputs["sha256"],
+        again=outputs["again"],
+        unproved_graph=outputs["again"] or _first_of(work, outputs) in (None, name),
+    )
+
+
+def _first_of(work: Work, outputs: Outputs) -> str | None:
+    """The first generation that was swapped into the same compilation; None: compiled alone."""
+    if outputs["compiled"] is None:
+        return None
+    return next(
+        str(record.outputs["generation"])
+        for record in work.store.records()
+        if record.stage == "deploy" and record.outputs["compiled"] == outputs["compiled"]
+    )
+
+
+def swap_into(
+    work: Work, name: str, compiled: Compiled, trained: Outputs, graph: str, weights: Weights
+) -> dict[str, Any] | None:
+    """Write the compiled network with a generation's weights; None if they do not fit.
+
+    What is returned is for the journal: see `Generation`.
+    """
+    started = time.perf_counter()
+    try:
+        content = swap.swap(compiled.file.read_bytes(), compiled.template, graph, weights)
+    except (InputError, OSError) as error:
+        work.observer.say(f"{compiled.file}: not used ({error})")
+        return None
+    outputs = _keep(work, name, compiled.stamp, content, trained=trained, graph=graph)
+    seconds = time.perf_counter() - started
+    return {**outputs, "compiled": compiled.place.name, "seconds": round(seconds, 3)}
+
+
+def _keep(
+    work: Work, name: str, stamp: Deployed, content: bytes, *, trained: Outputs, graph: str
+) -> dict[str, Any]:
+    """Write a deployed model of a generation; what the journal says of it."""
+    place = f"{folder(name)}/{stamp.mode}-{stamp.device}"
+    stamp = replace(stamp, graph=graph, checkpoint=trained["sha256"])
+    work.store.keep(f"{place}/stamp.json", models.stamp_text(stamp).encode())
+    kept = work.store.keep(f"{place}/{stamp.file}", content)
+    return {
+        "generation": name,
+        "file": f"{place}/{stamp.file}",
+        "sha256": file_hash(kept),
+        "mode": stamp.mode,
+        "stamp": asdict(stamp),
+    }
+
+
+def _compilation(
+    work: Work, number: int, name: str, trained: Outputs, *, how: Plan, graph: str
+) -> Task:
+    """The task that compiles one checkpoint, where its weights cannot be swapped in."""
+
+    def job(directory: Path) -> Job:
+        return models.deploy_job(
+            f"compile generation {name}",
+            work.store.root / trained["checkpoint"],
+            mode=how.mode,
+            device=work.campaign.settings.deploy.device,
+            directory=directory,
+            cores=_cores(how.mode, work.campaign.cores),
+        )
+
+    def read(finished: Finished) -> Outputs:
+        stamp = models.read_deployment(finished)
+        content = (finished.directory / stamp.file).read_bytes()
+        outputs = _keep(work, name, stamp, content, trained=trained, graph=graph)
+        return {**outputs, "compiled": None, "seconds": round(finished.seconds, 3)}
+
+    return Task(
+        name=f"compile generation {name} {compile.key(work, how.mode, graph)}",
+        stage="compile",
+        round=number,
+        inputs=trained["sha256"],
+        place=f"rounds/{number:03d}/compile{'-final' if name == FINAL else ''}-{how.mode}",
+        job=job,
+        read=read,
+    )
+
+
+def engines_for(work: Work, generation: Generation) -> Engines:
+    """The engines as a generation's model needs them: one compiled for the CPU sees no GPU."""
+    if generation.stamp.device != "cpu":
+        return work.engines
+    return replace(work.engines, env={**work.engines.env, "CUDA_VISIBLE_DEVICES": ""})
+
+
+def choose_mode(
+    work: Work, name: str, graph: str, *, segments: int | None = None
+) -> tuple[str, str]:
+    """The mode in which all segments to come end earlier: compiling once, plus their steps.
+
+    Args:
+        work: the campaign.
+        name: of the generation.
+        graph: of its network.
+        segments: to come, of a model that TorchScript runs already, and with no training beside
+            which to compile; None for those of the rounds that are left.
+    """
+    settings = work.campaign.settings
+    trained = segments is not None
+    if segments is None:
+        segments = settings.rounds - int(name) if name != FINAL else 0
+    if segments < 1:
+        return "torchscript", "no segment follows; `phasewalk deploy` makes the other kind"
+    step_s, wait_s = _measured(work, trained=trained)
+    script = step_s.get("torchscript") or SPEEDUP * step_s.get("aotinductor", 0.0)
+    free = {mode: compile.find(work, mode, graph) is not None for mode in models.ENDINGS}
+    if free["aotinductor"]:
+        return "aotinductor", "compiled before"
+    if which("c++") is None:
+        return "torchscript", "aotinductor needs a C++ compiler, and there is none"
+    if not script:
+        return "torchscript", "nothing measured yet; it compiles in seconds"
+    share = max(1.0, work.campaign.walkers / work.campaign.cores)
+    steps = segments * settings.segment.steps * share
+    inductor = step_s.get("aotinductor") or script / SPEEDUP
+    total = {
+        "torchscript": wait_s["torchscript"] * (not (free["torchscript"] or trained))
+        + steps * script,
+        "aotinductor": wait_s["aotinductor"] + steps * inductor,
+    }
+    shown = ", ".join(f"{mode} {seconds:.0f} s" for mode, seconds in total.items())
+    return min(total, key=lambda mode: total[mode]), f"{segments} segments to come: {shown}"
+
+
+def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of a step, and seconds of waiting for a compilation, by mode, from the journal.
+
+    A compilation runs beside a training if one is to come and a core is left for it.
+    """
+    step_s: dict[str, float] = {}
+    compile_s = dict(COMPILE_S)
+    mode_of: dict[str, str] = {}
+    beside = 0.0
+    for record in work.store.records():
+        outputs = record.outputs
+        if record.stage == "compile":
+            compile_s[outputs["mode"]] = record.seconds
+        elif record.stage == "train":
+            beside = record.seconds / outputs["epochs"] * work.campaign.settings.model.warm.epochs
+        elif record.stage == "deploy":
+            mode_of[outputs["generation"]] = outputs["mode"]
+        elif record.stage == "evaluate" and outputs["generation"] in mode_of:
+            step_s[mode_of[outputs["generation"]]] = outputs["seconds_per_step"]
+    if trained or work.campaign.cores <= work.campaign.settings.model.threads:
+        beside = 0.0
+    return step_s, {mode: max(0.0, seconds - beside) for mode, seconds in compile_s.items()}

@@ -1,0 +1,172 @@
+"""Evaluate and prove: one generation, in LAMMPS, on probes, new frames and a test set."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from .. import labels
+from ..campaign import Outputs, Task, Work
+from ..errors import GateFailed
+from ..files import hash_of, read_json
+from ..jobs import Finished, Job
+from ..labels import Label
+from ..validation import Prediction, Probes, accuracy, compared, gate
+from .deploy import Generation, engines_for, folder
+
+
+def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
+    """What the gate asks: all of a compilation, a part of it where it was proved before."""
+    found = read_eager(work.store.checked(trained["eager"]))
+    return Probes(
+        frames=[atoms for atoms, _ in found],
+        eager=[prediction for _, prediction in found],
+        dtype=work.campaign.settings.model.dtype,
+        full=generation.unproved_graph,
+    )
+
+
+def read_eager(path: Path) -> list[tuple[Atoms, Prediction]]:
+    """What the checkpoint itself says of a few frames."""
+    return read_json(
+        path, lambda entry: (labels.frame_from_json(entry["frame"]), accuracy.prediction(entry))
+    )
+
+
+def evaluation_task(
+    work: Work,
+    generation: Generation,
+    *,
+    round_: int,
+    new: Sequence[Label],
+    test: Sequence[Label],
+    probes: Probes | None = None,
+) -> Task:
+    """Predict, in LAMMPS, the round's new labels and the test set; prove a new generation first.
+
+    One job for all: LAMMPS starts once. A failed gate is an error that stops the campaign.
+    """
+    asked = probes.asked() if probes else []
+    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
+    name = f"evaluate generation {generation.name} on round {round_}"
+
+    def read(finished: Finished) -> Outputs:
+        result = accuracy.read(finished)
+        first, last = len(asked), len(asked) + len(new)
+        each = [
+            *({"of": "new", **frame} for frame in compared(new, result.frames[first:last])),
+            *({"of": "test", **frame} for frame in compared(test, result.frames[last:])),
+        ]
+        file = f"rounds/{round_:03d}/frames-{generation.name}.json"
+        work.store.keep(file, json.dumps(each).encode())
+        outputs = {
+            "generation": generation.name,
+            "frames": file,
+            "new": accuracy.errors(new, result.frames[first:last]).as_dict() if new else None,
+            "test": accuracy.errors(test, result.frames[last:]).as_dict() if test else None,
+            "each": _each(new, result.frames[first:last]),
+            "seconds_per_step": result.seconds_per_step,
+        }
+        if probes:
+            outputs["proof"] = _judge(work, generation, probes, result)
+        return outputs
+
+    return Task(
+        name=name,
+        stage="evaluate",
+        round=round_,
+        inputs=hash_of(
+            "evaluate",
+            generation.checkpoint_hash,
+            [label.key for label in new],
+            [labels.content_hash(label) for label in test],
+        ),
+        place=f"rounds/{round_:03d}/evaluate-{generation.name}",
+        job=_job(work, generation, name, frames, nve=probes is not None and probes.full),
+        read=read,
+    )
+
+
+def _job(
+    work: Work, generation: Generation, name: str, frames: Sequence[Atoms], *, nve: bool
+) -> Callable[[Path], Job]:
+    """Makes the job that evaluates frames with a generation's deployed model."""
+    return lambda directory: accuracy.job(
+        name,
+        generation.deployed,
+        frames=frames,
+        directory=directory,
+        env=dict(engines_for(work, generation).env),
+        nve_fs=gate.NVE_STEPS_FS if nve else (),
+    )
+
+
+def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """How wrong the model is on each walker's frame, beside the forces themselves."""
+    found = []
+    for label, predicted in zip(new, predictions, strict=True):
+        wrong = accuracy.errors([label], [predicted])
+        found.append(
+            {
+                "walker": label.origin["walker"],
+                "force_rmse_meV_per_A": wrong.force_rmse_meV_per_A,
+                "force_error_ratio": wrong.force_rmse_meV_per_A
+                / max(wrong.force_rms_meV_per_A, 1e-6),
+                "pressure_error_GPa": wrong.pressure_mae_GPa,
+            }
+        )
+    return found
+
+
+def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
+    """Prove a generation that was deployed again, on another machine."""
+    name = f"prove generation {generation.name} again"
+    frames = [probe.atoms for probe in probes.asked()]
+
+    def read(finished: Finished) -> Outputs:
+        return _judge(work, generation, probes, accuracy.read(finished))
+
+    return Task(
+        name=name,
+        stage="prove",
+        round=generation.number,
+        inputs=hash_of("prove", generation.checkpoint_hash, asdict(generation.stamp)),
+        place=f"rounds/{generation.number:03d}/prove-{generation.name}",
+        job=_job(work, generation, name, frames, nve=True),
+        read=read,
+    )
+
+
+def _judge(
+    work: Work, generation: Generation, probes: Probes, result: accuracy.Predictions
+) -> dict[str, Any]:
+    """Write the proof beside the model; GateFailed where it is none."""
+    proof = probes.judge(result, len(probes.asked()))
+    text = gate.proof_text(proof, work.engines.versions)
+    work.store.keep(f"{folder(generation.name)}/proof.json", text.encode())
+    if not proof.passed:
+        told = {"generation": generation.name, "failed": proof.failure()}
+        work.note(f"gate of generation {generation.name}", "gate", generation.number, told)
+        raise GateFailed(
+            f"generation {generation.name} failed its gate, and no walker will use it: "
+            f"{proof.failure()}"
+        )
+    return {"checks": len(proof.checks), "warnings": list(proof.warnings)}
+
+
+def say_errors(work: Work, name: str, found: Outputs) -> None:
+    """Say how wrong a generation is on the new frames and on the test set."""
+    for what, title in (("new", "the round's new frames"), ("test", "the test set")):
+        if found[what] is not None:
+            e = found[what]
+            scatter = e["energy_scatter_meV_per_atom"]
+            shown = "" if scatter is None else f", energy scatter {scatter:.1f} meV/atom"
+            work.observer.say(
+                f"generation {name} on {title}: force MAE {e['force_mae_meV_per_A']:.0f} meV/Å "
+                f"(without any model {e['force_zero_mae_meV_per_A']:.0f}, rms "
+                f"{e['force_rms_meV_per_A']:.0f}), pressure MAE "
+                f"{e['pressure_mae_GPa']:.2f} GPa{shown}"
+            )

@@ -1,0 +1,304 @@
+"""Learn: from labels to the next generation, trained, deployed, proved and evaluated."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from .. import labels, models
+from ..campaign import Outputs, Task, Work
+from ..engines import has_gpu, processor
+from ..files import check_file, file_hash, hash_of, read_json
+from ..jobs import Event, Finished, Job, Running
+from ..labelling import isolated_atoms, locate
+from ..labels import Label, split
+from ..models import Budget, Statistics, explained, left_behind, network
+from ..moment import FORCE_MAE, Pace, Seen
+from .deploy import FINAL, Generation, deploy, folder, plan
+from .evaluate import evaluation_task, probes_for, proof_task, say_errors
+
+FIRST = "0"
+
+
+def learn(
+    work: Work,
+    number: int,
+    *,
+    known: Sequence[Label],
+    new: Sequence[Label],
+    previous: Generation | None,
+) -> Generation:
+    """Make generation `number` from all labels; meanwhile measure the last one on the new."""
+    settings = work.campaign.settings.model
+    budget = settings.first if previous is None else settings.warm
+    train = _training(work, str(number), known, budget=budget, previous=previous, round_=number)
+    if work.store.find("train generation 0") is None:
+        source = _statistics(work, _split(work, known)[0]).shifts_from
+        work.observer.say(f"the model's energies count from {source}")
+        if told := explained.advice(work.campaign.settings.model):
+            work.observer.say(told)
+    beside = locate.tasks(work, number, known if previous is None else new)
+    if previous is None:
+        beside += locate.tasks(work, number, work.campaign.test_data, test=True)
+    elif new:
+        beside.append(evaluation_task(work, previous, round_=number, new=new, test=()))
+    generation = _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
+    locate.say_failures(work, number)
+    return generation
+
+
+def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generation:
+    """The model that the campaign leaves behind, trained on all labels."""
+    final = work.campaign.settings.model.final
+    if final is None:
+        return last
+    if not final.from_scratch:
+        check_file(last.checkpoint, last.checkpoint_hash)
+    train = _training(
+        work,
+        FINAL,
+        known,
+        budget=final.budget,
+        previous=None if final.from_scratch else last,
+        round_=last.number,
+    )
+    return _finish(work, last.number, FINAL, known, tasks=[train], new=())
+
+
+def _finish(
+    work: Work,
+    number: int,
+    name: str,
+    known: Sequence[Label],
+    *,
+    tasks: Sequence[Task],
+    new: Sequence[Label],
+) -> Generation:
+    """Train (and, beside it, the other tasks and the compiler), deploy, prove, evaluate."""
+    how = plan(work, number, name, _network(work, known))
+    work.observer.begin(number, f"train generation {name}", 0, "epochs")
+    zero, _ = explained.of_zero(_split(work, known)[1])
+    watch = _watch_training(work, None if name == FINAL else zero)
+    trained = work.do([*tasks, *how.compilation], watch)[0]
+    generation = deploy(work, number, name, trained, how)
+    work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
+    probes = probes_for(work, generation, trained)
+    task = evaluation_task(
+        work, generation, round_=number, new=new, test=work.campaign.test_data, probes=probes
+    )
+    (found,) = work.do([task])
+    for warning in found["proof"]["warnings"]:
+        work.observer.say(f"generation {name}: {warning}")
+    say_errors(work, name, found)
+    return generation
+
+
+def _network(work: Work, known: Sequence[Label]) -> Mapping[str, Any]:
+    """The configuration of the network, which all generations share."""
+    campaign = work.campaign
+    return network(
+        campaign.types,
+        settings=campaign.settings.model,
+        numbers=_statistics(work, _split(work, known)[0]),
+        seed=campaign.settings.seed,
+    )
+
+
+def fit(work: Work, generation: Generation) -> Generation:
+    """The generation as this machine can run it.
+
+    Where it was compiled for another machine, on which the campaign ran before, it is deployed and
+    proved again.
+
+    Raises:
+        ParseError: its checkpoint or its deployed model is not what the journal holds.
+    """
+    check_file(generation.checkpoint, generation.checkpoint_hash)
+    check_file(generation.deployed, generation.deployed_hash)
+    found = work.store.find(f"train generation {generation.name}")
+    if found is None:
+        return generation
+    trained, name, number = found.outputs, generation.name, generation.number
+    reason = models.misfit(
+        generation.stamp,
+        torch=str(work.engines.versions.get("torch")),
+        features=processor(),
+        has_gpu=has_gpu(),
+    )
+    if reason:
+        work.observer.say(f"generation {name}: {reason}; it is deployed again")
+        how = plan(work, number, name, _network(work, ()), again=True)
+        work.do(how.compilation)
+        generation = deploy(work, number, name, trained, how, again=True)
+    if generation.again:
+        work.observer.begin(number, f"prove generation {name}", 1, "jobs")
+        probes = probes_for(work, generation, trained)
+        work.do([proof_task(work, generation, probes)])
+    return generation
+
+
+def _training(
+    work: Work,
+    name: str,
+    known: Sequence[Label],
+    *,
+    budget: Budget,
+    previous: Generation | None,
+    round_: int,
+) -> Task:
+    campaign = work.campaign
+    training, validation = _split(work, known)
+    if name == FINAL:
+        training = list(known)
+    numbers = _statistics(work, training)
+    probed = _probed(known)
+
+    def job(directory: Path) -> Job:
+        made = models.training_job(
+            f"train generation {name}",
+            training,
+            validation=validation,
+            types=campaign.types,
+            settings=campaign.settings.model,
+            budget=budget,
+            numbers=numbers,
+            previous=previous.checkpoint if previous else None,
+            probed=probed,
+            seed=campaign.settings.seed,
+            directory=directory,
+        )
+        return _continued(work, made, budget.epochs)
+
+    def read(finished: Finished) -> Outputs:
+        trained = models.read_training(finished)
+        found = None
+        if name != FINAL:
+            found = _worth(work, name, trained, validation, budget=budget, numbers=numbers)
+        return {
+            **_keep(work, name, trained, probed),
+            "validation": found and found.as_dict(),
+            "training_labels": len(training),
+            "validation_labels": 0 if name == FINAL else len(validation),
+            "statistics": asdict(numbers),
+        }
+
+    before = previous.checkpoint_hash if previous else None
+    again = budget.model_dump() if name == FINAL else None  # may be asked for with a larger one
+    return Task(
+        name=f"train generation {name}",
+        stage="train",
+        round=round_,
+        inputs=hash_of("train", [label.key for label in known], before, name, again),
+        place=f"rounds/{round_:03d}/train{'-final' if name == FINAL else ''}",
+        job=job,
+        read=read,
+    )
+
+
+def _worth(
+    work: Work,
+    name: str,
+    trained: models.Trained,
+    validation: Sequence[Label],
+    *,
+    budget: Budget,
+    numbers: Statistics,
+) -> explained.Explained | None:
+    """How much of the forces a generation explains, said; TooPoor where that is too little."""
+    found = explained.explained(trained.last_epoch, validation)
+    model = work.campaign.settings.model
+    explained.check(
+        name, found, settings=model, budget=budget, numbers=numbers, first=name == FIRST
+    )
+    if found is not None:
+        work.observer.say(f"generation {name}: {found}")
+    return found
+
+
+def _continued(work: Work, job: Job, epochs: int) -> Job:
+    """The training, from where an earlier try of it was when it was killed."""
+    left = left_behind(job)
+    for path in left.damaged:
+        work.observer.say(f"{path}: damaged, and not continued from")
+    if left.place is None:
+        return job
+    work.observer.say(
+        f"{job.name} goes on after {left.epochs} of {epochs} epochs, which an earlier try has done "
+        f"({left.place})"
+    )
+    return replace(job, inputs={**job.inputs, **left.inputs})
+
+
+def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
+    """Labels for training and for validation."""
+    validate = split(len(known), work.campaign.settings.validation_every)
+    training = [label for label, held_back in zip(known, validate, strict=True) if not held_back]
+    validation = [label for label, held_back in zip(known, validate, strict=True) if held_back]
+    return training, validation
+
+
+def _keep(
+    work: Work, name: str, trained: models.Trained, probed: Sequence[Atoms]
+) -> dict[str, Any]:
+    """Write what a training made into the generation's folder; what the journal says of it."""
+    eager = [
+        {"frame": labels.frame_to_json(atoms), **result}
+        for atoms, result in zip(probed, read_json(trained.eager, dict), strict=True)
+    ]
+    place = folder(name)
+    work.store.keep(f"{place}/weights.npz", trained.weights.read_bytes())
+    work.store.keep(f"{place}/eager.json", json.dumps(eager).encode())
+    kept = work.store.keep(f"{place}/checkpoint.ckpt", trained.checkpoint.read_bytes())
+    return {
+        "generation": name,
+        "checkpoint": f"{place}/checkpoint.ckpt",
+        "weights": f"{place}/weights.npz",
+        "eager": f"{place}/eager.json",
+        "sha256": file_hash(kept),
+        "epochs": trained.last_epoch["epoch"],
+        "last_epoch": trained.last_epoch,
+    }
+
+
+def _probed(known: Sequence[Label]) -> list[Atoms]:
+    """A few real frames for the gate: the first, the densest, and the newest."""
+    densest = min(known, key=lambda label: float(label.atoms.get_volume()) / len(label.atoms))
+    chosen = {label.key: label.atoms for label in (known[0], densest, known[-1])}
+    return list(chosen.values())
+
+
+def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
+    """The statistics of generation 0, which all later ones share."""
+    for record in work.store.records():
+        if record.task == "train generation 0":
+            stored: Mapping[str, Any] = record.outputs["statistics"]
+            return Statistics(**{**stored, "energy_shifts": tuple(stored["energy_shifts"])})
+    campaign = work.campaign
+    return models.statistics(
+        training, campaign.types, campaign.settings.model.cutoff_A, isolated_atoms.energies(work)
+    )
+
+
+def _watch_training(work: Work, zero: float | None = None) -> Callable[[Event], None]:
+    """Shows a training's last epoch, beside the MAE (meV/Å) of a model without forces."""
+    pace = Pace()
+    without = f", without any model {zero:.0f}" if zero else ""
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Running) and event.job.name.startswith("train"):
+            last = models.training_progress(event.job.directory)
+            if last is not None:
+                error, total = last.get("forces_mae"), last.get("epochs")
+                on = "" if FINAL in event.job.name else f" (validation{without})"
+                seen = Seen(
+                    numbers={FORCE_MAE: round(1000 * error, 2)} if error else {},
+                    total=total,
+                    seconds_left=pace.left(last["epoch"], total, event.seconds) if total else None,
+                )
+                detail = f"force MAE {1000 * error:.0f} meV/Å{on}" if error else ""
+                work.observer.advance(last["epoch"], detail, seen)
+
+    return watch

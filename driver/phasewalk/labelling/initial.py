@@ -1,0 +1,97 @@
+"""Initial data: labels that are there already, taken over, and tried against the reference."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..campaign import INITIAL, Counter, Outputs, Task, Work
+from ..errors import InputError
+from ..files import hash_of
+from ..jobs import Finished
+from ..labels import Label, content_hash
+from ..reference import Result, Try, requests
+from ..units import GPA_PER_EV_PER_A3
+from .trust import MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA
+
+
+def take(work: Work) -> list[Label]:
+    """Keep the initial labels; before that, some are computed again by the reference.
+
+    Raises:
+        EngineFailed: the reference says something else.
+    """
+    found = list(work.campaign.initial)
+    if not found:
+        return []
+    tasks = [_verification(work, label) for label in _to_verify(work, found)]
+    if tasks:
+        work.observer.begin(0, "verify initial data", len(tasks), "labels")
+        for outputs in work.do(tasks, Counter(work.observer)):
+            work.observer.say(f"initial data: {outputs['found']}")
+    inputs = hash_of([content_hash(label) for label in found])
+    for label in found:
+        work.store.add_label(label)
+    if work.store.done(INITIAL, inputs) is None:
+        outputs = {"labels": [label.key for label in found]}
+        work.note(INITIAL, "import", 0, outputs, inputs=inputs)
+    return found
+
+
+def _to_verify(work: Work, found: Sequence[Label]) -> list[Label]:
+    """The smallest of the frames whose level was declared, and not told by their file."""
+    settings = work.campaign.settings
+    if settings.initial_data is None or settings.reference.imported:
+        return []
+    declared = [label for label in found if label.made.get("declared")]
+    return sorted(declared, key=lambda label: len(label.atoms))[: settings.initial_data.verify]
+
+
+def _verification(work: Work, label: Label) -> Task:
+    reference = work.campaign.reference
+    name = f"verify initial frame {label.origin['frame']}"
+
+    def read(finished: Finished) -> Outputs:
+        return {"found": compare(requests.read(finished, label.atoms, reference=reference), label)}
+
+    return Task(
+        name=name,
+        stage="import",
+        round=0,
+        inputs=hash_of(content_hash(label), reference.method.as_dict()),
+        place=f"rounds/000/verify/{label.key}",
+        job=lambda directory: requests.job(
+            name, label.atoms, reference=reference, directory=directory, attempt=Try()
+        ),
+        read=read,
+    )
+
+
+def compare(result: Result, label: Label) -> str:
+    """How far the reference's own result is from a label; InputError where too far."""
+    energy = 1000 * abs(result.energy - label.energy) / len(label.atoms)
+    force = 1000 * float(np.abs(result.forces - label.forces).max())
+    stress = GPA_PER_EV_PER_A3 * float(np.abs(result.stress - label.stress).max())
+    shown = (
+        f"frame {label.origin['frame']} of {Path(str(label.origin['file'])).name}, computed again, "
+        f"differs by {energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa at most"
+    )
+    if energy > MAX_ENERGY_MEV_PER_ATOM or force > MAX_FORCE_MEV_PER_A or stress > MAX_STRESS_GPA:
+        turned = GPA_PER_EV_PER_A3 * float(np.abs(result.stress + label.stress).max())
+        if turned < MAX_STRESS_GPA < stress:
+            raise InputError(
+                f"{shown}: its stress has the opposite sign (ASE's is positive under tension); "
+                "turn it round"
+            )
+        whole = 1000 * abs(result.energy / len(label.atoms) - label.energy)
+        if len(label.atoms) > 1 and whole < MAX_ENERGY_MEV_PER_ATOM < energy:
+            raise InputError(
+                f"{shown}: its energy ({label.energy:.6g} eV) is that of one atom, not of the "
+                f"frame's {len(label.atoms)} atoms; multiply it"
+            )
+        raise InputError(
+            f"{shown} (limits {MAX_ENERGY_MEV_PER_ATOM:g}, {MAX_FORCE_MEV_PER_A:g}, "
+            f"{MAX_STRESS_GPA:g}): it was labelled at another level of theory than the "
+            "reference's; leave it out, or give the reference the settings that it was made with"
+        )
+    return shown

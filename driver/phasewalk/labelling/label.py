@@ -1,0 +1,383 @@
+"""Bootstrap and label: from structures and candidates to labelled frames."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from .. import labels
+from ..campaign import CRASH, REFUSED, TIME_LIMIT, UNCONVERGED, Outputs, Task, Work
+from ..errors import InputError, NothingLeft, ParseError, PhasewalkError
+from ..files import read_json
+from ..jobs import Event
+from ..labels import Label, label_cache
+from ..moment import FAILED_NOW, Seen
+from ..reference import WAVE_FUNCTIONS, Result, Try, requests
+from ..store import EARLIER, FAILED, KIND
+from ..structures import perturb
+from . import trust
+
+MIN_BOOTSTRAP_SHARE = 0.5
+WORTH_A_TRY, WORTH_A_RESUME = (CRASH, UNCONVERGED), (CRASH, TIME_LIMIT)
+"""Failures after which the next declared try, or a later run, may do better."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to label, and where it comes from."""
+
+    atoms: Atoms
+    system: str
+    origin: Mapping[str, Any]
+
+
+def bootstrap_frames(work: Work) -> list[Frame]:
+    """The perturbed structures of round 0: drawn once, then read from where they were written.
+
+    Where `bootstrap` has changed and nothing was trained yet, they are drawn anew; those that both
+    have in common are not labelled again.
+    """
+    settings = work.campaign.settings.bootstrap
+    drawn_with = {**settings.model_dump(mode="json"), "count": work.campaign.bootstrap_count}
+    record = work.store.done("bootstrap", "")
+    old = drawn_with if record is None else record.outputs.get("drawn_with", drawn_with)
+    changed = old != drawn_with and work.store.find("train generation 0") is None
+    if record is None or changed:
+        drawn = []
+        for number, (system, atoms) in enumerate(work.campaign.structures.items()):
+            rng = np.random.default_rng([work.campaign.settings.seed, number])
+            for index in range(work.campaign.bootstrap_count):
+                moved = perturb(
+                    atoms,
+                    rng,
+                    displacement_A=settings.displacement_A,
+                    strain=settings.strain,
+                    min_distance_fraction=settings.min_distance_fraction,
+                )
+                origin = {"system": system, "round": 0, "index": index}
+                drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
+        work.store.keep("rounds/000/frames.json", json.dumps(drawn).encode())
+        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn), "drawn_with": drawn_with})
+    frames = read_frames(place := work.store.checked("rounds/000/frames.json"))
+    # Journals of earlier versions have no hash of the frames, but the address of each one's label.
+    asked = {r.task for r in work.store.records() if r.stage == "label" and r.round == 0}
+    if asked and work.store.find("train generation 0") is not None:
+        for number, frame in enumerate(frames, start=1):
+            known = frame.system in work.campaign.structures
+            key = labels.label_key(frame.atoms, work.campaign.level(frame.system)) if known else ""
+            if task_name(key, 0) not in asked:
+                told = f"frame {number} is not one that the journal has labels of: damaged, or "
+                raise ParseError(place, f"{told}changed; restore it from a backup")
+    return frames
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """The frames that `bootstrap_frames` wrote."""
+
+    def frame(entry: Mapping[str, Any]) -> Frame:
+        origin = dict(entry["origin"])
+        return Frame(labels.frame_from_json(entry["frame"]), origin["system"], origin)
+
+    return read_json(path, frame)
+
+
+def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:
+    """Label the frames of round 0; failed ones are left out.
+
+    Raises:
+        NothingLeft: less than half of the labels succeeded.
+    """
+    if not frames:
+        return []
+    found = [label for label in _label_frames(work, 0, frames) if label is not None]
+    if len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
+        raise NothingLeft(
+            f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
+            f"{work.store.root / 'rounds/000/label'}; {_advice(work)}"
+        )
+    return found
+
+
+def _advice(work: Work) -> str:
+    """What helps against the way in which most of the bootstrap labels failed."""
+    records = [record for record in work.store.records() if record.stage == "label"]
+    kinds = [record.outputs[KIND] for record in records if FAILED in record.outputs]
+    program = work.campaign.settings.reference.program
+    helps = {
+        CRASH: "mend the reference, and try it with phasewalk check",
+        TIME_LIMIT: "raise reference.timeout_s and run the same command again",
+        UNCONVERGED: f"declare further tries (reference.{program}.retries) and run the same "
+        "command again, or start a new --dir with a smaller bootstrap.displacement_A",
+        REFUSED: "mend the limit that refused them, if the reference is right, and run the same "
+        "command again; or refine the reference (its grid, where forces do not add up), or start a "
+        "new --dir with a smaller bootstrap.displacement_A or bootstrap.strain",
+    }
+    return helps[max(kinds, key=kinds.count)]
+
+
+def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]]) -> list[Label]:
+    """Label one frame of each walker: the first of its frames that can be labelled."""
+    found: dict[int, Label] = {}
+    for attempt in range(max((len(frames) for frames in proposals), default=0)):
+        asked = [
+            (index, frames[attempt])
+            for index, frames in enumerate(proposals)
+            if index not in found and attempt < len(frames)
+        ]
+        if not asked:
+            break
+        made = _label_frames(work, round_, [frame for _, frame in asked])
+        found.update({index: label for (index, _), label in zip(asked, made, strict=True) if label})
+    return [found[index] for index in sorted(found)]
+
+
+def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label | None]:
+    """Label frames side by side, each kept the moment it is done; None for a failed one.
+
+    What did not converge, or whose program died, is tried again as the settings declare.
+    """
+    later = (f"train generation {round_}", f"segment {round_ + 1}")
+    open_ = all(work.store.find(task) is None for task in later)
+    work.observer.begin(round_, "label", len(frames), "labels")
+    found: list[Label | None] = [None] * len(frames)
+    tries = 0
+    _try_shared(work, round_, frames)
+    asked = {
+        index: _asked(work, round_, frame, resumed=open_) for index, frame in enumerate(frames)
+    }
+    while asked:
+        names = [task.name for task in asked.values()]
+        done = sum(label is not None for label in found)
+        lost = len(frames) - done - len(asked)
+        counter = _LabelCounter(work, names, done, lost=lost, tried=tries > 0)
+        outputs = work.do(list(asked.values()), counter)
+        counter.show()
+        tries += 1
+        failed = []
+        for (index, task), output in zip(asked.items(), outputs, strict=True):
+            if FAILED in output:
+                failed.append(index)
+            else:
+                found[index] = _kept(work, task.name, output["key"])
+        asked = {}
+        for index in failed:
+            task = _asked(work, round_, frames[index], resumed=False)
+            record = work.store.find(task.name)
+            reason = record.outputs[FAILED] if record else ""
+            asked |= {index: task} if task.again else {}
+            work.observer.say(
+                f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
+            )
+    return found
+
+
+def _try_shared(work: Work, round_: int, frames: Sequence[Frame]) -> None:
+    """Of each campaign whose labels could be taken for frames, compute one here, and compare."""
+    waiting = [f for f in frames if not _known(work, round_, f)]
+    for frame in sorted(waiting, key=lambda f: len(f.atoms)):
+        shared = _shared(work, frame)
+        who = trust.maker(shared.made) if shared else ""
+        if shared is None or trust.believed(work, trust.LABELS, who) is not None:
+            continue
+        way = _Way(0, requests.tries(work.campaign.reference, None)[0])
+        task = _label_task(work, round_, frame, way, again=False)
+        (output,) = work.do([task])
+        own = None if FAILED in output else work.store.label(output["key"])
+        if own is not None:
+            shown, wrong = trust.difference(own, shared)
+            told = f"one of them, computed again, differs by {shown}"
+            trust.note(work, trust.LABELS, who, wrong=wrong, found=told, round_=round_)
+
+
+def _known(work: Work, round_: int, frame: Frame) -> bool:
+    """Whether the campaign has this label, or has tried to make it."""
+    key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
+    return work.store.find(task_name(key, round_)) is not None or work.store.label(key) is not None
+
+
+def _shared(work: Work, frame: Frame) -> Label | None:
+    """A label in the cache that this campaign would accept, if it believed the one who made it."""
+    reference, at = work.campaign.reference, work.campaign.level(frame.system)
+    if not reference.shares:
+        return None
+    found = label_cache.find(work.engines.cache, at, labels.label_key(frame.atoms, at))
+    with contextlib.suppress(InputError):  # another campaign believed more; here it is refused
+        if found is not None:
+            requests.check_limits(found, reference)
+            return found
+    return None
+
+
+def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
+    """The task that labels a frame, at the try that is due.
+
+    Args:
+        work: the campaign.
+        round_: whose label it is.
+        frame: what to label.
+        resumed: what failed for good by a crash or a time limit may be tried once more.
+    """
+    key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
+    ways = requests.tries(work.campaign.reference, _guess(work, frame))
+    record = work.store.find(task_name(key, round_))
+    if record is None or FAILED not in record.outputs:
+        return _label_task(work, round_, frame, _Way(0, ways[0]), again=False)
+    made = len(record.outputs.get(EARLIER, ())) + 1
+    kind = record.outputs[KIND]
+    if kind in WORTH_A_TRY and made < len(ways):
+        return _label_task(work, round_, frame, _Way(made, ways[made]), again=True)
+    task = _label_task(work, round_, frame, _Way(0, ways[0]), again=True)
+    again = resumed and (
+        kind in WORTH_A_RESUME
+        # what was refused is judged again by the limits of now, and not computed again
+        or (kind == REFUSED and _believed_now(work, task, frame) is not None)
+    )
+    return replace(task, again=again)
+
+
+def _believed_now(work: Work, task: Task, frame: Frame) -> Result | None:
+    """A result that the task has left and that is believed: of a run before its record, or refused.
+
+    A program that failed has no result, whatever it left.
+    """
+    place, record = work.store.root / task.place, work.store.find(task.name)
+    reference, at = work.campaign.reference, work.campaign.level(frame.system)
+    runs = [place]
+    if record is not None and record.outputs.get(KIND) == REFUSED:
+        left = place.parent.glob(f"{place.name}.{FAILED}-*")
+        runs += sorted(left, key=lambda path: (len(path.name), path.name))[-1:]
+    for directory in runs:
+        with contextlib.suppress(PhasewalkError):
+            result = requests.read_result(directory, frame.atoms, reference=reference)
+            requests.believed(result, frame.atoms, reference=reference, at=at, origin={}, made={})
+            return result
+    return None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Which of the tries of a frame, and how it is done."""
+
+    number: int
+    attempt: Try
+
+
+@dataclass(frozen=True)
+class _LabelCounter:
+    """Shows how many labels are done, and how many have failed so far.
+
+    Attributes:
+        names: of the tasks of this try.
+        before, lost: frames that were labelled by earlier tries, or that have failed for good.
+        tried: this is not the first try.
+    """
+
+    work: Work
+    names: Sequence[str]
+    before: int
+    lost: int
+    tried: bool
+
+    def __call__(self, event: Event) -> None:
+        """Something has happened, or a moment has passed."""
+        self.show()
+
+    def show(self) -> None:
+        """Count what the journal holds."""
+        records = [self.work.store.find(name) for name in self.names]
+        failed = sum(record is not None and FAILED in record.outputs for record in records)
+        done = sum(record is not None for record in records) - failed
+        numbers = {FAILED_NOW: self.lost + (0 if self.tried else failed)}
+        detail = "(again, as declared)" if self.tried else ""
+        self.work.observer.advance(self.before + done, detail, Seen(numbers=numbers))
+
+
+def _kept(work: Work, task: str, key: str) -> Label:
+    label = work.store.label(key)
+    if label is None:
+        raise ParseError(
+            work.store.root / "labels" / f"{key}.json",
+            f"is missing, but the journal holds it ({task}); restore it from a backup",
+        )
+    return label
+
+
+def _guess(work: Work, frame: Frame) -> Path | None:
+    """The wave function that the same walker's last label left, where it shall be used."""
+    own, walker = work.campaign.settings.reference.cp2k, frame.origin.get("walker")
+    if own is None or own.guess == "none" or walker is None:
+        return None
+    for record in reversed(work.store.records()):
+        origin = record.outputs.get("origin", {})
+        if (
+            record.stage == "label"
+            and (origin.get("system"), origin.get("walker")) == (frame.system, walker)
+            and record.round < frame.origin["round"]
+        ):
+            place = work.store.root / record.outputs.get("place", "")
+            return next((place / n for n in WAVE_FUNCTIONS if (place / n).is_file()), None)
+    return None
+
+
+def task_name(key: str, round_: int) -> str:
+    """Name of the task that makes a label in a round."""
+    return f"label {key} of round {round_}"
+
+
+def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool) -> Task:
+    reference, at = work.campaign.reference, work.campaign.level(frame.system)
+    key = labels.label_key(frame.atoms, at)
+    place = f"rounds/{round_:03d}/label/{key}"
+    told = {"key": key, "origin": dict(frame.origin), "level": str(at), "place": place}
+    tried: dict[str, Any] = {"try": way.number + 1, "guess": way.attempt.guess is not None}
+    if way.attempt.changes:
+        tried["changes"] = dict(way.attempt.changes)
+
+    def keep(result: Result) -> Outputs:
+        label = requests.believed(
+            result, frame.atoms, reference=reference, at=at, origin=frame.origin, made=tried
+        )
+        work.store.add_label(label)
+        if reference.shares and result.version:  # only what says who made it
+            by = {**label.made, trust.MAKER: trust.me(work)}
+            label_cache.keep(work.engines.cache, at, replace(label, made=by))
+        return {**told, **tried}
+
+    def adopt(directory: Path) -> Outputs | None:
+        if work.store.label(key) is not None:
+            return {**told, "reused": True}
+        left = _believed_now(work, task, frame)
+        if left is not None:
+            return keep(left)
+        shared = _shared(work, frame)
+        who = trust.maker(shared.made) if shared else ""
+        if shared is None or not trust.believed(work, trust.LABELS, who):
+            return None
+        made = {**shared.made, "shared from": dict(shared.origin)}
+        work.store.add_label(replace(shared, origin=frame.origin, made=made))
+        return {**told, "reused": True}
+
+    task = Task(
+        name=task_name(key, round_),
+        stage="label",
+        round=round_,
+        inputs=key,
+        place=place,
+        job=lambda directory: requests.job(
+            f"label {key}",
+            frame.atoms,
+            reference=reference,
+            directory=directory,
+            attempt=way.attempt,
+        ),
+        read=lambda finished: keep(requests.read(finished, frame.atoms, reference=reference)),
+        may_fail=True,
+        again=again,
+        adopt=adopt,
+    )
+    return task

@@ -1,0 +1,77 @@
+"""Where labelled frames lie along the collective variables that the bias pushes, by PLUMED."""
+
+from collections.abc import Sequence
+
+from ..bias import colvars
+from ..campaign import LOCATED, Outputs, Task, Work
+from ..errors import InputError
+from ..files import hash_of
+from ..jobs import Finished
+from ..labels import Label, content_hash
+from ..store import FAILED
+from ..structures import carried
+
+
+def tasks(work: Work, round_: int, labels: Sequence[Label], *, test: bool = False) -> list[Task]:
+    """One task for each system with METAD: the variables of its frames among these.
+
+    A frame is of a system where it has the system's atoms in the system's order, since PLUMED
+    counts atoms. Initial data and test sets may hold others, which have no variables.
+    """
+    found = []
+    for name, system in work.campaign.settings.systems.items():
+        symbols = list(work.campaign.structures[name].symbols)
+        mine = {
+            label.key or content_hash(label): label
+            for label in labels
+            if list(label.atoms.symbols) == symbols and label.origin.get("system", name) == name
+        }
+        if mine and _names(system.plumed):
+            found.append(_task(work, name, round_, mine, test=test))
+    return found
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """The biased variables of a PLUMED text; none where no frame alone tells them."""
+    try:
+        return colvars.variables(text)[0] if text else ()
+    except InputError:
+        return ()
+
+
+def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test: bool) -> Task:
+    of = "the test set" if test else f"round {round_}"
+    text = work.campaign.settings.systems[system].plumed or ""
+    name, structure = f"colvars of {of}, {system}", work.campaign.structures[system]
+
+    def read(finished: Finished) -> Outputs:
+        found = colvars.read(finished)
+        values = dict(zip(mine, found.values.tolist(), strict=True))
+        return {"system": system, "names": list(found.names), "values": values, "test": test}
+
+    return Task(
+        name=name,
+        stage=LOCATED,
+        round=round_,
+        inputs=hash_of("colvars", colvars.variables(text), list(mine)),
+        place=f"rounds/{round_:03d}/colvars-{system}{'-test' if test else ''}",
+        job=lambda directory: colvars.job(
+            name,
+            text,
+            # labels know no masses, and a centre of mass does
+            frames=[carried.like(label.atoms, structure) for label in mine.values()],
+            directory=directory,
+            env=dict(work.engines.env),
+            files=work.campaign.plumed_files,
+        ),
+        read=read,
+        may_fail=True,  # it serves pictures and a stop rule: no reason to end a campaign
+        again=True,
+    )
+
+
+def say_failures(work: Work, round_: int) -> None:
+    """Say which variables are not known, and why."""
+    for record in work.store.records():
+        if record.stage == LOCATED and record.round == round_ and FAILED in record.outputs:
+            work.observer.say(f"{record.task} are not known: {record.outputs[FAILED]}")

@@ -1,0 +1,38 @@
+"""Labels: what one is, at which level of theory, and the files that hold it."""
+
+from . import conventions, extxyz, label_cache, label_energies, label_values, levels
+from .label import (
+    Label,
+    check,
+    content_hash,
+    content_key,
+    frame_from_json,
+    frame_to_json,
+    from_json,
+    label_key,
+    same_level,
+    split,
+    to_json,
+)
+from .levels import Level
+
+__all__ = [
+    "Label",
+    "Level",
+    "check",
+    "content_hash",
+    "content_key",
+    "conventions",
+    "extxyz",
+    "frame_from_json",
+    "frame_to_json",
+    "from_json",
+    "label_cache",
+    "label_energies",
+    "label_key",
+    "label_values",
+    "levels",
+    "same_level",
+    "split",
+    "to_json",
+]

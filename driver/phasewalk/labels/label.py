@@ -1,0 +1,240 @@
+"""Labels: energy, forces and stress of one frame at one level of theory."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from ..errors import UNREADABLE, InputError, ParseError
+from ..structures import carried, fingerprint, reduced_formula
+from .levels import Level, method_of
+
+Array = NDArray[np.float64]
+
+SCHEMA = 2
+CARRIED = {
+    carried.MOMENTS: "magnetic_moments",
+    carried.CHARGES: "charges",
+    carried.MASSES: "masses_amu",
+    carried.FIXED: "fixed",
+}
+"""What a frame carries beside elements, positions and cell, as JSON has it."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One labelled frame.
+
+    Attributes:
+        key: content address, from the frame and the level.
+        atoms: the frame (Å).
+        energy: eV.
+        forces: (N, 3), eV/Å.
+        stress: (6,) Voigt xx yy zz yz xz xy, eV/Å³, tension positive.
+        level: key of the level of theory.
+        origin: where the frame comes from (system, round, walker, step …).
+        seconds: wall time of the reference.
+        made: how it was made (program, version, try, steps of the SCF …).
+    """
+
+    key: str
+    atoms: Atoms
+    energy: float
+    forces: Array
+    stress: Array
+    level: str
+    origin: Mapping[str, Any]
+    seconds: float
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_results(self) -> Atoms:
+        """The frame with a calculator that holds the label, as ASE writes and reads it."""
+        atoms = self.atoms.copy()
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=self.energy, forces=self.forces, stress=self.stress
+        )
+        info = {"key": self.key, "level": self.level, **self.origin}
+        # An empty value would swallow the next one in the line that ASE writes.
+        atoms.info.update({name: value for name, value in info.items() if value != ""})
+        return atoms
+
+
+def label_key(atoms: Atoms, at: Level) -> str:
+    """Content address of the label of this frame at this level."""
+    return content_key(atoms, at.key)
+
+
+def content_key(atoms: Atoms, level_key: str) -> str:
+    """Content address of the label of this frame at the level with this key."""
+    return hashlib.sha256(f"{fingerprint(atoms)} {level_key}".encode()).hexdigest()[:24]
+
+
+def content_hash(label: Label) -> str:
+    """Hash of all numbers of a label."""
+    digest = hashlib.sha256(fingerprint(label.atoms).encode())
+    for values in (np.array([label.energy]), label.forces, label.stress):
+        digest.update(np.asarray(values, dtype="<f8").tobytes())
+    return digest.hexdigest()[:24]
+
+
+def check(label: Label, *, max_force: float = math.inf, max_net_force: float = math.inf) -> None:
+    """Raise InputError where a label must not be believed; forces in eV/Å."""
+    count = len(label.atoms)
+    if label.forces.shape != (count, 3) or label.stress.shape != (6,):
+        raise InputError(
+            f"label {label.key}: forces {label.forces.shape} and stress {label.stress.shape} "
+            f"do not fit {count} atoms"
+        )
+    if not (
+        math.isfinite(label.energy)
+        and np.isfinite(label.forces).all()
+        and np.isfinite(label.stress).all()
+    ):
+        raise InputError(f"label {label.key}: energy, forces or stress are not finite")
+    largest = float(np.abs(label.forces).max())
+    if largest > max_force:
+        raise InputError(
+            f"label {label.key}: the largest force component is {largest:.1f} eV/Å "
+            f"(limit {max_force:g}, reference.max_force_eV_per_A)"
+        )
+    with np.errstate(over="ignore"):  # what a file holds may be of any size
+        net = float(np.linalg.norm(label.forces.sum(axis=0)))
+    if net > max_net_force * math.sqrt(count):  # as the noise of a grid grows
+        raise InputError(
+            f"label {label.key}: the forces add up to {net:.2f} eV/Å (limit {max_net_force:g} × "
+            f"√{count}, reference.max_net_force_eV_per_A): a finer grid of the reference helps"
+        )
+
+
+def frame_to_json(atoms: Atoms) -> dict[str, Any]:
+    """A frame as JSON lists, exact to the last bit.
+
+    Elements, positions (Å), cell (rows, Å); and what it carries, where it does: `magnetic_moments`
+    (Bohr magnetons) and `charges` (e) to start from, `masses_amu`, `fixed`.
+    """
+    return {
+        "numbers": atoms.numbers.tolist(),
+        "positions_A": atoms.positions.tolist(),
+        "cell_A": atoms.cell.array.tolist(),
+        **{CARRIED[name]: values.tolist() for name, values in carried.extras(atoms).items()},
+    }
+
+
+def frame_from_json(data: Mapping[str, Any]) -> Atoms:
+    """The reverse of `frame_to_json`; periodic. ValueError where it is no frame."""
+    numbers = np.array(data["numbers"])
+    positions, cell = (np.array(data[key], dtype=float) for key in ("positions_A", "cell_A"))
+    if numbers.ndim != 1 or numbers.dtype.kind != "i" or not len(numbers):
+        raise ValueError("its atomic numbers are not whole numbers")
+    if numbers.min() < 1 or numbers.max() >= len(chemical_symbols):
+        raise ValueError("an atomic number is not an element's")
+    if positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
+        raise ValueError("its positions or its cell do not fit its atoms")
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        raise ValueError("its positions or its cell are not finite")
+    atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+    return carried.carry(atoms, _extras(data, len(numbers)))
+
+
+def _extras(data: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:
+    """What a frame carries; ValueError where it does not fit its atoms."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, key in CARRIED.items():
+        if key not in data:
+            continue
+        kind = bool if name == carried.FIXED else float
+        found[name] = values = np.array(data[key], dtype=kind)
+        shapes = [(count,), (count, 3)] if name == carried.MOMENTS else [(count,)]
+        if values.shape not in shapes or not np.isfinite(values).all():
+            raise ValueError(f"its {key} do not fit its atoms")
+        if name == carried.MASSES and not (values > 0).all():
+            raise ValueError("a mass is not positive")
+    return found
+
+
+def to_json(label: Label) -> str:
+    """A label as the text of its file."""
+    return json.dumps(
+        {
+            "schema": SCHEMA,
+            "key": label.key,
+            "level": label.level,
+            "origin": dict(label.origin),
+            "frame": frame_to_json(label.atoms),
+            "energy_eV": label.energy,
+            "forces_eV_per_A": label.forces.tolist(),
+            "stress_eV_per_A3": label.stress.tolist(),
+            "seconds": label.seconds,
+            "made": dict(label.made),
+            "sha256": content_hash(label),
+        }
+    )
+
+
+def from_json(text: str, path: Path) -> Label:
+    """A label from the text of its file; ParseError where it is not one."""
+    try:
+        data = json.loads(text)
+        label = Label(
+            key=data["key"],
+            atoms=frame_from_json(data["frame"]),
+            energy=float(data["energy_eV"]),
+            forces=np.array(data["forces_eV_per_A"], dtype=float),
+            stress=np.array(data["stress_eV_per_A3"], dtype=float),
+            level=data["level"],
+            origin=data["origin"],
+            seconds=float(data["seconds"]),
+            made=dict(data["made"]),
+        )
+        if not (isinstance(label.key, str) and isinstance(label.level, str)):
+            raise TypeError("its key or its level is not text")
+        if not isinstance(label.origin, dict):
+            raise TypeError("its origin has no names")
+        check(label)
+        if content_hash(label) != data["sha256"]:
+            raise ValueError("its numbers are not those that were written")
+    except (*UNREADABLE, InputError) as error:
+        raise ParseError(path, f"not a label ({error!r})") from error
+    return label
+
+
+def split(count: int, validation_every: int) -> list[bool]:
+    """The fixed rule: which of the labels, in the order of the campaign, are for validation.
+
+    One of each `validation_every` is; which one moves on by three from block to block, so that no
+    walker is always the one. Growing the list never moves a label from one set to the other.
+    """
+    return [
+        index % validation_every
+        == (validation_every - 1 + 3 * (index // validation_every)) % validation_every
+        for index in range(count)
+    ]
+
+
+def same_level(labels: Sequence[Label]) -> None:
+    """Raise InputError where labels of different levels of theory would train one model.
+
+    The method must be one for all, and the sampling one for each composition.
+    """
+    methods = sorted({method_of(label.level) for label in labels})
+    if len(methods) > 1:
+        raise InputError(
+            f"labels of {len(methods)} methods ({', '.join(methods)}) cannot train one model"
+        )
+    levels: dict[str, str] = {}
+    for label in labels:
+        formula = reduced_formula(label.atoms)
+        if levels.setdefault(formula, label.level) != label.level:
+            raise InputError(
+                f"labels of {formula} at two levels of theory ({levels[formula]} and "
+                f"{label.level}: other cells, another sampling) cannot train one model"
+            )

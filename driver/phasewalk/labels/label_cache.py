@@ -1,0 +1,117 @@
+"""Labels that campaigns share: the user's cache, one folder for each level's method.
+
+CACHE/labels/<method>/level.json      the level of theory
+CACHE/labels/<method>/<key>.json      a label, as a campaign keeps it
+CACHE/labels/<method>/atoms/O.json    energy of an isolated atom
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UNREADABLE, InputError, ParseError, StoreError
+from ..files import write_file
+from . import label as labels
+from . import levels
+from .label import Label
+from .levels import Level
+
+LEVEL = "level.json"
+
+
+def _folder(cache: Path, method: str) -> Path:
+    return cache / "labels" / method
+
+
+def find(cache: Path, at: Level, key: str) -> Label | None:
+    """The label of this content address, if a campaign has made it; a damaged one is none."""
+    path = _folder(cache, at.method) / f"{key}.json"
+    with contextlib.suppress(InputError, OSError):
+        label = read(path)
+        return label if label.key == key and label.level == at.key else None
+    return None
+
+
+def read(path: Path) -> Label:
+    """The label in a file of the cache.
+
+    Raises:
+        ParseError: it cannot be read, or is not the one that its name says.
+    """
+    try:
+        text = path.read_text(errors="replace", encoding="utf-8")
+    except OSError as error:
+        raise ParseError(path, f"cannot be read ({error.strerror})") from error
+    label = labels.from_json(text, path)
+    if label.key != path.stem or labels.content_key(label.atoms, label.level) != label.key:
+        raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
+    if levels.method_of(label.level) != path.parent.name:
+        raise ParseError(path, f"is of another level of theory ({label.level})")
+    return label
+
+
+def keep(cache: Path, at: Level, label: Label) -> None:
+    """Keep a label for other campaigns; a cache that cannot be written is no harm."""
+    path = _folder(cache, at.method) / f"{label.key}.json"
+    with contextlib.suppress(StoreError, OSError):
+        _keep_level(cache, at)
+        if not path.exists():
+            write_file(path, labels.to_json(label).encode())
+
+
+def _keep_level(cache: Path, at: Level) -> None:
+    path = _folder(cache, at.method) / LEVEL
+    if not path.exists():
+        write_file(path, (json.dumps(at.as_dict(), indent=1) + "\n").encode())
+
+
+def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
+    """Each level of theory in the cache, and the files of its labels.
+
+    Raises:
+        ParseError: a level cannot be read, or is not the one that its folder says.
+    """
+    for folder in sorted((cache / "labels").glob("*/")):
+        path = folder / LEVEL
+        try:
+            level = levels.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (*UNREADABLE, InputError) as error:
+            raise ParseError(path, f"not a level of theory ({error})") from error
+        if level.method != folder.name:
+            raise ParseError(path, "is another level of theory than its folder's name says")
+        yield level, sorted(file for file in folder.glob("*.json") if file.name != LEVEL)
+
+
+def atom_energy(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> float | None:
+    """Energy (eV) of the isolated atom, where it was computed in this way (its box …)."""
+    found = atom(cache, at, symbol, how)
+    return None if found is None else found[0]
+
+
+def atom(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> tuple[float, str] | None:
+    """Energy (eV) of the isolated atom, and which campaign has computed it in this way."""
+    path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
+    with contextlib.suppress(*UNREADABLE):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["how"] == how:
+            return float(data["energy_eV"]), str(data.get("campaign", ""))
+    return None
+
+
+def keep_atom(
+    cache: Path,
+    at: Level,
+    symbol: str,
+    *,
+    energy_eV: float,
+    how: Mapping[str, Any],
+    campaign: str = "",
+) -> None:
+    """Keep the energy of an isolated atom that a campaign has computed in this way."""
+    data = {"element": symbol, "energy_eV": energy_eV, "how": dict(how), "campaign": campaign}
+    path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
+    with contextlib.suppress(StoreError, OSError):
+        _keep_level(cache, at)
+        write_file(path, json.dumps(data).encode())

@@ -1,0 +1,59 @@
+"""Models: NequIP's training, compilation, weights, and stamps of deployed models."""
+
+from . import explained, swap, training_config
+from .checkpoints import TRUST
+from .model import (
+    ENDINGS,
+    NETWORK,
+    Deployed,
+    Trained,
+    deploy_job,
+    misfit,
+    read_deployment,
+    read_stamp,
+    read_training,
+    require_loaded,
+    stamp_from_json,
+    stamp_text,
+    statistics,
+    training_job,
+    training_progress,
+)
+from .resume import left_behind
+from .settings import PRESETS, Budget, DeploySettings, ModelSettings, Statistics
+from .swap import Template, Weights
+from .training_config import PROGRESS, WEIGHTS, graph_of, network
+
+__all__ = [
+    "ENDINGS",
+    "NETWORK",
+    "PRESETS",
+    "PROGRESS",
+    "TRUST",
+    "WEIGHTS",
+    "Budget",
+    "DeploySettings",
+    "Deployed",
+    "ModelSettings",
+    "Statistics",
+    "Template",
+    "Trained",
+    "Weights",
+    "deploy_job",
+    "explained",
+    "graph_of",
+    "left_behind",
+    "misfit",
+    "network",
+    "read_deployment",
+    "read_stamp",
+    "read_training",
+    "require_loaded",
+    "stamp_from_json",
+    "stamp_text",
+    "statistics",
+    "swap",
+    "training_config",
+    "training_job",
+    "training_progress",
+]

@@ -1,0 +1,222 @@
+"""Child process that compiles a model for LAMMPS.
+
+`python -m phasewalk.models.compile_child SOURCE OUTPUT --mode torchscript|aotinductor --device
+cpu|cuda`
+
+With `--trust` a checkpoint is loaded whatever it holds; see `checkpoints`.
+SOURCE is a checkpoint, or a network's configuration (`.json`): then the network gets arbitrary
+weights, which are written to `weights.npz`, and real ones are swapped in later.
+
+The library functions behind `nequip-compile` are called, because its command line refuses
+TorchScript from torch 2.10 on, and looks for the training data to trace AOTInductor with.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..engines import processor
+from .checkpoints import REFUSED, TRUST, Refused, copied
+from .model import Deployed, stamp_text
+from .training_config import WEIGHTS, graph_of
+
+SHIFTS = "per_type_energy_scale_shift.shifts"
+
+
+def load(source: Path, *, scripted: bool) -> Any:
+    """The eager model of a checkpoint (its averaged weights), or of a configuration."""
+    from nequip.model.saved_models.load_utils import load_saved_model
+    from nequip.utils.compile import conditional_torchscript_mode
+
+    with conditional_torchscript_mode(scripted):
+        return untrained(source) if source.suffix == ".json" else load_saved_model(source)
+
+
+def untrained(configuration: Path) -> Any:
+    """A network with arbitrary weights: no two alike, so that each is found where it stands."""
+    import numpy as np
+    import torch
+    from hydra.utils import get_method
+
+    network = json.loads(configuration.read_text(encoding="utf-8"))
+    builder = get_method(network["_target_"])
+    model = builder(**{key: value for key, value in network.items() if key != "_target_"})
+    random = np.random.default_rng(1)
+    weights = weights_of(model)
+    state = model.state_dict()
+    for name, weight in weights.items():
+        weights[name] = random.normal(size=weight.shape).astype(weight.dtype)
+        state[name].copy_(torch.from_numpy(weights[name]))
+    np.savez(configuration.with_name(WEIGHTS), graph=graph_of(network), **weights)
+    return model
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """All numbers that training (or another data set) changes, by name."""
+    weights = {name: value.detach().cpu().numpy() for name, value in model.named_parameters()}
+    for name, value in model.named_buffers():
+        if name.endswith(SHIFTS):
+            weights[name] = value.detach().cpu().numpy()
+    return weights
+
+
+def extract(checkpoint: Path) -> None:
+    """Write graph and weights of a checkpoint of ours to `weights.npz`, as `swap` reads them."""
+    import numpy as np
+    import torch
+
+    model = load(checkpoint, scripted=False)
+    parameters = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
+    np.savez(WEIGHTS, graph=graph_of(parameters["model"]), **weights_of(model))
+
+
+def metadata_of(model: Any) -> dict[str, str]:
+    """The metadata that nequip-compile writes."""
+    from nequip.utils.global_state import get_latest_global_state
+
+    metadata = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
+    return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in metadata.items()}
+
+
+def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
+    """Write a `.nequip.pth`; returns its metadata."""
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+    from nequip.utils.compile import conditional_torchscript_mode
+
+    model = load(source, scripted=True)
+    metadata = metadata_of(model)
+    with conditional_torchscript_mode(True):
+        save_torchscript_model(model, metadata, str(output), device)
+    return metadata
+
+
+def aotinductor(source: Path, output: Path, device: str, target: str = "lammps") -> dict[str, str]:
+    """Write a `.nequip.pt2` for LAMMPS's pair style, or for ASE; returns its metadata."""
+    import torch
+    from nequip.data import AtomicDataDict
+    from nequip.scripts._compile_utils import ASE_TARGET, PAIR_NEQUIP_TARGET
+    from nequip.utils.aot import aot_export_model
+    from nequip.utils.aoti_metadata import (
+        NEQUIP_AOTI_INPUTS_KEY,
+        NEQUIP_AOTI_OUTPUTS_KEY,
+        serialize_aoti_keys,
+    )
+
+    model = load(source, scripted=False)
+    metadata = metadata_of(model)
+    asked: dict[str, Any] = ASE_TARGET if target == "ase" else PAIR_NEQUIP_TARGET
+    embedded = {
+        **metadata,
+        NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(asked["input"]),
+        NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(asked["output"]),
+    }
+    dimension = torch.export.dynamic_shapes.Dim
+    data = asked["data_settings"](
+        example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
+    )
+    aot_export_model(
+        model=model,
+        device=torch.device(device),
+        input_fields=asked["input"],
+        output_fields=asked["output"],
+        data=AtomicDataDict.to_(data, torch.device(device)),
+        batch_map=asked["batch_map_settings"](
+            {
+                "graph": torch.export.Dim.STATIC,
+                "node": dimension("num_nodes", min=2, max=torch.inf),
+                "edge": dimension("num_edges", min=2, max=torch.inf),
+            }
+        ),
+        output_path=str(output),
+        inductor_configs={"aot_inductor.metadata": embedded},
+    )
+    return metadata
+
+
+def example_frame(types: list[str], r_max: float) -> Any:
+    """A small periodic frame of all types to trace the model with: no training data needed."""
+    import numpy as np
+    from ase import Atoms
+    from nequip.data.ase import from_ase
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+
+    side = max(2, math.ceil(len(types) ** (1 / 3)))
+    grid = np.array(list(itertools.product(range(side), repeat=3)))
+    spacing = min(2.0, 0.6 * r_max)
+    noise = np.random.default_rng(1).normal(size=grid.shape)
+    atoms = Atoms(
+        symbols=[types[i % len(types)] for i in range(len(grid))],
+        positions=spacing * (grid + 0.05 * noise),
+        cell=np.eye(3) * spacing * side,
+        pbc=True,
+    )
+    data = from_ase(atoms)
+    for transform in (
+        ChemicalSpeciesToAtomTypeMapper(model_type_names=types),
+        NeighborListTransform(r_max=r_max),
+    ):
+        data = transform(data)
+    return data
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compile, and write `stamp.json` beside the model."""
+    parser = argparse.ArgumentParser(prog="phasewalk.models.compile_child")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--mode", choices=["torchscript", "aotinductor"], required=True)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(TRUST, action="store_true")
+    parser.add_argument("--target", choices=["lammps", "ase"], default="lammps")
+    parser.add_argument("--weights", action="store_true", help="write the weights alone")
+    arguments = parser.parse_args(argv)
+
+    import nequip
+    import torch
+    from nequip.scripts._workflow_utils import set_workflow_state
+    from nequip.utils.global_state import set_global_state
+
+    started = time.perf_counter()
+    set_workflow_state("compile")
+    set_global_state(allow_tf32=False)
+    source = arguments.source
+    try:
+        if not arguments.trust and source.suffix != ".json":
+            source = copied(source, arguments.output.parent)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    if arguments.weights:
+        extract(source)
+        return 0
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
+        metadata = torchscript(source, arguments.output, device)
+    else:
+        metadata = aotinductor(source, arguments.output, device, arguments.target)
+    stamp = Deployed(
+        file=arguments.output.name,
+        mode=arguments.mode,
+        device=device,
+        dtype=metadata["model_dtype"],
+        types=tuple(metadata["type_names"].split()),
+        r_max_A=float(metadata["r_max"]),
+        torch=str(torch.__version__),
+        nequip=str(nequip.__version__),
+        cpu=torch.backends.cpu.get_cpu_capability(),
+        processor=processor(),
+        seconds=time.perf_counter() - started,
+    )
+    arguments.output.with_name("stamp.json").write_text(stamp_text(stamp), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

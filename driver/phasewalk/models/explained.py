@@ -1,0 +1,130 @@
+"""How much of the forces a generation has learned: its errors beside those of no forces at all.
+
+The best constant model of forces is zero: its RMSE is the forces' own rms, its MAE their mean size.
+The limit of generation 0 was measured: KCl with six neighbours in sight kept 0.63 of that error, so
+that every walker broke down; KCl at 0.38, ice at 0.20 and MIL-53(Al) at 0.12 walked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import TooPoor
+from ..labels import Label
+from .settings import Budget, ModelSettings, Statistics
+
+WORST_LATER = 1.0
+"""A later generation meets harder frames than the bootstrap's: it must only be better than zero."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Errors of a generation on labels that it was not trained on, meV/Å.
+
+    Attributes:
+        frames: their number.
+        force_mae_meV_per_A, force_rmse_meV_per_A: of the generation.
+        force_zero_mae_meV_per_A, force_rms_meV_per_A: the same of a model without forces.
+    """
+
+    frames: int
+    force_mae_meV_per_A: float
+    force_rmse_meV_per_A: float
+    force_zero_mae_meV_per_A: float
+    force_rms_meV_per_A: float
+
+    @property
+    def ratio(self) -> float:
+        """Error over that of a model without forces: by MAE or by RMSE, whichever is kinder.
+
+        A single frame of a walker that broke down rules one of them, but hardly both.
+        """
+        return min(
+            self.force_mae_meV_per_A / self.force_zero_mae_meV_per_A,
+            self.force_rmse_meV_per_A / self.force_rms_meV_per_A,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the journal."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"force MAE {self.force_mae_meV_per_A:.0f} meV/Å (without any model "
+            f"{self.force_zero_mae_meV_per_A:.0f}), RMSE {self.force_rmse_meV_per_A:.0f} (without "
+            f"{self.force_rms_meV_per_A:.0f}) on {self.frames} validation labels"
+        )
+
+
+def explained(last_epoch: Mapping[str, Any], validation: Sequence[Label]) -> Explained | None:
+    """What a training's last epoch says of the validation labels; None where these have no forces.
+
+    Args:
+        last_epoch: `forces_mae` and `forces_rmse`, eV/Å, as the training writes them.
+        validation: the labels that it was validated on.
+    """
+    zero, rms = of_zero(validation)
+    errors = [last_epoch.get(name) for name in ("forces_mae", "forces_rmse")]
+    if rms <= 0 or None in errors:
+        return None
+    mae, rmse = (1000.0 * float(error or 0.0) for error in errors)
+    return Explained(len(validation), mae, rmse, zero, rms)
+
+
+def of_zero(labels: Sequence[Label]) -> tuple[float, float]:
+    """MAE and RMSE of a model without forces, meV/Å."""
+    forces = 1000.0 * np.concatenate([label.forces.ravel() for label in labels] or [np.zeros(1)])
+    return float(np.abs(forces).mean()), float(np.sqrt(np.mean(forces**2)))
+
+
+def check(
+    name: str,
+    found: Explained | None,
+    *,
+    settings: ModelSettings,
+    budget: Budget,
+    numbers: Statistics,
+    first: bool,
+) -> None:
+    """Raise TooPoor where a generation explains too little to be sent walking.
+
+    Args:
+        name: of the generation.
+        found: its errors; None where they are not known.
+        settings: of the model.
+        budget: that it was trained with.
+        numbers: of the first training set.
+        first: whether it is generation 0.
+    """
+    limit = settings.max_force_error_ratio
+    if found is None or limit is None:
+        return
+    limit = limit if first else max(limit, WORST_LATER)
+    # A diverged training has no number: its gate says so.
+    if not found.ratio > limit:
+        return
+    more = (
+        f"model.first.epochs ({budget.epochs}), model.r_max_A ({settings.cutoff_A:g} Å, which "
+        f"holds {numbers.average_neighbors:.0f} neighbours of an atom), bootstrap.count, "
+        "bootstrap.displacement_A or bootstrap.strain"
+        if first
+        else f"model.warm.epochs ({budget.epochs})"
+    )
+    raise TooPoor(
+        f"generation {name} has learned too little to walk with: {found}; that is "
+        f"{100 * found.ratio:.0f} % of what is wrong without any model, and "
+        f"{100 * limit:.0f} % is the limit (model.max_force_error_ratio). Raise {more}, and run "
+        "the same command again: labels are kept"
+    )
+
+
+def advice(settings: ModelSettings) -> str | None:
+    """What is to be chosen before generation 0, since it cannot be changed after."""
+    if settings.zbl:
+        return None
+    return (
+        "model.zbl is false: nothing keeps atoms apart where nothing was learned. With ions, at "
+        "high temperature or pressure set it to true, now: after generation 0 it cannot be added"
+    )

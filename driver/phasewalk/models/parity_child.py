@@ -1,0 +1,70 @@
+"""Child process that makes a tiny untrained model and evaluates it in Python.
+
+`python -m phasewalk.models.parity_child REQUEST RESULT` writes `model.nequip.pth` and what the
+eager model says
+of the frame, to be compared with what LAMMPS says of the deployed one.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..labels import frame_from_json
+
+FORCES = 0.3
+"""Root mean square of the model's forces on the frame, eV/Å: as a crystal's at room temperature, so
+that ten steps with it break nothing, and zeros are not compared with zeros."""
+
+
+def build(types: list[str], dtype: str, r_max: float, scale: float = 1.0) -> Any:
+    """A tiny NequIP model with random weights, whose energies are scaled."""
+    from nequip.model import NequIPGNNModel
+
+    return NequIPGNNModel(
+        seed=1,
+        model_dtype=dtype,
+        type_names=types,
+        r_max=r_max,
+        num_layers=2,
+        l_max=1,
+        num_features=4,
+        radial_mlp_width=8,
+        avg_num_neighbors=20.0,
+        per_type_energy_scales=scale,
+        per_type_energy_shifts={name: float(i) for i, name in enumerate(types)},
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Write the model and its own results."""
+    import numpy as np
+    import torch
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+    from nequip.scripts._workflow_utils import set_workflow_state
+    from nequip.utils.compile import conditional_torchscript_mode
+    from nequip.utils.global_state import set_global_state
+
+    from .compile_child import metadata_of
+    from .eager_child import evaluate
+
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    atoms = frame_from_json(request["frame"])
+    set_workflow_state("compile")
+    set_global_state(allow_tf32=False)
+    kind = (request["types"], request["dtype"], request["r_max_A"])
+    (result,) = evaluate(build(*kind).eval(), [atoms])
+    scale = FORCES / max(float(np.sqrt(np.mean(np.square(result["forces_eV_per_A"])))), 1e-6)
+    model = build(*kind, scale).eval()
+    (result,) = evaluate(model, [atoms])
+    result["cuda"] = bool(torch.cuda.is_available())
+    with conditional_torchscript_mode(True):
+        scripted = build(*kind, scale)
+        scripted.load_state_dict(model.state_dict())
+        save_torchscript_model(scripted, metadata_of(scripted), "model.nequip.pth", "cpu")
+    Path(argv[2]).write_text(json.dumps(result), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,172 @@
+"""Put new weights into a deployed model: a compilation's result, in a fraction of a second.
+
+Both kinds of deployed model are zip archives that hold each weight's bytes once: TorchScript as a
+file of its own, AOTInductor inside the compiled library. Where the bytes of every weight of the
+compiled checkpoint are found exactly once, another checkpoint of the same graph is deployed by
+writing its weights there. Anything else that a graph depends on is compiled in; it is named by the
+graph's hash, and a model of another graph is refused.
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UNREADABLE, InputError, ParseError
+
+Weights = Mapping[str, NDArray[Any]]
+GRAPH = "graph"
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError)
+"""What reading a damaged archive may raise (RuntimeError: a flag that says it is encrypted)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a weight stands: file in the archive, offset and length in bytes."""
+
+    entry: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """A deployed model whose weights can be replaced.
+
+    Attributes:
+        graph: hash of all that is compiled in.
+        package: SHA-256 of the model.
+        places: by name of the weight.
+    """
+
+    graph: str
+    package: str
+    places: Mapping[str, Place]
+
+
+def read_weights(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Graph and weights that a training wrote beside its checkpoint."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            weights = {name: stored[name] for name in stored.files}
+        if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
+            raise ValueError("an entry is not an array")
+        graph = str(weights.pop(GRAPH))
+        if any(weight.dtype.kind not in "fiub" for weight in weights.values()):
+            raise ValueError("a weight is not a number")
+    except (*DAMAGED, *UNREADABLE) as error:
+        raise ParseError(path, f"not a training's weights ({error!r})") from error
+    return graph, weights
+
+
+def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
+    """Where the weights stand in a model that was compiled from them.
+
+    Raises:
+        InputError: a weight is there more than once or not at all, so that it cannot be replaced.
+    """
+    entries = _entries(package)
+    places = {}
+    for name, weight in weights.items():
+        wanted = _bytes(weight)
+        if not wanted:
+            continue
+        found = [
+            Place(info.filename, offset, len(wanted))
+            for info, content in entries
+            for offset in _offsets(content, wanted)
+        ]
+        if len(found) != 1:
+            raise InputError(f"weight {name} stands {len(found)} times in the deployed model")
+        places[name] = found[0]
+    _check_apart(places)
+    return Template(graph, hashlib.sha256(package).hexdigest(), places)
+
+
+def swap(package: bytes, template: Template, graph: str, weights: Weights) -> bytes:
+    """The deployed model with other weights.
+
+    Raises:
+        InputError: another graph, or weights of other names or sizes.
+    """
+    if hashlib.sha256(package).hexdigest() != template.package:
+        raise InputError("the deployed model is damaged, or not the one whose places are known")
+    if graph != template.graph:
+        raise InputError("the model was compiled for another graph; compile it again")
+    sized = {name: _bytes(weight) for name, weight in weights.items()}
+    sized = {name: content for name, content in sized.items() if content}
+    if {n: len(c) for n, c in sized.items()} != {n: p.length for n, p in template.places.items()}:
+        raise InputError("the weights are not those of the model's graph; compile it again")
+    sizes = {info.filename: len(content) for info, content in _entries(package)}
+    for name, place in template.places.items():
+        if place.offset + place.length > sizes.get(place.entry, 0):
+            raise InputError(f"weight {name} has no place in this model; compile it again")
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w") as archive:
+        for info, content in _entries(package):
+            patched = bytearray(content)
+            for name, place in template.places.items():
+                if place.entry == info.filename:
+                    patched[place.offset : place.offset + place.length] = sized[name]
+            archive.writestr(info, bytes(patched))
+    return result.getvalue()
+
+
+def template_text(template: Template) -> str:
+    """A template as the text of its file."""
+    return json.dumps(asdict(template), indent=1) + "\n"
+
+
+def read_template(path: Path) -> Template:
+    """The reverse of `template_text`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        places = {name: Place(**place) for name, place in data["places"].items()}
+        if not all(_is_place(place) for place in places.values()):
+            raise ValueError("an offset or a length is not a whole number")
+        return Template(str(data["graph"]), str(data["package"]), places)
+    except UNREADABLE as error:
+        raise ParseError(path, f"not the places of a model's weights ({error!r})") from error
+
+
+def _is_place(place: Place) -> bool:
+    numbers = (place.offset, place.length)
+    return isinstance(place.entry, str) and all(type(n) is int and n >= 0 for n in numbers)
+
+
+def _check_apart(places: Mapping[str, Place]) -> None:
+    """Raise InputError where two weights share bytes: to write one would change the other."""
+    ordered = sorted(places.items(), key=lambda item: (item[1].entry, item[1].offset))
+    for (one, before), (other, after) in itertools.pairwise(ordered):
+        if before.entry == after.entry and before.offset + before.length > after.offset:
+            raise InputError(f"weights {one} and {other} share bytes in the deployed model")
+
+
+def _entries(package: bytes) -> list[tuple[zipfile.ZipInfo, bytes]]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(package)) as archive:
+            return [(info, archive.read(info)) for info in archive.infolist()]
+    except DAMAGED as error:
+        raise InputError(f"the deployed model is damaged ({error})") from error
+
+
+def _bytes(weight: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(weight).astype(weight.dtype.newbyteorder("<")).tobytes()
+
+
+def _offsets(content: bytes, wanted: bytes) -> list[int]:
+    """The first two places of `wanted`: more are not needed to know that it is ambiguous."""
+    first = content.find(wanted)
+    if first < 0:
+        return []
+    second = content.find(wanted, first + 1)
+    return [first] if second < 0 else [first, second]

@@ -1,0 +1,8 @@
+"""Production: a frozen model used, and the free energies that it gives."""
+
+from . import agree, free_energy, freeze, lineage
+from .freeze import Frozen
+from .lineage import Model
+from .samples import HILLS
+
+__all__ = ["HILLS", "Frozen", "Model", "agree", "free_energy", "freeze", "lineage"]

@@ -1,0 +1,74 @@
+"""Whether the free energies of the last two generations agree: a goal that costs segments."""
+
+import math
+
+from ..campaign import FreeEnergyGoal, Work
+from ..errors import EngineFailed, InputError, NothingLeft, StoreError
+from ..generations import FINAL, Generation, learn
+from ..rounds import reopen
+from ..store import IDENTITY, read_campaign
+from . import freeze
+from .free_energy import FreeEnergy, difference
+
+
+def compare(work: Work, generation: Generation) -> tuple[float | None, str]:
+    """Largest difference (kJ/mol) of the free energies of a generation and of the one before.
+
+    Returns:
+        The difference, over all systems with METAD, and the same in words; None where there is no
+        earlier generation, where too little was sampled by both, or where it cannot be computed:
+        that is no reason to end a campaign.
+    """
+    goal = work.campaign.settings.stop.free_energy
+    names = {
+        str(record.outputs["generation"])
+        for record in work.store.records()
+        if record.stage == "deploy" and record.outputs["generation"] != FINAL
+    }
+    earlier = [int(name) for name in names if int(name) < generation.number]
+    if goal is None or not earlier:
+        return None, "there is no earlier generation to compare with"
+    try:
+        before = learn.fit(work, reopen.read_generation(work.store, str(max(earlier))))
+        one, other = (_computed(work, goal, which) for which in (generation, before))
+    except (InputError, EngineFailed, NothingLeft, StoreError) as error:
+        work.store.beat()  # a lock that was lost still ends the run
+        return None, f"could not be computed ({error})"
+    return _compared(goal, f"generations {before.name} and {generation.name}", one, other)
+
+
+def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[str, FreeEnergy]:
+    """The free energies of a generation; the journal knows what they cost, also when they fail."""
+    try:
+        return freeze.free_energy(work, generation, goal.segments, hills=goal.hills)
+    finally:
+        root = work.store.root / freeze.place(generation.name, goal.hills)
+        if (root / IDENTITY).is_file():
+            walked = [r for r in read_campaign(root).records() if r.stage == "segment"]
+            seconds = round(sum(record.seconds for record in walked), 3)
+            cores = max((record.cores for record in walked), default=0)
+            name = f"free energy of generation {generation.name}, hills × {goal.hills:g}"
+            noted = work.store.find(name)
+            if seconds and (noted is None or noted.seconds != seconds):
+                work.note(name, "fes", generation.number, {}, seconds=seconds, cores=cores)
+
+
+def _compared(
+    goal: FreeEnergyGoal, which: str, one: dict[str, FreeEnergy], other: dict[str, FreeEnergy]
+) -> tuple[float | None, str]:
+    largest, doubts, told = 0.0, [], []
+    for system in one:
+        found = difference(one[system], other[system], goal.within_kJ_per_mol)
+        back = difference(other[system], one[system], goal.within_kJ_per_mol)
+        shared = min(found.shared, back.shared)
+        told.append(f"{found.largest:.2g} kJ/mol ({system})")
+        if math.isnan(found.largest) or shared < goal.min_shared:
+            doubts.append(
+                f"{system}: only {100 * shared:.0f} % was sampled by both (min_shared: "
+                f"{100 * goal.min_shared:.0f} %)"
+            )
+        if not (one[system].agree and other[system].agree):
+            doubts.append(f"{system}: histogram and hills do not agree yet")
+        largest = max(largest, found.largest)
+    says = "; ".join([f"{which} differ by up to {', '.join(told)}", *doubts])
+    return None if doubts else largest, says

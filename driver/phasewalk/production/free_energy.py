@@ -1,0 +1,239 @@
+"""A free energy on a grid: numbers, JSON, and how two of them differ. `reweighting` makes one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UNREADABLE, InputError, brief
+from ..units import BOLTZMANN_KJ_PER_MOL_K
+
+Array = NDArray[np.float64]
+
+COMPARED_KT = 10.0
+"""The two opinions are compared where F is below this."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A collective variable, in the units of the PLUMED text.
+
+    Attributes:
+        name: as PLUMED writes it.
+        period: inf where it has none.
+        lowest: where a period begins; of no meaning without one.
+    """
+
+    name: str
+    period: float = math.inf
+    lowest: float = 0.0
+
+    def wrap(self, values: Array) -> Array:
+        """Values within one period, from `lowest` on; unchanged without a period."""
+        if not math.isfinite(self.period):
+            return values
+        wrapped: Array = self.lowest + np.mod(values - self.lowest, self.period)
+        return wrapped
+
+
+@dataclass(frozen=True)
+class FreeEnergy:
+    """A free energy on a grid of one or two variables; what is not known is NaN (null in JSON).
+
+    Attributes:
+        variables: of the grid.
+        centres: for each variable, the (n,) middles of its bins, evenly spaced.
+        values: (n,) or (n, m) free energy, kJ/mol, zero in the lowest bin.
+        errors: of the same shape: standard error of the difference from the lowest bin, kJ/mol.
+        from_hills: of the same shape: the second opinion, shifted to the same mean as `values`
+            where both are compared.
+        temperature_K: of the walkers.
+        frames: that count, of each walker.
+        blocks: how many of all walkers, and the rms error (kJ/mol) over the compared bins which
+            they give; the shortest blocks last.
+        opinions_differ: rms difference (kJ/mol) of the second opinion over the compared bins.
+        compared: whether a bin is compared: sampled, and below `COMPARED_KT` kT.
+    """
+
+    variables: tuple[Variable, ...]
+    centres: tuple[Array, ...]
+    values: Array
+    errors: Array
+    from_hills: Array
+    temperature_K: float
+    frames: tuple[int, ...]
+    blocks: tuple[tuple[int, float], ...]
+    opinions_differ: float
+
+    @property
+    def kT(self) -> float:
+        """Thermal energy, kJ/mol."""
+        return BOLTZMANN_KJ_PER_MOL_K * self.temperature_K
+
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """See above."""
+        return below(self.values, COMPARED_KT * self.kT)
+
+    @property
+    def largest_error(self) -> float:
+        """Of the compared bins whose error is known, kJ/mol; NaN where none is."""
+        known = self.errors[self.compared & np.isfinite(self.errors)]
+        return float(known.max()) if known.size else math.nan
+
+    @property
+    def agree(self) -> bool:
+        """Whether the two opinions differ by less than kT, or than twice the largest error."""
+        error = self.largest_error
+        return self.opinions_differ <= max(self.kT, 0.0 if math.isnan(error) else 2.0 * error)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "unit": "kJ/mol",
+            "temperature_K": self.temperature_K,
+            "variables": [
+                {
+                    "name": variable.name,
+                    "period": variable.period if math.isfinite(variable.period) else None,
+                    "lowest": variable.lowest,
+                    "centres": centres.tolist(),
+                }
+                for variable, centres in zip(self.variables, self.centres, strict=True)
+            ],
+            "free_energy": _to_json(self.values),
+            "error": _to_json(self.errors),
+            "from_hills": _to_json(self.from_hills),
+            "frames": list(self.frames),
+            "blocks": [
+                {"count": count, "rms_error": None if math.isnan(error) else error}
+                for count, error in self.blocks
+            ],
+            "largest_error": None if math.isnan(self.largest_error) else self.largest_error,
+            "opinions_differ": self.opinions_differ,
+            "opinions_compared_below": COMPARED_KT * self.kT,
+            "opinions_agree": self.agree,
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two free energies differ where both are known.
+
+    Attributes:
+        largest: kJ/mol, after both were shifted to the same mean there; NaN where nothing is.
+        rms: likewise.
+        shared: share of the bins known to the one that are known to the other too.
+    """
+
+    largest: float
+    rms: float
+    shared: float
+
+
+def from_dict(data: Mapping[str, Any]) -> FreeEnergy:
+    """The reverse of `FreeEnergy.as_dict`; InputError where it is none."""
+    try:
+        variables = tuple(
+            Variable(str(v["name"]), math.inf if v["period"] is None else v["period"], v["lowest"])
+            for v in data["variables"]
+        )
+        centres = tuple(np.array(v["centres"], dtype=float) for v in data["variables"])
+        shape = tuple(len(axis) for axis in centres)
+        values, errors, from_hills = (
+            np.array(data[key], dtype=float).reshape(shape)
+            for key in ("free_energy", "error", "from_hills")
+        )
+        return FreeEnergy(
+            variables=variables,
+            centres=centres,
+            values=values,
+            errors=errors,
+            from_hills=from_hills,
+            temperature_K=float(data["temperature_K"]),
+            frames=tuple(data["frames"]),
+            blocks=tuple(
+                (b["count"], math.nan if b["rms_error"] is None else b["rms_error"])
+                for b in data["blocks"]
+            ),
+            opinions_differ=float(data["opinions_differ"]),
+        )
+    except UNREADABLE as error:
+        raise InputError(f"not a free energy ({brief(repr(error))})") from error
+
+
+def points(centres: Sequence[Array]) -> Array:
+    """(bins, d) middles of all bins of a grid, the last variable fastest."""
+    found: Array = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).reshape(-1, len(centres))
+    return found
+
+
+def difference(
+    one: FreeEnergy, other: FreeEnergy, within_kJ_per_mol: float = math.inf
+) -> Difference:
+    """How two free energies of the same variables differ, where both are known.
+
+    The other one is interpolated to the bins of the one.
+
+    Args:
+        one: a free energy.
+        other: of the same variables.
+        within_kJ_per_mol: only where both are below this.
+    """
+    if [v.name for v in one.variables] != [v.name for v in other.variables]:
+        names = [", ".join(v.name for v in each.variables) for each in (one, other)]
+        raise InputError(f"free energies of different variables: {names[0]} | {names[1]}")
+    known = below(one.values, within_kJ_per_mol)
+    there = _interpolate(other, points(one.centres)).reshape(one.values.shape)
+    both = known & below(there, within_kJ_per_mol)
+    if not both.any():
+        return Difference(math.nan, math.nan, 0.0)
+    apart = (one.values - there)[both]
+    apart = np.abs(apart - apart.mean())
+    share = float(both.sum() / known.sum())
+    return Difference(float(apart.max()), float(np.sqrt(np.mean(apart**2))), share)
+
+
+def places(variable: Variable, axis: Array, column: Array) -> Array:
+    """Values as bins counted from the middle of the first; −0.5 is its lower end."""
+    width = axis[1] - axis[0] if len(axis) > 1 else 1.0
+    counted: Array = (variable.wrap(column) - axis[0]) / width
+    return counted
+
+
+def _interpolate(free: FreeEnergy, at: Array) -> Array:
+    """(n,) free energy at (n, d) values, linear between middles of bins; NaN where not known."""
+    total = np.zeros(len(at))
+    corners: list[list[tuple[NDArray[np.intp], Array, NDArray[np.bool_]]]] = []
+    for variable, axis, column in zip(free.variables, free.centres, at.T, strict=True):
+        place, last = places(variable, axis, column), len(axis)
+        low = np.floor(place + 1e-9).astype(int)
+        share = np.where(np.abs(place - np.rint(place)) < 1e-9, 0.0, place - low)
+        ends = []
+        for index, part in ((low, 1.0 - share), (low + 1, share)):
+            inside = (index >= 0) & (index < last)
+            if math.isfinite(variable.period):
+                index, inside = np.mod(index, last), np.ones(len(at), dtype=bool)
+            ends.append((np.clip(index, 0, last - 1), part, inside))
+        corners.append(ends)
+    for corner in product(*corners):
+        part = np.prod([share for _, share, _ in corner], axis=0)
+        inside = np.all([inside for _, _, inside in corner], axis=0)
+        values = np.where(inside, free.values[tuple(index for index, _, _ in corner)], math.nan)
+        total += np.where(part > 0, part * values, 0.0)
+    return total
+
+
+def below(values: Array, limit: float) -> NDArray[np.bool_]:
+    """Whether values are known and at most the limit."""
+    return np.isfinite(values) & (np.nan_to_num(values, nan=math.inf) <= limit)
+
+
+def _to_json(values: Array) -> Any:
+    return [
+        _to_json(row) if row.ndim else float(row) if np.isfinite(row) else None for row in values
+    ]

@@ -1,0 +1,169 @@
+"""What derived things were made from, and whether the campaign still has it.
+
+A generation can be trained again (the final one after more rounds, any after a rewind). What was
+computed with its former weights stays true of these, but no longer of "generation final".
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..bias import plumed
+from ..errors import UNREADABLE, PhasewalkError
+from ..files import read_text
+from ..generations import FINAL
+from ..store import JOURNAL, Record
+from ..walkers import SystemSettings
+
+SAME = ("ensemble", "temperature_K", "pressure_MPa")
+"""Settings of a system on which its free energy depends, beside the PLUMED text."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: name of its generation, SHA-256 of its checkpoint, labels it was made of."""
+
+    generation: str
+    checkpoint: str
+    labels: int | None
+
+
+def models(records: Sequence[Record]) -> dict[str, Model]:
+    """The models that the campaign has now, by generation."""
+    found = [_model(r.outputs) for r in records if r.stage == "train"]
+    return {one.generation: one for one in found if one is not None}
+
+
+def former(root: Path) -> dict[str, Model]:
+    """All models that the campaign's journal ever named, by the hash of their checkpoints."""
+    found: dict[str, Model] = {}
+    try:
+        lines = read_text(root / JOURNAL).splitlines()
+    except PhasewalkError:
+        return found
+    for line in lines:
+        if '"train"' not in line:
+            continue
+        try:
+            data = json.loads(line)
+            one = _model(data["outputs"]) if data["stage"] == "train" else None
+        except UNREADABLE:
+            continue
+        if one is not None:
+            found[one.checkpoint] = one
+    return found
+
+
+def _model(outputs: Mapping[str, Any]) -> Model | None:
+    name, checkpoint = outputs.get("generation"), outputs.get("sha256")
+    if name is None or checkpoint is None:
+        return None
+    counts = [outputs.get(f"{kind}_labels") for kind in ("training", "validation")]
+    known = [count for count in counts if isinstance(count, int)]
+    labels = sum(known) if len(known) == len(counts) else None
+    return Model(str(name), str(checkpoint), labels)
+
+
+def measured_now(records: Sequence[Record]) -> list[Record]:
+    """The evaluations of models that the campaign still has: not of former ones of their names."""
+    trained: set[str] = set()
+    last = {str(r.outputs.get("generation")): r.task for r in records if r.stage == "train"}
+    found = []
+    for record in records:
+        name = str(record.outputs.get("generation"))
+        if record.stage == "train" and last[name] == record.task:
+            trained.add(name)
+        elif record.stage == "evaluate" and name in trained:
+            found.append(record)
+    return found
+
+
+def moment(records: Sequence[Record]) -> dict[str, Any]:
+    """Where the journal stood: how many records, the last one, and when it was written (UTC)."""
+    if not records:
+        return {"records": 0, "last": None, "written": None}
+    last = records[-1]
+    written = datetime.fromtimestamp(last.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"records": len(records), "last": last.task, "written": written}
+
+
+def made_from(records: Sequence[Record], generation: str, checkpoint: str) -> dict[str, Any]:
+    """What is written into anything that is computed with a model.
+
+    Args:
+        records: the campaign's journal.
+        generation: name of the model's.
+        checkpoint: SHA-256 of its checkpoint.
+    """
+    model = models(records).get(generation)
+    labels = model.labels if model and model.checkpoint == checkpoint else None
+    return {
+        "generation": generation,
+        "checkpoint": checkpoint,
+        "labels": labels,
+        "journal": moment(records),
+    }
+
+
+def labels_of(one: Mapping[str, Any], known: Mapping[str, Model]) -> int | None:
+    """Labels that the model of a free energy was made of; None where nobody knows."""
+    stored = one.get("made_from", {}).get("labels")
+    model = known.get(str(one.get("checkpoint")))
+    return stored if stored is not None else model.labels if model else None
+
+
+def outdated(one: Mapping[str, Any], now: Mapping[str, Model], known: Mapping[str, Model]) -> str:
+    """Why a free energy is not that of the campaign's present generation; empty where it is.
+
+    Args:
+        one: as `phasewalk fes` wrote it.
+        now: the campaign's models.
+        known: those and former ones.
+    """
+    name, checkpoint = str(one["generation"]), one.get("checkpoint")
+    model, labels = now.get(name), labels_of(one, known)
+    told = "" if labels is None else f" ({labels} labels)"
+    title = "final model" if name == FINAL else f"generation {name}"
+    if model is not None and model.checkpoint == checkpoint:
+        return ""
+    if model is None:
+        return f"of a {title}{told} that the campaign no longer has"
+    return f"of an earlier {title}{told}"
+
+
+def walked_otherwise(before: Mapping[str, Any] | None, settings: SystemSettings | None) -> str:
+    """How a system's settings differ from those of the walkers; empty where they do not.
+
+    Args:
+        before: of the system, as `phasewalk fes` wrote them beside its walkers.
+        settings: in force now.
+    """
+    if before is None or settings is None:
+        return ""
+    now = settings.model_dump()
+    told = [
+        f"{key} {before[key]} (now {now[key]})"
+        for key in SAME
+        if key in before and before[key] != now[key]
+    ]
+    if _definitions(before.get("plumed")) != _definitions(settings.plumed):
+        told.append("another PLUMED text")
+    return f"walked with {', '.join(told)}" if told else ""
+
+
+def _definitions(text: str | None) -> list[tuple[object, ...]]:
+    """What a PLUMED text says, without the height of hills, on which a free energy does not depend.
+
+    Empty where it cannot be read.
+    """
+    try:
+        actions = plumed.parse(text or "")
+    except PhasewalkError:
+        return []
+    return [
+        (action.name, action.label, *(w.text for w in action.words if w.key != "HEIGHT"))
+        for action in actions
+    ]

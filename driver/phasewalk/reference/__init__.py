@@ -1,0 +1,18 @@
+"""The reference: the program that makes labels, what it is asked and what it answers."""
+
+from . import cp2k_input, programs, requests
+from .programs import COMMAND, Reference
+from .requests import WAVE_FUNCTIONS, Result, Try
+from .settings import ReferenceSettings
+
+__all__ = [
+    "COMMAND",
+    "WAVE_FUNCTIONS",
+    "Reference",
+    "ReferenceSettings",
+    "Result",
+    "Try",
+    "cp2k_input",
+    "programs",
+    "requests",
+]

@@ -1,0 +1,7 @@
+"""The report: figures, page, notebook; never writes to the campaign's record."""
+
+from . import chemiscope, methods
+from .notebook import Campaign
+from .page import answer, write, write_figures
+
+__all__ = ["Campaign", "answer", "chemiscope", "methods", "write", "write_figures"]

@@ -1,0 +1,75 @@
+"""All labelled frames with their variables and errors, as a file that chemiscope shows."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ..campaign import stop
+from ..errors import EngineMissing
+from ..production import lineage
+from ..status import History, library
+
+ENDING = ".chemiscope.json.gz"
+
+
+def write(found: History, path: Path) -> int:
+    """Write the frames of all labels for chemiscope (chemiscope.org, or its widget).
+
+    Properties: energy (eV/atom), largest force (eV/Å), volume (Å³), round, walker, the collective
+    variables, and the errors of the newest generation that had not learned the frame when it was
+    measured; not a number where that never happened, as for the bootstrap.
+
+    Args:
+        found: the campaign.
+        path: the file, which must end in .json or .json.gz.
+
+    Returns:
+        How many frames; nothing is written for none.
+
+    Raises:
+        EngineMissing: chemiscope is not installed; ParseError: a label is damaged.
+    """
+    try:
+        import chemiscope
+    except ImportError as error:
+        raise EngineMissing(
+            "no chemiscope file: chemiscope is not installed (pip install 'phasewalk[notebook]')"
+        ) from error
+    labels, _ = library.campaign_labels(found.root)
+    if not labels:
+        return 0
+    known, at = stop.located(found.records), lineage.moment(found.records)
+    wrong = {one.key: one.errors for one in found.compared if one.of == "new" and not one.learned}
+    rows = [library.row(label) for label in labels]
+    keys = [label.key for label in labels]
+    properties: dict[str, dict[str, Any]] = {
+        "energy": _property([row["energy_eV_per_atom"] for row in rows], "eV/atom"),
+        "largest force": _property([row["max_force_eV_per_A"] for row in rows], "eV/Å"),
+        "volume": _property([row["volume_A3"] for row in rows], "Å³"),
+        "round": _property([row["round"] if row["round"] is not None else -1 for row in rows]),
+        "walker": _property([row["walker"] or "(none)" for row in rows]),
+    }
+    for name in sorted({name for values in known.values() for name in values}):
+        column = [known.get(key, {}).get(name, math.nan) for key in keys]
+        properties[f"variable {name}"] = _property(column, "as in the PLUMED text")
+    for name, title, unit in (
+        ("force_rmse_meV_per_A", "force RMSE before it was learned", "meV/Å"),
+        ("stress_mae_GPa", "stress MAE before it was learned", "GPa"),
+    ):
+        column = [wrong.get(key, {}).get(name, math.nan) for key in keys]
+        properties[title] = _property(column, unit)
+    chemiscope.write_input(
+        str(path),
+        [label.atoms for label in labels],
+        properties=properties,
+        metadata={
+            "name": str(found.state["campaign"]),
+            "description": f"phasewalk: all labels; {at['records']} records of the journal, up to "
+            f"{at['last']} ({at['written']})",
+        },
+    )
+    return len(labels)
+
+
+def _property(values: list[Any], units: str = "") -> dict[str, Any]:
+    return {"target": "structure", "values": values, **({"units": units} if units else {})}

@@ -1,0 +1,304 @@
+"""The figures about the model: does it learn, where is it weak, what does it cost?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
+from ..status import Compared, History
+from ..store import FAILED
+from .pictures import COLOURS, Picture, colour, name_of, shade
+
+ERRORS = (
+    ("force_mae_meV_per_A", "force MAE, meV/Å", "forces"),
+    ("energy_scatter_meV_per_atom", "energy scatter, meV/atom", "energy"),
+    ("pressure_mae_GPa", "pressure MAE, GPa", "pressure"),
+)
+"""Key of `evaluation.Errors`, its axis, a name for files."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: its pictures, and how they are read.
+
+    Attributes:
+        name: for anchors.
+        title: of the part.
+        how: how to read it, in words.
+        pictures: its panels; empty where there is nothing to show yet.
+        missing: why there are none, and what would make them.
+    """
+
+    name: str
+    title: str
+    how: str
+    pictures: Sequence[Picture]
+    missing: str
+
+
+def learning(history: History) -> Section:
+    """Out-of-sample errors against the number of labels."""
+    return Section(
+        "learning",
+        "Is it learning?",
+        "Each round's new frames are predicted before they are learned: an honest error, since the "
+        "model never saw them, and they are where the walkers went. It falls as labels come in; it "
+        "may rise where walkers enter a new region, and falls again once that is learned. Small "
+        "points are single walkers: their spread says how far one number can be trusted. Squares "
+        "are the test set (test_data), measured with each generation; the star is the final model, "
+        "trained on all labels. Both axes are logarithmic, "
+        "as such curves are published: a straight line is a power law.",
+        [p for key, axis, name in ERRORS if (p := _learning_curve(history, key, axis, name))],
+        "The first point needs one round: run the campaign on.",
+    )
+
+
+def _labels_of(history: History) -> dict[str, int]:
+    """Generation → labels it was made from, those for validation included."""
+    return {
+        entry["generation"]: entry["training_labels"] + entry["validation_labels"]
+        for entry in history.state["generations"]
+    }
+
+
+def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture | None:
+    counts = _labels_of(history)
+    new = [
+        (counts[before["generation"]], entry["round"], before["generation"], before[key])
+        for entry in history.state["rounds"]
+        if (before := entry.get("before_learning")) and before["generation"] in counts
+    ]
+    test = [
+        (counts[entry["generation"]], entry["generation"], entry["test"][key])
+        for entry in history.state["generations"]
+        if entry.get("test")
+    ]
+    new = [row for row in new if row[3] is not None]
+    test = [row for row in test if row[2] is not None]
+    if not new and not test:
+        return None
+    single = [
+        (counts[one.generation], error)
+        for one in history.compared
+        if one.of == "new" and not one.learned and one.generation in counts
+        if (error := _of_frame(one, key)) is not None
+    ]
+
+    rounds = [row for row in test if row[1].isdigit()]
+    final = [row for row in test if not row[1].isdigit()]
+
+    def draw(axes: Axes) -> None:
+        if single:
+            axes.plot(*zip(*single, strict=True), ".", color=COLOURS[0], alpha=0.4, label="walkers")
+        if new:
+            axes.plot([r[0] for r in new], [r[3] for r in new], "o-", color=COLOURS[0],
+                      label="new frames")  # fmt: skip
+        for mark, title, mine in (
+            ("s--", "test set", rounds),
+            ("*", "test set, final model", final),
+        ):
+            if mine:
+                axes.plot([r[0] for r in mine], [r[2] for r in mine], mark, color=COLOURS[1],
+                          ms=11 if mark == "*" else None, label=title)  # fmt: skip
+        axes.set(xlabel="number of labels", ylabel=axis, xscale="log", yscale="log")
+        _plain_numbers(axes)
+
+    told = [
+        f"on {what} {mine[0][-1]:.3g} with {mine[0][0]} labels, {mine[-1][-1]:.3g} with "
+        f"{mine[-1][0]}{' (final model)' if mine[-1] in final else ''}"
+        for what, mine in (("new frames", new), ("the test set", test))
+        if mine
+    ]
+    return Picture(
+        f"learning-{name}",
+        axis,
+        f"{axis}: {'; '.join(told)}.",
+        ("labels", "generation", "measured on", axis),
+        [
+            *((r[0], r[2], f"new frames of round {r[1]}", r[3]) for r in new),
+            *((r[0], r[1], "test set", r[2]) for r in test),
+        ],
+        draw,
+        group="learning",
+    )
+
+
+def _of_frame(one: Compared, key: str) -> float | None:
+    """An error of one frame; None where one frame alone has none, as the scatter of energies."""
+    if key == "pressure_mae_GPa":
+        return abs(float(one.pressure[1] - one.pressure[0]))
+    return one.errors.get(key)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Logarithmic axes with numbers that people read."""
+    for which in (axes.xaxis, axes.yaxis):
+        low, high = sorted(which.get_view_interval())
+        if low > 0 and high / low < 8:  # less than a decade: as on a linear axis
+            which.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        else:
+            which.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        which.set_major_formatter(ScalarFormatter())
+        which.set_minor_formatter(NullFormatter())
+
+
+def along(history: History) -> Section:
+    """Errors of single frames along the collective variable."""
+    unseen = [one for one in history.compared if not one.learned]
+    systems = history.systems
+    pictures = []
+    for system in (*systems, None):  # None: given frames that no PLUMED text was asked about
+        mine = [one for one in unseen if _home(one, systems) == system]
+        placed = [one for one in mine if one.colvars]
+        for name in sorted({name for one in placed for name in one.colvars}):
+            pictures.append(_along(history, system or "", name, placed))
+        pictures.append(
+            _along(history, system or "", "volume_A3", [o for o in mine if not o.colvars])
+        )
+    return Section(
+        "along",
+        "Where is it weak?",
+        "Each point is one frame that the model had not learned when it was measured: its force "
+        "error, where it lies along the collective variable. Later generations are brighter. A "
+        "hump that stays is a region with too few labels; a rise at the ends is the edge of what "
+        "was explored. Crosses are frames of the test set.",
+        [one for one in pictures if one is not None],
+        "No frame has been measured yet: the first come with round 1, or with test_data.",
+    )
+
+
+def _home(one: Compared, systems: Sequence[str]) -> str | None:
+    """The system of a frame; the only one that there is where the frame does not say."""
+    return one.system or (systems[0] if len(systems) == 1 else None)
+
+
+def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -> Picture | None:
+    def place(one: Compared) -> float | None:
+        return one.volume_A3 if name == "volume_A3" else one.colvars.get(name)
+
+    rows = [
+        (one.generation, one.of, one.walker or "", x, one.errors["force_rmse_meV_per_A"])
+        for one in mine
+        if (x := place(one)) is not None
+    ]
+    if not rows:
+        return None
+    axis = history.axis(system, name)
+    generations = list(dict.fromkeys(row[0] for row in rows))
+    shown = generations if len(generations) <= 7 else [generations[0], *generations[-6:]]
+
+    def draw(axes: Axes) -> None:
+        for generation in shown:
+            tone = shade(generations.index(generation), len(generations))
+            title: str | None = f"generation {generation}"
+            for of, mark in (("new", "o"), ("test", "x")):
+                points = [(r[3], r[4]) for r in rows if r[:2] == (generation, of)]
+                if points:
+                    axes.plot(*zip(*points, strict=True), mark, color=tone, ms=4, label=title)
+                    title = None
+        axes.set(xlabel=axis, ylabel="force RMSE of a frame, meV/Å")
+        axes.set_ylim(bottom=0)
+
+    told = [
+        f"on {title} {worst[4]:.0f} meV/Å (generation {worst[0]}, at {worst[3]:.4g})"
+        for title, of in (("new frames", "new"), ("the test set", "test"))
+        if (worst := max((r for r in rows if r[1] == of), key=lambda r: float(r[4]), default=None))
+    ]
+    last = max((row for row in rows if row[0] == generations[-1]), key=lambda row: float(row[4]))
+    return Picture(
+        name_of("along", system, name),
+        f"{system or 'given frames'}: error along {name.removesuffix('_A3')}",
+        f"The largest error: {', '.join(told)}. The newest measured, generation "
+        f"{generations[-1]}: up to {last[4]:.0f} meV/Å on what it had not learned.",
+        ("generation", "measured on", "walker", axis, "force RMSE, meV/Å"),
+        rows,
+        draw,
+    )
+
+
+def training(history: History) -> Section:
+    """Validation errors while each generation was trained."""
+    # not the final one, which keeps no label back for validation
+    trainings = [o for o in history.trainings if len(o.epochs) and o.generation.isdigit()]
+
+    def draw(axes: Axes) -> None:
+        begun = 0.0
+        for index, one in enumerate(trainings):
+            axes.plot(begun + one.epochs, one.force_mae_meV_per_A, "-",
+                      color=shade(index, len(trainings)),
+                      label=f"generation {one.generation}")  # fmt: skip
+            begun += float(one.epochs[-1])
+        axes.set(xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å",
+                 yscale="log")  # fmt: skip
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+    rows = [
+        (one.generation, int(epoch), round(float(error), 2))
+        for one in trainings
+        for epoch, error in zip(one.epochs, one.force_mae_meV_per_A, strict=True)
+    ]
+    pictures = []
+    if rows:
+        name, epochs, error = rows[-1]
+        says = f"Generation {name} ended at {error:.0f} meV/Å after {epochs} epochs."
+        columns = ("generation", "epoch", "validation force MAE, meV/Å")
+        pictures = [Picture("training", "validation error by epoch", says, columns, rows, draw)]
+    return Section(
+        "training",
+        "Was it trained long enough?",
+        "Error on the labels that are kept for validation, epoch by epoch, one line after the "
+        "other for each generation. A line that still falls steeply at its end was stopped too "
+        "early (more epochs); one that rises was trained too long, or with too large a learning "
+        "rate. Jumps between lines are new frames that the validation set gained.",
+        pictures,
+        "No training has finished yet.",
+    )
+
+
+def ledger(history: History) -> Section:
+    """Where wall time and core-hours went."""
+    rounds = history.state["rounds"]
+    stages = [s for s, total in history.state["seconds"].items() if total > 0]
+
+    def draw(axes: Axes) -> None:
+        bottom = np.zeros(len(rounds))
+        for index, stage in enumerate(stages):
+            seconds = np.array([r["seconds"].get(stage, 0.0) for r in rounds]) / 60.0
+            axes.bar([r["round"] for r in rounds], seconds, bottom=bottom, color=colour(index),
+                     hatch="" if index < len(COLOURS) else "//", label=stage)  # fmt: skip
+            bottom += seconds
+        axes.set(xlabel="round (0: bootstrap)", ylabel="minutes of engines")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    rows = [[r["round"], *(r["seconds"].get(stage, 0.0) for stage in stages)] for r in rounds]
+    pictures = []
+    if stages:
+        total = history.state["seconds"]
+        most = max(stages, key=lambda stage: float(total[stage]))
+        minutes, every = total[most] / 60, sum(total.values()) / 60
+        says = f"Most time went to {most}: {minutes:.1f} of {every:.1f} min."
+        columns = ("round", *(f"{stage}, s" for stage in stages))
+        pictures = [
+            Picture("time", "time of engines by round", says, columns, rows, draw, legends=12)
+        ]
+    return Section(
+        "ledger",
+        "What did it cost?",
+        "Time of engines by stage and round; what ran side by side adds up. The tables below have "
+        "labels, retries, failures, core-hours, and the share of wall time in which no engine ran.",
+        pictures,
+        "Nothing has run yet.",
+    )
+
+
+def failed_labels(history: History) -> list[tuple[int, str]]:
+    """Round and reason of each label that failed for good."""
+    return [
+        (record.round, str(record.outputs[FAILED]))
+        for record in history.records
+        if record.stage == "label" and FAILED in record.outputs
+    ]

@@ -1,0 +1,127 @@
+"""The figures of free energies, from what `phasewalk fes` left."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ..status import History
+from .figures import Section
+from .pictures import GREY, Picture, colour, name_of
+
+Array = NDArray[np.float64]
+
+
+def free_energies(history: History) -> Section:
+    """Free energies from fresh biases on frozen models."""
+    systems = dict.fromkeys(name for one in history.free_energies for name in one)
+    pictures: list[Picture] = []
+    for system in systems:
+        mine = [one[system] for one in history.free_energies if system in one]
+        lines = [one for one in mine if len(one["variables"]) == 1]
+        if lines:
+            pictures.append(_free_line(system, lines, history.axis(system, _axis(lines[0])[0])))
+        maps = [one for one in mine if len(one["variables"]) == 2]
+        pictures += [_free_map(history, system, n, one) for n, one in enumerate(maps)]
+    return Section(
+        "free-energy",
+        "Free energy",
+        "From phasewalk fes: the model of one generation, frozen, and a bias that was started "
+        "anew. The band is the standard error from block analysis, of the difference from the "
+        "lowest bin. Lines of two generations that lie in each other's bands agree; the dotted "
+        "line is the second opinion, from the hills themselves. Grey and dashed is what was "
+        "computed with a model, or settings, that the campaign no longer has.",
+        pictures,
+        "None was computed: phasewalk fes DIR --generation N (it costs segments, no labels).",
+    )
+
+
+def _title(one: Mapping[str, Any], *, begin: bool = False) -> str:
+    """Which model a free energy is of: never the name of a generation that is another one now."""
+    name, labels = str(one["generation"]), one.get("labels")
+    former = str(one.get("outdated", "")).startswith("of ")
+    told = f"{'earlier ' if former else ''}generation {name}"
+    told += "" if labels is None else f" ({labels} labels)"
+    return told[0].upper() + told[1:] if begin else told
+
+
+def _doubt(one: Mapping[str, Any]) -> str:
+    """What has changed since, as a sentence; empty where nothing has."""
+    outdated = one.get("outdated", "")
+    return f"NOT of the campaign as it stands: it is {outdated}. " if outdated else ""
+
+
+def _axis(one: Mapping[str, Any], index: int = 0) -> tuple[str, Array]:
+    """Name and middles of the bins of a variable."""
+    variable = one["variables"][index]
+    return str(variable["name"]), np.array(variable["centres"], dtype=float)
+
+
+def _columns(one: Mapping[str, Any]) -> list[Array]:
+    """Middles of bins, free energy, error, and what the hills say; (n,) each."""
+    keys = ("free_energy", "error", "from_hills")
+    return [_axis(one)[1], *(np.array(one[key], dtype=float) for key in keys)]
+
+
+def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Picture:
+    name = _axis(found[0])[0]
+    found = sorted(found, key=lambda one: not one.get("outdated"))  # the present ones last
+    lines = [(one, _columns(one)) for one in found]
+
+    def draw(axes: Axes) -> None:
+        for index, (one, (x, values, errors, hills)) in enumerate(lines):
+            tone = GREY if one.get("outdated") else colour(index)
+            style = "--" if one.get("outdated") else "-"
+            axes.plot(x, values, style, color=tone, label=_title(one))
+            axes.fill_between(x, values - errors, values + errors, color=tone, alpha=0.25, lw=0)
+            axes.plot(x, hills, ":", color=tone, lw=1)
+        axes.set(xlabel=axis, ylabel="free energy, kJ/mol")
+
+    last = found[-1]
+    error = last["largest_error"]
+    known = "not known" if error is None else f"{error:.2g} kJ/mol"
+    warned = f" But: {'; '.join(last['warnings'])}." if last["warnings"] else ""
+    old = "".join(f" Grey, dashed: {_doubt(one)}".rstrip() for one in found if one.get("outdated"))
+    return Picture(
+        name_of("free-energy", system),
+        f"{system}: free energy along {name}",
+        f"{_title(last, begin=True)} at {last['temperature_K']:g} K, {last['walkers']} "
+        f"walkers of {last['ps_per_walker']:.3g} ps: largest error {known}; histogram and hills "
+        f"differ by {last['opinions_differ']:.2g} kJ/mol.{warned}{old}",
+        ("generation", axis, "free energy, kJ/mol", "error, kJ/mol", "from hills, kJ/mol"),
+        [
+            (_title(one), *(None if np.isnan(n) else float(n) for n in row))
+            for one, columns in lines
+            for row in zip(*columns, strict=True)
+        ],
+        draw,
+    )
+
+
+def _free_map(history: History, system: str, number: int, one: Mapping[str, Any]) -> Picture:
+    (first, x), (second, y) = _axis(one, 0), _axis(one, 1)
+    first, second = history.axis(system, first), history.axis(system, second)
+    values = np.array(one["free_energy"], dtype=float).reshape(len(x), len(y))
+
+    def draw(axes: Axes) -> None:
+        mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values).T, rasterized=True)
+        axes.figure.colorbar(mesh, ax=axes, label="free energy, kJ/mol")
+        axes.grid(visible=False)
+        axes.set(xlabel=first, ylabel=second)
+
+    error = one["largest_error"]
+    return Picture(
+        name_of("free-energy", system, one["generation"], *([number] if number else [])),
+        f"{system}: free energy, {_title(one)}",
+        f"{_doubt(one)}Largest error {'not known' if error is None else f'{error:.2g} kJ/mol'}; "
+        f"{one['walkers']} walkers of {one['ps_per_walker']:.3g} ps.",
+        (first, second, "free energy, kJ/mol"),
+        [
+            (float(a), float(b), None if np.isnan(values[i, j]) else float(values[i, j]))
+            for i, a in enumerate(x)
+            for j, b in enumerate(y)
+        ],
+        draw,
+    )

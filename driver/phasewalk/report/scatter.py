@@ -1,0 +1,169 @@
+"""The figures of model against reference: forces, energies and stress of unseen frames."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ..status import Compared, History
+from .figures import Section
+from .pictures import COLOURS, Picture
+
+Array = NDArray[np.float64]
+PANELS = 3
+"""Generations that get parity plots: the last ones."""
+FENCE, WORTH = 5.0, 1.5
+"""A value so many quartile ranges away is an outlier, where all within take so much less room."""
+KINDS = (("test", "test set", COLOURS[1]), ("new", "new frames", COLOURS[0]))
+MANY = 300
+"""Points from which a panel is drawn as pixels."""
+
+
+def parity(history: History) -> Section:
+    """What the model says against what the reference says, for the last generations."""
+    unseen = [one for one in history.compared if not one.learned]
+    generations = list(dict.fromkeys(one.generation for one in unseen))[-PANELS:]
+    pictures = []
+    for generation in reversed(generations):
+        mine = [one for one in unseen if one.generation == generation]
+        pictures += [
+            _picture("forces", generation, mine, "force, eV/Å", _forces),
+            _picture("energies", generation, mine, "energy, meV/atom", _energies),
+            _stress(generation, mine),
+        ]
+    return Section(
+        "parity",
+        "Model against reference",
+        "Frames that the generation had not learned: on the line, model and reference agree. "
+        "Scatter that grows with the force is a model that is too soft or too hard; a few points "
+        "far off are frames of a kind that it does not know. Energies count from the median of "
+        "each composition, without the common offset (the median of the differences). Diamonds "
+        f"at the frame are outliers beyond it, and are counted. The last {PANELS} "
+        "generations, the newest first.",
+        pictures,
+        "No frame has been measured yet: the first come with round 1, or with test_data.",
+    )
+
+
+def _forces(mine: Sequence[Compared]) -> tuple[Array, str]:
+    forces = np.concatenate([one.forces for one in mine], axis=1)
+    error = 1000 * float(np.abs(forces[1] - forces[0]).mean())
+    return forces, f"force MAE {error:.0f} meV/Å over {forces.shape[1]} components"
+
+
+def _energies(mine: Sequence[Compared]) -> tuple[Array, str]:
+    """meV/atom; the scatter is that of `evaluation.Errors`, around the mean offset."""
+    energy = 1000.0 * np.array([one.energy for one in mine], dtype=float).T
+    wrong = energy[1] - energy[0]
+    for formula in {one.formula for one in mine}:
+        same = np.array([one.formula == formula for one in mine])
+        wrong[same] -= wrong[same].mean()
+    return energy, f"energies scatter by {float(np.sqrt((wrong**2).mean())):.3g} meV/atom"
+
+
+def _pressures(mine: Sequence[Compared]) -> tuple[Array, str]:
+    pressure = np.array([one.pressure for one in mine], dtype=float).T
+    error = float(np.abs(pressure[1] - pressure[0]).mean())
+    return pressure, f"pressure MAE {error:.2g} GPa"
+
+
+def _components(mine: Sequence[Compared]) -> tuple[Array, str]:
+    stress = np.concatenate([np.asarray(one.stress, dtype=float) for one in mine], axis=1)
+    error = float(np.abs(stress[1] - stress[0]).mean())
+    return stress, f"stress MAE {error:.2g} GPa over {stress.shape[1]} components"
+
+
+def _stress(generation: str, mine: Sequence[Compared]) -> Picture:
+    """Components of the stress; pressures where an older phasewalk kept no more."""
+    if all(one.stress is not None for one in mine):
+        return _picture("stress", generation, mine, "stress, GPa", _components)
+    return _picture("pressure", generation, mine, "pressure, GPa", _pressures)
+
+
+def _picture(
+    what: str,
+    generation: str,
+    mine: Sequence[Compared],
+    axis: str,
+    values: Callable[[Sequence[Compared]], tuple[Array, str]],
+) -> Picture:
+    kinds = [
+        (title, tone, chosen)
+        for of, title, tone in KINDS
+        if (chosen := [one for one in mine if one.of == of])
+    ]
+    found = [(title, tone, *values(chosen)) for title, tone, chosen in kinds]
+    points = np.concatenate([one[2] for one in found], axis=1)
+    if what == "energies":
+        shift = _offsets(mine, [one for *_, chosen in kinds for one in chosen])
+        points = points - shift
+        ends = np.cumsum([one[2].shape[1] for one in found])[:-1]
+        parts = np.split(points, ends, axis=1)
+        found = [(*one[:2], part, one[3]) for one, part in zip(found, parts, strict=True)]
+    low, high, beyond = limits(points)
+    told = "; ".join(f"{title} {says}" for title, _, _, says in found)
+    out = f" {beyond} of {points.shape[1]} points lie beyond the frame." if beyond else ""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([low, high], [low, high], "-", color="#888888", lw=1)
+        for title, tone, these, _ in found:
+            inside = ((these >= low) & (these <= high)).all(axis=0)
+            axes.plot(*these[:, inside], ".", color=tone, ms=3 if points.shape[1] > MANY else 5,
+                      alpha=0.6, rasterized=points.shape[1] > MANY)  # fmt: skip
+            axes.plot([], [], ".", color=tone, ms=7, label=title)
+            if not inside.all():  # an empty line that is not clipped has no end for the layout
+                axes.plot(*np.clip(these[:, ~inside], low, high), "D", color=tone, mfc="none",
+                          ms=4, clip_on=False)  # fmt: skip
+        if beyond:
+            axes.text(0.03, 0.97, f"{beyond} beyond", transform=axes.transAxes, va="top")
+        axes.set(xlabel=f"reference {axis}", ylabel=f"model {axis}")
+        room = 0.02 * (high - low)
+        axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
+        axes.set_box_aspect(1.0)  # both axes have one range
+
+    return Picture(
+        f"parity-{what}-{generation}",
+        f"{what}, generation {generation}",
+        f"Generation {generation}, {len(mine)} frames that it had not learned: {told}.{out}",
+        ("measured on", f"reference {axis}", f"model {axis}"),
+        [
+            (title, *(round(float(value), 4) for value in pair))
+            for title, _, these, _ in found
+            for pair in these.T
+        ],
+        draw,
+        group=f"parity-{generation}",
+    )
+
+
+def _offsets(mine: Sequence[Compared], order: Sequence[Compared]) -> Array:
+    """(2, n) meV/atom to take from energies: medians of the reference, and of the differences."""
+    shift = np.zeros((2, len(order)))
+    for formula in {one.formula for one in mine}:
+        same = [one.energy for one in mine if one.formula == formula]
+        reference = float(np.median([one[0] for one in same]))
+        wrong = float(np.median([one[1] - one[0] for one in same]))
+        column = np.array([one.formula == formula for one in order])
+        shift[:, column] = 1000.0 * np.array([[reference], [reference + wrong]])
+    return shift
+
+
+def limits(values: Array) -> tuple[float, float, int]:
+    """The range of both axes, and how many points lie beyond it.
+
+    Args:
+        values: (2, n), reference and model.
+    """
+    low, high = float(values.min()), float(values.max())
+    first, third = np.percentile(values, [25, 75])
+    fence = FENCE * (third - first)
+    inside = ((values >= first - fence) & (values <= third + fence)).all(axis=0)
+    if inside.any() and not inside.all():
+        near = float(values[:, inside].min()), float(values[:, inside].max())
+        if high - low > WORTH * (near[1] - near[0]) > 0.0:
+            low, high = near
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    beyond = int(((values < low) | (values > high)).any(axis=0).sum())
+    return low, high, beyond

@@ -1,0 +1,16 @@
+"""Rounds: walkers steered and walked, and the loop around them."""
+
+from . import explore, loop, reopen, rewinding, steer
+from .steer import State, read_states, states_file, walker_id
+
+__all__ = [
+    "State",
+    "explore",
+    "loop",
+    "read_states",
+    "reopen",
+    "rewinding",
+    "states_file",
+    "steer",
+    "walker_id",
+]

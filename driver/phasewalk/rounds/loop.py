@@ -1,0 +1,183 @@
+"""The loop: bootstrap, then rounds of segment → label → train → deploy.
+
+Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation r − 1 and makes
+generation r. The errors of both on the round's new frames are measured on the way.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from .. import labelling
+from ..bias import plumed
+from ..campaign import Work, parse, stop
+from ..errors import InputError, NothingLeft
+from ..files import file_hash
+from ..generations import Generation, learn
+from ..labelling import initial, isolated_atoms
+from ..store import IDENTITY, PLUMED_FILES, SETTINGS, settings_text
+from ..walkers import broke_down
+from . import explore
+from .rewinding import at_end
+
+Compare = Callable[[Work, Generation], tuple[float | None, str]]
+
+
+def run(work: Work, after_round: Callable[[], None] = lambda: None, *, compare: Compare) -> None:
+    """Run the campaign to its end, from wherever it stands.
+
+    Args:
+        work: the campaign.
+        after_round: called when the bootstrap, a round, or the campaign is done.
+        compare: the largest difference (kJ/mol) between the free energies of a generation and of
+            the one before, None if there is none, and the same in words.
+
+    Raises:
+        PhasewalkError: what stopped it; everything that was finished is kept.
+    """
+    settings = work.campaign.settings
+    _check_changes(work)
+    _keep_settings(work)
+    _note_versions(work)
+    isolated_atoms.compute(work)
+    known = [
+        *initial.take(work),
+        *labelling.label_bootstrap(work, labelling.bootstrap_frames(work)),
+    ]
+    generation = learn.learn(work, 0, known=known, new=[], previous=None)
+    begun = max((record.round for record in work.store.records()), default=0)
+    round_ = empty = 0
+    ended = _may_end(work, 0, generation, after_round, compare) if begun == 0 else False
+    while round_ < settings.rounds and not ended:
+        round_ += 1
+        if round_ >= begun:
+            generation = learn.fit(work, generation)
+        proposals = explore.walk(work, round_, generation, known)
+        new = labelling.label_proposals(work, round_, proposals)
+        empty = 0 if new else empty + 1
+        if empty == settings.candidates.empty_rounds:
+            raise NothingLeft(
+                f"{empty} round(s) in a row, up to round {round_}, gave no label "
+                "(candidates.empty_rounds): the walkers break down at once, so the model is too "
+                "poor to walk with; start a new --dir with more bootstrap.count or "
+                "model.first.epochs, or a lower temperature_K (or a temperature_ramp)"
+            )
+        if new:
+            known = [*known, *new]
+            generation = learn.learn(work, round_, known=known, new=new, previous=generation)
+        else:
+            work.observer.say(f"round {round_}: no new label, so no new generation")
+        ended = round_ >= begun and _may_end(work, round_, generation, after_round, compare)
+    learn.learn_final(work, known, generation)
+    _end(work, round_)
+    work.observer.begin(round_, "report", 0, "")
+    after_round()
+
+
+def _keep_settings(work: Work) -> None:
+    """Keep the settings of this run, and journal what they and the campaign's identity are."""
+    content, kept = work.campaign.text.encode(), work.store.recorded()
+    identity = work.store.root / IDENTITY
+    files = [identity, work.store.write(SETTINGS, content)]
+    for name, text in work.campaign.plumed_files.items():
+        files.append(work.store.write(f"{PLUMED_FILES}/{name}", text))
+    places = {path.relative_to(work.store.root).as_posix(): path for path in files}
+    if any(kept.get(place) != file_hash(path) for place, path in places.items()):
+        for path in files:
+            work.store.vouch(path)
+        work.note("settings", "settings", 0, {})  # of no round: a rewind does not forget it
+
+
+def _note_versions(work: Work) -> None:
+    """Journal the versions of all engines, where they are not those of the run before."""
+    noted = [record for record in work.store.records() if record.stage == "versions"]
+    versions = dict(work.engines.versions)
+    if not noted or noted[-1].outputs["versions"] != versions:
+        round_ = max((record.round for record in work.store.records()), default=0)
+        work.note(f"versions {len(noted) + 1}", "versions", round_, {"versions": versions})
+
+
+def _may_end(
+    work: Work,
+    round_: int,
+    generation: Generation,
+    after_round: Callable[[], None],
+    compare: Compare,
+) -> bool:
+    """Judge the rules of `stop:` after a round, say them, and journal them where they changed."""
+    work.observer.begin(round_, "stop rules and report", 0, "")
+    rules = stop.judge(
+        work.campaign.settings.stop,
+        # not this round's final model: what came after the judgement is no part of it
+        lambda: [r for r in work.store.records() if not at_end(r) or r.round < round_],
+        round_=round_,
+        walkers=work.campaign.walkers,
+        free_energy=lambda: compare(work, generation),
+    )
+    ends = stop.ending(rules)
+    for rule in rules:
+        work.observer.say(rule.line)
+    name = f"stop rules after round {round_}"
+    outputs = {"rules": [asdict(rule) for rule in rules], "ended_by": [rule.rule for rule in ends]}
+    before = work.store.find(name)
+    told = bool(rules or stop.judged(work.store.records())[0])
+    if told and (before is None or before.outputs != outputs):
+        work.note(name, "stop", round_, outputs)
+    after_round()
+    return bool(ends)
+
+
+def _end(work: Work, round_: int) -> None:
+    """Say why the campaign ends, and journal it."""
+    found = work.store.find(f"stop rules after round {round_}")
+    ended_by = found.outputs["ended_by"] if found and work.campaign.settings.stop.given else []
+    if ended_by:
+        work.observer.say(f"the campaign ends after round {round_} by {' and '.join(ended_by)}")
+    last = work.store.find(f"segment {round_}")
+    if last is not None and all(map(broke_down, last.outputs["walkers"])):
+        work.observer.say(
+            "all walkers of the last round stopped early: the model is not ready to walk so far; "
+            "ask for more rounds, or for a lower temperature_K (phasewalk status says why they did)"
+        )
+    name, outputs = f"end after round {round_}", {"by": ended_by or ["rounds"]}
+    before = work.store.find(name)
+    if before is None or before.outputs != outputs:
+        work.note(name, "end", round_, outputs)
+
+
+def check_plumed_files(work: Work) -> None:
+    """Raise InputError where a file that PLUMED has read has changed; others may be added."""
+    for name, content in work.campaign.plumed_files.items():
+        kept = work.store.root / PLUMED_FILES / name
+        if kept.is_file() and kept.read_bytes() != content:
+            raise InputError(
+                f"{name}: PLUMED has read another content of this file in rounds that are done "
+                f"({kept}); put that back, give the new one another name, or start a new campaign"
+            )
+
+
+def _check_changes(work: Work) -> None:
+    """Raise InputError where changed settings do not fit what the campaign has already done."""
+    settings = work.campaign.settings
+    walked = [record.round for record in work.store.records() if record.stage == "segment"]
+    if not walked:
+        return
+    if settings.rounds < max(walked):
+        raise InputError(
+            f"rounds: {settings.rounds}, but round {max(walked)} has begun; rounds can only grow "
+            "(phasewalk rewind goes back)"
+        )
+    before = parse(*settings_text(work.store.root))
+    check_plumed_files(work)
+    for name, system in settings.systems.items():
+        text, old = system.plumed or "", before.systems[name].plumed or ""
+        if text != old:
+            try:
+                plumed.check_same_physics(old, text)
+            except InputError as error:
+                raise InputError(f"systems.{name}: {error}") from error
+        if old and settings.segment.timestep_fs != before.segment.timestep_fs:
+            raise InputError(
+                f"segment.timestep_fs: {settings.segment.timestep_fs:g}, but hills were recorded "
+                f"at {before.segment.timestep_fs:g} fs and carry their time; undo it, or start a "
+                "new campaign"
+            )

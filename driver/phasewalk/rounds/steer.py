@@ -1,0 +1,262 @@
+"""Where each walker goes on from, and why: from its last frames, their labels, and the policy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from .. import bias, labels, walkers
+from ..bias import HillsRecord
+from ..campaign import Work
+from ..files import read_json, read_text
+from ..labelling import task_name
+from ..store import FAILED
+from ..structures import bare
+from ..walkers import ENDED, Walker, lammps_frame
+
+GOOD, BEFORE, START, NEW = "good", "before", "start", "new"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a round leaves of a walker; see `state_json`."""
+
+    walker: str
+    system: str
+    next_step: int
+    broke: bool
+    frames: list[tuple[int, Atoms]]
+    came_from: tuple[int, Atoms]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a walker begins a round, with the numbers that decided it.
+
+    Attributes:
+        walker: its id.
+        source: new (it has no past), good (a good frame of the round before), before (where that
+            round began), start (the system's start structure).
+        why: in words.
+        step: of the good frame that counts; hills that were laid after it do not.
+        force_error_ratio: RMSE of the model on the walker's last frame, over the rms of that
+            frame's forces; None where it was not labelled.
+    """
+
+    walker: str
+    source: str
+    why: str
+    step: int | None = None
+    force_error_ratio: float | None = None
+
+
+def walker_id(system: str, index: int) -> str:
+    """Name of a walker: its system and its number there, from 0."""
+    return f"{system}-{index}"
+
+
+def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
+    """Where each walker stands before the round, and why there."""
+    before = states(work, round_ - 1)
+    step = max((entry.next_step for entry in before.values()), default=0)
+    found, decisions = [], []
+    for name, index in _roster(work, round_):
+        identifier = walker_id(name, index)
+        entry = before.get(identifier)
+        decision = decide(work, round_ - 1, identifier, entry)
+        atoms = _frame(work, name, entry, decision)
+        found.append(Walker(identifier, name, index, atoms, step))
+        decisions.append(decision)
+    return found, decisions
+
+
+def states(work: Work, round_: int) -> dict[str, State]:
+    """The states of the walkers after a round, by walker."""
+    path = _kept(work, round_, states_file(round_))
+    return {} if path is None else {state.walker: state for state in read_states(path)}
+
+
+def states_file(round_: int) -> str:
+    """Where the states of the walkers after a round are."""
+    return f"rounds/{round_:03d}/walkers.json"
+
+
+def hills_file(system: str, round_: int) -> str:
+    """Where the hills of a system after a round are."""
+    return f"bias/{system}/round-{round_:03d}.tsv"
+
+
+def _kept(work: Work, round_: int, name: str) -> Path | None:
+    """A file that a round's segment has left; None where it left none of this name."""
+    segment = work.store.find(f"segment {round_}")
+    return work.store.checked(name) if segment and name in segment.files else None
+
+
+def read_states(path: Path) -> list[State]:
+    """Where the walkers stood after a round; ParseError where that cannot be read."""
+    return read_json(path, _state)
+
+
+def _state(data: Mapping[str, Any]) -> State:
+    frames = [_moment(one) for one in data["frames"]]
+    found = State(**{**data, "frames": frames, "came_from": _moment(data["came_from"])})
+    if not (isinstance(found.walker, str) and isinstance(found.system, str)):
+        raise TypeError("the name of a walker or of a system is not text")
+    if type(found.next_step) is not int or type(found.broke) is not bool:
+        raise TypeError("next_step is no whole number, or broke is neither true nor false")
+    return found
+
+
+def _moment(data: Mapping[str, Any]) -> tuple[int, Atoms]:
+    """A step and its frame, with velocities where they are to be kept."""
+    if type(data["step"]) is not int:
+        raise TypeError("a step is no whole number")
+    atoms = labels.frame_from_json(data["frame"])
+    if data["frame"].get("velocities") is not None:
+        velocities = np.array(data["frame"]["velocities"], dtype=float)
+        if velocities.shape != atoms.positions.shape or not np.isfinite(velocities).all():
+            raise ValueError("velocities are not finite, or do not fit the atoms")
+        atoms.set_velocities(velocities)
+    return data["step"], atoms
+
+
+def state_json(
+    walker: Walker, *, next_step: int, frames: Sequence[tuple[int, Atoms]], broke: bool
+) -> dict[str, Any]:
+    """What the next round must know of a walker.
+
+    Args:
+        walker: where it began.
+        next_step: its step counter then. All begin each round at the same, so that the times of
+            hills stay monotonic.
+        frames: good ones, the newest first.
+        broke: it was stopped because it broke down.
+    """
+    return {
+        "walker": walker.id,
+        "system": walker.system,
+        "next_step": next_step,
+        "broke": broke,
+        "frames": [{"step": step, "frame": _frame_json(atoms)} for step, atoms in frames],
+        "came_from": {"step": walker.step, "frame": _frame_json(walker.atoms)},
+    }
+
+
+def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decision:
+    """Where a walker goes on from after a round."""
+    if entry is None:
+        return Decision(walker, NEW, "its first round")
+    policy = work.campaign.settings.policy
+    frames, broke = entry.frames, "it broke down"
+    if not frames:
+        # not from where the round began: a walker would break down there again and again
+        return Decision(walker, START, "no frame of its last round was good")
+    outcomes = [work.store.find(_label(work, round_, entry, atoms)) for _, atoms in frames]
+    labelled = [i for i, found in enumerate(outcomes) if found and FAILED not in found.outputs]
+    failed = sum(found is not None and FAILED in found.outputs for found in outcomes)
+    if failed and not labelled:
+        why = f"{failed} of its frames could not be labelled"
+        return Decision(walker, policy.after_failed_label, why, entry.came_from[0])
+    chosen = labelled[0] if labelled else 0
+    step = frames[chosen][0]
+    if _ended(work, round_, walker):
+        # there it would end at once
+        return Decision(walker, START, "it reached the end that its PLUMED text names", step)
+    ratio = _error_ratio(work, round_, walker) if labelled else None
+    limit = policy.max_force_error_ratio
+    if ratio is not None and limit is not None and ratio > limit:
+        why = f"the model's error on its frame was {ratio:.2f} × the forces' rms (limit {limit:g})"
+        return Decision(walker, START, why, step, ratio)
+    if entry.broke and policy.after_breakdown != GOOD:
+        return Decision(walker, policy.after_breakdown, broke, step, ratio)
+    why = "its last good frame" if chosen == 0 else f"its good frame {chosen + 1} from the last"
+    return Decision(walker, GOOD, f"{why}; {broke}" if entry.broke else why, step, ratio)
+
+
+def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
+    """Name of the task that labels a frame of a walker."""
+    at = work.campaign.level(entry.system)
+    return task_name(labels.label_key(bare(atoms), at), round_)
+
+
+def _ended(work: Work, round_: int, walker: str) -> bool:
+    """Whether PLUMED itself ended a walker's segment (COMMITTOR)."""
+    segment = work.store.find(f"segment {round_}")
+    entries = [] if segment is None else segment.outputs.get("walkers", [])  # none: before `fes`
+    stops = [entry.get("stop") for entry in entries if entry["walker"] == walker]
+    return any(stop is not None and stop["reason"] == ENDED for stop in stops)
+
+
+def _error_ratio(work: Work, round_: int, walker: str) -> float | None:
+    """How wrong the model that drove a walker was on the frame that it led to."""
+    segment = work.store.find(f"segment {round_}")
+    number = None if segment is None else segment.outputs["generation"]
+    found = work.store.find(f"evaluate generation {number} on round {round_}")
+    each = [] if found is None else found.outputs.get("each", [])
+    return next((float(e["force_error_ratio"]) for e in each if e["walker"] == walker), None)
+
+
+def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
+    """System and index of each walker of a round: as journalled, else as configured now."""
+    record = work.store.find(f"segment {round_}")
+    if record is not None:
+        names = [(entry["system"], entry["walker"]) for entry in record.outputs["walkers"]]
+        return [(system, int(walker.rsplit("-", 1)[1])) for system, walker in names]
+    systems = work.campaign.settings.systems
+    return [(name, index) for name in systems for index in range(systems[name].walkers)]
+
+
+def _frame(work: Work, system: str, entry: State | None, decision: Decision) -> Atoms:
+    """The atoms with which a walker begins; without velocities where they are to be drawn."""
+    if entry is None or decision.source == START:
+        return walkers.reduce_cell(lammps_frame(work.campaign.structures[system]))
+    if decision.source == BEFORE:
+        return bare(entry.came_from[1])
+    (atoms,) = (atoms for step, atoms in entry.frames if step == decision.step)
+    return walkers.reduce_cell(bare(atoms) if entry.broke else atoms)  # velocities were part of it
+
+
+def _frame_json(atoms: Atoms) -> dict[str, Any]:
+    """A frame with its velocities (ASE units; null where they are to be drawn)."""
+    velocities = atoms.get_velocities() if atoms.has("momenta") else None
+    return {
+        **labels.frame_to_json(atoms),
+        "velocities": None if velocities is None else velocities.tolist(),
+    }
+
+
+def hills(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -> HillsRecord:
+    """All hills of a system from before the round.
+
+    Those that a walker laid on the way from where it goes on do not count any more.
+    """
+    for earlier in range(round_ - 1, 0, -1):
+        path = _kept(work, earlier, hills_file(system, earlier))
+        if path is not None:
+            record = bias.record_from_text(read_text(path), path=path)
+            break
+    else:
+        return HillsRecord(system)
+    for decision in decisions:
+        if decision.step is not None and decision.walker.rsplit("-", 1)[0] == system:
+            record = bias.deactivate(
+                record, walker=decision.walker, round=round_ - 1, after_step=decision.step
+            )
+    return record
+
+
+def note(work: Work, round_: int, decisions: Sequence[Decision]) -> None:
+    """Journal the decisions of a round, once, and say those that are not the rule."""
+    name = f"walkers of round {round_}"
+    if work.store.find(name) is not None:
+        return
+    work.note(name, "steer", round_, {"walkers": [asdict(one) for one in decisions]})
+    for one in decisions:
+        if one.source in (BEFORE, START) or ";" in one.why:
+            place = {BEFORE: "where its last round began", START: "the start structure"}
+            going = place.get(one.source, "its last good frame, with new velocities")
+            why = "it broke down" if one.source == GOOD else one.why
+            work.observer.say(f"{one.walker} goes on from {going}: {why}")

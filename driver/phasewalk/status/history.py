@@ -1,0 +1,355 @@
+"""What a campaign directory tells: walkers over time, frames against models, biases, trainings.
+
+Read-only, also while the campaign runs. A file that cannot be read is a line in `problems`, and
+never the end of a report.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import bias
+from ..bias import quantities
+from ..campaign import LOCATED, CampaignSettings, deck_versions, located, parse
+from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
+from ..files import read_json, read_text
+from ..generations import FINAL
+from ..models import PROGRESS
+from ..production import Model, free_energy, lineage
+from ..store import (
+    FAILED,
+    IDENTITY,
+    Record,
+    Store,
+    check_kept,
+    journalled,
+    read_campaign,
+    settings_text,
+)
+from . import summary, traces
+from .traces import Trace
+
+Array = NDArray[np.float64]
+FROM_LOGS = {"volume_A3": "volume, Å³", "temperature_K": "temperature, K"}
+"""Axes of what is no variable of a PLUMED text."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A labelled frame and what a generation says of it.
+
+    Attributes:
+        generation: its name.
+        round: in which it was measured.
+        of: new (the round's new frames) or test (the test set).
+        learned: the generation has learned the frame.
+        key: of the label.
+        system, walker: where the frame comes from; None where that is not known.
+        formula: its composition.
+        volume_A3: its volume.
+        energy: [reference, model], eV/atom.
+        pressure: [reference, model], GPa.
+        forces: (2, n) some of the force components, [reference, model], eV/Å.
+        errors: its errors of forces and stress, as `evaluation.Errors` names them.
+        colvars: its collective variables, where they are known.
+        stress: (2, 6) [reference, model], GPa, Voigt, tension positive; None where it was not kept.
+    """
+
+    generation: str
+    round: int
+    of: str
+    learned: bool
+    key: str
+    system: str | None
+    walker: str | None
+    formula: str
+    volume_A3: float
+    energy: Array
+    pressure: Array
+    forces: Array
+    errors: Mapping[str, float]
+    colvars: Mapping[str, float]
+    stress: Array | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """Validation errors of a training: epoch → error, (n,) each; meV/Å, meV/atom, GPa."""
+
+    generation: str
+    epochs: Array
+    force_mae_meV_per_A: Array
+
+
+@dataclass(frozen=True)
+class History:
+    """A campaign, for reports and notebooks.
+
+    Attributes:
+        root: its directory.
+        state: as `status.collect` gives it.
+        records: its journal.
+        settings: with which it was last run; None where they cannot be read.
+        traces, compared, trainings: see there.
+        biases: system → the record of all its hills, as it stands.
+        free_energies: what `phasewalk fes` left, as JSON, by generation; with `outdated`, why one
+            is not that of the generation which the campaign has now (empty where it is), and
+            `labels`, of which its model was made (None: not known).
+        problems: what could not be read.
+    """
+
+    root: Path
+    state: Mapping[str, Any]
+    records: Sequence[Record]
+    settings: CampaignSettings | None
+    traces: Sequence[Trace] = ()
+    compared: Sequence[Compared] = ()
+    trainings: Sequence[Training] = ()
+    biases: Mapping[str, bias.HillsRecord] = field(default_factory=dict)
+    free_energies: Sequence[Mapping[str, Any]] = ()
+    problems: Sequence[str] = ()
+
+    def colvars(self, system: str) -> list[str]:
+        """The variables along which a system is shown: those that are biased, else all printed."""
+        found = dict.fromkeys(n for t in self.traces if t.system == system for n in t.values)
+        biased = [name for name in self._biased(system) if name in found]
+        return biased or [name for name in found if not name.endswith(".bias")]
+
+    def axis(self, system: str, name: str) -> str:
+        """Title of an axis of a variable, with its unit by the PLUMED text (see `quantities`)."""
+        if name in FROM_LOGS:
+            return FROM_LOGS[name]
+        own = self.settings.systems.get(system) if self.settings else None
+        return quantities.axis(
+            name, quantities.of(name, quantities.units(own.plumed if own else None))
+        )
+
+    def energy_unit(self, system: str) -> str:
+        """The unit of energies in a system's PLUMED text."""
+        own = self.settings.systems.get(system) if self.settings else None
+        return quantities.energy(own.plumed if own else None)
+
+    def _biased(self, system: str) -> list[str]:
+        for record in self.records:
+            if record.stage == LOCATED and record.outputs.get("system") == system:
+                return list(record.outputs.get("names", ()))
+        return traces.arguments(self.settings.systems.get(system) if self.settings else None)
+
+    @property
+    def systems(self) -> list[str]:
+        """Names of the systems that have walked, or else that are configured."""
+        walked = dict.fromkeys(trace.system for trace in self.traces)
+        return list(walked or (self.settings.systems if self.settings else ()))
+
+
+@dataclass
+class _Reader:
+    """Reads what it can, and remembers what it could not."""
+
+    problems: list[str] = field(default_factory=list)
+
+    def try_(self, function: Callable[P, T], *args: P.args, **names: P.kwargs) -> T | None:
+        """The result; None, and a line in `problems`, where it cannot be read."""
+        try:
+            return function(*args, **names)
+        except (PhasewalkError, *UNREADABLE) as error:
+            self.problems.append(str(error))
+            return None
+
+
+def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
+    """Read all that a campaign directory tells.
+
+    Args:
+        root: the directory.
+        sign: called again and again, to show that this lives.
+
+    Raises:
+        StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
+    """
+    with journalled(root):
+        return _read(root, sign)
+
+
+def _read(root: Path, sign: Callable[[], None]) -> History:
+    state = summary.collect(root)
+    store, reader = read_campaign(root), _Reader()
+    records = store.records()
+    settings = reader.try_(_settings, root)
+    walked: list[Trace | None] = []
+    trainings: list[Training | None] = []
+    compared: list[Compared] = []
+    hills: dict[str, str] = {}
+    known, learned = located(records), _learned(records)
+    homes = _homes(records)
+    measured = {record.task for record in lineage.measured_now(records)}
+    for record in records:
+        sign()
+        if record.stage == "segment":
+            begun = _decisions(records, record.round)
+            place = f"rounds/{record.round:03d}/segment/"
+            for name in record.files:
+                if name.startswith(place) and (root / name).exists():
+                    reader.try_(store.checked, name)
+            for walker in record.outputs["walkers"]:
+                why = begun.get(walker["walker"], {})
+                walked.append(
+                    reader.try_(traces.read, root, record, walker, begun=why, settings=settings)
+                )
+            # Each table holds the hills of all rounds before.
+            files = [name for name in record.files if name.startswith("bias/")]
+            hills |= {name.split("/")[1]: name for name in files}
+        elif record.task in measured and record.outputs.get("frames"):
+            compared += reader.try_(_compared, store, record, known, learned, homes) or []
+        elif record.stage == "train":
+            trainings.append(reader.try_(_training, root, record))
+    biases = {system: reader.try_(_bias, store, name) for system, name in hills.items()}
+    now, former = lineage.models(records), lineage.former(root)
+    free_energies = [
+        reader.try_(_free_energy, path, now, former, settings)
+        for path in sorted(root.glob("fes/*/fes.json"))
+    ]
+    return History(
+        root=root,
+        state=state,
+        records=records,
+        settings=settings,
+        traces=[one for one in walked if one is not None],
+        compared=compared,
+        trainings=[one for one in trainings if one is not None],
+        biases={system: found for system, found in biases.items() if found is not None},
+        free_energies=[one for one in free_energies if one is not None],
+        problems=reader.problems,
+    )
+
+
+def _settings(root: Path) -> CampaignSettings:
+    return parse(*settings_text(root))
+
+
+def _decisions(records: Sequence[Record], round_: int) -> dict[str, Mapping[str, Any]]:
+    """Where each walker began the round, and why."""
+    return {
+        one["walker"]: one
+        for record in records
+        if record.stage == "steer" and record.round == round_
+        for one in record.outputs["walkers"]
+    }
+
+
+def _learned(records: Sequence[Record]) -> dict[str, int]:
+    """Key of a label → the round whose generation learned it first."""
+    return {
+        record.outputs["key"]: record.round
+        for record in reversed(records)
+        if record.stage == "label" and FAILED not in record.outputs
+    }
+
+
+def _homes(records: Sequence[Record]) -> dict[str, str]:
+    """Key of a label → the system to which its frame belongs, by its atoms."""
+    return {
+        key: record.outputs["system"]
+        for record in records
+        if record.stage == LOCATED and FAILED not in record.outputs
+        for key in record.outputs["values"]
+    }
+
+
+def _compared(
+    store: Store,
+    record: Record,
+    known: Mapping[str, Mapping[str, float]],
+    learned: Mapping[str, int],
+    homes: Mapping[str, str],
+) -> list[Compared]:
+    """The frames of one evaluation."""
+    generation = str(record.outputs["generation"])
+    number = int(generation) if generation.isdigit() else record.round
+
+    def frame(entry: Mapping[str, Any]) -> Compared:
+        key, origin = str(entry["key"]), entry["origin"]
+        return Compared(
+            generation=generation,
+            round=record.round,
+            of=str(entry["of"]),
+            learned=entry["of"] == "new" and learned.get(key, number + 1) <= number,
+            key=key,
+            system=origin.get("system") or homes.get(key),
+            walker=origin.get("walker"),
+            formula=str(entry["formula"]),
+            volume_A3=float(entry["volume_A3"]),
+            energy=np.array(entry["energy_eV_per_atom"], dtype=float),
+            pressure=np.array(entry["pressure_GPa"], dtype=float),
+            forces=np.array(entry["forces_eV_per_A"], dtype=float),
+            errors={name: float(value) for name, value in entry["errors"].items()},
+            colvars=known.get(key, {}),
+            stress=np.array(entry["stress_GPa"], dtype=float) if "stress_GPa" in entry else None,
+        )
+
+    return read_json(store.checked(str(record.outputs["frames"])), frame)
+
+
+def _training(root: Path, record: Record) -> Training:
+    """The validation errors of a training, epoch by epoch."""
+    generation = record.outputs["generation"]
+    final = "-final" if generation == FINAL else ""
+    path = root / f"rounds/{record.round:03d}/train{final}" / PROGRESS
+    try:
+        rows = [json.loads(line) for line in read_text(path).split("\n")[:-1]]
+        kept = [(row["epoch"], 1000.0 * row["forces_mae"]) for row in rows if "forces_mae" in row]
+        table = np.array(kept, dtype=float).reshape(len(kept), 2)
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a table of epochs ({error!r})") from error
+    return Training(generation, epochs=table[:, 0], force_mae_meV_per_A=table[:, 1])
+
+
+def _bias(store: Store, name: str) -> bias.HillsRecord:
+    path = store.checked(name)
+    return bias.record_from_text(read_text(path), path=path)
+
+
+def _free_energy(
+    path: Path,
+    now: Mapping[str, Model],
+    former: Mapping[str, Model],
+    settings: CampaignSettings | None,
+) -> Mapping[str, Any]:
+    """What `phasewalk fes` left of a generation: system → numbers, each of which can be read."""
+    check_kept(path)
+    try:
+        data: Mapping[str, Any] = json.loads(read_text(path))
+        told = _identity(path.with_name(IDENTITY))
+        walked, version = told.get("systems", {}), deck_versions.of(told)
+        found = {}
+        for system, one in data.items():
+            free_energy.from_dict(one)
+            own = settings.systems.get(system) if settings else None
+            reasons = (
+                lineage.outdated(one, now, former),
+                lineage.walked_otherwise(walked.get(system), own),
+                deck_versions.of_free_energy(version, own),
+            )
+            marks = {
+                "outdated": "; ".join(filter(None, reasons)),
+                "labels": lineage.labels_of(one, former),
+            }
+            found[system] = {**one, **marks}
+    except (InputError, *UNREADABLE) as error:
+        raise ParseError(path, f"holds no free energies ({error!r})") from error
+    return found
+
+
+def _identity(path: Path) -> Mapping[str, Any]:
+    """Settings, by system, and deck with which the walkers of a free energy walked."""
+    if not path.is_file():
+        return {}
+    found: Mapping[str, Any] = json.loads(read_text(path))
+    return found

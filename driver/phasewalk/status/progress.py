@@ -1,0 +1,293 @@
+"""What a running campaign shows: a live view on a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..jobs import Event, Finished, Running
+from ..moment import DONE, FAILED_NOW, NOTHING, RUNNING_NOW, STARTING, STOPPED, Now, Seen, WalkerNow
+from ..store import SECONDS_PER_HOUR
+
+PLAIN_EVERY_S, KEEP_EVERY_S, SHOW_EVERY_S = 15.0, 2.0, 1.0
+"""A plain line, a kept sign, and a redrawn view where nothing but the time has changed."""
+COUNTED = ("labels", "atoms")
+"""Units of which each is a job: how long the rest takes is known from those that have ended."""
+
+
+@dataclass
+class _Jobs:
+    """The jobs of a stage.
+
+    Attributes:
+        alive: directory → (cores, seconds) of those that run.
+        took: seconds of those that have ended.
+        widest: how many have run side by side.
+        place: directory of the first of those that run, or ran last.
+    """
+
+    alive: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    took: list[float] = field(default_factory=list)
+    widest: int = 0
+    place: Path | None = None
+
+    def see(self, event: Event) -> None:
+        """One begins, lives or ends."""
+        if isinstance(event, Finished):
+            self.alive.pop(event.directory, None)
+            self.took.append(event.seconds)
+            return
+        seconds = event.seconds if isinstance(event, Running) else 0.0
+        self.alive[event.job.directory] = (event.job.cores, seconds)
+        self.widest = max(self.widest, len(self.alive))
+        self.place = next(iter(self.alive))
+
+    @property
+    def core_hours(self) -> float:
+        """Of those that run."""
+        return sum(cores * seconds for cores, seconds in self.alive.values()) / SECONDS_PER_HOUR
+
+    def seconds_left(self, remaining: float) -> float | None:
+        """Until all have ended, those that run among the remaining; None before the first has."""
+        if not self.took or remaining <= 0:
+            return None
+        mean = sum(self.took) / len(self.took)
+        begun = sum(min(mean, seconds) for _, seconds in self.alive.values())
+        return max(0.0, remaining * mean - begun) / max(1.0, min(self.widest, remaining))
+
+
+@dataclass
+class Progress:
+    """Shows stages and their progress; obeys `tasks.Observer`.
+
+    Attributes:
+        console: where to.
+        rounds: of the campaign in all; 0 where unknown.
+        root: of the campaign, to which the places of engine files are relative.
+        keep: gets what the campaign is doing, now and then, and where a stage begins.
+        hours: core-hours of what is done.
+    """
+
+    console: Console
+    rounds: int = 0
+    root: Path | None = None
+    keep: Callable[[Now], None] = lambda now: None
+    hours: Callable[[], float] = lambda: 0.0
+    _live: Live | None = None
+    _now: Now = field(init=False)
+    _jobs: _Jobs = field(default_factory=_Jobs)
+    _own_estimate: float | None = None
+    _began: float = 0.0
+    _printed: float = 0.0
+    _shown: float = 0.0
+    _kept: float = 0.0
+    _open: bool = False
+    _start: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> "Progress":
+        """Start the live view."""
+        if self.console.is_terminal:
+            # No refresh thread: the process must stay single-threaded to start children safely.
+            self._live = Live(Text(), console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._stage(0, STARTING, 0.0, "")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the live view."""
+        self._end_stage()
+        if self._live is not None:
+            self._live.stop()
+
+    def begin(self, round: int, stage: str, total: float, unit: str) -> None:
+        """A stage begins."""
+        self._end_stage()
+        self._open = True
+        self._stage(round, stage, total, unit)
+
+    def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
+        """The stage has come so far, and tells this of itself."""
+        total = self._now.total if seen.total is None else seen.total
+        self._own_estimate = seen.seconds_left
+        self._now = replace(
+            self._now, done=done, total=total, detail=detail, rows=seen.rows, numbers=seen.numbers
+        )
+        self._tell()
+
+    def see(self, event: Event) -> None:
+        """A job begins, lives or ends."""
+        self._jobs.see(event)
+        if time.monotonic() - self._shown >= SHOW_EVERY_S:
+            self._tell()
+
+    def say(self, line: str) -> None:
+        """A line to keep."""
+        self.console.print(Text(f"  {line}"), soft_wrap=True)
+
+    def _stage(self, round: int, stage: str, total: float, unit: str) -> None:
+        self._jobs, self._own_estimate = _Jobs(), None
+        began = time.time()
+        self._now = Now(
+            round, self.rounds, stage, 0.0, total, unit, "", began, began, None, 0.0, ""
+        )
+        self._began = self._printed = time.monotonic()
+        self._kept = float("-inf")
+        self._tell()
+
+    def _current(self) -> Now:
+        """What is known now; the time that is left is the stage's own estimate, or by its jobs."""
+        now, jobs = self._now, self._jobs
+        left, numbers = self._own_estimate, dict(now.numbers)
+        if now.unit in COUNTED:
+            numbers[RUNNING_NOW] = len(jobs.alive)
+            left = jobs.seconds_left(now.total - now.done - numbers.get(FAILED_NOW, 0.0))
+        where, place = jobs.place, ""
+        if self.root and where and where.is_relative_to(self.root):
+            # Many alike have one directory that holds them all.
+            where = where.parent if now.unit in COUNTED else where
+            place = str(where.relative_to(self.root))
+        return replace(
+            now,
+            at=time.time(),
+            seconds_left=round(left, 1) if left is not None and math.isfinite(left) else None,
+            core_hours=round(self.hours() + jobs.core_hours, 5),
+            place=place,
+            numbers=numbers,
+        )
+
+    def _tell(self) -> None:
+        """Show what is known now, and hand it on, where that is due."""
+        now, at = self._current(), time.monotonic()
+        self._shown = at
+        if self._live is not None:
+            self._live.update(render(now), refresh=True)
+        elif at - self._printed > PLAIN_EVERY_S:
+            self._printed = at
+            where = f"  {now.place}" if now.place else ""
+            self.console.print(Text(f"{headline(now)}{where}"), soft_wrap=True)
+        if at - self._kept >= KEEP_EVERY_S:
+            self._kept = at
+            self.keep(now)
+
+    def _end_stage(self) -> None:
+        if self._open:
+            self._open = False
+            now = time.monotonic()
+            line = f"{now - self._start:6.0f} s  {self._now.title} took {now - self._began:.1f} s"
+            self.console.print(Text(line), soft_wrap=True)
+
+
+def headline(now: Now) -> str:
+    """All but walkers in one line."""
+    parts = [now.title]
+    if progress := _progress(now):
+        parts.append(progress)
+    parts.append(f"[{_times(now)}]")
+    return "  ".join(parts)
+
+
+def lines(now: Now) -> list[str]:
+    """All of it as plain lines."""
+    found = [headline(now)]
+    for row in now.rows:
+        cells = _cells(row)
+        named = zip(("", "step ", "", "", "", "", "closest contact ", ""), cells, strict=True)
+        units = ("", "", " ps", " K", " Å³", "", "", "")
+        words = [f"{before}{cell}{unit}" for (before, cell), unit in zip(named, units, strict=True)
+                 if cell]  # fmt: skip
+        found.append("  " + ", ".join(words))
+    return [*found, *_footer(now)]
+
+
+def render(now: Now) -> Group:
+    """A small table and lines for a terminal."""
+    head = Text.assemble((now.title, "bold"), f"  {_times(now)}")
+    body: list[Any] = [head]
+    if progress := _progress(now):
+        body.append(Text(f"  {progress}"))
+    if now.rows:
+        body.append(_table(now))
+    body += [Text(f"  {line}", style="dim") for line in _footer(now)]
+    return Group(*body)
+
+
+def _table(now: Now) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
+    titles = ("walker", "step", "ps", "K", "Å³", "variables", "closest", "state")
+    for title in titles:
+        left = title in ("walker", "variables", "state")
+        table.add_column(title, justify="left" if left else "right", no_wrap=title != "variables")
+    for row in now.rows:
+        style = "red" if row.state.startswith(STOPPED) else "dim" if row.state == DONE else ""
+        table.add_row(*(Text(cell) for cell in _cells(row)), style=style)
+    return table
+
+
+def _cells(row: WalkerNow) -> tuple[str, ...]:
+    variables = "  ".join(f"{name} {value:.5g}" for name, value in row.colvars.items())
+    return (
+        row.walker,
+        f"{row.steps_done} of {row.steps}",
+        f"{row.ps:.3f}",
+        _number(row.temperature_K, ".0f"),
+        _number(row.volume_A3, ".1f"),
+        variables,
+        _number(row.closest, ".2f"),
+        row.state,
+    )
+
+
+def _number(value: float | None, style: str) -> str:
+    return "" if value is None else format(value, style)
+
+
+def _progress(now: Now) -> str:
+    """How far the stage is; empty before it counts."""
+    if now.total <= 1 and not now.done and not now.numbers:
+        return now.detail
+    words = [_count(now.done)]
+    if now.total:
+        words.append(f"of {_count(now.total)}")
+    words.append(now.unit)
+    counts = [
+        f"{now.numbers[name]:.0f} {name}"
+        for name in (RUNNING_NOW, FAILED_NOW)
+        if now.numbers.get(name)
+    ]
+    words += [f"({', '.join(counts)})"] if counts else []
+    return " ".join([*words, now.detail]).rstrip()
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
+
+
+def _times(now: Now) -> str:
+    seconds = now.seconds_left or 0.0
+    left = f", about {duration(seconds)} left" if round(seconds) else ""
+    return f"{duration(max(0.0, now.at - now.began))}{left}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    if minutes < 1:
+        return f"{whole} s"
+    if hours < 1:
+        return f"{minutes} min {whole % 60:02d} s"
+    if hours < 48:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _footer(now: Now) -> list[str]:
+    logs = [f"engine's files in {now.place}"] if now.place else []
+    return ["; ".join([f"{now.core_hours:.3g} core-hours so far", *logs])]

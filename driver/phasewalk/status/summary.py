@@ -1,0 +1,307 @@
+"""Where a campaign stands: from its journal alone, as data and as text."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import moment
+from ..campaign import INITIAL, stop
+from ..errors import InputError, StoreError
+from ..labels import levels
+from ..store import FAILED, Record, journalled, ledger, locked, read_campaign, read_identity
+from ..store import now as clock
+from . import progress
+
+
+def collect(root: Path) -> dict[str, Any]:
+    """The state of a campaign as JSON-able data.
+
+    `decisions` of a round say where each walker began, and why; `stop` of a walker what ended it.
+    `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
+
+    Keys: campaign, directory, running, finished, now (see `now.Now`; null where not running,
+    or where nothing is known), labels, generations (each with its errors on the new frames of its
+    round, on those of the next round, and on the test set), rounds (each with walkers, hills,
+    errors before and after learning, seconds by stage), seconds, wall (see ledger.timeline), stop
+    (rules, ended_by), cost (see ledger.costs), identity.
+    """
+    store = read_campaign(root)
+    with journalled(root):
+        return _collect(root, read_identity(root), store.records())
+
+
+def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+    last = max((record.round for record in records), default=0)
+    running = locked(root)
+    doing = moment.read(root, clock()) if running else None
+    return {
+        "campaign": identity["name"],
+        "directory": str(root),
+        "running": running,
+        "finished": any(r.stage == "end" and r.round == last for r in records),
+        "now": None if doing is None else moment.to_json(doing),
+        "labels": {
+            "done": sum(r.stage == "label" and FAILED not in r.outputs for r in records),
+            "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
+            "initial": sum(len(r.outputs["labels"]) for r in records if r.task == INITIAL),
+        },
+        "generations": _generations(records),
+        "rounds": [_round(n, records) for n in sorted({0, *(r.round for r in records)})],
+        "seconds": _seconds(records),
+        "wall": ledger.timeline(records),
+        "stop": _stop(records),
+        "cost": ledger.costs(records, _reference(identity)),
+        "identity": identity,
+    }
+
+
+def _stop(records: Sequence[Record]) -> dict[str, Any]:
+    """The rules of `stop:` as they were last judged, and what ended the campaign."""
+    rules, _ = stop.judged(records)
+    ends = [record.outputs.get("by", []) for record in records if record.stage == "end"]
+    return {"rules": [asdict(rule) for rule in rules], "ended_by": ends[-1] if ends else []}
+
+
+def _reference(identity: Mapping[str, Any]) -> str:
+    """The program that makes the labels, with its version."""
+    with contextlib.suppress(InputError):
+        return levels.from_dict(identity.get("level of theory")).title
+    return ""
+
+
+def _seconds(records: Sequence[Record]) -> dict[str, float]:
+    """Wall seconds of the engines by stage; labels that ran side by side add up."""
+    found: dict[str, float] = {}
+    for record in records:
+        found[record.stage] = round(found.get(record.stage, 0.0) + record.seconds, 2)
+    return found
+
+
+def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        outputs = record.outputs
+        if record.stage == "train":
+            found[outputs["generation"]] = {
+                "generation": outputs["generation"],
+                "training_labels": outputs["training_labels"],
+                "validation_labels": outputs["validation_labels"],
+                "validation": outputs.get("validation"),
+                "epochs": outputs["epochs"],
+                "train_seconds": record.seconds,
+                "checkpoint": outputs["checkpoint"],
+                "last_epoch_time": outputs["last_epoch"]["at"],
+            }
+        elif outputs.get("generation") not in found:
+            continue  # of a training that was done again
+        elif record.stage == "deploy":
+            entry = found[outputs["generation"]]
+            entry["deployed"] = outputs["file"]
+            entry["mode"] = outputs["mode"]
+            entry["deploy_seconds"] = record.seconds
+        elif record.stage == "evaluate":
+            entry = found[outputs["generation"]]
+            if "proof" in outputs:  # its own round's: what its walkers waited for
+                entry["proved_after_seconds"] = round(record.time - entry["last_epoch_time"], 2)
+            if outputs["test"] is not None:
+                entry["test"] = outputs["test"]
+            entry["ms_per_step"] = round(1000 * outputs["seconds_per_step"], 3)
+    return list(found.values())
+
+
+def _round(number: int, records: Sequence[Record]) -> dict[str, Any]:
+    mine = [record for record in records if record.round == number]
+    entry: dict[str, Any] = {"round": number, "seconds": _seconds(mine)}
+    entry["labels"] = sum(r.stage == "label" and FAILED not in r.outputs for r in mine)
+    entry["failed_labels"] = [
+        r.outputs[FAILED] for r in mine if r.stage == "label" and FAILED in r.outputs
+    ]
+    for record in mine:
+        outputs: Mapping[str, Any] = record.outputs
+        if record.stage == "segment":
+            entry["walkers"] = outputs["walkers"]
+            entry["hills"] = outputs["hills"]
+        elif record.stage == "steer":
+            entry["decisions"] = outputs["walkers"]
+        elif record.stage == "evaluate" and outputs["new"] is not None:
+            before = outputs["generation"] != str(number)
+            entry["before_learning" if before else "after_learning"] = {
+                "generation": outputs["generation"],
+                **outputs["new"],
+            }
+    return entry
+
+
+def show(state: Mapping[str, Any], console: Console) -> None:
+    """Print the state for people."""
+    what = "running" if state["running"] else "finished" if state["finished"] else "stopped"
+    labels = state["labels"]
+    console.print(
+        f"campaign {state['campaign']}: {what}; {labels['done']} labels"
+        + (f", {labels['initial']} from initial_data" if labels["initial"] else "")
+        + (f", {labels['failed']} failed" if labels["failed"] else ""),
+        highlight=False,
+    )
+    if cost := ledger.line(state["cost"]["labels"]):
+        console.print(cost, highlight=False)
+    by = state["stop"]["ended_by"] if state["finished"] else []
+    for rule in state["stop"]["rules"]:
+        ended = " (this ended the campaign)" if rule["rule"] in by else ""
+        console.print(Text(f"{stop.Rule(**rule).line}{ended}"), soft_wrap=True)
+    if state["now"] is not None:
+        console.print(progress.render(moment.from_json(state["now"])))
+    with journalled(state["directory"]):
+        _show_tables(state, console)
+
+
+def _show_tables(state: Mapping[str, Any], console: Console) -> None:
+    console.print(_learning_table(state["rounds"]))
+    if state["generations"]:
+        console.print(_generation_table(state["generations"]))
+    for entry in state["rounds"]:
+        if failed := entry["failed_labels"]:
+            line = f"{len(failed)} label(s) failed; the last: {failed[-1]}"
+            console.print(f"round {entry['round']}: {line}", highlight=False, markup=False)
+        if line := _walkers(entry):
+            console.print(f"round {entry['round']}: {line}", highlight=False)
+        for system, hills in entry.get("hills", {}).items():
+            console.print(
+                f"round {entry['round']}, {system}: hills deposited {hills['deposited']}, "
+                f"expected {hills['expected']}, in the record {hills['in_record']} "
+                f"(active {hills['active']})",
+                highlight=False,
+            )
+
+
+def _walkers(entry: Mapping[str, Any]) -> str:
+    """How many walkers began where, and what stopped them; empty where all is as a rule."""
+    begun = Counter(one["source"] for one in entry.get("decisions", ()))
+    stops = Counter(
+        walker["stop"]["reason"] if walker.get("stop") else "the end of the launch"
+        for walker in entry.get("walkers", ())
+        if walker["halted"]
+    )
+    parts = []
+    if begun.keys() - {"new", "good"}:
+        places = {"good": "a good frame", "before": "where they were before",
+                  "start": "the start structure", "new": "the beginning"}  # fmt: skip
+        parts.append(", ".join(f"{n} from {places[source]}" for source, n in begun.items()))
+    if stops:
+        why = ", ".join(f"{reason} {n}" for reason, n in stops.items())
+        parts.append(f"{sum(stops.values())} of {len(entry['walkers'])} stopped early ({why})")
+    return "; ".join(parts)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table without the columns that no row has anything in, such as errors on no test set."""
+    filled = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
+    table = Table(title=title)
+    for index in filled:
+        table.add_column(columns[index], justify="right")
+    for row in rows:
+        table.add_row(*(row[index] for index in filled))
+    return table
+
+
+def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("round", "labels", "force MAE meV/Å", "(rms / no model)", "pressure MAE GPa",
+               "energy offset", "scatter meV/atom", "seconds")  # fmt: skip
+    rows = []
+    for entry in rounds:
+        before, after = entry.get("before_learning"), entry.get("after_learning")
+        rows.append(
+            (
+                str(entry["round"]),
+                str(entry["labels"]),
+                _both(before, after, "force_mae_meV_per_A", ".0f"),
+                _beside(after, "force_rms_meV_per_A", "force_zero_mae_meV_per_A"),
+                _both(before, after, "pressure_mae_GPa", ".2f"),
+                _both(before, after, "energy_offset_meV_per_atom", ".1f"),
+                _both(before, after, "energy_scatter_meV_per_atom", ".1f"),
+                f"{sum(entry['seconds'].values()):.0f}",
+            )
+        )
+    return _table("Each round's new frames, before and after they were learned", columns, rows)
+
+
+def _beside(errors: Mapping[str, Any] | None, key: str, other: str) -> str:
+    """Two numbers; the first alone where an older version did not keep the other."""
+    if not errors:
+        return ""
+    found = [errors[key], *([errors[other]] if other in errors else [])]
+    return " / ".join(f"{value:.0f}" for value in found)
+
+
+def _both(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, key: str, style: str
+) -> str:
+    found = (e[key] for e in (before, after) if e is not None)
+    return " → ".join("–" if value is None else format(value, style) for value in found)
+
+
+def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("generation", "labels", "epochs", "train s", "deployed",
+               "validation force MAE / no model", "test force MAE / no model, meV/Å",
+               "RMSE / rms", "test pressure MAE GPa", "ms/step")  # fmt: skip
+    rows = []
+    for entry in generations:
+        test, held = entry.get("test"), entry.get("validation")
+        rows.append(
+            (
+                entry["generation"],
+                f"{entry['training_labels']}+{entry['validation_labels']}",
+                str(entry["epochs"]),
+                f"{entry['train_seconds']:.0f}",
+                entry.get("mode", ""),
+                _beside(held, "force_mae_meV_per_A", "force_zero_mae_meV_per_A"),
+                _beside(test, "force_mae_meV_per_A", "force_zero_mae_meV_per_A"),
+                _beside(test, "force_rmse_meV_per_A", "force_rms_meV_per_A"),
+                f"{test['pressure_mae_GPa']:.2f}" if test else "",
+                f"{entry['ms_per_step']:.1f}" if "ms_per_step" in entry else "",
+            )
+        )
+    return _table("Generations", columns, rows)
+
+
+def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None:
+    """Print the errors of one model for people."""
+    e = errors
+    table = Table(title=f"{model} on {e['frames']} frames")
+    for title in ("", "MAE", "RMSE"):
+        table.add_column(title, justify="right")
+    rows = (
+        (
+            "force, meV/Å (rms / no model's MAE: "
+            f"{_beside(e, 'force_rms_meV_per_A', 'force_zero_mae_meV_per_A')})",
+            "force_{}_meV_per_A",
+            ".1f",
+        ),
+        ("energy, meV/atom", "energy_{}_meV_per_atom", ".2f"),
+        ("pressure, GPa", "pressure_{}_GPa", ".3f"),
+        ("stress component, GPa", "stress_{}_GPa", ".3f"),
+    )
+    for title, key, style in rows:
+        table.add_row(title, *(format(e[key.format(kind)], style) for kind in ("mae", "rmse")))
+    console.print(table)
+    for formula, offset in e["energy_offsets_meV_per_atom"].items():
+        console.print(f"energy: common offset of {formula} {offset:.2f} meV/atom")
+    if e["energy_scatter_meV_per_atom"] is not None:
+        console.print(f"energy: scatter around it {e['energy_scatter_meV_per_atom']:.2f} meV/atom")
+
+
+def deployed_model(root: Path, generation: str | None) -> Path:
+    """The deployed model of a generation ("0", "1", … or "final"); the last one by default."""
+    entries = {e["generation"]: e for e in collect(root)["generations"] if "deployed" in e}
+    if not entries:
+        raise StoreError(f"{root}: no generation was deployed yet")
+    name = generation if generation is not None else list(entries)[-1]
+    if name not in entries:
+        raise InputError(f"--generation {name}: the campaign has {', '.join(entries)}")
+    return root / str(entries[name]["deployed"])

@@ -1,0 +1,121 @@
+"""What each walker did over time, from the files that its segments left."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bias import colvars, dumps, plumed
+from ..campaign import CampaignSettings
+from ..store import Record
+from ..units import FS_PER_PS
+from ..walkers import SystemSettings, logs
+
+Array = NDArray[np.float64]
+NO_PLUMED = {"Volume": "volume_A3", "Temp": "temperature_K"}
+"""Columns of a walker's log that stand for its variables where PLUMED prints none."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one walker did in one round.
+
+    Attributes:
+        system, walker, round: which.
+        time_ps: (n,) since the campaign's first step.
+        values: printed variable → (n,), in the units of the PLUMED text; else from the log.
+        stopped: why it stopped early; None where it did all its steps.
+        source, why: where it began (new, good, before, start), and the reason.
+    """
+
+    system: str
+    walker: str
+    round: int
+    time_ps: Array
+    values: Mapping[str, Array]
+    stopped: str | None
+    source: str
+    why: str
+
+
+def read(
+    root: Path,
+    segment: Record,
+    walker: Mapping[str, Any],
+    *,
+    begun: Mapping[str, Any],
+    settings: CampaignSettings | None,
+) -> Trace:
+    """One walker in one round, from its COLVAR files, else from its log.
+
+    Args:
+        root: the campaign directory.
+        segment: the journal's record of the round's segment.
+        walker: its entry there.
+        begun: where it began, as the journal has it.
+        settings: of the campaign; without them times are not known.
+
+    Raises:
+        ParseError: a file of the walker cannot be read.
+    """
+    folder, name, system = (
+        root / f"rounds/{segment.round:03d}/segment",
+        walker["walker"],
+        walker["system"],
+    )
+    step_ps = settings.segment.timestep_fs / FS_PER_PS if settings else float("nan")
+    own = settings.systems.get(system) if settings else None
+    unit = plumed.time_unit_ps(own.plumed) if own and own.plumed else 1.0
+    tables = [
+        (table.values[:, 0] * unit, dict(zip(table.fields[1:], table.values.T[1:], strict=True)))
+        for path in sorted(folder.glob(f"{name}.colvar*"))
+        + sorted(folder.glob(f"{name}.[0-9]*.colvar*"))
+        if len((table := dumps.read_colvar(path)).values)
+    ]
+    time, columns = _joined(tables, arguments(own))
+    if not columns:
+        thermo = logs.read_log(folder / f"{name}.log").thermo
+        time = thermo.get("Step", np.zeros(0)) * step_ps
+        columns = {ours: thermo[theirs] for theirs, ours in NO_PLUMED.items() if theirs in thermo}
+    return Trace(
+        system=system,
+        walker=name,
+        round=segment.round,
+        time_ps=time,
+        values=columns,
+        stopped=walker["halted"],
+        source=str(begun.get("source", "")),
+        why=str(begun.get("why", "")),
+    )
+
+
+def _joined(
+    tables: Sequence[tuple[Array, dict[str, Array]]], biased: Sequence[str]
+) -> tuple[Array, dict[str, Array]]:
+    """All tables on the times of the one that holds a biased variable, else of the longest.
+
+    Several PRINTs may have different strides: what was not printed at a time is not a number.
+    """
+    if not tables:
+        return np.zeros(0), {}
+    wanted = [one for one in tables if set(biased) & set(one[1])]
+    clock = max(wanted or tables, key=lambda one: len(one[0]))[0]
+    found: dict[str, Array] = {}
+    for times, columns in tables:
+        place = np.clip(np.searchsorted(times, clock), 0, len(times) - 1)
+        place = np.where(
+            np.abs(times[place - 1] - clock) < np.abs(times[place] - clock), place - 1, place
+        )
+        there = np.isclose(times[place], clock, rtol=0.0, atol=1e-7)
+        for name, column in columns.items():
+            found.setdefault(name, np.where(there, column[place], np.nan))
+    return clock, found
+
+
+def arguments(system: SystemSettings | None) -> list[str]:
+    """The variables that METAD biases, by the text."""
+    actions = plumed.metad_actions(system.plumed).values() if system and system.plumed else ()
+    return list(dict.fromkeys(name for one in actions for name in colvars.arguments(one)))

@@ -1,0 +1,266 @@
+"""The answer first: go on, converged, finished, or look here, and why, from the numbers alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..campaign import deck_versions, stop
+from ..walkers import broke_down
+from .history import History
+
+GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
+NOT_CONVERGED, FINISHED = "not converged", "finished"
+"""Of a campaign that has ended: by rounds or a budget; as one that only trains on given data."""
+SETTLED_ERROR, SETTLED_RANGE = 0.15, 0.05
+"""Relative changes below which an error, and a covered range, have settled."""
+WORSE = 1.5
+"""An error that grows by more than this from one round to the next is worth a look."""
+MANY = 0.5
+"""A share of failed labels, or of walkers stopped early, that is worth a look."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer.
+
+    Attributes:
+        word: go on, converged, not converged, finished, or look here.
+        reasons: in words, with numbers; the most important first.
+    """
+
+    word: str
+    reasons: Sequence[str]
+
+
+def judge(history: History) -> Verdict:
+    """What to do next with a campaign, and what is to be known of how it was sampled."""
+    found = _judge(history)
+    systems = history.settings.systems if history.settings else {}
+    return Verdict(found.word, [*found.reasons, *deck_versions.of_rounds(history.records, systems)])
+
+
+def _judge(history: History) -> Verdict:
+    trouble = [*_rounds_trouble(history), *_error_trouble(history)]
+    trouble += [f"could not be read: {problem}" for problem in history.problems]
+    rules, ended = _rule_lines(history), _ended_by(history)
+    by_rule = [name for name in ended if name != "rounds"]
+    goals = bool(by_rule) and all("max_" not in name for name in by_rule)
+    told = [line for line in (_final(history),) if line]
+    if by_rule:
+        told = [f"ended by {', '.join(by_rule)}", *told]
+    if trouble:
+        return Verdict(LOOK, [*trouble, *told, *rules])
+    if _only_data(history):
+        return _trained_on_data(history, told)
+    if goals:
+        return Verdict(CONVERGED, [f"all goals are met: {', '.join(by_rule)}", *told[1:], *rules])
+    if by_rule:
+        before = f"{told[0]}, before its goals were met"
+        return Verdict(NOT_CONVERGED, [before, *told[1:], *rules, *_trend(history)])
+    settled = _settled(history)
+    if settled and not rules:
+        thumb = "this is a rule of thumb: stop: takes limits of yours"
+        return Verdict(CONVERGED, [settled, *told, thumb])
+    if ended == ["rounds"]:
+        return Verdict(NOT_CONVERGED, [_all_rounds(history), *told, *rules, *_trend(history)])
+    return Verdict(GO_ON, [*rules, *told, *_trend(history)] or ["no round is done yet"])
+
+
+def _all_rounds(history: History) -> str:
+    """What it means that the rounds are done, and what to do."""
+    done = history.state["rounds"][-1]["round"]
+    goals = [rule for rule in stop.judged(history.records)[0] if rule.kind == stop.GOAL]
+    unmet = [rule.rule for rule in goals if not rule.met]
+    why = f"; not met: {', '.join(unmet)}" if unmet else ", and its errors have not settled"
+    return (
+        f"all {done} round(s) that were asked for are done{why}; for more, set rounds: to more "
+        f"than {done} and run the campaign again"
+    )
+
+
+def _only_data(history: History) -> bool:
+    """Whether labels come from given data alone: nothing could label what walkers find."""
+    return bool(history.settings and history.settings.reference.imported)
+
+
+def _trained_on_data(history: History, told: Sequence[str]) -> Verdict:
+    """The answer for a campaign that trains on given data, and has no rounds."""
+    if not history.state["generations"]:
+        return Verdict(GO_ON, ["no generation is trained yet: run the campaign"])
+    labels = history.state["labels"]["initial"]
+    measured = [] if told else ["nothing was measured: give labelled frames as test_data"]
+    return Verdict(
+        FINISHED if history.state["finished"] else GO_ON,
+        [
+            *told,
+            *measured,
+            f"trained on {labels} given labels (reference.imported); it has no rounds, since "
+            "nothing could label new frames: for more, add to initial_data, or name a program "
+            "under reference: in a new campaign",
+        ],
+    )
+
+
+def tested(history: History) -> tuple[str, Mapping[str, Any]] | None:
+    """The newest generation that was measured on the test set, and its errors."""
+    for entry in reversed(history.state["generations"]):
+        if entry.get("test"):
+            return str(entry["generation"]), entry["test"]
+    return None
+
+
+def _final(history: History) -> str:
+    """How the newest model does on the test set, in words; empty where it was not measured."""
+    found = tested(history)
+    if not found:
+        return ""
+    name, errors = found
+    return (
+        f"generation {name} on the test set ({errors['frames']} frames): force MAE "
+        f"{errors['force_mae_meV_per_A']:.0f} meV/Å, RMSE {errors['force_rmse_meV_per_A']:.0f} "
+        f"(the forces' rms is {errors['force_rms_meV_per_A']:.0f}), pressure MAE "
+        f"{errors['pressure_mae_GPa']:.2g} GPa"
+    )
+
+
+def errors_now(history: History) -> tuple[str, Mapping[str, Any]] | None:
+    """The newest out-of-sample errors, and on what they were measured."""
+    for entry in reversed(history.state["rounds"]):
+        if before := entry.get("before_learning"):
+            return f"new frames of round {entry['round']}, before they were learned", before
+    for entry in reversed(history.state["generations"]):
+        if entry.get("test"):
+            return f"test set, generation {entry['generation']}", entry["test"]
+    return None
+
+
+def ranges(
+    history: History, up_to: int | None = None
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """(system, variable) → the range that all walkers have visited, up to a round."""
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for trace in history.traces:
+        if up_to is not None and trace.round > up_to:
+            continue
+        for name in history.colvars(trace.system):
+            values = trace.values.get(name, np.zeros(0))
+            values = values[np.isfinite(values)]
+            if len(values):
+                low, high = found.get((trace.system, name), (np.inf, -np.inf))
+                found[trace.system, name] = (
+                    min(low, float(values.min())),
+                    max(high, float(values.max())),
+                )
+    return found
+
+
+def _before(history: History) -> list[tuple[int, float]]:
+    """Round and force MAE (meV/Å) of its new frames before they were learned."""
+    return [
+        (entry["round"], float(entry["before_learning"]["force_mae_meV_per_A"]))
+        for entry in history.state["rounds"]
+        if entry.get("before_learning")
+    ]
+
+
+def _rounds_trouble(history: History) -> list[str]:
+    """What went wrong in the last round."""
+    found = []
+    last = history.state["rounds"][-1]
+    failed, done = len(last["failed_labels"]), last["labels"]
+    if failed and failed >= MANY * (failed + done):
+        found.append(
+            f"{failed} of {failed + done} labels of round {last['round']} failed: "
+            f"{last['failed_labels'][-1]}"
+        )
+    walkers = [w for r in history.state["rounds"][-1:] for w in r.get("walkers", ())]
+    stopped = [walker for walker in walkers if broke_down(walker)]
+    if walkers and len(stopped) >= MANY * len(walkers):
+        found.append(
+            f"{len(stopped)} of {len(walkers)} walkers of round {last['round']} stopped early; the "
+            f"last: {stopped[-1]['halted']}"
+        )
+    for entry in history.state["rounds"]:
+        for system, hills in entry.get("hills", {}).items():
+            if hills["deposited"] != hills["expected"]:
+                found.append(
+                    f"round {entry['round']}, {system}: {hills['deposited']} hills were laid where "
+                    f"{hills['expected']} were due"
+                )
+    return found
+
+
+def _error_trouble(history: History) -> list[str]:
+    """An error that has grown, or is as large as the forces."""
+    found = []
+    before = _before(history)
+    if len(before) > 1 and before[-1][1] > WORSE * before[-2][1]:
+        found.append(
+            f"the force MAE on new frames grew from {before[-2][1]:.0f} to {before[-1][1]:.0f} "
+            "meV/Å: walkers have entered a region that the model does not know (then the next "
+            "rounds mend it), or they break down"
+        )
+    now = errors_now(history)
+    if now and now[1]["force_rmse_meV_per_A"] > now[1]["force_rms_meV_per_A"]:
+        found.append(
+            f"on the {now[0]} the force RMSE ({now[1]['force_rmse_meV_per_A']:.0f} meV/Å) is "
+            f"larger than the forces' own rms ({now[1]['force_rms_meV_per_A']:.0f})"
+        )
+    return found
+
+
+def _rule_lines(history: History) -> list[str]:
+    """The rules of `stop:` as they were last judged."""
+    return [rule.line for rule in stop.judged(history.records)[0]]
+
+
+def _ended_by(history: History) -> list[str]:
+    ends = [record for record in history.records if record.stage == "end"]
+    return list(ends[-1].outputs.get("by", ())) if ends and history.state["finished"] else []
+
+
+def _settled(history: History) -> str:
+    """Why a campaign has settled; empty where it has not, or cannot be told yet."""
+    before = _before(history)
+    if len(before) < 3:
+        return ""
+    (_, first), (_, second), (number, third) = before[-3:]
+    spread = (max(first, second, third) - min(first, second, third)) / third
+    old, new = ranges(history, number - 2), ranges(history, number)
+    grown = [
+        1 - (old[key][1] - old[key][0]) / max(high - low, 1e-12) if key in old else 1.0
+        for key, (low, high) in new.items()
+    ]
+    if spread > SETTLED_ERROR or max(grown, default=1.0) > SETTLED_RANGE:
+        return ""
+    return (
+        f"in the last three rounds the force MAE on new frames stayed within "
+        f"{100 * SETTLED_ERROR:.0f} % ({first:.0f}, {second:.0f}, {third:.0f} meV/Å), and the "
+        f"explored range grew by less than {100 * SETTLED_RANGE:.0f} %"
+    )
+
+
+def _trend(history: History) -> list[str]:
+    """Whether it learns and explores, in numbers."""
+    found = []
+    before = _before(history)
+    if len(before) > 1:
+        found.append(
+            "force MAE on new frames, round by round: "
+            + ", ".join(f"{error:.0f}" for _, error in before[-5:])
+            + " meV/Å"
+        )
+    elif before:
+        found.append(f"one round is done: force MAE {before[0][1]:.0f} meV/Å on its new frames")
+    last = history.state["rounds"][-1]["round"]
+    if last > 1:
+        old, new = ranges(history, last - 1), ranges(history, last)
+        for key, (low, high) in new.items():
+            if key in old and (low < old[key][0] or high > old[key][1]):
+                found.append(
+                    f"round {last} extended {key[1]} of {key[0]} from {old[key][0]:.5g} … "
+                    f"{old[key][1]:.5g} to {low:.5g} … {high:.5g}"
+                )
+    return found

@@ -1,0 +1,202 @@
+"""What a frame carries beside elements, positions and cell.
+
+Initial magnetic moments and charges, from which the reference starts; masses that are not the
+elements' own; and which atoms are fixed. All are arrays of the atoms, and go where atoms go.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian, FixScaled
+from ase.data import atomic_masses, atomic_numbers
+from numpy.typing import NDArray
+
+from ..errors import InputError, brief
+
+MOMENTS, CHARGES, MASSES, FIXED = "initial_magmoms", "initial_charges", "masses", "phasewalk_fixed"
+"""Arrays of atoms that are carried; FIXED is ours, since ASE's constraints would change forces."""
+OWN_MASS = 1e-4
+"""Masses that differ by less than this (relative) from the element's are the element's."""
+_STATES = {
+    **dict.fromkeys(("charge", "total_charge"), (0,)),
+    **dict.fromkeys(("spin", "multiplicity", "spin_multiplicity"), (0, 1)),
+}
+"""What some calculators read from a frame's header, and the values that change nothing."""
+_MEANT = {
+    MOMENTS: re.compile(r"(initial_?)?(mag(mom|netic_?moment|neti[sz]ation)?s?|spins?|moments?)"),
+    CHARGES: re.compile(r"(initial_?|formal_?)?charges?|q"),
+    MASSES: re.compile(r"mass(es)?"),
+    "move_mask": re.compile(r"fix(ed)?|frozen|mov(e|able)|mobile|constraints?|selective\w*"),
+}
+"""Columns that say what is carried, by names that ASE does not know."""
+
+
+def checked(atoms: Atoms) -> Atoms:
+    """A copy of a structure that was read, with its fixed atoms as an array.
+
+    Raises:
+        InputError: it holds what would be lost, and changes the result.
+    """
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    moments = [results.get(name, 0.0) for name in ("magmoms", "magmom")]  # a number is their sum
+    if not atoms.has(MOMENTS) and any(np.ndim(found) and np.any(found) for found in moments):
+        raise InputError(
+            "its magnetic moments (magmoms) are taken for the result of a calculation; "
+            "write them as initial_magmoms if labels are to start from them, or leave them out"
+        )
+    for name, value in atoms.info.items():
+        harmless = _STATES.get(str(name).lower())
+        if harmless is not None and not any(str(value) in (str(h), f"{h}.0") for h in harmless):
+            raise InputError(
+                brief(
+                    f"its header says {name}={value}, which is not given to the reference; set it "
+                    "in the reference's own settings, and leave it out here"
+                )
+            )
+    _check_columns(atoms)
+    found = atoms.copy()
+    found.set_constraint()
+    found.set_array(FIXED, _fixed_atoms(atoms), dtype=bool, shape=())
+    for name in (MOMENTS, CHARGES, MASSES):
+        if atoms.has(name) and not np.isfinite(atoms.arrays[name]).all():
+            raise InputError(f"{name} hold a value that is not finite")
+    _check_masses(found)
+    return found
+
+
+def _check_columns(atoms: Atoms) -> None:
+    """Raise InputError where a column would be carried, had it the name that ASE knows."""
+    for name, values in atoms.arrays.items():
+        for meant, pattern in _MEANT.items():
+            if name != meant and pattern.fullmatch(name.lower()) and np.any(values):
+                raise InputError(
+                    f"its column {name} is not used by that name; call it {meant}"
+                    f"{' (T for atoms that move)' if meant == 'move_mask' else ''}, or leave it out"
+                )
+
+
+def _fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
+    """(N,) whether an atom is fixed, by the constraints that ASE has read.
+
+    Raises:
+        InputError: a constraint that walkers cannot keep.
+    """
+    fixed = np.zeros(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        kind = type(constraint).__name__
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+        elif isinstance(constraint, FixCartesian | FixScaled):
+            mask = np.asarray(constraint.mask, dtype=bool)
+            if mask.any() and not mask.all():
+                number = int(np.atleast_1d(constraint.index)[0])
+                raise InputError(
+                    f"{atoms.symbols[number]}{number + 1} is fixed along some directions alone "
+                    f"({kind}), which walkers cannot keep; fix it along all three, or free it"
+                )
+            fixed[constraint.index] |= bool(mask.all())
+        else:
+            raise InputError(
+                f"it has the constraint {kind}, which walkers cannot keep (fixed atoms alone are); "
+                "remove it"
+            )
+    if len(atoms) and fixed.all():
+        raise InputError("all of its atoms are fixed, so that walkers could not move; free some")
+    return fixed
+
+
+def _check_masses(atoms: Atoms) -> None:
+    """Raise InputError for masses that LAMMPS cannot have: there, one element has one mass."""
+    if not atoms.has(MASSES):
+        return
+    masses = atoms.arrays[MASSES]
+    if (masses <= 0).any():
+        raise InputError("an atom has a mass that is not positive")
+    for symbol in sorted(set(atoms.symbols)):
+        mine = masses[atoms.symbols == symbol]
+        if np.ptp(mine) > OWN_MASS * mine.max():
+            raise InputError(
+                f"its {symbol} atoms have masses from {mine.min():g} to {mine.max():g} amu; give "
+                "all atoms of an element the same mass"
+            )
+
+
+def like(atoms: Atoms, other: Atoms) -> Atoms:
+    """A copy of the atoms with what another frame of the same atoms carries."""
+    return carry(atoms.copy(), extras(other))
+
+
+def for_label(atoms: Atoms) -> Atoms:
+    """A copy with what a label depends on alone: no masses, and no atom is fixed."""
+    found = atoms.copy()
+    for name in (MASSES, FIXED):
+        if found.has(name):
+            del found.arrays[name]
+    return found
+
+
+def carry(atoms: Atoms, extras: Mapping[str, Any]) -> Atoms:
+    """The same object with further arrays, by their names."""
+    for name, values in extras.items():
+        atoms.set_array(name, np.array(values))
+    return atoms
+
+
+def extras(atoms: Atoms) -> dict[str, NDArray[Any]]:
+    """What a frame carries: the arrays that say something, by their names."""
+    found: dict[str, NDArray[Any]] = {}
+    for name in (MOMENTS, CHARGES):
+        if atoms.has(name) and np.any(atoms.arrays[name]):
+            found[name] = np.array(atoms.arrays[name], dtype=float)
+    if atoms.has(MASSES):
+        masses, own = np.array(atoms.arrays[MASSES], dtype=float), atomic_masses[atoms.numbers]
+        other = ~(np.abs(masses - own) <= OWN_MASS * own)
+        if other.any():
+            found[MASSES] = np.where(other, masses, own)
+    if atoms.has(FIXED) and np.any(atoms.arrays[FIXED]):
+        found[FIXED] = np.array(atoms.arrays[FIXED], dtype=bool)
+    return found
+
+
+def fixed(atoms: Atoms) -> NDArray[np.bool_]:
+    """(N,) whether an atom is fixed."""
+    return np.array(extras(atoms).get(FIXED, np.zeros(len(atoms), dtype=bool)))
+
+
+def told(atoms: Atoms) -> str:
+    """What a structure carries beside elements, positions and cell, in words; empty for nothing."""
+    found, words = extras(atoms), []
+    if MOMENTS in found:
+        moments = found[MOMENTS]
+        total = moments.sum(axis=0)
+        words.append(
+            f"magnetic moments (total {np.linalg.norm(total) if moments.ndim > 1 else total:g})"
+        )
+    if CHARGES in found:
+        words.append(f"initial charges (total {found[CHARGES].sum():.4g})")
+    if MASSES in found:
+        own = ~np.isclose(found[MASSES], atomic_masses[atoms.numbers], rtol=OWN_MASS, atol=0)
+        names = sorted(set(np.array(atoms.get_chemical_symbols())[own]))
+        masses = {name: found[MASSES][atoms.symbols == name][0] for name in names}
+        words.append("masses " + ", ".join(f"{name} {mass:g}" for name, mass in masses.items()))
+    if FIXED in found:
+        words.append(f"{int(found[FIXED].sum())} of {len(atoms)} atoms fixed")
+    return ", ".join(words)
+
+
+def mass(atoms: Atoms, name: str) -> float:
+    """Mass (amu) of a species: that of its atoms, which must agree, or of the element."""
+    masses = atoms.get_masses()[[symbol == name for symbol in atoms.get_chemical_symbols()]]
+    if len(masses) == 0:
+        if name not in atomic_numbers:
+            raise InputError(f"the model's type {name} is not a chemical element")
+        return float(atomic_masses[atomic_numbers[name]])
+    if (masses != masses[0]).any():
+        raise InputError(
+            f"{name} atoms have masses from {masses.min():g} to {masses.max():g} amu; give all "
+            "atoms of an element the same mass"
+        )
+    return float(masses[0])

@@ -1,0 +1,17 @@
+"""Validation: how far a model is from its labels, and the proof of a deployed one."""
+
+from . import accuracy, gate
+from .accuracy import Errors, Prediction, compared, read_labelled
+from .gate import Probes, Proof, proof_text
+
+__all__ = [
+    "Errors",
+    "Prediction",
+    "Probes",
+    "Proof",
+    "accuracy",
+    "compared",
+    "gate",
+    "proof_text",
+    "read_labelled",
+]

@@ -1,0 +1,303 @@
+"""How wrong a deployed model is: predictions made in LAMMPS against labels."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ..errors import UNREADABLE, InputError, ParseError
+from ..jobs import Finished, Job
+from ..labels import Label, content_hash, frame_to_json, label_energies, label_values
+from ..structures import bare, carried, read_frames, reduced_formula
+from ..units import GPA_PER_EV_PER_A3
+
+MADE = ("level_of_theory",)
+"""What a labelled frame may say of its making, beside `made` itself."""
+
+Array = NDArray[np.float64]
+REQUEST, RESULT = "request.json", "result.json"
+ENDINGS = (".nequip.pth", ".nequip.pt2")
+FORCES_KEPT = 3000
+"""Force components of a set of frames that are kept for pictures."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one frame: eV, (N,) eV of each atom, (N, 3) eV/Å, (6,) Voigt eV/Å³."""
+
+    energy: float
+    energies: Array
+    forces: Array
+    stress: Array
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a deployed model says of several frames.
+
+    Attributes:
+        frames: one for each.
+        seconds_per_step: cost of a step, one thread.
+        total_energies: eV, along an NVE run of the first frame, by time step (fs).
+    """
+
+    frames: tuple[Prediction, ...]
+    seconds_per_step: float
+    total_energies: Mapping[float, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of a model on labelled frames.
+
+    Energies per atom in meV, once with and once without the common offset of each composition
+    (the scatter; None where no composition has two frames);
+    forces in meV/Å over all components, beside the root mean square and the mean size of the
+    reference's own forces: the RMSE and the MAE of a model without any;
+    pressure and stress components in GPa.
+    """
+
+    frames: int
+    energy_offset_meV_per_atom: float
+    energy_offsets_meV_per_atom: dict[str, float]
+    energy_mae_meV_per_atom: float
+    energy_rmse_meV_per_atom: float
+    energy_scatter_meV_per_atom: float | None
+    force_mae_meV_per_A: float
+    force_rmse_meV_per_A: float
+    force_rms_meV_per_A: float
+    force_zero_mae_meV_per_A: float
+    pressure_mae_GPa: float
+    pressure_rmse_GPa: float
+    stress_mae_GPa: float
+    stress_rmse_GPa: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def job(
+    name: str,
+    model: Path,
+    *,
+    frames: Sequence[Atoms],
+    directory: Path,
+    env: dict[str, str],
+    nve_fs: Sequence[float] = (),
+) -> Job:
+    """A child process that evaluates the frames with the deployed model in LAMMPS.
+
+    The model is copied to where the child runs: no path with quotes in it reaches LAMMPS.
+
+    Args:
+        name: of the job.
+        model: `.nequip.pth` or `.nequip.pt2`.
+        frames: to evaluate.
+        directory: where it runs.
+        env: environment of LAMMPS.
+        nve_fs: time steps, fs, of NVE runs that start from the first frame, the longest first;
+            none shorter than those that show whether energy is conserved.
+    """
+    ending = next((ending for ending in ENDINGS if model.name.endswith(ending)), None)
+    if ending is None:
+        raise InputError(f"{model}: a deployed model ends in {' or '.join(ENDINGS)}")
+    local = f"model{ending}"
+    request = {
+        "model": local,
+        "frames": [frame_to_json(atoms) for atoms in frames],
+        "nve_fs": list(nve_fs),
+    }
+    return Job(
+        name=name,
+        argv=(sys.executable, "-m", "phasewalk.validation.predict_child", REQUEST, RESULT),
+        directory=directory,
+        inputs={REQUEST: json.dumps(request).encode(), local: model.read_bytes()},
+        env=env,
+    )
+
+
+def read(finished: Finished) -> Predictions:
+    """The predictions, in the order of the frames; EngineFailed where LAMMPS failed."""
+    finished.require_success()
+    path = finished.directory / RESULT
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        frames = tuple(prediction(entry) for entry in result["frames"])
+        drifts = {float(dt): np.array(e, dtype=float) for dt, e in result.get("nve", {}).items()}
+        return Predictions(frames, float(result["seconds_per_step"]), drifts)
+    except UNREADABLE as error:
+        raise ParseError(path, f"not a result of the prediction ({error!r})") from error
+
+
+def prediction(entry: Mapping[str, Any]) -> Prediction:
+    """One frame's results as a child process writes them; ValueError where they fit no frame."""
+    found = Prediction(
+        energy=float(entry["energy_eV"]),
+        energies=np.array(entry["energies_eV"], dtype=float),
+        forces=np.array(entry["forces_eV_per_A"], dtype=float),
+        stress=np.array(entry["stress_eV_per_A3"], dtype=float),
+    )
+    count = len(found.energies)
+    if (found.energies.ndim, found.forces.shape, found.stress.shape) != (1, (count, 3), (6,)):
+        raise ValueError("energies, forces and stress are not those of one frame")
+    return found
+
+
+def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors:
+    """Compare predictions with labels, frame by frame."""
+    if len(labels) != len(predictions) or not labels:
+        raise InputError(f"{len(labels)} labels and {len(predictions)} predictions to compare")
+    for label, predicted in zip(labels, predictions, strict=True):
+        if predicted.forces.shape != label.forces.shape:
+            raise InputError(
+                f"a prediction for {len(predicted.forces)} atoms to compare with a label of "
+                f"{len(label.forces)}"
+            )
+    atoms = np.array([len(label.atoms) for label in labels])
+    energy = np.array([p.energy - t.energy for t, p in zip(labels, predictions, strict=True)])
+    energy = 1000.0 * energy / atoms
+    formulas = np.array([reduced_formula(label.atoms) for label in labels])
+    groups = [energy[formulas == formula] for formula in sorted(set(formulas))]
+    scatter = np.concatenate([group - group.mean() for group in groups if len(group) > 1] or [[]])
+    force = 1000.0 * np.concatenate(
+        [(p.forces - t.forces).ravel() for t, p in zip(labels, predictions, strict=True)]
+    )
+    reference = 1000.0 * np.concatenate([label.forces.ravel() for label in labels])
+    stress = GPA_PER_EV_PER_A3 * np.array(
+        [p.stress - t.stress for t, p in zip(labels, predictions, strict=True)]
+    )
+    pressure = -stress[:, :3].mean(axis=1)
+    return Errors(
+        frames=len(labels),
+        energy_offset_meV_per_atom=float(energy.mean()),
+        energy_mae_meV_per_atom=_mae(energy),
+        energy_rmse_meV_per_atom=_rms(energy),
+        energy_offsets_meV_per_atom={
+            str(formula): float(group.mean())
+            for formula, group in zip(sorted(set(formulas)), groups, strict=True)
+        },
+        energy_scatter_meV_per_atom=_rms(scatter) if len(scatter) else None,
+        force_mae_meV_per_A=_mae(force),
+        force_rmse_meV_per_A=_rms(force),
+        force_rms_meV_per_A=_rms(reference),
+        force_zero_mae_meV_per_A=_mae(reference),
+        pressure_mae_GPa=_mae(pressure),
+        pressure_rmse_GPa=_rms(pressure),
+        stress_mae_GPa=_mae(stress.ravel()),
+        stress_rmse_GPa=_rms(stress.ravel()),
+    )
+
+
+def compared(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Each frame for JSON: what the reference and what the model says, [reference, model].
+
+    Returns:
+        For each frame its `key`, `origin`, `formula`, number of `atoms`, `volume_A3`,
+        `energy_eV_per_atom`, `pressure_GPa`, `stress_GPa` (Voigt, tension positive), `errors`
+        (those of forces and stress, as in `Errors`) and `forces_eV_per_A`: components, evenly
+        thinned to `FORCES_KEPT` of all frames.
+    """
+    total = sum(3 * len(label.atoms) for label in labels)
+    stride = max(1, total // FORCES_KEPT)
+    found = []
+    for label, predicted in zip(labels, predictions, strict=True):
+        own = errors([label], [predicted]).as_dict()
+        both, count = (label, predicted), len(label.atoms)
+        found.append(
+            {
+                "key": label.key or content_hash(label),
+                "origin": dict(label.origin),
+                "formula": reduced_formula(label.atoms),
+                "atoms": count,
+                "volume_A3": float(label.atoms.get_volume()),
+                "energy_eV_per_atom": [one.energy / count for one in both],
+                "pressure_GPa": [-GPA_PER_EV_PER_A3 * float(one.stress[:3].mean()) for one in both],
+                "stress_GPa": [
+                    [round(GPA_PER_EV_PER_A3 * float(x), 5) for x in one.stress] for one in both
+                ],
+                "forces_eV_per_A": [
+                    [round(float(x), 4) for x in one.forces.ravel()[::stride]] for one in both
+                ],
+                "errors": {k: v for k, v in own.items() if k.startswith(("force_", "stress_"))},
+            }
+        )
+    return found
+
+
+def _mae(values: Array) -> float:
+    return float(np.abs(values).mean())
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def read_labelled(path: Path) -> list[Label]:
+    """Labelled frames from a file that ASE reads (extxyz with energy, forces, stress).
+
+    NAME@:40 are the first 40, as ASE counts.
+
+    Raises:
+        InputError: no such file, unreadable, a frame without one of the three or with what is no
+            number, or one whose energy cannot be beside the others'.
+    """
+    ranged = re.fullmatch(r"(.+)@(-?\d{0,9}:-?\d{0,9}(:-?[1-9]\d{0,8})?)", str(path), re.DOTALL)
+    file = Path(ranged[1]) if ranged else path
+    try:
+        frames = read_frames(file, ranged[2] if ranged else ":")
+    except ParseError:  # says the line itself, and what it announces ASE would make room for
+        raise
+    except InputError as error:
+        raise label_values.unreadable(file, error) from error
+    if not frames:
+        raise InputError(f"{path}: it holds no frames")
+    label_values.check_text(file)
+    found = [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
+    label_energies.check(found, path)
+    return found
+
+
+def _labelled(atoms: Atoms, where: str) -> Label:
+    energy, forces, stress = label_values.values(atoms, where)
+    also = label_values.other_energies(atoms)
+    kept = carried.for_label(bare(atoms))
+    if not all(np.isfinite(values).all() for values in carried.extras(kept).values()):
+        raise InputError(f"{where}: initial moments or charges are not finite")
+    return Label(
+        key="",
+        atoms=kept,
+        energy=energy,
+        forces=forces,
+        stress=stress,
+        level=str(atoms.info.get("level", "")),
+        origin=_told(atoms.info.get("origin")),
+        seconds=0.0,
+        made={
+            **_told(atoms.info.get("made")),
+            **{k: unquoted(atoms.info[k]) for k in MADE if k in atoms.info},
+            **({label_values.ALSO: also} if also else {}),
+        },
+    )
+
+
+def _told(data: Any) -> dict[str, Any]:
+    """What a file says of a frame, where it is a group of names and values."""
+    return unquoted(data) if isinstance(data, dict) else {}
+
+
+def unquoted(data: Any) -> Any:
+    """The reverse of `label_files.quoted`."""
+    if isinstance(data, dict):
+        return {unquote(str(key)): unquoted(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [unquoted(value) for value in data]
+    return unquote(data) if isinstance(data, str) else data

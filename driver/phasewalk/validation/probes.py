@@ -1,0 +1,104 @@
+"""Frames by which a model is tried: displaced, strained, turned, permuted, squeezed copies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+from ..structures import bare
+
+STEP_A = {"float32": 0.01, "float64": 0.001}
+"""Length of the displacement of all atoms together: 10⁻⁴ Å would be noise in float32."""
+STEP_STRAIN = {"float32": 2e-3, "float64": 2e-4}
+STENCIL = ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0))
+"""Five-point first derivative: error of fourth order in the step."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A frame to evaluate, and what it is compared with: the real frame it was made from."""
+
+    kind: str
+    frame: int
+    atoms: Atoms
+    weight: float = 0.0
+
+
+def probes(frames: Sequence[Atoms], dtype: str, *, full: bool, seed: int) -> list[Probe]:
+    """Frames to evaluate, those themselves first.
+
+    Args:
+        frames: a few real frames.
+        dtype: precision of the model.
+        full: all of them; else only one directional difference of the first frame.
+        seed: of directions.
+    """
+    rng = np.random.default_rng(seed)
+    found = [Probe("real", i, bare(atoms)) for i, atoms in enumerate(frames)]
+    for i, atoms in enumerate(frames if full else frames[:1]):
+        found += _displaced(i, atoms, STEP_A[dtype], rng)
+        found += _strained(i, atoms, STEP_STRAIN[dtype], rng)
+    if full:
+        for i, atoms in enumerate(frames):
+            found += _transformed(i, atoms, rng)
+        found += _squeezed(0, frames[0])
+    return found
+
+
+def _displaced(i: int, atoms: Atoms, step: float, rng: np.random.Generator) -> list[Probe]:
+    direction = rng.normal(size=(len(atoms), 3))
+    direction /= np.linalg.norm(direction)
+    made = []
+    for offset, weight in STENCIL:
+        moved = bare(atoms)
+        moved.positions += offset * step * direction
+        moved.info["direction"] = direction
+        made.append(Probe("displaced", i, moved, weight / step))
+    return made
+
+
+def _strained(i: int, atoms: Atoms, step: float, rng: np.random.Generator) -> list[Probe]:
+    strain = rng.normal(size=(3, 3))
+    strain = (strain + strain.T) / 2
+    strain /= np.linalg.norm(strain)
+    made = []
+    for offset, weight in STENCIL:
+        deformed = bare(atoms)
+        deformation = np.eye(3) + offset * step * strain
+        deformed.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+        deformed.info["direction"] = strain
+        made.append(Probe("strained", i, deformed, weight / step))
+    return made
+
+
+def _transformed(i: int, atoms: Atoms, rng: np.random.Generator) -> list[Probe]:
+    """A permuted, a rotated and a translated copy."""
+    order = rng.permutation(len(atoms))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    rotation *= np.linalg.det(rotation)
+    permuted, rotated, moved = bare(atoms)[order], bare(atoms), bare(atoms)
+    permuted.info["order"] = order
+    # Other lattice vectors first: LAMMPS itself would turn the same ones back.
+    rotated.set_cell(atoms.cell.array[[1, 2, 0]] @ rotation)
+    rotated.set_positions(atoms.positions @ rotation)
+    rotated.info["rotation"] = rotation
+    moved.positions += rng.uniform(-5, 5, 3)
+    return [Probe("permuted", i, permuted), Probe("rotated", i, rotated), Probe("moved", i, moved)]
+
+
+def _squeezed(i: int, atoms: Atoms) -> list[Probe]:
+    """The closest pair pushed together along its bond."""
+    first, second, vectors = neighbor_list("ijD", atoms, covalent_radii[atoms.numbers] * 1.3)
+    if len(first) == 0:
+        return []
+    k = int(np.argmin(np.linalg.norm(vectors, axis=1)))
+    made = []
+    for fraction in (0.6, 0.4):
+        pushed = bare(atoms)
+        pushed.positions[first[k]] += 0.5 * (1 - fraction) * vectors[k]
+        pushed.positions[second[k]] -= 0.5 * (1 - fraction) * vectors[k]
+        made.append(Probe("squeezed", i, pushed, fraction))
+    return made

@@ -1,0 +1,50 @@
+"""Walkers: one LAMMPS launch of all of them, their decks, and what became of them."""
+
+from . import decks, logs, outcomes
+from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
+from .decks import DECK, lammps_frame
+from .logs import ENDED, Stop, broke_down
+from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
+from .segment import (
+    Engines,
+    PolicySettings,
+    SegmentPlan,
+    SegmentResult,
+    SegmentSettings,
+    SystemSettings,
+    Walker,
+    WalkerResult,
+)
+from .watch import Watch
+
+__all__ = [
+    "DECK",
+    "ENDED",
+    "LAST",
+    "SEGMENT",
+    "Candidate",
+    "CandidateSettings",
+    "Engines",
+    "PolicySettings",
+    "SegmentPlan",
+    "SegmentResult",
+    "SegmentSettings",
+    "Stop",
+    "SystemSettings",
+    "Walker",
+    "WalkerResult",
+    "Watch",
+    "broke_down",
+    "colvar_files",
+    "decks",
+    "files",
+    "job",
+    "lammps_frame",
+    "logs",
+    "outcomes",
+    "plumed_text",
+    "reduce_cell",
+    "redundant",
+    "select",
+    "volume_limits",
+]

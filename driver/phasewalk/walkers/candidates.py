@@ -1,0 +1,135 @@
+"""Which frames of a walker go to the reference: the last good one, else older ones; and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from ..settings import Settings
+from ..structures import clash, difference
+
+LAST = "last frame"
+
+
+class CandidateSettings(Settings):
+    """What makes a frame good enough to pay for its label."""
+
+    min_distance_fraction: float = Field(
+        0.6,
+        gt=0,
+        lt=1,
+        description="Closest pair allowed, as a fraction of the sum of covalent radii.",
+    )
+    min_volume_ratio: float = Field(
+        0.4, gt=0, lt=1, description="Smallest volume, relative to the system's start structure."
+    )
+    max_volume_ratio: float = Field(
+        2.0, gt=1, description="Largest volume, relative to the system's start structure."
+    )
+    tries: int = Field(
+        3, ge=1, le=100, description="Frames of one walker that may be tried where labels fail."
+    )
+    tries_apart_fs: float = Field(
+        50.0, gt=0, le=1e6, description="How much older than the last one the next try is."
+    )
+    min_rmsd_A: float = Field(
+        0.02,
+        ge=0,
+        description="A frame that is nearer than this to one that was labelled is not labelled.",
+    )
+    min_strain: float = Field(
+        0.002, ge=0, description="… and whose cell differs by less than this strain."
+    )
+    empty_rounds: int = Field(
+        2, ge=1, description="Rounds in a row without a new label after which the campaign stops."
+    )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The frame of a walker that was chosen, or why there is none.
+
+    Attributes:
+        walker, system: where it comes from.
+        step: the walker's step counter at this frame.
+        atoms: the frame with velocities (ASE units); None where no frame is good.
+        reason: why this one.
+        older: good ones to try where its label fails, the newest first.
+    """
+
+    walker: str
+    system: str
+    step: int
+    atoms: Atoms | None
+    reason: str
+    older: tuple[tuple[int, Atoms], ...] = ()
+
+
+def select(
+    walker: str,
+    system: str,
+    *,
+    frames: Sequence[tuple[int, Atoms]],
+    start: Atoms,
+    settings: CandidateSettings,
+    timestep_fs: float,
+) -> Candidate:
+    """The last good frame of a walker.
+
+    Args:
+        walker: id of the walker.
+        system: its system.
+        frames: (step, frame) in the order of time, without the frame that the segment began with.
+        start: the system's start structure.
+        settings: the screens.
+        timestep_fs: of a step.
+    """
+    found: str | None = None
+    good: list[tuple[int, Atoms]] = []
+    for step, atoms in reversed(frames):
+        fault = screen(atoms, start=start, settings=settings)
+        if fault is not None:
+            found = found or f"step {step}: {fault}"
+        elif not good or (good[-1][0] - step) * timestep_fs >= settings.tries_apart_fs:
+            good.append((step, atoms))
+        if len(good) == settings.tries:
+            break
+    if not good:
+        return Candidate(walker, system, -1, None, found or "the walker made no frame")
+    (step, atoms), *older = good
+    newest = step == frames[-1][0]
+    reason = LAST if newest else f"last good frame (a later one: {found})"
+    return Candidate(walker, system, step, atoms, reason, tuple(older))
+
+
+def volume_limits(start: Atoms, settings: CandidateSettings) -> tuple[float, float]:
+    """Smallest and largest volume (Å³) of a good frame."""
+    volume = float(start.get_volume())
+    return settings.min_volume_ratio * volume, settings.max_volume_ratio * volume
+
+
+def screen(atoms: Atoms, *, start: Atoms, settings: CandidateSettings) -> str | None:
+    """What is wrong with a frame; None where it is good."""
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return "positions or cell are not finite"
+    low, high = volume_limits(start, settings)
+    if not low <= atoms.get_volume() <= high:
+        ratio = float(atoms.get_volume() / start.get_volume())
+        return (
+            f"volume {atoms.get_volume():.0f} Å³ is {ratio:.2f} × the start structure's (limits "
+            f"{settings.min_volume_ratio:g} to {settings.max_volume_ratio:g})"
+        )
+    return clash(atoms, settings.min_distance_fraction)
+
+
+def redundant(atoms: Atoms, known: Sequence[Atoms], settings: CandidateSettings) -> str | None:
+    """Which of the known frames a frame hardly differs from; None where it is new."""
+    for index, other in enumerate(known, start=1):
+        if len(other) != len(atoms) or (other.numbers != atoms.numbers).any():
+            continue
+        rmsd, strain = difference(atoms, other)
+        if rmsd < settings.min_rmsd_A and strain < settings.min_strain:
+            return f"it differs by {rmsd:.3f} Å (rms) from labelled frame {index}"
+    return None

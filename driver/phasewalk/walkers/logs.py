@@ -1,0 +1,200 @@
+"""What a LAMMPS log says: thermo tables, steps done, soft stop, complaints."""
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bias import WHOLE, finished_lines, numbers, tail_lines
+
+Array = NDArray[np.float64]
+
+ENDED = "plumed stop"
+"""The reason of a stop that the PLUMED text asked for (COMMITTOR): no breakdown."""
+_STOP = re.compile(
+    r"(?:phasewalk/sentinel|fix plumed): stop step=([0-9]{1,18}) reason=([a-z ]{1,40}) "
+    r"value=(\S{1,40}) limit=(\S{1,40}) good=(-1|[0-9]{1,18})(?: says=(.*))?$"
+)
+_LOOP = re.compile(
+    r"Loop time of ([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) on [0-9]+ procs for ([0-9]{1,18}) steps"
+)
+
+
+def broke_down(entry: Mapping[str, Any]) -> bool:
+    """Whether a walker (its entry in the journal) ended early, but not by its PLUMED text."""
+    stop = entry.get("stop")
+    return bool(entry["halted"]) and not (stop and stop["reason"] == ENDED)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A soft stop by the sentinel.
+
+    Attributes:
+        step: at whose end it stopped.
+        reason: nan, force, temperature, move, close, volume, tilt, walltime, plumed, model,
+            another walker, or plumed stop: the PLUMED text's own end.
+        value, limit: of what the reason names (eV/Å, K, Å, fraction of the radii, Å³, fraction of a
+            length, s); not finite where there is none.
+        good_step: of the last good frame, which stands in a file of its own; None without one.
+        says: what PLUMED or the model said.
+    """
+
+    step: int
+    reason: str
+    value: float
+    limit: float
+    good_step: int | None
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class LogSummary:
+    """What a LAMMPS log says.
+
+    Attributes:
+        thermo: column name → (rows,) values in LAMMPS's units; of the last kind of table.
+        first_step: of the first thermo row; None where no run got so far.
+        last_step: the last step known to be done; None as above.
+        loop_s: seconds of the runs that ended; None where none did.
+        stop: the soft stop, if any.
+        errors, warnings: ERROR and WARNING lines.
+    """
+
+    thermo: Mapping[str, Array]
+    first_step: int | None = None
+    last_step: int | None = None
+    loop_s: float | None = None
+    stop: Stop | None = None
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def steps_done(self) -> int:
+        """Steps between the first and the last known one."""
+        return (self.last_step or 0) - (self.first_step or 0)
+
+
+def read_log(path: Path) -> LogSummary:
+    """A LAMMPS log: thermo tables (one line a step), steps done, soft stop, complaints."""
+    lines, _ = finished_lines(path)
+    heads = [index for index, line in enumerate(lines) if line.split()[:1] == ["Step"]]
+    runs = [_run(path, lines, span) for span in pairwise([*heads, len(lines)])]
+    runs = [run for run in runs if run.rows]
+    names = runs[-1].columns if runs else ()
+    rows = [row for run in runs if run.columns == names for row in run.rows]
+    columns = np.array(rows, dtype=float).reshape(len(rows), len(names)).T
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    stops = [match for line in lines if (match := _STOP.match(line))]
+    return LogSummary(
+        thermo=dict(zip(names, columns, strict=True)),
+        first_step=int(runs[0].rows[0][0]) if runs else None,
+        last_step=runs[-1].last_step if runs else None,
+        loop_s=sum(seconds) if seconds else None,
+        stop=_stop(stops[-1]) if stops else None,
+        errors=tuple(line for line in lines if line.startswith("ERROR")),
+        warnings=tuple(line for line in lines if line.startswith("WARNING")),
+    )
+
+
+def _stop(match: re.Match[str]) -> Stop:
+    good = int(match[5])
+    return Stop(
+        step=int(match[1]),
+        reason=match[2],
+        value=_number(match[3]),
+        limit=_number(match[4]),
+        good_step=good if good >= 0 else None,
+        says=match[6] or "",
+    )
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return float("nan")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What the end of a growing log says.
+
+    Attributes:
+        thermo: column name → value of the last complete thermo line, in LAMMPS's units.
+        step: the last step known to be done; None before the first thermo line.
+        stop: the soft stop, if any.
+    """
+
+    thermo: Mapping[str, float]
+    step: int | None = None
+    stop: Stop | None = None
+
+
+def read_tail(path: Path, size: int = 8192) -> Tail:
+    """The end of a growing log, from its last (and, for the names, its first) bytes; never raises.
+
+    Args:
+        path: the log; it may not be there yet.
+        size: bytes to read of its end.
+    """
+    lines = tail_lines(path, size)
+    heads = [line.split() for line in (*_head(path, lines), *lines) if _is_head(line)]
+    if not heads:
+        return Tail({})
+    thermo: dict[str, float] = {}
+    step: int | None = None
+    for line in lines:
+        words = line.split()
+        if len(words) == len(heads[-1]) and WHOLE.fullmatch(words[0]):
+            with contextlib.suppress(ValueError):
+                thermo = dict(zip(heads[-1], map(float, words), strict=True))
+                step = int(words[0])
+    stops = [match for line in lines if (match := _STOP.match(line))]
+    stop = _stop(stops[-1]) if stops else None
+    return Tail(thermo, step if stop is None else stop.step, stop)
+
+
+def _is_head(line: str) -> bool:
+    return line.split(maxsplit=1)[:1] == ["Step"]
+
+
+def _head(path: Path, lines: Sequence[str], size: int = 2**16) -> list[str]:
+    """The first lines of a log, where its last ones do not name the columns."""
+    if any(map(_is_head, lines)):
+        return []
+    try:
+        with path.open("rb") as file:
+            return file.read(size).decode(errors="replace").split("\n")[:-1]
+    except OSError:
+        return []
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One thermo table, and what the line after it says (None where the run did not end)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[float, ...], ...]
+    last_step: int
+    seconds: float | None
+
+
+def _run(path: Path, lines: Sequence[str], span: tuple[int, int]) -> _Run:
+    """The run whose table begins on the first line of the span."""
+    columns = tuple(lines[span[0]].split())
+    rows: list[tuple[float, ...]] = []
+    for index in range(span[0] + 1, span[1]):
+        words = lines[index].split()
+        if (match := _LOOP.match(lines[index])) and rows:
+            last = int(rows[0][0]) + int(match[2])
+            return _Run(columns, tuple(rows), last, float(match[1]))
+        if words and WHOLE.fullmatch(words[0]):
+            rows.append(numbers(path, lines, index, len(columns)))
+    return _Run(columns, tuple(rows), int(rows[-1][0]) if rows else 0, None)

@@ -1,0 +1,283 @@
+"""What became of the walkers of a segment, however its launch ended.
+
+A walker broke down where the sentinel or LAMMPS said so of it. A launch that ended without such a
+word, or for want of memory or disk, was ended from outside: it says nothing of the model.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import bias
+from ..bias import HillsRecord, dumps, plumed, read_new
+from ..errors import EngineFailed, Killed
+from ..jobs import Death, Finished, death
+from ..structures import carried
+from ..units import FS_PER_PS
+from . import logs
+from .logs import ENDED, Stop
+from .partitions import colvar_files, good_file, hills_files
+from .segment import ColvarSummary, SegmentPlan, SegmentResult, WalkerResult
+
+HARMLESS = ("walltime", "another walker", ENDED)
+"""Stops that no breakdown led to."""
+_SCARCE = re.compile(
+    r"failed to (re)?allocate|out of memory|bad_alloc|no space left|disk quota|input/output error"
+    r"|cannot (open|write)|error (writing|closing)|stale file handle",
+    re.IGNORECASE,
+)
+"""What LAMMPS, PLUMED and torch say where memory or disk fail them: no breakdown."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """Why the launch as a whole ended early.
+
+    Attributes:
+        why: in words.
+        walkers: the partitions that LAMMPS's error is of; None where that is not told.
+        limit: it ran past its time limit.
+    """
+
+    why: str
+    walkers: tuple[int, ...] | None = None
+    limit: bool = False
+
+    def breaks(self, partition: int) -> bool:
+        """Whether it is a breakdown of that walker."""
+        return not self.limit and (self.walkers is None or partition in self.walkers)
+
+
+def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
+    """What became of each walker, also after an error or a time limit.
+
+    Raises:
+        Killed: it was ended from outside.
+        EngineFailed: no walker did a single step, or hills are missing or doubled.
+    """
+    directory = finished.directory
+    logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
+    end = _end(finished, plan, logs)
+    ended = end.why if end else None
+    stops = [_stop(plan, i, log, directory) for i, log in enumerate(logs)]
+    # whoever begins a round where PLUMED ends it, because the text has changed, begins anew then
+    anew = plan.round > 1 and any(stop is not None and stop.reason == ENDED for stop in stops)
+    if not anew and not any(log.steps_done for log in logs):
+        halted = next(filter(None, map(in_words, stops)), None)
+        raise EngineFailed(
+            f"{finished.job.name}: no walker did a step: "
+            f"{halted or ended or finished.last_lines()} (everything is in {directory})"
+        )
+    results = [
+        _result(plan, partition, log, directory=directory, end=end)
+        for partition, log in enumerate(logs)
+    ]
+    hills = [hill for result in results for hill in result.new_hills]  # MPI walkers share a file
+    own = {w.id: tuple(hill for hill in hills if hill.walker == w.id) for w in plan.walkers}
+    walkers = tuple(replace(result, new_hills=own[result.id]) for result in results)
+    return SegmentResult(plan.round, walkers, ended, finished.seconds)
+
+
+def merged_records(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsRecord]:
+    """The records of all systems of the plan, with the hills of this segment."""
+    records = {
+        name: plan.records.get(name, HillsRecord(name))
+        for name, settings in plan.systems.items()
+        if settings.plumed is not None
+    }
+    for walker in result.walkers:
+        if walker.system in records:
+            old = records[walker.system]
+            records[walker.system] = bias.merge(old, walker.new_hills, headers=walker.headers)
+    return records
+
+
+def _log(path: Path) -> logs.LogSummary:
+    return logs.read_log(path) if path.is_file() else logs.LogSummary({})
+
+
+def _end(finished: Finished, plan: SegmentPlan, logs: list[logs.LogSummary]) -> _End | None:
+    """Why the launch as a whole ended early; None where it did not. Killed: from outside."""
+    _check_memory(finished, plan, logs)
+    if finished.returncode == 0 and all(log.loop_s is not None for log in logs):
+        return None
+    if finished.returncode is None:
+        limit = plan.settings.timeout_s or 0
+        return _End(f"the segment ran past its limit of {limit:g} s", limit=True)
+    said = tuple(number for number, log in enumerate(logs) if log.errors)
+    if said:
+        return _End(f"{plan.walkers[said[0]].id}: {logs[said[0]].errors[0]}", said)
+    printed = _printed(finished)
+    for line in printed:
+        if line.startswith("ERROR"):
+            return _End(line)
+    found = death(finished.returncode, printed)
+    if found is None and not any(log.steps_done for log in logs):
+        return _End(f"LAMMPS ended with code {finished.returncode}: {finished.last_lines()}")
+    raise Killed(f"{finished.job.name}: {_killed(found, finished)}")
+
+
+def _check_memory(finished: Finished, plan: SegmentPlan, logs: Sequence[logs.LogSummary]) -> None:
+    """Raise Killed where a walker ended for want of memory or disk."""
+    for walker, log in zip(plan.walkers, logs, strict=True):
+        told = [*log.errors, *([log.stop.says] if log.stop and not log.errors else [])]
+        for line in told:
+            if _SCARCE.search(line) and log.steps_done:
+                raise Killed(
+                    f"{finished.job.name}: {walker.id} ended for want of memory or disk: {line} "
+                    f"(everything is in {finished.directory})"
+                )
+
+
+def _printed(finished: Finished) -> list[str]:
+    """What the launch has printed; the last of it."""
+    lines: list[str] = []
+    for name in (Finished.STDOUT, Finished.STDERR):
+        path = finished.directory / name
+        if path.is_file():
+            lines += dumps.tail_lines(path, 2**16)
+    return lines
+
+
+def _killed(found: Death | None, finished: Finished) -> str:
+    """How a launch was ended from outside, in words."""
+    where = f"(everything is in {finished.directory})"
+    if found is None:
+        return (
+            f"it ended with code {finished.returncode}, and neither LAMMPS nor the sentinel said "
+            f"why: {finished.last_lines()} {where}"
+        )
+    name = f"signal {found.number}, {found.name}"
+    if found.own:
+        return f"a rank crashed ({name}) without an error of LAMMPS {where}"
+    memory = ": out of memory?" if found.name == "SIGKILL" else ""
+    return f"a rank was killed from outside ({name}{memory}) {where}"
+
+
+def _result(
+    plan: SegmentPlan,
+    partition: int,
+    log: logs.LogSummary,
+    *,
+    directory: Path,
+    end: _End | None,
+) -> WalkerResult:
+    walker = plan.walkers[partition]
+    cut = end if log.loop_s is None else None
+    broke = cut is not None and cut.breaks(partition)
+    found = {}
+    for name in (f"{walker.id}.dump", good_file(walker)):
+        if (directory / name).is_file():
+            for frame in dumps.read_dump(directory / name, plan.type_names):
+                found[frame.step] = replace(frame, atoms=carried.like(frame.atoms, walker.atoms))
+    stop = _stop(plan, partition, log, directory)
+    hills, headers = _new_hills(plan, partition, log, directory=directory)
+    return WalkerResult(
+        id=walker.id,
+        system=walker.system,
+        frames=tuple(found[step] for step in sorted(found)),
+        last_step=walker.step if log.last_step is None else log.last_step,
+        steps_done=log.steps_done,
+        halted=in_words(stop) or (cut.why if cut else None),
+        stop=stop,
+        new_hills=hills,
+        headers=headers,
+        colvars=_summaries(plan, partition, directory),
+        thermo=log.thermo,
+        seconds=log.loop_s,
+        broke=log.stop.reason not in HARMLESS if log.stop else broke,
+    )
+
+
+def _new_hills(
+    plan: SegmentPlan, partition: int, log: logs.LogSummary, *, directory: Path
+) -> tuple[tuple[bias.Hill, ...], dict[str, tuple[str, ...]]]:
+    """The walker's new hills, and the headers of its files by action."""
+    walker = plan.walkers[partition]
+    text = plan.systems[walker.system].plumed or ""
+    actions = plumed.metad_actions(text)
+    threw = log.stop is not None and log.stop.reason == "plumed"  # before or after its hill
+    hills: list[bias.Hill] = []
+    headers: dict[str, tuple[str, ...]] = {}
+    for item in hills_files(plan, walker):
+        if not item.depositors:
+            continue
+        deposit = bias.Deposit(
+            system=walker.system,
+            action=item.action,
+            walkers=item.depositors,
+            round=plan.round,
+            generation=plan.generation,
+            start=walker.step,
+            stop=log.last_step if log.loop_s is not None and not threw else None,
+            pace=plumed.pace(actions[item.action]),
+            time_per_step=plan.settings.timestep_fs / FS_PER_PS / plumed.time_unit_ps(text),
+        )
+        new, header = read_new(item, deposit, directory=directory, partition=partition)
+        hills += new
+        if header:
+            headers[item.action] = header
+    return tuple(hills), headers
+
+
+_WORDS = {
+    "nan": "numbers that are not finite",
+    "force": "a force of {0.value:.3g} eV/Å (limit {0.limit:g})",
+    "temperature": "a temperature of {0.value:.0f} K (limit {0.limit:g})",
+    "move": "an atom that moves {0.value:.2g} Å in one step (limit {0.limit:g})",
+    "close": "a pair at {0.value:.2f} × the sum of covalent radii (limit {0.limit:g})",
+    "volume": "a volume of {0.value:.0f} Å³ (limit {0.limit:.0f})",
+    "tilt": "a cell that leans by {0.value:.2f} box lengths (limit {0.limit:g})",
+    "walltime": "its time limit of {0.limit:g} s",
+    "plumed": "PLUMED: {0.says}",
+    "model": "the model: {0.says}",
+    ENDED: "PLUMED's own end of it: {0.says}",
+    "another walker": "another walker's stop, whose hills it shares",
+}
+
+
+def in_words(stop: Stop | None) -> str | None:
+    """The sentinel's stop in words."""
+    if stop is None:
+        return None
+    return f"{_WORDS.get(stop.reason, stop.reason).format(stop)} at step {stop.step}"
+
+
+def _stop(plan: SegmentPlan, partition: int, log: logs.LogSummary, directory: Path) -> Stop | None:
+    """The soft stop, with PLUMED's words where PLUMED asked for it."""
+    if log.stop is None or log.stop.reason != ENDED:
+        return log.stop
+    walker = plan.walkers[partition]
+    text = plan.systems[walker.system].plumed or ""
+    files = [action.get("FILE") for action in plumed.parse(text) if action.name == "COMMITTOR"]
+    names = [f"{walker.id}.out.{Path(file).name}" for file in files if file]
+    # COMMITTOR says it in its file, or else in PLUMED's log
+    places = [f"{name}{end}" for name in names for end in ("", f".{partition}")]
+    words = _basin([directory / name for name in (*places, f"{walker.id}.plumed.log")])
+    return replace(log.stop, says=words)
+
+
+def _basin(paths: list[Path]) -> str:
+    """Which basin a COMMITTOR has reached."""
+    for path in paths:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if found := re.findall(r"COMMITTED TO (BASIN \d+)", text):
+            return f"COMMITTOR reached {found[-1].lower()}"
+    return "COMMITTOR"
+
+
+def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:
+    """The printed variables; a PLUMED with MPI appends the partition's number to file names."""
+    walker = plan.walkers[partition]
+    found: list[ColvarSummary] = []
+    for name in colvar_files(walker, plan.systems[walker.system].plumed or ""):
+        candidates = (directory / name, directory / f"{name}.{partition}")
+        for path in [path for path in candidates if path.is_file()][:1]:
+            table = dumps.read_colvar(path)
+            columns = list(table.values.T[1:]) if len(table.values) else []
+            found += [
+                ColvarSummary(field, *map(float, (c[0], c[-1], c.min(), c.max())))
+                for field, c in zip(table.fields[1:], columns, strict=False)
+            ]
+    return tuple(found)

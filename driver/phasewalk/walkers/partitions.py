@@ -1,0 +1,273 @@
+"""Walkers and segments: what all walkers do in one round, as one LAMMPS launch of N partitions.
+
+`files` is everything that a segment reads, `job` launches it. In the segment's directory a walker's
+files begin with its id:
+
+    mil53_al-0.lmp .data .plumed .metad.hills      read by LAMMPS and PLUMED
+    mil53_al-0.log .dump .colvar .plumed.log       written by them; new hills follow the old ones
+    mil53_al-0.out.NAME                            what else the PLUMED text writes, as FILE=NAME
+    mil53_al-0.good.dump                           the last good frame of a walker that was stopped
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+from scipy.special import chdtri
+
+from ..bias import HillsOnDisk, HillsRecord, on_disk, plumed, plumed_files
+from ..errors import InputError
+from ..jobs import Job
+from ..structures import carried
+from ..units import FS_PER_PS, bar_from_MPa
+from . import decks
+from .segment import Engines, SegmentPlan, SegmentSettings, SystemSettings, Walker
+
+__all__ = [
+    "Engines",
+    "SegmentPlan",
+    "SegmentSettings",
+    "SystemSettings",
+    "Walker",
+    "files",
+    "job",
+    "plumed_text",
+    "reduce_cell",
+]
+
+SEGMENT = "segment.lmp"
+MAX_TILT = 1.3
+"""Beyond half a box length LAMMPS needs ever more ghosts; where it refuses is further out."""
+MAX_MOVE_A = 0.5
+"""In one step: LAMMPS would soon lose such an atom, which is an error."""
+RING_FS, RING_FRAMES = 5.0, 20
+GRACE_S = 60.0
+"""After its time limit a segment that does not stop by itself is ended."""
+
+
+def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
+    """The one MPI launch of a segment: a partition of one rank for each walker."""
+    count = len(plan.walkers)
+    quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
+    partitions = ("-partition", f"{count}x1")
+    return Job(
+        name=f"segment of round {plan.round}",
+        argv=(
+            *(*engines.mpiexec, "-n", str(count)),
+            *(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
+        ),
+        directory=directory,
+        inputs=files(plan),
+        env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
+        cores=count,
+        timeout_s=plan.settings.timeout_s and plan.settings.timeout_s + GRACE_S,
+    )
+
+
+def files(plan: SegmentPlan) -> Mapping[str, bytes]:
+    """Every file that a segment reads: name → content."""
+    _check(plan)
+    found: dict[str, bytes] = {}
+    ids = [walker.id for walker in plan.walkers]
+    _add(found, SEGMENT, decks.segment_deck(ids).encode())
+    try:
+        _add(found, _model_name(plan), plan.model.read_bytes())
+    except OSError as error:
+        raise InputError(f"deployed model {plan.model}: {error.strerror}") from error
+    for walker in plan.walkers:
+        atoms = decks.lammps_frame(walker.atoms)
+        data = decks.data_file(atoms, plan.type_names, velocities=not _draws(plan, walker))
+        _add(found, f"{walker.id}.data", data.encode())
+        _add(found, f"{walker.id}.lmp", decks.walker_deck(_deck(plan, walker)).encode())
+        text = plan.systems[walker.system].plumed
+        if text is None:
+            continue
+        hills = hills_files(plan, walker)
+        words = {item.action: item.words for item in hills}
+        ours = plumed_text(
+            text,
+            walker.id,
+            metad=words,
+            temperature_K=plan.systems[walker.system].temperature_in(plan.round),
+            flush_every_steps=plan.settings.thermo_every_steps,
+        )
+        _add(found, f"{walker.id}.plumed", ours.encode())
+        for name in plumed_files.read(text):
+            if name in plan.plumed_files:
+                _add(found, name, plan.plumed_files[name])
+        for item in hills:
+            if item.content:
+                _add(found, item.name, item.content.encode())
+    return found
+
+
+def plumed_text(
+    text: str,
+    walker: str,
+    *,
+    metad: Mapping[str, plumed.MetadFiles],
+    temperature_K: float,
+    flush_every_steps: int,
+) -> str:
+    """What one walker's PLUMED reads.
+
+    Args:
+        text: the user's.
+        walker: id.
+        metad: what each METAD action is told.
+        temperature_K: that the walker is kept at.
+        flush_every_steps: how often files are written out.
+    """
+    rewritten = plumed.rewrite(
+        text,
+        metad={key: replace(one, temperature_K=temperature_K) for key, one in metad.items()},
+        colvars=_colvar_files(walker, text),
+        edits=plumed_files.renamed(text, f"{walker}.out."),
+    )
+    # PLUMED may keep what it prints for 10000 steps: too late to watch, and lost by a kill.
+    return f"{rewritten.rstrip()}\nFLUSH STRIDE={flush_every_steps}\n"
+
+
+def reduce_cell(atoms: Atoms) -> Atoms:
+    """The same crystal with each tilt of a lower-triangular cell within half a box length.
+
+    Cell vectors change by whole other vectors, so nothing is rotated: Cartesian positions and
+    velocities stay bit for bit.
+    """
+    cell = atoms.cell.array.copy()
+    cell[2] -= np.rint(cell[2, 1] / cell[1, 1]) * cell[1]
+    cell[2] -= np.rint(cell[2, 0] / cell[0, 0]) * cell[0]
+    cell[1] -= np.rint(cell[1, 0] / cell[0, 0]) * cell[0]
+    reduced = atoms.copy()
+    reduced.set_cell(cell, scale_atoms=False)
+    return reduced
+
+
+def _check(plan: SegmentPlan) -> None:
+    ids = [walker.id for walker in plan.walkers]
+    if not ids or len(set(ids)) != len(ids):
+        raise InputError(f"a segment needs walkers with different ids, found {ids}")
+    for name in {walker.system for walker in plan.walkers}:
+        if name not in plan.systems:
+            raise InputError(f"walkers of the system {name}, which has no settings")
+    if _waits(plan) and len({walker.system for walker in plan.walkers}) > 1:
+        raise InputError(
+            "bias_sharing: mpi would mix the hills of all systems of a segment; use live or merged"
+        )
+
+
+def _waits(plan: SegmentPlan) -> bool:
+    """Whether walkers wait for each other at every hill."""
+    return any(plan.systems[walker.system].bias_sharing == "mpi" for walker in plan.walkers)
+
+
+def _add(found: dict[str, bytes], name: str, content: bytes) -> None:
+    if found.setdefault(name, content) != content:
+        raise InputError(f"two walkers or systems need the file name {name}; rename a system")
+
+
+def _model_name(plan: SegmentPlan) -> str:
+    for suffix in (".nequip.pth", ".nequip.pt2"):
+        if plan.model.name.endswith(suffix):
+            return f"model{suffix}"
+    raise InputError(f"deployed model {plan.model}: its name must end with .nequip.pth or .pt2")
+
+
+def _draws(plan: SegmentPlan, walker: Walker) -> bool:
+    keeps = plan.systems[walker.system].velocities == "keep"
+    return not (keeps and walker.atoms.has("momenta"))
+
+
+def _seed(plan: SegmentPlan, walker: Walker, purpose: str) -> int:
+    """A seed that LAMMPS takes (1 … 900000000), of its own for each walker, round and purpose."""
+    text = f"{plan.seed} {plan.round} {walker.id} {purpose}"
+    return 1 + int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 900_000_000
+
+
+def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
+    system, segment = plan.systems[walker.system], plan.settings
+    volume = walker.atoms.get_volume()
+    volumes = plan.volumes_A3.get(walker.system, (0.1 * volume, 10.0 * volume))
+    return decks.WalkerDeck(
+        walker=walker.id,
+        model=_model_name(plan),
+        type_names=plan.type_names,
+        first_step=walker.step,
+        steps=segment.steps,
+        timestep_ps=segment.timestep_fs / FS_PER_PS,
+        ensemble=system.ensemble,
+        thermostat=system.thermostat,
+        temperature_K=system.temperature_in(plan.round),
+        pressure_bar=bar_from_MPa(system.pressure_MPa or 0.0),
+        thermostat_damping_ps=segment.thermostat_damping_fs / FS_PER_PS,
+        barostat_damping_ps=segment.barostat_damping_fs / FS_PER_PS,
+        velocity_seed=_seed(plan, walker, "velocities") if _draws(plan, walker) else None,
+        thermostat_seed=_seed(plan, walker, "thermostat"),
+        plumed=system.plumed is not None,
+        sentinel=segment.sentinel,
+        together=_waits(plan),
+        max_force_eV_per_A=segment.max_force_eV_per_A,
+        max_temperature_K=_hottest(segment, system, walker) * system.temperature_in(plan.round),
+        min_distance_fraction=segment.min_distance_fraction,
+        radii_A=tuple(_radius(name) for name in plan.type_names),
+        min_volume_A3=volumes[0],
+        max_volume_A3=volumes[1],
+        max_tilt=MAX_TILT,
+        max_move_A=MAX_MOVE_A,
+        walltime_s=segment.timeout_s,
+        margin_steps=round(segment.breakdown_fs / segment.timestep_fs),
+        ring_every_steps=max(1, round(RING_FS / segment.timestep_fs)),
+        ring_frames=RING_FRAMES,
+        thermo_every_steps=segment.thermo_every_steps,
+        dump_every_steps=segment.dump_every_steps,
+        fixed=tuple(str(index + 1) for index in np.flatnonzero(carried.fixed(walker.atoms))),
+    )
+
+
+def _hottest(segment: SegmentSettings, system: SystemSettings, walker: Walker) -> float:
+    """Temperature, as a multiple of the system's, at which a walker has broken down.
+
+    Few velocities fluctuate far: at equilibrium one sample in 10⁹ may be hotter.
+    """
+    mobile = len(walker.atoms) - int(np.count_nonzero(carried.fixed(walker.atoms)))
+    at_rest = system.thermostat != "langevin" and mobile == len(walker.atoms)
+    freedom = max(1, 3 * mobile - (3 if at_rest else 0))
+    return max(segment.max_temperature_ratio, float(chdtri(freedom, 1e-9)) / freedom)
+
+
+def _radius(name: str) -> str:
+    """Covalent radius of a species, Å, as LAMMPS text."""
+    return f"{covalent_radii[atomic_numbers[name]]:.3f}"
+
+
+def good_file(walker: Walker) -> str:
+    """Where the sentinel writes a walker's last good frame."""
+    return f"{walker.id}.good.dump"
+
+
+def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
+    """The hills that a walker begins with."""
+    system = plan.systems[walker.system]
+    if system.plumed is None:
+        return ()
+    return on_disk(
+        plan.records.get(walker.system, HillsRecord(walker.system)),
+        actions=plumed.metad_actions(system.plumed),
+        mode=system.bias_sharing,
+        walker=walker.id,
+        members=[other.id for other in plan.walkers if other.system == walker.system],
+    )
+
+
+def colvar_files(walker: Walker, text: str) -> list[str]:
+    """The files that its PRINT actions write."""
+    return _colvar_files(walker.id, text)
+
+
+def _colvar_files(walker: str, text: str) -> list[str]:
+    count = plumed.print_count(text)
+    return [f"{walker}.colvar" if n == 1 else f"{walker}.{n}.colvar" for n in range(1, count + 1)]

@@ -1,0 +1,330 @@
+"""What a segment is, and what became of it: settings and data only.
+
+A system is one structure with its ensemble, PLUMED text and walkers; a segment is what all walkers
+of all systems do in one round.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from ..bias import BiasSharing, Frame, Hill, HillsRecord, plumed, plumed_files, plumed_limits
+from ..errors import InputError
+from ..settings import Settings
+from .logs import Stop
+
+Array = NDArray[np.float64]
+Ensemble = Literal["nvt", "npt"]
+Thermostat = Literal["langevin", "csvr", "nose-hoover"]
+
+
+class RampSettings(Settings):
+    """A temperature that rises over the first rounds, while the potential is still poor."""
+
+    from_K: float = Field(gt=0, le=10_000, description="Temperature of round 1.")
+    rounds: int = Field(ge=1, description="Rounds until temperature_K is reached.")
+
+
+class PolicySettings(Settings):
+    """Where a walker goes on from; each decision stands in the journal with its numbers."""
+
+    after_breakdown: Literal["good", "before", "start"] = Field(
+        "good",
+        description="good: from its last good frame; before: from where the round began; start: "
+        "from the system's start structure, as always where no frame was good. Velocities are "
+        "drawn anew.",
+    )
+    after_failed_label: Literal["before", "start"] = Field(
+        "before", description="Where every frame that was tried failed; as above."
+    )
+    max_force_error_ratio: float | None = Field(
+        1.0,
+        gt=0,
+        description="A walker is reset to the start structure where the model's error (RMSE) on "
+        "its new frame is larger than this × the rms of the frame's forces; null for never.",
+    )
+
+
+class SystemSettings(Settings):
+    """One structure, how it is simulated, and what pushes it."""
+
+    structure: str = Field(
+        description="File with the start structure, in any format ASE reads; FILE@0 is the first, "
+        "FILE@-1 the last of several. Its moments, charges, masses and fixed atoms are kept."
+    )
+    walkers: int = Field(4, ge=1, le=10_000, description="Walkers that explore it at once.")
+    ensemble: Ensemble = Field(
+        "nvt", description="nvt: fixed cell; npt: fully flexible, triclinic cell."
+    )
+    thermostat: Thermostat = Field(
+        "langevin",
+        description="langevin: random forces on each atom bring every species to the temperature "
+        "within thermostat_damping_fs; the crystal's centre drifts. csvr: one random factor for "
+        "all velocities; nose-hoover: deterministic chains; both keep the centre at rest, and "
+        "leave it to the forces to share energy among atoms.",
+    )
+    temperature_K: float = Field(300.0, gt=0, le=10_000, description="Temperature.")
+    temperature_ramp: RampSettings | None = Field(
+        None, description="A temperature that rises over the first rounds; none when left out."
+    )
+    pressure_MPa: float | None = Field(
+        None, ge=-100_000, le=1_000_000, description="Pressure (npt only; 0 when left out)."
+    )
+    plumed: str | None = Field(
+        None,
+        description="PLUMED input, or one word: the name of a file with it beside the campaign "
+        "file. phasewalk sets METAD's FILE, RESTART, WALKERS_* and, where it is needed, TEMP, and "
+        "the names of files that PLUMED writes, and adds a FLUSH; all else stays as written. Files "
+        "that PLUMED reads lie beside the campaign file. Without it the walkers are unbiased.",
+    )
+    bias_sharing: BiasSharing = Field(
+        "merged",
+        description="merged: hills of all walkers are shared between rounds; live: also within a "
+        "round, through files; mpi: the same through MPI; own: each walker keeps its own bias.",
+    )
+    velocities: Literal["keep", "draw"] = Field(
+        "keep",
+        description="keep: a walker goes on with its velocities (drawn in the first round); "
+        "draw: new ones each round.",
+    )
+    cell_multiple: int | None = Field(
+        None,
+        ge=1,
+        description="How many primitive cells the structure holds, where it is not to be found "
+        "by symmetry: labels sampled with different cells never train one model.",
+    )
+
+    @property
+    def temperatures_K(self) -> tuple[float, ...]:
+        """Temperatures of all rounds, those of the ramp first."""
+        ramp = self.temperature_ramp
+        return tuple(self.temperature_in(n) for n in range(1, (ramp.rounds if ramp else 0) + 2))
+
+    def temperature_in(self, round_: int) -> float:
+        """Temperature (K) of a round, which count from 1."""
+        ramp = self.temperature_ramp
+        if ramp is None or round_ > ramp.rounds:
+            return self.temperature_K
+        return ramp.from_K + (self.temperature_K - ramp.from_K) * (round_ - 1) / ramp.rounds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SystemSettings":
+        if self.ensemble == "nvt" and self.pressure_MPa is not None:
+            raise ValueError(
+                f"pressure_MPa: {self.pressure_MPa:g} has no meaning at constant volume; "
+                "write ensemble: npt, or remove it"
+            )
+        if self.plumed is None or plumed.is_file_name(self.plumed):  # `inputs` reads the file
+            return self
+        try:
+            plumed.metad_actions(self.plumed)
+            plumed.time_unit_ps(self.plumed)
+            plumed_limits.check(self.plumed)
+            plumed_files.check(self.plumed)
+            on_cell = plumed.bias_on_cell(self.plumed)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        if self.ensemble == "nvt" and on_cell:
+            raise ValueError(
+                f"plumed: {on_cell} biases the cell, which is fixed in ensemble nvt; "
+                "write ensemble: npt, or bias another variable"
+            )
+        return self
+
+
+class SegmentSettings(Settings):
+    """What every walker does in one round."""
+
+    steps: int = Field(2000, ge=1, le=10**9, description="Time steps of each walker in a round.")
+    timestep_fs: float = Field(0.5, gt=0, le=10, description="Time step.")
+    thermostat_damping_fs: float = Field(
+        100.0,
+        gt=0,
+        le=1e6,
+        description="Relaxation time of the thermostat; at least 10 time steps.",
+    )
+    barostat_damping_fs: float = Field(
+        500.0,
+        gt=0,
+        le=1e6,
+        description="Relaxation time of the cell (npt); at least 50 time steps.",
+    )
+    dump_every_steps: int = Field(50, ge=1, description="Steps between frames that are kept.")
+    thermo_every_steps: int = Field(50, ge=1, description="Steps between lines of the log.")
+    sentinel: bool = Field(
+        True,
+        description="Watch every step: a walker that breaks down stops softly and alone. Without "
+        "it one walker's error ends the segment of all.",
+    )
+    max_force_eV_per_A: float = Field(
+        50.0, gt=0, description="A walker stops where a force component exceeds this."
+    )
+    max_temperature_ratio: float = Field(
+        5.0,
+        gt=1,
+        description="A walker stops above this multiple of its temperature, or above what one "
+        "sample in 10⁹ reaches at equilibrium if that is more, as in cells of a few atoms.",
+    )
+    min_distance_fraction: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="A walker stops where a pair is closer than this × the sum of covalent radii.",
+    )
+    breakdown_fs: float = Field(
+        20.0,
+        ge=0,
+        le=1e6,
+        description="What a walker did in this time before a stop is part of its breakdown.",
+    )
+    timeout_s: float | None = Field(
+        None,
+        gt=0,
+        description="Wall time after which the walkers stop softly; none when left out.",
+    )
+
+    @model_validator(mode="after")
+    def _slower_than_steps(self) -> "SegmentSettings":
+        for name, least in (("thermostat", 10), ("barostat", 50)):
+            damping = getattr(self, f"{name}_damping_fs")
+            if damping < least * self.timestep_fs:
+                raise ValueError(
+                    f"{name}_damping_fs: {damping:g} is less than {least} time steps of "
+                    f"{self.timestep_fs:g} fs, too fast for the integrator: write at least "
+                    f"{least * self.timestep_fs:g}"
+                )
+        return self
+
+
+class Engines(Protocol):
+    """What a segment needs to know of the installed programs."""
+
+    @property
+    def lmp(self) -> Path:
+        """The LAMMPS program."""
+        ...
+
+    @property
+    def mpiexec(self) -> tuple[str, ...]:
+        """The MPI starter that fits it, with options."""
+        ...
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Environment of both: library path, plugin, PLUMED kernel."""
+        ...
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Where a walker stands: its atoms (Å, ASE velocities if it has any) and its step counter."""
+
+    id: str
+    system: str
+    index: int
+    atoms: Atoms
+    step: int
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """Everything that determines a segment.
+
+    Attributes:
+        round: counts from 1.
+        generation: of the model.
+        walkers: those that take part; partitions in this order.
+        systems: settings by name.
+        settings: of the segment.
+        records: hills of earlier rounds, by system; a system may be missing.
+        model: file of the deployed model (.nequip.pth or .nequip.pt2).
+        type_names: element symbols in the model's order.
+        seed: of the campaign.
+        volumes_A3: smallest and largest volume of each system's box; a walker stops beyond.
+        plumed_files: what PLUMED reads beside its text: name → content.
+    """
+
+    round: int
+    generation: int
+    walkers: tuple[Walker, ...]
+    systems: Mapping[str, SystemSettings]
+    settings: SegmentSettings
+    records: Mapping[str, HillsRecord]
+    model: Path
+    type_names: tuple[str, ...]
+    seed: int
+    volumes_A3: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    plumed_files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ColvarSummary:
+    """One printed variable of one walker, in the units of the PLUMED text."""
+
+    name: str
+    first: float
+    last: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class WalkerResult:
+    """What became of one walker.
+
+    Attributes:
+        frames: all that were dumped, the last step included where the walker came to an end, and
+            the sentinel's last good one.
+        last_step: step counter where it stands.
+        halted: why it stopped early, in words; None where it did all its steps.
+        stop: the sentinel's soft stop, in numbers; None without one.
+        new_hills: laid in this segment.
+        headers: `#!` lines of its hills files, by METAD action.
+        colvars: one for each printed variable.
+        thermo: log columns (LAMMPS names, metal units).
+        seconds: of the time loop; None where it was cut off.
+        broke: it broke down, as the sentinel or LAMMPS said of this walker.
+    """
+
+    id: str
+    system: str
+    frames: tuple[Frame, ...]
+    last_step: int
+    steps_done: int
+    halted: str | None
+    stop: Stop | None
+    new_hills: tuple[Hill, ...]
+    headers: Mapping[str, tuple[str, ...]]
+    colvars: tuple[ColvarSummary, ...]
+    thermo: Mapping[str, Array]
+    seconds: float | None
+    broke: bool = False
+
+    @property
+    def mean_temperature_K(self) -> float | None:
+        """Mean over the log's lines."""
+        return float(self.thermo["Temp"].mean()) if "Temp" in self.thermo else None
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What became of a segment.
+
+    Attributes:
+        round: as planned.
+        walkers: in the order of the plan.
+        ended: why the whole launch ended early (LAMMPS's error, a time limit); None where it did
+            not. Walkers may be at different steps then.
+        seconds: wall time of the launch.
+    """
+
+    round: int
+    walkers: tuple[WalkerResult, ...]
+    ended: str | None
+    seconds: float

@@ -1,0 +1,119 @@
+"""What the walkers of a running segment do, from the ends of their growing files.
+
+Whatever stands in these files, half a line or garbage, is no error here: what cannot be read is not
+shown.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..bias import dumps
+from ..errors import UNREADABLE, ParseError
+from ..moment import DONE, RUNNING, STOPPED, Pace, WalkerNow
+from ..structures import closest_contact
+from ..units import FS_PER_PS
+from . import logs
+from .partitions import colvar_files
+from .segment import SegmentPlan, Walker
+
+CONTACT_EVERY_S, CONTACT_SHARE = 2.0, 0.02
+"""A walker's closest contact is looked for this often, and in this share of the time."""
+MAX_ATOMS = 2000
+"""Of larger walkers the closest contact is not looked for: it would take too long."""
+
+
+@dataclass
+class _Contact:
+    """A walker's closest contact, of the frame at which its dump had this size."""
+
+    value: float | None = None
+    size: int = 0
+    due: float = 0.0
+
+
+@dataclass
+class Watch:
+    """Looks at the walkers of a segment again and again."""
+
+    plan: SegmentPlan
+    _contacts: dict[str, _Contact] = field(default_factory=dict)
+    _paces: dict[str, Pace] = field(default_factory=dict)
+
+    def look(self, directory: Path, seconds: float) -> tuple[WalkerNow, ...]:
+        """One row for each walker.
+
+        Args:
+            directory: of the segment.
+            seconds: since it began.
+        """
+        return tuple(self._row(n, directory, seconds) for n in range(len(self.plan.walkers)))
+
+    def seconds_left(self, rows: tuple[WalkerNow, ...], seconds: float) -> float | None:
+        """Of the slowest walker that still runs; None where it is not known of each.
+
+        Args:
+            rows: from `look`.
+            seconds: since the segment began.
+        """
+        left = [
+            self._paces.setdefault(row.walker, Pace()).left(row.steps_done, row.steps, seconds)
+            for row in rows
+            if row.state == RUNNING
+        ]
+        known = [value for value in left if value is not None]
+        return max(known) if known and len(known) == len(left) else None
+
+    def _row(self, partition: int, directory: Path, seconds: float) -> WalkerNow:
+        plan, walker = self.plan, self.plan.walkers[partition]
+        tail = logs.read_tail(directory / f"{walker.id}.log")
+        last = walker.step if tail.step is None else tail.step
+        # A log that somebody damaged may say anything.
+        done = min(max(0, last - walker.step), plan.settings.steps)
+        state = RUNNING
+        if tail.stop is not None:
+            state = f"{STOPPED}{tail.stop.reason}"
+        elif done == plan.settings.steps:
+            state = DONE
+        return WalkerNow(
+            walker=walker.id,
+            steps_done=done,
+            steps=plan.settings.steps,
+            ps=round(done * plan.settings.timestep_fs / FS_PER_PS, 6),
+            temperature_K=tail.thermo.get("Temp"),
+            volume_A3=tail.thermo.get("Volume"),
+            colvars=self._colvars(partition, directory),
+            closest=self._closest(walker, directory, seconds),
+            state=state,
+        )
+
+    def _colvars(self, partition: int, directory: Path) -> Mapping[str, float]:
+        """The last line of each PRINT; a PLUMED with MPI appends the partition's number."""
+        walker = self.plan.walkers[partition]
+        found: dict[str, float] = {}
+        for name in colvar_files(walker, self.plan.systems[walker.system].plumed or ""):
+            for path in (directory / name, directory / f"{name}.{partition}"):
+                found |= dumps.last_row(path)
+        return {name: value for name, value in found.items() if name != "time"}
+
+    def _closest(self, walker: Walker, directory: Path, seconds: float) -> float | None:
+        """The closest contact of the last frame; looked for now and then, in a new one."""
+        known = self._contacts.setdefault(walker.id, _Contact())
+        if len(walker.atoms) > MAX_ATOMS or seconds < known.due:
+            return known.value
+        path = directory / f"{walker.id}.dump"
+        began = time.perf_counter()
+        with contextlib.suppress(ParseError, *UNREADABLE):
+            size = path.stat().st_size
+            if size != known.size:
+                known.size = size
+                frame = dumps.last_frame(path, self.plan.type_names, len(walker.atoms))
+                if frame is not None:
+                    known.value = closest_contact(frame.atoms)
+        took = time.perf_counter() - began
+        # All walkers are looked at by this one process, which starts and ends programs too.
+        share = took * len(self.plan.walkers) / CONTACT_SHARE
+        known.due = seconds + max(CONTACT_EVERY_S, share)
+        return known.value

@@ -1,0 +1,314 @@
+"""Where walkers go on from, which hills count then, and which frames get a label."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from helpers.fakes import FakeLauncher, Watcher, crystal, label, write_campaign
+from phasewalk.bias import hills as bias
+from phasewalk.bias.hills import Hill, HillsRecord
+from phasewalk.campaign import inputs
+from phasewalk.campaign.tasks import REFUSED, Work
+from phasewalk.engines import discovery
+from phasewalk.engines.discovery import EngineSettings
+from phasewalk.errors import ParseError
+from phasewalk.files import file_hash
+from phasewalk.jobs import Job
+from phasewalk.labelling import label as labelling
+from phasewalk.labelling.label import Frame
+from phasewalk.labels import label as labels
+from phasewalk.rounds import explore, steer
+from phasewalk.store import directory
+from phasewalk.store.journal import FAILED, KIND, Record
+from phasewalk.walkers.segment import Walker
+
+CAMPAIGN = """\
+campaign: salt
+systems:
+  salt: {structure: salt.extxyz, walkers: 2, ensemble: npt}
+resources: {cores: 2}
+"""
+STEPS = (400, 300, 200)
+
+
+def at(displacement: float) -> Atoms:
+    """A frame that can be told from others."""
+    atoms = crystal()
+    atoms.positions[0, 0] += displacement
+    return atoms
+
+
+FRAMES = [(step, at(step / 1000)) for step in STEPS]
+
+
+def open_work(folder: Path, text: str = "") -> Work:
+    campaign = inputs.load(write_campaign(folder, CAMPAIGN + text))
+    found = discovery.find(EngineSettings(), {})
+    opened = directory.open_campaign(folder / "run", campaign.identity())
+    return Work(campaign, opened, FakeLauncher(), found, Watcher())
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Work]:
+    found = open_work(tmp_path)
+    with closing(found.store):
+        yield found
+
+
+def after_round(work: Work, *, broke: bool = False, frames: Any = FRAMES) -> None:
+    """Both walkers have done round 1; the second has no good frame."""
+    one, two = (Walker(f"salt-{i}", "salt", i, at(0.0), 0) for i in (0, 1))
+    states = [
+        steer.state_json(one, next_step=400, frames=frames, broke=broke),
+        steer.state_json(two, next_step=400, frames=[], broke=True),
+    ]
+    walked(work, {"rounds/001/walkers.json": json.dumps(states)})
+
+
+def walked(work: Work, texts: Mapping[str, str], stop: str | None = None) -> None:
+    """The segment of round 1 has left these files, beside those from before."""
+    before = work.store.find("segment 1")
+    files = dict(before.outputs["files"]) if before else {}
+    for name, text in texts.items():
+        files[name] = file_hash(work.store.write(name, text.encode()))
+    told = None if stop is None else {"reason": stop}
+    walkers = [{"walker": f"salt-{i}", "system": "salt", "stop": told} for i in (0, 1)]
+    outputs = {"generation": 0, "walkers": walkers, "files": files}
+    work.store.append(Record("segment 1", "segment", 1, "", outputs, 1.0, 0.0))
+
+
+def key_of(work: Work, atoms: Atoms) -> str:
+    return labels.label_key(atoms, work.campaign.level("salt"))
+
+
+def labelled(work: Work, atoms: Atoms, *, failed: bool = False) -> None:
+    key = key_of(work, atoms)
+    outputs = {FAILED: "no convergence", KIND: REFUSED} if failed else {"key": key}
+    work.store.append(Record(labelling.task_name(key, 1), "label", 1, key, outputs, 1.0, 0.0))
+
+
+def wrong_by(work: Work, ratio: float) -> None:
+    """The model that drove the first walker, on its frame."""
+    each = [{"walker": "salt-0", "force_error_ratio": ratio}]
+    name = "evaluate generation 0 on round 1"
+    work.store.append(Record(name, "evaluate", 1, "", {"each": each}, 1.0, 0.0))
+
+
+def first_decision(work: Work) -> tuple[steer.Decision, Walker]:
+    standing, decisions = steer.stand(work, 2)
+    return decisions[0], standing[0]
+
+
+def test_in_the_first_round_all_are_new(work: Work) -> None:
+    standing, decisions = steer.stand(work, 1)
+    assert [(w.id, w.step) for w in standing] == [("salt-0", 0), ("salt-1", 0)]
+    assert {one.source for one in decisions} == {"new"}
+
+
+def test_from_the_last_good_frame_with_its_velocities(work: Work) -> None:
+    moving = at(0.4)
+    moving.set_velocities(np.full((8, 3), 0.25))
+    after_round(work, frames=[(400, moving), *FRAMES[1:]])
+    labelled(work, moving)
+    decision, walker = first_decision(work)
+    assert (decision.source, decision.step, decision.why) == ("good", 400, "its last good frame")
+    assert (walker.step, walker.id) == (400, "salt-0")
+    assert np.array_equal(walker.atoms.positions, moving.positions)
+    assert np.allclose(walker.atoms.get_velocities(), 0.25)
+
+
+def test_no_good_frame_means_the_start_structure(work: Work) -> None:
+    after_round(work)
+    standing, decisions = steer.stand(work, 2)
+    assert (decisions[1].source, standing[1].step) == ("start", 400)
+    assert not standing[1].atoms.has("momenta")
+    assert np.array_equal(standing[1].atoms.positions, crystal().positions)
+
+
+@pytest.mark.parametrize(("reason", "source"), [("plumed stop", "start"), ("walltime", "good")])
+def test_where_plumed_ended_it_the_next_round_begins_at_the_start(
+    work: Work, reason: str, source: str
+) -> None:
+    """In its basin a COMMITTOR would end it at once; its hills up to its frame count."""
+    after_round(work)
+    walked(work, {}, stop=reason)
+    labelled(work, FRAMES[0][1])
+    decision, _ = first_decision(work)
+    assert (decision.source, decision.step) == (source, 400)
+
+
+def test_velocities_of_a_breakdown_are_not_kept(work: Work) -> None:
+    moving = at(0.4)
+    moving.set_velocities(np.full((8, 3), 0.25))
+    after_round(work, frames=[(400, moving)], broke=True)
+    _, walker = first_decision(work)
+    assert np.array_equal(walker.atoms.positions, moving.positions)
+    assert not walker.atoms.has("momenta")
+
+
+def test_from_the_older_frame_whose_label_did_not_fail(work: Work) -> None:
+    after_round(work)
+    labelled(work, FRAMES[0][1], failed=True)
+    labelled(work, FRAMES[1][1])
+    decision, walker = first_decision(work)
+    assert (decision.source, decision.step) == ("good", 300)
+    assert decision.why == "its good frame 2 from the last"
+    assert np.array_equal(walker.atoms.positions, FRAMES[1][1].positions)
+
+
+@pytest.mark.parametrize("policy", ["before", "start"])
+def test_where_all_labels_failed(tmp_path: Path, policy: str) -> None:
+    work = open_work(tmp_path, f"policy: {{after_failed_label: {policy}}}\n")
+    after_round(work)
+    for _, atoms in FRAMES:
+        labelled(work, atoms, failed=True)
+    decision, walker = first_decision(work)
+    assert (decision.source, decision.step) == (policy, 0)
+    assert decision.why == "3 of its frames could not be labelled"
+    assert np.array_equal(walker.atoms.positions, at(0.0).positions)
+    work.store.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "ratio", "source"),
+    [("1.0", 0.9, "good"), ("1.0", 1.1, "start"), ("0.5", 0.9, "start"), ("null", 9.0, "good")],
+)
+def test_reset_where_the_model_knew_nothing(
+    tmp_path: Path, limit: str, ratio: float, source: str
+) -> None:
+    work = open_work(tmp_path, f"policy: {{max_force_error_ratio: {limit}}}\n")
+    after_round(work)
+    labelled(work, FRAMES[0][1])
+    wrong_by(work, ratio)
+    decision, _ = first_decision(work)
+    assert (decision.source, decision.step) == (source, 400)
+    assert decision.force_error_ratio == ratio
+    work.store.close()
+
+
+@pytest.mark.parametrize("policy", ["good", "before", "start"])
+def test_after_a_breakdown(tmp_path: Path, policy: str) -> None:
+    work = open_work(tmp_path, f"policy: {{after_breakdown: {policy}}}\n")
+    after_round(work, broke=True)
+    labelled(work, FRAMES[0][1])
+    decision, walker = first_decision(work)
+    assert decision.source == policy
+    assert "it broke down" in decision.why
+    expected = FRAMES[0][1] if policy == "good" else at(0.0)
+    assert np.array_equal(walker.atoms.positions, expected.positions)
+    work.store.close()
+
+
+def test_hills_after_the_frame_that_counts_do_not(work: Work) -> None:
+    hills = tuple(
+        Hill("salt", "m", walker, 1, step, 0, True, f"{step} 1 2 3 4")
+        for step in (100, 200, 300, 400)
+        for walker in ("salt-0", "salt-1")
+    )
+    headers = {"m": ("#! FIELDS time v sigma_v height biasf",)}
+    text = bias.record_to_text(HillsRecord("salt", headers, hills))
+    walked(work, {"bias/salt/round-001.tsv": text})
+    after_round(work)
+    labelled(work, FRAMES[0][1], failed=True)
+    labelled(work, FRAMES[1][1])
+    _, decisions = steer.stand(work, 2)
+    record = steer.hills(work, "salt", 2, decisions)
+    inactive = [(hill.walker, hill.step) for hill in record.hills if not hill.active]
+    assert inactive == [("salt-0", 400)]
+
+
+@pytest.mark.parametrize("name", ["rounds/001/walkers.json", "bias/salt/round-001.tsv"])
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.unlink(), "is missing, but the journal holds it; restore it"),
+        (lambda path: path.write_text(path.read_text() + " "), "is not what the journal holds"),
+        (lambda path: path.write_text(""), "is not what the journal holds"),
+    ],
+    ids=["missing", "changed", "empty"],
+)
+def test_what_a_round_left_is_used_whole_or_not_at_all(
+    work: Work, name: str, spoil: Callable[[Path], object], says: str
+) -> None:
+    after_round(work)
+    walked(work, {"bias/salt/round-001.tsv": bias.record_to_text(HillsRecord("salt"))})
+    spoil(work.store.root / name)
+    with pytest.raises(ParseError, match=says) as caught:
+        steer.hills(work, "salt", 2, steer.stand(work, 2)[1])
+    assert name in str(caught.value)
+
+
+def test_decisions_are_journalled_once_and_resets_are_said(work: Work) -> None:
+    after_round(work, broke=True)
+    _, decisions = steer.stand(work, 2)
+    steer.note(work, 2, decisions)
+    steer.note(work, 2, decisions)
+    (record,) = (r for r in work.store.records() if r.stage == "steer")
+    assert [entry["source"] for entry in record.outputs["walkers"]] == ["good", "start"]
+    assert isinstance(work.observer, Watcher)
+    assert work.observer.lines == [
+        "salt-0 goes on from its last good frame, with new velocities: it broke down",
+        "salt-1 goes on from the start structure: no frame of its last round was good",
+    ]
+
+
+def reference(fails: set[str]) -> Any:
+    """Plays the reference; the frames with these keys do not converge."""
+
+    def play(job: Job) -> int:
+        key = job.name.removeprefix("label ")
+        if key in fails:
+            (job.directory / "stderr.txt").write_text("RuntimeError: SCF not converged\n")
+            return 1
+        made = label(crystal())
+        answer = {
+            "energy_eV": made.energy,
+            "forces_eV_per_A": made.forces.tolist(),
+            "stress_eV_per_A3": made.stress.tolist(),
+            "seconds": 0.1,
+        }
+        (job.directory / "result.json").write_text(json.dumps(answer))
+        return 0
+
+    return play
+
+
+def frames_of(walker: str) -> list[Frame]:
+    origin = {"system": "salt", "round": 1, "walker": walker}
+    shift = 0.001 if walker == "salt-1" else 0.0
+    return [Frame(at(step / 1000 + shift), "salt", {**origin, "step": step}) for step in STEPS]
+
+
+def test_a_failed_label_is_tried_with_the_next_good_frame(work: Work) -> None:
+    one, two = frames_of("salt-0"), frames_of("salt-1")
+    fails = {key_of(work, frame.atoms) for frame in (one[0], *two)}
+    assert isinstance(work.launcher, FakeLauncher)
+    work.launcher.play = reference(fails)
+    made = labelling.label_proposals(work, 1, [one, two])
+    assert [label.origin["step"] for label in made] == [300]
+    tried = [job.name.removeprefix("label ") for job in work.launcher.jobs]
+    assert tried == [key_of(work, f.atoms) for f in (one[0], two[0], one[1], two[1], two[2])]
+
+
+def test_what_was_labelled_is_not_proposed_again(work: Work) -> None:
+    after_round(work)
+    known = [label(FRAMES[0][1])]
+    assert explore._proposals(work, 1, known) == []
+    (frames,) = explore._proposals(work, 1, [])
+    assert [frame.origin["step"] for frame in frames] == list(STEPS)
+
+
+def test_a_temperature_that_rises() -> None:
+    from phasewalk.walkers.segment import SystemSettings
+
+    ramp = {"from_K": 100, "rounds": 4}
+    system = SystemSettings.model_validate(
+        {"structure": "a", "temperature_K": 300, "temperature_ramp": ramp}
+    )
+    assert [system.temperature_in(n) for n in (1, 2, 4, 5, 9)] == [100, 150, 250, 300, 300]

@@ -1,0 +1,122 @@
+"""LAMMPS logs: thermo tables, steps done, soft stops."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from phasewalk.errors import ParseError
+from phasewalk.walkers import logs
+from phasewalk.walkers.logs import Stop, Tail
+
+DATA = Path(__file__).parents[1] / "data"
+SEGMENT = DATA / "segment"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "log"
+    path.write_text(text)
+    return path
+
+
+def test_recorded_log() -> None:
+    log = logs.read_log(SEGMENT / "ar-0.log")
+    assert (log.first_step, log.last_step, log.steps_done) == (110, 220, 110)
+    assert list(log.thermo["Step"]) == [110, 120, 140, 160, 180, 200, 220]
+    assert log.loop_s is not None
+    assert log.stop is None
+    assert not log.errors
+    assert "skew is large" in log.warnings[0]
+
+
+def test_log_of_a_run_that_ended_with_an_error() -> None:
+    log = logs.read_log(DATA / "failed.log")
+    assert (log.first_step, log.last_step, log.loop_s) == (1000, 1020, None)
+    assert "tilted box too far" in log.errors[0]
+
+
+STOPPED = """\
+   Step          Temp
+      1000  300
+      1020  294.6
+phasewalk/sentinel: stop step=1031 reason=force value=67.1 limit=50 good=990
+Loop time of 0.000424207 on 1 procs for 31 steps with 32 atoms
+"""
+
+
+def test_log_of_a_soft_stop(tmp_path: Path) -> None:
+    log = logs.read_log(write(tmp_path, STOPPED))
+    assert log.stop == Stop(1031, "force", 67.1, 50.0, 990)
+    assert (log.last_step, log.steps_done) == (1031, 31)
+
+
+@pytest.mark.parametrize(
+    ("line", "stop"),
+    [
+        ("reason=force value=nan limit=50 good=-1", Stop(1031, "force", math.nan, 50.0, None)),
+        (
+            "reason=plumed value=0 limit=0 good=990 says=Point 1.2 is off the grid",
+            Stop(1031, "plumed", 0.0, 0.0, 990, "Point 1.2 is off the grid"),
+        ),
+        (
+            "reason=another walker value=0 limit=0 good=-1",
+            Stop(1031, "another walker", 0.0, 0.0, None),
+        ),
+        ("reason=force value=x limit= good=-1", None),
+        ("reason=force value=1 limit=5 good=-2", None),
+    ],
+)
+def test_stops(tmp_path: Path, line: str, stop: Stop | None) -> None:
+    old = "reason=force value=67.1 limit=50 good=990"
+    found = logs.read_log(write(tmp_path, STOPPED.replace(old, line))).stop
+    assert repr(found) == repr(stop)  # nan is not itself
+
+
+def test_log_row_of_wrong_width(tmp_path: Path) -> None:
+    with pytest.raises(ParseError, match="line 2: expected 2 numbers"):
+        logs.read_log(write(tmp_path, " Step Temp\n 1000 300 3\n"))
+
+
+def test_tail_of_a_growing_log(tmp_path: Path) -> None:
+    path = write(tmp_path, "   Step Temp\n   1000 300\n   1020 29")
+    assert logs.read_tail(path) == Tail({"Step": 1000, "Temp": 300}, 1000)
+    assert logs.read_tail(tmp_path / "none") == Tail({})
+    recorded = logs.read_tail(SEGMENT / "ar-0.log")
+    assert (recorded.step, recorded.stop) == (220, None)
+    assert recorded.thermo == {
+        name: values[-1] for name, values in logs.read_log(SEGMENT / "ar-0.log").thermo.items()
+    }
+
+
+def test_tail_of_a_long_log_has_its_names_from_the_beginning(tmp_path: Path) -> None:
+    rows = "".join(f"   {step} {step}.5\n" for step in range(1000, 9000))
+    path = write(tmp_path, f"LAMMPS\n   Step Temp\n{rows}")
+    assert logs.read_tail(path, size=100) == Tail({"Step": 8999, "Temp": 8999.5}, 8999)
+
+
+def test_tail_with_a_soft_stop(tmp_path: Path) -> None:
+    found = logs.read_tail(write(tmp_path, STOPPED))
+    assert (found.step, found.thermo["Temp"]) == (1031, 294.6)
+    assert found.stop == Stop(1031, "force", 67.1, 50.0, 990)
+
+
+@pytest.mark.parametrize(
+    ("entry", "broke"),
+    [
+        ({"halted": None, "stop": None}, False),
+        ({"halted": "a force of 60 eV/Å", "stop": {"reason": "force"}}, True),
+        ({"halted": "the end of the launch"}, True),
+        ({"halted": "COMMITTOR reached basin 1", "stop": {"reason": logs.ENDED}}, False),
+    ],
+)
+def test_an_end_that_the_plumed_text_asked_for_is_no_breakdown(
+    entry: dict[str, object], broke: bool
+) -> None:
+    assert logs.broke_down(entry) is broke
+
+
+def test_plumeds_own_end_without_a_sentinel(tmp_path: Path) -> None:
+    line = "fix plumed: stop step=1031 reason=plumed stop value=0 limit=0 good=-1"
+    old = "phasewalk/sentinel: stop step=1031 reason=force value=67.1 limit=50 good=990"
+    found = logs.read_log(write(tmp_path, STOPPED.replace(old, line))).stop
+    assert found == Stop(1031, "plumed stop", 0.0, 0.0, None)
