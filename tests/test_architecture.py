@@ -110,13 +110,40 @@ def public(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.ClassDef]:
                 yield from public(node.body)
 
 
+def room_rows() -> list[tuple[str, str]]:
+    """Each row of the README's map: the room, and the cell that lists its modules."""
+    return re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", (ROOT / "README.md").read_text(), re.M
+    )
+
+
+def modules_of(room: str) -> list[str]:
+    return sorted(m.rpartition(".")[2] for m in MODULES if room_of(m) == room)
+
+
 def test_the_readme_maps_the_rooms_in_the_order_that_the_linter_holds() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", (ROOT / "README.md").read_text(), re.M)
+    rows = [room for room, _ in room_rows()]
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     layers = [re.split(r" \| ", layer) for layer in contracts["contracts"][0]["layers"]]
     order = {name: depth for depth, names in enumerate(layers) for name in names}
     assert sorted(rows) == ROOMS
     assert [order[room] for room in rows] == sorted(order[room] for room in rows)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_readme_says_what_each_module_is(room: str) -> None:
+    """Every module of a room is named once in its row, and nothing else stands there as one."""
+    named = re.findall(r"(?:^|[;,] )`(\w+)`", dict(room_rows())[room])
+    assert sorted(named) == modules_of(room)
+
+
+def test_the_readme_names_what_is_beside_the_rooms() -> None:
+    """The modules for all of them, and each source of the plugin."""
+    _, _, below = (ROOT / "README.md").read_text().partition("Modules beside the rooms")
+    sources = {path.stem for path in (ROOT / "cmake/plugin").glob("*.cpp")}
+    named = re.findall(r"`(\w+)`", below)
+    for name in sources.union(modules_of("")):
+        assert named.count(name) == 1, name
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -25,8 +25,6 @@ NOT_HERE: Mapping[str, str] = {
     "make example": "ten minutes; its commands are those of the tutorial, which run here",
     "make test": "CI runs it, and this test is a part of it",
     ". .venv/bin/activate": "changes the shell that reads it",
-    "cmake -S": "cmake/tests/run configures the same project; its folders are placeholders here",
-    "cmake --build": "cmake/tests/run builds it",
 }
 """Beginnings of commands that are not run here, each with its reason."""
 RUN = ("phasewalk",)
