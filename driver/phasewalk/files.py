@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from .errors import UNREADABLE, ParseError, named
 
+_BLOCK = 2**20
+
 ANY = ""
 """In place of a hash: none is known, so that whatever is there counts."""
 
@@ -29,6 +31,58 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_start(path: Path, size: int) -> str | None:
+    """SHA-256 of the first `size` bytes of a file; None if it has not as many, or is not there."""
+    found = _start(path, size)
+    return None if found is None else found.hexdigest()
+
+
+def extend_file(path: Path, size: int, digest: str, content: bytes) -> str:
+    """Make a file its first `size` bytes followed by `content`.
+
+    A file that is this already is not written. A kill leaves the first bytes as they were.
+
+    Args:
+        path: the file; with `size` 0 it need not be there.
+        size: number of bytes to keep.
+        digest: their SHA-256; with `size` 0 it is not looked at.
+        content: what follows them.
+
+    Returns:
+        The SHA-256 of the whole.
+
+    Raises:
+        ParseError: the first bytes are not as they should be.
+    """
+    found = _start(path, size) if size else hashlib.sha256()
+    if found is None or (size and found.hexdigest() != digest):
+        raise ParseError(path, f"its first {size} bytes are not as they were written")
+    found.update(content)
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        with path.open("r+b") as stream:
+            stream.seek(size)
+            if path.stat().st_size != size + len(content) or stream.read() != content:
+                stream.truncate(size)
+                stream.seek(size)
+                stream.write(content)
+    return found.hexdigest()
+
+
+def _start(path: Path, size: int) -> "hashlib._Hash | None":
+    """SHA-256, so far, of the first `size` bytes of a file; None if it has not as many."""
+    found, left = hashlib.sha256(), size
+    try:
+        with path.open("rb") as stream:
+            while left and (block := stream.read(min(left, _BLOCK))):
+                found.update(block)
+                left -= len(block)
+    except OSError:
+        return None
+    return None if left else found
 
 
 def write_file(path: Path, content: bytes) -> None:

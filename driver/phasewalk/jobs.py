@@ -30,6 +30,7 @@ class Job:
         directory: where it runs; made (and filled with `inputs`) by the launcher.
         inputs: file name → content, written before the start.
         links: file name → file that it stands for, linked before the start.
+        copies: the same of files that the program appends to: copied.
         env: added to the environment of the launcher.
         cores: how many cores it occupies.
         timeout_s: it is stopped, and counts as failed, after this time; None for no limit.
@@ -40,6 +41,7 @@ class Job:
     directory: Path
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     links: Mapping[str, Path] = field(default_factory=dict)
+    copies: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     cores: int = 1
     timeout_s: float | None = None

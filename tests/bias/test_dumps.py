@@ -185,7 +185,7 @@ RECORDED = [
     SEGMENT / "ar-0.dump",
     SEGMENT / "ar-0.log",
     SEGMENT / "ar-0.colvar",
-    SEGMENT / "ar-0.m.hills",
+    SEGMENT / "ar-0.m.hills.1",
 ]
 
 

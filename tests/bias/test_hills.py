@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from phasewalk.bias import dumps, sharing
 from phasewalk.bias import hills as bias
-from phasewalk.bias.hills import Deposit, Hill, HillsRecord
-from phasewalk.bias.plumed import metad_actions
+from phasewalk.bias.hill_tables import Mark
+from phasewalk.bias.hills import Cut, Deposit, Hill, HillsRecord
+from phasewalk.bias.plumed import MetadFiles, metad_actions, rewrite
+from phasewalk.bias.sharing import History, HistoryFile
 from phasewalk.engines import discovery
 from phasewalk.errors import EngineFailed, InputError, ParseError
+from phasewalk.files import hash_bytes
 
 DATA = Path(__file__).parents[1] / "data"
 HEADER = (
@@ -127,8 +130,9 @@ def test_render_is_in_order_of_round_step_walker_and_active_alone() -> None:
         (h.round, h.step, h.walker) for h in bias.active_hills(record(*hills), action="m")
     ] == order
     assert bias.render(record(*reversed(hills)), action="m") == text
-    only_b = bias.render(record(*hills), action="m", walker="b")
-    assert only_b == "\n".join([*HEADER, hill("b", 10).text, ""])
+    apart = sharing.texts(record(*hills), apart=True)
+    assert apart["b.m"] == "\n".join([*HEADER, hill("b", 10).text, ""])
+    assert sharing.texts(record(*hills), apart=False) == {"m": text}
 
 
 def test_no_active_hills_is_no_file() -> None:
@@ -143,31 +147,26 @@ def test_merge_refuses_a_hill_twice_and_other_columns() -> None:
         bias.merge(record(hill("a", 10)), [], headers={"m": ("#! FIELDS time w",)})
 
 
-def test_deactivate_takes_out_one_walkers_tail_of_one_round() -> None:
-    hills = [hill("a", 10), hill("a", 20), hill("b", 20), hill("a", 30, round=2)]
-    left = bias.deactivate(record(*hills), walker="a", round=1, after_step=10)
-    assert [h.active for h in left.hills] == [True, False, True, True]
-    assert len(left.hills) == 4
+def test_deactivate_takes_out_tails_of_rounds() -> None:
+    hills = [hill("a", 10), hill("a", 20), hill("b", 20), hill("a", 30, round=2), hill("c", 10)]
+    cuts = [Cut("a", 1, 10), Cut("a", 1, 15), Cut("c", 1, -1), Cut("b", 1, 20), Cut("d", 1, 0)]
+    left = bias.deactivate(record(*hills), cuts)
+    assert [(h.walker, h.step) for h in left.hills if not h.active] == [("c", 10), ("a", 20)]
+    assert len(left.hills) == 5
+    assert bias.effective(record(*hills), cuts) == (cuts[0], cuts[1], cuts[2])
+    assert bias.effective(left, cuts) == ()
 
 
-def test_new_hills_follow_the_history(tmp_path: Path) -> None:
-    history = bias.render(record(hill("a", 10), hill("b", 20)), action="m")
+def test_new_hills_are_those_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "h"
-    found = write(path, history + "\n".join(HEADER) + "\n" + rows(30, 40))
-    count = bias.check_history(found, history, path=path)
-    new = bias.new_hills(found, deposit("a"), history=count, path=path)
+    earlier = bias.render(record(hill("a", 10), hill("b", 20)), action="m")
+    path.write_text(earlier + "\n".join(HEADER) + "\n" + rows(30, 40))
+    new = bias.new_hills(dumps.read_hills(path, len(earlier)), deposit("a"), path=path)
     assert [(h.walker, h.round, h.step, h.generation, h.active) for h in new] == [
         ("a", 2, 30, 1, True),
         ("a", 2, 40, 1, True),
     ]
     assert new[0].text == rows(30).rstrip("\n")
-
-
-def test_changed_history_is_found(tmp_path: Path) -> None:
-    history = bias.render(record(hill("a", 10), hill("b", 20)), action="m")
-    for text in (history.replace("2  -1", "3  -1", 1), "\n".join([*HEADER, ""]) + rows(30)):
-        with pytest.raises(EngineFailed, match="hills of earlier rounds"):
-            bias.check_history(write(tmp_path / "h", text), history, path=tmp_path / "h")
 
 
 @pytest.mark.parametrize(
@@ -186,52 +185,72 @@ def test_lost_and_doubled_hills_are_found(
 ) -> None:
     found = write(tmp_path / "h", "\n".join([*HEADER, ""]) + rows(*steps))
     with pytest.raises(EngineFailed) as error:
-        bias.new_hills(found, deposit("a", stop=stop), history=0, path=tmp_path / "h")
+        bias.new_hills(found, deposit("a", stop=stop), path=tmp_path / "h")
     assert words in str(error.value)
 
 
 def test_a_walker_that_was_cut_off_keeps_the_hills_that_it_laid(tmp_path: Path) -> None:
     found = write(tmp_path / "h", "\n".join([*HEADER, ""]) + rows(30, 40, 50) + " 3")
-    new = bias.new_hills(found, deposit("a", stop=None), history=0, path=tmp_path / "h")
+    new = bias.new_hills(found, deposit("a", stop=None), path=tmp_path / "h")
     assert [h.step for h in new] == [30, 40, 50]
 
 
 def test_mpi_walkers_lay_their_hills_in_turn(tmp_path: Path) -> None:
     found = write(tmp_path / "h", "\n".join([*HEADER, ""]) + rows(30, 30, 40, 40))
-    new = bias.new_hills(found, deposit("a", "b"), history=0, path=tmp_path / "h")
+    new = bias.new_hills(found, deposit("a", "b"), path=tmp_path / "h")
     assert [(h.walker, h.step) for h in new] == [("a", 30), ("b", 30), ("a", 40), ("b", 40)]
+    more = write(tmp_path / "h", "\n".join([*HEADER, ""]) + rows(30, 30, 30))
     with pytest.raises(EngineFailed, match="make 6"):
-        bias.new_hills(found, deposit("a", "b", "c", stop=40), history=4, path=tmp_path / "h")
+        bias.new_hills(more, deposit("a", "b", "c"), path=tmp_path / "h")
 
 
-def test_files_of_each_way_to_share() -> None:
+def earlier(folder: Path, old: HillsRecord, *, apart: bool) -> History:
+    """The hills of a record as files."""
+    files = {}
+    for key, text in sharing.texts(old, apart=apart).items():
+        path = folder / f"{key}.earlier"
+        path.write_text(text)
+        files[key] = HistoryFile(path, Mark(len(text), hash_bytes(text.encode())))
+    return History(old.headers, files, len(old.hills), apart=apart)
+
+
+def test_files_of_each_way_to_share(tmp_path: Path) -> None:
     old = record(hill("a", 10), hill("b", 10), hill("b", 20))
-    full = bias.render(old, action="m")
     head = bias.header(old, action="m")
     of = {
         mode: [
-            sharing.on_disk(old, actions=ACTIONS, mode=mode, walker=w, members="abc")[0]
-            for w in "abc"
+            sharing.on_disk(
+                earlier(tmp_path, old, apart=mode == "own"), system="s", actions=ACTIONS,
+                mode=mode, walker=walker, members="abc",
+            )[0]
+            for walker in "abc"
         ]
         for mode in ("merged", "own", "live", "mpi")
-    }
-    assert [item.content for item in of["merged"]] == [full] * 3
-    assert [item.content.count("\n") for item in of["own"]] == [4, 5, 0]
+    }  # fmt: skip
+    assert [item.content for item in of["merged"]] == [head] * 3
+    assert len({item.history.path for item in of["merged"]}) == 1
+    assert [(i.history_name, i.name) for i in of["merged"]] == [
+        (f"{walker}.m.hills.0", f"{walker}.m.hills.1") for walker in "abc"
+    ]
+    assert [item.history and item.history.path.name for item in of["own"]] == [
+        "a.m.earlier", "b.m.earlier", None,
+    ]  # fmt: skip
     assert [item.words.restart for item in of["own"]] == [True, True, False]
-    assert [item.content for item in of["live"]] == [full, head, head]
-    assert [item.name for item in of["live"]] == ["s.m.hills.0", "s.m.hills.1", "s.m.hills.2"]
-    assert [(i.words.walkers, i.words.walker_id) for i in of["live"]] == [(3, 0), (3, 1), (3, 2)]
+    assert [item.content for item in of["live"]] == [head] * 3
+    assert {item.history_name for item in of["live"]} == {"s.m.hills.0"}
+    assert [item.name for item in of["live"]] == ["s.m.hills.1", "s.m.hills.2", "s.m.hills.3"]
+    assert [(i.words.walkers, i.words.walker_id) for i in of["live"]] == [(4, 1), (4, 2), (4, 3)]
     assert [item.depositors for item in of["mpi"]] == [("a", "b", "c"), (), ()]
-    assert {item.name for item in of["mpi"]} == {"s.m.hills"}
+    assert {(item.name, item.appends) for item in of["mpi"]} == {("s.m.hills", True)}
 
 
 @pytest.mark.parametrize("mode", ["merged", "own", "live", "mpi"])
 def test_the_first_segment_does_not_restart(mode: str) -> None:
     for walker in "ab":
         (item,) = sharing.on_disk(
-            HillsRecord("s"), actions=ACTIONS, mode=mode, walker=walker, members="ab"
+            History(), system="s", actions=ACTIONS, mode=mode, walker=walker, members="ab"
         )
-        assert (item.content, item.words.restart) == ("", False)
+        assert (item.content, item.words.restart, item.history) == ("", False, None)
 
 
 def test_bias_is_what_plumed_printed() -> None:
@@ -280,7 +299,7 @@ def plumed() -> discovery.Plumed:
 def test_plumed_reads_a_rendered_file(tmp_path: Path, plumed: discovery.Plumed) -> None:
     """A rendered record restarted by PLUMED gives the bias of `bias_at`."""
     old = record(*(hill("a", 10 * i, centre=0.1 * i) for i in range(1, 8)))
-    old = bias.deactivate(old, walker="a", round=1, after_step=60)
+    old = bias.deactivate(old, [Cut("a", 1, 60)])
     (tmp_path / "h").write_text(bias.render(old, action="m"))
     (tmp_path / "plumed.dat").write_text(
         "v: DISTANCE ATOMS=1,2\n"
@@ -296,6 +315,81 @@ def test_plumed_reads_a_rendered_file(tmp_path: Path, plumed: discovery.Plumed) 
     assert table.values[:, 2].max() > 1
     found = bias.bias_at(old, table.values[:, 1:2], action="m")
     assert found == pytest.approx(table.values[:, 2], abs=1e-9)
+
+
+METADS = {
+    "plain": "ARG=d SIGMA=0.05 HEIGHT=1 PACE=5",
+    "periodic, tempered": "ARG=d,t SIGMA=0.05,0.3 HEIGHT=1 PACE=5 BIASFACTOR=5 TEMP=300",
+    "geometric": "ARG=d,t ADAPTIVE=GEOM SIGMA=0.05 HEIGHT=1 PACE=5",
+    "diffusion": "ARG=d,t ADAPTIVE=DIFF SIGMA=10 HEIGHT=1 PACE=5 BIASFACTOR=9 TEMP=300",
+    "grid": "ARG=d,t SIGMA=0.05,0.3 HEIGHT=1 PACE=5 GRID_MIN=0,-pi GRID_MAX=3,pi GRID_BIN=300,60",
+    "reweighting": "ARG=d SIGMA=0.05 HEIGHT=1 PACE=5 BIASFACTOR=5 TEMP=300 GRID_MIN=0 GRID_MAX=3 "
+    "GRID_BIN=300 CALC_RCT",
+}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("kind", METADS)
+def test_the_bias_is_that_of_one_file_of_all_hills(
+    kind: str, tmp_path: Path, plumed: discovery.Plumed
+) -> None:
+    """Two METAD actions and a wall; earlier hills as a silent walker, or before the new ones.
+
+    Bias, forces and new hills are the same to the last digit.
+    """
+    text = (
+        f"d: DISTANCE ATOMS=1,2\nt: TORSION ATOMS=1,2,3,4\nm: METAD {METADS[kind]}\n"
+        "n: METAD ARG=t SIGMA=0.3 HEIGHT=1 PACE=10\nUPPER_WALLS ARG=d AT=0.5 KAPPA=100\n"
+        "PRINT ARG=*.bias STRIDE=1 FMT=%.16g\n"
+    )
+    actions = metad_actions(text)
+
+    def drive(folder: Path, words: dict[str, MetadFiles], seed: int, first: int) -> None:
+        folder.mkdir(exist_ok=True)
+        ours = rewrite(text, metad=words, colvars=["colvar"])
+        (folder / "plumed.dat").write_text(ours)
+        rng = np.random.default_rng(seed)
+        moves = rng.normal(0, 1.5, (60, 6, 3)).cumsum(axis=0) + rng.uniform(0, 80, (6, 3))
+        frames = (
+            "6\n99 99 99\n" + "".join(f"H {x:.9f} {y:.9f} {z:.9f}\n" for x, y, z in frame / 10)
+            for frame in moves
+        )
+        (folder / "frames.xyz").write_text("".join(frames))
+        argv = [str(plumed.program), "--no-mpi", "driver", "--plumed", "plumed.dat"]
+        argv += ["--ixyz", "frames.xyz", "--length-units", "A", "--timestep", "0.002"]
+        argv += ["--initial-step", str(first), "--dump-forces", "forces"]
+        env = {**os.environ, **plumed.env, "LD_LIBRARY_PATH": str(plumed.kernel.parent)}
+        subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True)
+
+    laid = HillsRecord("s")
+    for seed, walker in enumerate("ab"):
+        words = {key: MetadFiles(f"{walker}.{key}", restart=False) for key in actions}
+        drive(tmp_path / "before", words, seed, 0)
+        for key in actions:
+            found = dumps.read_hills(tmp_path / "before" / f"{walker}.{key}")
+            hills = [Hill("s", key, walker, 1, i, 0, True, t) for i, t in enumerate(found.rows)]
+            laid = bias.merge(laid, hills, headers={key: found.header})
+    laid = bias.deactivate(laid, [Cut("b", 1, 4)])
+    items = sharing.on_disk(
+        earlier(tmp_path, laid, apart=False), system="s", actions=actions, mode="merged",
+        walker="a", members="ab",
+    )  # fmt: skip
+    (tmp_path / "silent").mkdir()
+    (tmp_path / "one").mkdir()
+    for item in items:
+        (tmp_path / "silent" / item.name).write_text(item.content)
+        (tmp_path / "silent" / item.history_name).symlink_to(item.history.path)
+        (tmp_path / "one" / item.action).write_text(bias.render(laid, action=item.action))
+    drive(tmp_path / "silent", {item.action: item.words for item in items}, 7, 60)
+    drive(tmp_path / "one", {key: MetadFiles(key, restart=True) for key in actions}, 7, 60)
+    for name in ("colvar", "forces"):
+        assert (tmp_path / "silent" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert dumps.read_colvar(tmp_path / "one" / "colvar").values[0, 1:].min() >= 0
+    for item in items:
+        old = bias.render(laid, action=item.action)
+        new = dumps.read_hills(tmp_path / "silent" / item.name).rows
+        assert new == dumps.read_hills(tmp_path / "one" / item.action, len(old)).rows
+        assert len(new) == (11 if item.action == "m" else 5)
 
 
 def some_hills(*, periodic: bool, stretched: bool, biasfactor: float) -> HillsRecord:

@@ -12,9 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ase.build import bulk
+from phasewalk.hill_tables import Mark
 from phasewalk.launch import LocalLauncher
+from phasewalk.sharing import History, HistoryFile
 
-from phasewalk import bias, engines, plugin, walkers
+from phasewalk import bias, engines, hill_tables, outcomes, plugin, sharing, walkers
+from phasewalk.files import hash_bytes
 from phasewalk.jobs import Job, run
 from phasewalk.walkers import SegmentPlan, SegmentSettings, SystemSettings, Walker
 
@@ -25,7 +28,12 @@ METAD ARG=v SIGMA=0.02 HEIGHT=0.5 PACE=30 LABEL=m
 PRINT ARG=* STRIDE=10
 """
 SYSTEM = SystemSettings(
-    structure="argon.xyz", walkers=2, ensemble="npt", temperature_K=60, plumed=PLUMED
+    structure="argon.xyz",
+    walkers=2,
+    ensemble="npt",
+    thermostat="nose-hoover",
+    temperature_K=60,
+    plumed=PLUMED,
 )
 SEGMENT = SegmentSettings(steps=110, timestep_fs=2, dump_every_steps=20, thermo_every_steps=20)
 
@@ -44,6 +52,15 @@ def with_argon(job: Job) -> Job:
     return replace(job, inputs=inputs)
 
 
+def history(folder: Path, record: bias.HillsRecord) -> History:
+    """The hills as a file for PLUMED."""
+    files = {}
+    for key, text in sharing.texts(record, apart=False).items():
+        (folder / key).write_text(text)
+        files[key] = HistoryFile(folder / key, Mark(len(text), hash_bytes(text.encode())))
+    return History(record.headers, files, len(record.hills))
+
+
 def main() -> None:
     """Run two rounds, and keep what a test reads."""
     launcher = LocalLauncher()
@@ -51,7 +68,7 @@ def main() -> None:
     found = plugin.ensure(found, launcher, os.environ)
     atoms = bulk("Ar", "fcc", a=5.4) * (2, 2, 2)
     standing = tuple(Walker(f"ar-{index}", "ar", index, atoms, 0) for index in range(2))
-    records = {"ar": bias.HillsRecord("ar")}
+    record = bias.HillsRecord("ar")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.nequip.pth"
         model.touch()
@@ -63,23 +80,26 @@ def main() -> None:
                 walkers=standing,
                 systems={"ar": SYSTEM},
                 settings=SEGMENT,
-                records=records,
+                histories={"ar": history(Path(folder), record)},
                 model=model,
                 type_names=("Ar",),
                 seed=7,
             )
-            before = records["ar"]
+            before = record
             job = with_argon(walkers.job(plan, engines=found, directory=directory))
-            result = walkers.read(run(launcher, job), plan)
-            records = dict(walkers.merged_records(plan, result))
+            result = outcomes.read(run(launcher, job), plan)
+            table = outcomes.hill_tables(plan, result)["ar"]
+            laid = table.laid
+            record = bias.merge(before, laid.hills, headers=laid.headers)
             standing = tuple(
                 replace(walker, atoms=outcome.frames[-1].atoms, step=outcome.last_step)
                 for walker, outcome in zip(standing, result.walkers, strict=True)
             )
-        for name in ("log", "dump", "colvar", "plumed", "m.hills"):
+        for name in ("log", "dump", "colvar", "plumed", "m.hills.1"):
             for index in range(2):
                 shutil.copy(directory / f"ar-{index}.{name}", HERE)
     (HERE / "hills.tsv").write_text(bias.record_to_text(before))
+    (HERE / "table.tsv").write_text(hill_tables.to_text(table))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Small crystals, labels, campaign files, and a launcher that starts nothing."""
 
+import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ def stage(job: Job) -> None:
         (job.directory / name).write_bytes(content)
     for name, target in job.links.items():
         (job.directory / name).symlink_to(target.absolute())
+    for name, source in job.copies.items():
+        shutil.copyfile(source, job.directory / name)
     (job.directory / Finished.STDOUT).touch()
     (job.directory / Finished.STDERR).touch()
 

@@ -14,13 +14,12 @@ from rich.console import Console
 
 from helpers.fakes import MIL53, ROOT, SALT, crystal, label
 from helpers.fuzz import Reader
-from phasewalk.bias import colvars, dumps, plumed
+from phasewalk.bias import colvars, dumps, hill_tables, plumed, sharing
 from phasewalk.bias import hills as bias
 from phasewalk.bias.plumed import MetadFiles
 from phasewalk.campaign import config, inputs
 from phasewalk.engines import plugin
 from phasewalk.errors import UNREADABLE
-from phasewalk.files import read_text
 from phasewalk.generations import evaluate
 from phasewalk.jobs import Finished, Job
 from phasewalk.labelling import label as labelling
@@ -215,12 +214,14 @@ def campaign(root: Path) -> list[Record]:
     return records
 
 
-def hills_record(path: Path) -> bias.HillsRecord:
-    """A record, and what is done with it."""
-    found = bias.record_from_text(read_text(path), path=path)
-    for action in found.headers:
-        bias.render(found, action=action)
-    assert bias.record_from_text(bias.record_to_text(found), path=path) == found
+def hills_table(path: Path) -> hill_tables.HillsTable:
+    """A table of hills, and what is done with it."""
+    found = hill_tables.read(path)
+    sharing.texts(found.laid, apart=found.apart)
+    if found.whole:
+        assert bias.record_from_text(bias.record_to_text(found.laid), path=path) == found.laid
+    else:
+        assert hill_tables.from_text(hill_tables.to_text(found), path=path) == found
     return found
 
 
@@ -420,18 +421,21 @@ READERS = {
         lined=True,
     ),
     "HILLS": Reader(
-        "ar-0.m.hills",
-        files("segment/ar-0.m.hills", "plumed/torsion.hills", "plumed/live.hills"),
+        "ar-0.m.hills.1",
+        files("segment/ar-0.m.hills.1", "plumed/torsion.hills", "plumed/live.hills"),
         dumps.read_hills,
         (b"#! FIELDS", b"#! FIELDS a clock\n", b"#! SET a b", b"clock", *NUMBERS),
         lambda hills: [*hills.rows, *rows(hills.table.values)],
     ),
     "hills record": Reader(
         "round-001.tsv",
-        files("segment/hills.tsv"),
-        hills_record,
-        (b"# header\tm\t#! SET x y\n", b"# header\tm\t#! FIELDS\n", b"\t", b"m\t", *NUMBERS),
-        lambda record: record.hills,
+        files("segment/hills.tsv", "segment/table.tsv"),
+        hills_table,
+        (
+            *(b"# header\tm\t#! SET x y\n", b"# header\tm\t#! FIELDS\n", b"\t", b"m\t"),
+            *(b"# inactive\ta\t1\t2\n", b"# history\tm\t1\ta\n", b"# kept\tapart\n", *NUMBERS),
+        ),
+        lambda table: table.laid.hills,
     ),
     "journal": Reader(
         directory.JOURNAL,

@@ -52,7 +52,7 @@ def plan(folder: Path, thermostat: str) -> SegmentPlan:
             dump_every_steps=10_000,
             thermo_every_steps=10,
         ),
-        records={},
+        histories={},
         model=model,
         type_names=("Ar",),
         seed=7,

@@ -241,7 +241,7 @@ def test_a_deck_moves_what_is_not_fixed(tmp_path: Path, thermostat: str) -> None
         walkers=(Walker("one-0", "one", 0, campaign.structures["one"], 0),),
         systems={"one": system},
         settings=SegmentSettings(),
-        records={},
+        histories={},
         model=tmp_path / "m.nequip.pth",
         type_names=campaign.types,
         seed=1,

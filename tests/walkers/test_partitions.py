@@ -18,15 +18,24 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from helpers import needs
+from phasewalk.bias import hill_tables, plumed
 from phasewalk.bias import hills as bias
-from phasewalk.bias import plumed
+from phasewalk.bias.hill_tables import Mark
+from phasewalk.bias.sharing import History, HistoryFile
 from phasewalk.engines import discovery, plugin
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import EngineFailed, InputError, Killed
+from phasewalk.files import hash_bytes
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 from phasewalk.walkers import outcomes, partitions
-from phasewalk.walkers.segment import SegmentPlan, SegmentSettings, SystemSettings, Walker
+from phasewalk.walkers.segment import (
+    SegmentPlan,
+    SegmentResult,
+    SegmentSettings,
+    SystemSettings,
+    Walker,
+)
 
 SEGMENT = Path(__file__).parents[1] / "data" / "segment"
 PLUMED = (
@@ -34,6 +43,7 @@ PLUMED = (
     "METAD ARG=v SIGMA=0.02 HEIGHT=0.5 PACE=30 LABEL=m\nPRINT ARG=* STRIDE=10\n"
 )
 RECORD = bias.record_from_text((SEGMENT / "hills.tsv").read_text(), path="hills.tsv")
+HISTORY = bias.render(RECORD, action="m")
 ARGON = bulk("Ar", "fcc", a=5.4) * (2, 2, 2)
 
 
@@ -67,7 +77,7 @@ def plan(
         "settings": SegmentSettings(
             steps=110, timestep_fs=2, dump_every_steps=20, thermo_every_steps=20
         ),
-        "records": {},
+        "histories": {},
         "model": model,
         "type_names": ("Ar",),
         "seed": 7,
@@ -75,11 +85,26 @@ def plan(
     return SegmentPlan(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def history(folder: Path) -> History:
+    """The hills of earlier rounds as a file."""
+    path = folder / "earlier.hills"
+    path.write_text(HISTORY)
+    mark = Mark(len(HISTORY), hash_bytes(HISTORY.encode()))
+    return History(RECORD.headers, {"m": HistoryFile(path, mark)}, len(RECORD.hills))
+
+
+def merged(made: SegmentPlan, result: SegmentResult) -> bias.HillsRecord:
+    """The record after the segment."""
+    laid = outcomes.hill_tables(made, result)["ar"].laid
+    return bias.merge(RECORD, laid.hills, headers=laid.headers)
+
+
 def recorded(folder: Path, **changes: object) -> tuple[Finished, SegmentPlan]:
     """The recorded segment in a directory of its own, as if it had just ended."""
     directory = folder / "segment"
     shutil.copytree(SEGMENT, directory)
-    made = plan(folder, settings=system(plumed=PLUMED), step=110, records={"ar": RECORD}, **changes)
+    histories = {"ar": history(folder)}
+    made = plan(folder, settings=system(plumed=PLUMED), step=110, histories=histories, **changes)
     return Finished(Job("segment", ("lmp",), directory), 0, 1.0), made
 
 
@@ -95,38 +120,35 @@ def test_recorded_segment(tmp_path: Path) -> None:
         assert [colvar.name for colvar in walker.colvars] == ["v", "d", "m.bias"]
         assert walker.colvars[0].minimum <= walker.colvars[0].last <= walker.colvars[0].maximum
         assert walker.mean_temperature_K == pytest.approx(walker.thermo["Temp"].mean())
-    merged = outcomes.merged_records(made, result)["ar"]
-    assert len(merged.hills) == 6 + 2 * 4
-    assert merged.hills[:6] == RECORD.hills
+    table = outcomes.hill_tables(made, result)["ar"]
+    assert (table.earlier, len(table.laid.hills), table.total) == (6, 2 * 4, 6 + 2 * 4)
+    assert table.began["m"].size == len(HISTORY)
+    assert hill_tables.from_text(hill_tables.to_text(table), path="t") == table
 
 
 def test_bias_of_the_merged_record_is_what_both_walkers_felt_and_laid(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
-    merged = outcomes.merged_records(made, outcomes.read(finished, made))["ar"]
+    both = merged(made, outcomes.read(finished, made))
     at = np.linspace(0.28, 0.42, 15)[:, None]
-    one = replace(merged, hills=tuple(h for h in merged.hills if h.walker == "ar-0"))
-    other = replace(merged, hills=tuple(h for h in merged.hills if h.walker == "ar-1"))
-    total = bias.bias_at(merged, at, action="m")
+    one, other = bias.by_walker(both).values()
+    total = bias.bias_at(both, at, action="m")
     assert total == pytest.approx(sum(bias.bias_at(part, at, action="m") for part in (one, other)))
     assert total.max() > 1
 
 
 def test_a_lost_hill_is_found(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
-    hills = finished.directory / "ar-1.m.hills"
+    hills = finished.directory / "ar-1.m.hills.1"
     hills.write_text("".join(hills.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(EngineFailed, match=r"ar-1.*3, but steps 110 to 220 .* make 4"):
         outcomes.read(finished, made)
 
 
 def test_names_with_a_partition_number(tmp_path: Path) -> None:
-    """A PLUMED with MPI appends it to what it writes; the history stays in the plain file."""
+    """A PLUMED with MPI appends it to what it writes, unless walkers share hills."""
     finished, made = recorded(tmp_path)
-    hills = finished.directory / "ar-1.m.hills"
-    history = bias.render(RECORD, action="m")
-    new = hills.read_text().removeprefix(history)
-    hills.write_text(history)
-    (finished.directory / "ar-1.m.hills.1").write_text(new)
+    made = replace(made, histories={})
+    (finished.directory / "ar-0.m.hills.1").rename(finished.directory / "ar-0.m.hills.0")
     (finished.directory / "ar-1.colvar").rename(finished.directory / "ar-1.colvar.1")
     result = outcomes.read(finished, made).walkers[1]
     assert [hill.step for hill in result.new_hills] == [120, 150, 180, 210]
@@ -141,7 +163,7 @@ def test_a_segment_that_ended_with_an_error_is_read_as_far_as_it_goes(tmp_path: 
     log.write_text("".join(head[:-2]) + "ERROR: box went wrong (src/fix.cpp:1)\nLast input line\n")
     dump = finished.directory / "ar-1.dump"
     dump.write_text(dump.read_text()[:-300])
-    hills = finished.directory / "ar-1.m.hills"
+    hills = finished.directory / "ar-1.m.hills.1"
     hills.write_text(hills.read_text()[:-10])
     result = outcomes.read(replace(finished, returncode=1), made)
     assert result.ended == "ar-1: ERROR: box went wrong (src/fix.cpp:1)"
@@ -262,17 +284,20 @@ def test_nothing_done_is_a_failure_with_lammps_own_words(tmp_path: Path) -> None
 
 
 def test_job_is_one_launch_of_a_partition_for_each_walker(tmp_path: Path) -> None:
-    made = plan(tmp_path, settings=system(plumed=PLUMED), records={"ar": RECORD})
+    made = plan(tmp_path, settings=system(plumed=PLUMED), histories={"ar": history(tmp_path)})
     found = partitions.job(made, engines=NoEngines(env={"PLUMED_KERNEL": "k"}), directory=tmp_path)
     assert found.argv[:7] == ("mpiexec", "-quiet", "-n", "2", "/opt/lmp", "-partition", "2x1")
     assert (found.cores, found.env["OMP_NUM_THREADS"], found.env["PLUMED_KERNEL"]) == (2, "1", "k")
     assert set(found.inputs) == {
         "segment.lmp",
         "model.nequip.pth",
-        *(f"ar-{i}.{end}" for i in range(2) for end in ("lmp", "data", "plumed", "m.hills")),
+        *(f"ar-{i}.{end}" for i in range(2) for end in ("lmp", "data", "plumed", "m.hills.1")),
     }
     assert found.inputs == partitions.files(made)
-    assert found.inputs["ar-1.m.hills"].decode() == bias.render(RECORD, action="m")
+    assert found.inputs["ar-1.m.hills.1"].decode() == bias.header(RECORD, action="m")
+    earlier = made.histories["ar"].files["m"].path
+    assert found.links == {"ar-0.m.hills.0": earlier, "ar-1.m.hills.0": earlier}
+    assert not found.copies
 
 
 def test_seeds_differ_by_walker_round_and_campaign(tmp_path: Path) -> None:
@@ -298,27 +323,30 @@ def test_velocities_are_kept_where_there_are_any(tmp_path: Path) -> None:
         assert (b"Velocities" in found["ar-0.data"]) is not drawn
 
 
-def test_mpi_walkers_do_not_stop_alone_and_share_one_file(tmp_path: Path) -> None:
-    made = plan(
-        tmp_path, settings=system(plumed=PLUMED, bias_sharing="mpi"), records={"ar": RECORD}
-    )
-    found = partitions.files(made)
-    assert b"fix runaway" not in found["ar-0.lmp"]
-    assert b"FILE=ar.m.hills RESTART=YES WALKERS_MPI" in found["ar-1.plumed"]
-    assert found["ar.m.hills"].decode() == bias.render(RECORD, action="m")
+def test_mpi_walkers_do_not_stop_alone_and_append_to_one_copy(tmp_path: Path) -> None:
+    histories = {"ar": history(tmp_path)}
+    made = plan(tmp_path, settings=system(plumed=PLUMED, bias_sharing="mpi"), histories=histories)
+    found = partitions.job(made, engines=NoEngines(env={}), directory=tmp_path)
+    assert b"fix runaway" not in found.inputs["ar-0.lmp"]
+    assert b"FILE=ar.m.hills RESTART=YES WALKERS_MPI" in found.inputs["ar-1.plumed"]
+    assert found.copies == {"ar.m.hills": histories["ar"].files["m"].path}
+    assert not found.links
 
 
 def test_hills_of_mpi_walkers_go_to_those_who_laid_them(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
     made = replace(made, systems={"ar": system(plumed=PLUMED, bias_sharing="mpi")})
-    one = (finished.directory / "ar-0.m.hills").read_text().splitlines()
-    other = (finished.directory / "ar-1.m.hills").read_text().splitlines()
-    turns = [line for pair in zip(one[-4:], other[-4:], strict=True) for line in pair]
-    text = "\n".join([*one[:-4], *turns, ""])
+    texts = [(finished.directory / f"ar-{i}.m.hills.1").read_text() for i in (0, 1)]
+    one, other = ([line.rsplit(maxsplit=1)[0] for line in t.splitlines()[-4:]] for t in texts)
+    turns = [line for pair in zip(one, other, strict=True) for line in pair]
+    text = "\n".join([HISTORY + bias.header(RECORD, action="m").rstrip(), *turns, ""])
     (finished.directory / "ar.m.hills").write_text(text)
     result = outcomes.read(finished, made)
     assert [[h.step for h in w.new_hills] for w in result.walkers] == [[120, 150, 180, 210]] * 2
-    assert [h.text for h in result.walkers[1].new_hills] == other[-4:]
+    assert [h.text for h in result.walkers[1].new_hills] == other
+    (finished.directory / "ar.m.hills").write_text(text.replace("0.02", "0.03", 1))
+    with pytest.raises(EngineFailed, match="the hills of earlier rounds, are not as they were"):
+        outcomes.read(finished, made)
 
 
 def test_plans_that_cannot_be(tmp_path: Path) -> None:

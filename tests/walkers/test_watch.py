@@ -39,7 +39,7 @@ def plan(atoms: int = 8, steps: int = 110) -> SegmentPlan:
         settings=SegmentSettings(
             steps=steps, timestep_fs=2, dump_every_steps=20, thermo_every_steps=20
         ),
-        records={},
+        histories={},
         model=Path("model.nequip.pth"),
         type_names=("Ar",),
         seed=7,

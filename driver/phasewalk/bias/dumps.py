@@ -159,9 +159,14 @@ def read_colvar(path: Path) -> Table:
     return _plumed_file(path).table
 
 
-def read_hills(path: Path) -> HillsFile:
-    """A HILLS file that PLUMED's METAD wrote or that was rendered for it; every value is finite."""
-    found = _plumed_file(path)
+def read_hills(path: Path, start: int = 0) -> HillsFile:
+    """A HILLS file that PLUMED's METAD wrote or that was rendered for it; every value is finite.
+
+    Args:
+        path: the file.
+        start: number of bytes at its beginning to leave out: whole lines.
+    """
+    found = _plumed_file(path, start)
     bad = np.flatnonzero(~np.isfinite(found.table.values).all(axis=1))
     if len(bad):
         raise ParseError(path, f"hill {bad[0] + 1} is not finite: {_short(found.rows[bad[0]])}")
@@ -170,10 +175,12 @@ def read_hills(path: Path) -> HillsFile:
     return found
 
 
-def finished_lines(path: Path) -> tuple[list[str], bool]:
-    """The finished lines of the file, and whether nothing followed the last of them."""
+def finished_lines(path: Path, start: int = 0) -> tuple[list[str], bool]:
+    """The finished lines of the file after `start` bytes, and whether nothing followed the last."""
     try:
-        text = path.read_bytes().decode(errors="replace")
+        with path.open("rb") as file:
+            file.seek(start)
+            text = file.read().decode(errors="replace")
     except OSError as error:
         raise ParseError(path, f"cannot be read ({error.strerror})") from error
     *lines, rest = (line.rstrip("\r") for line in text.split("\n"))
@@ -277,8 +284,8 @@ def numbers(path: Path, lines: Sequence[str], index: int, width: int) -> tuple[f
     return values
 
 
-def _plumed_file(path: Path) -> HillsFile:
-    lines, whole = finished_lines(path)
+def _plumed_file(path: Path, start: int = 0) -> HillsFile:
+    lines, whole = finished_lines(path, start)
     header: list[str] = []
     fields: list[str] = []
     constants: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """The record of hills: the campaign's own memory of its bias, from which PLUMED's files are made.
 
 A hill keeps the line that PLUMED wrote, bit for bit, beside what PLUMED does not know: walker,
-round, step, generation of the model, and whether it still counts. As text a record is one table:
+round, step, generation of the model, and whether it still counts. As text it is a table:
 
     # phasewalk hills 1
     # system<TAB>mil53_al
@@ -10,7 +10,8 @@ round, step, generation of the model, and whether it still counts. As text a rec
     metad<TAB>mil53_al-0<TAB>1<TAB>50<TAB>0<TAB>1<TAB>      0.025  758.1 …
 
 with one `# header` line for every `#!` line of the action's HILLS file, `active` 0 or 1, and the
-hills in the order of action, round, step, walker.
+hills in the order of action, round, step, walker. Such a table, with all hills, was written after
+each round by earlier versions; `hill_tables` has the table of one round.
 """
 
 import math
@@ -62,6 +63,15 @@ class HillsRecord:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Hills of a walker in a round, after a step, that do not count any more."""
+
+    walker: str
+    round: int
+    after_step: int
+
+
+@dataclass(frozen=True)
 class Gaussians:
     """Hills as numbers, in the units of the PLUMED text.
 
@@ -107,9 +117,9 @@ class Deposit:
     time_per_step: float
 
 
-def render(record: HillsRecord, *, action: str, walker: str | None = None) -> str:
-    """The HILLS file of all active hills (of one walker); '' where there are none."""
-    hills = active_hills(record, action=action, walker=walker)
+def render(record: HillsRecord, *, action: str) -> str:
+    """The HILLS file of all active hills; '' if there are none."""
+    hills = active_hills(record, action=action)
     return header(record, action=action) + "".join(f"{h.text}\n" for h in hills) if hills else ""
 
 
@@ -118,26 +128,27 @@ def header(record: HillsRecord, *, action: str) -> str:
     return "".join(f"{line}\n" for line in record.headers.get(action, ()))
 
 
-def active_hills(
-    record: HillsRecord, *, action: str, walker: str | None = None
-) -> tuple[Hill, ...]:
+def active_hills(record: HillsRecord, *, action: str) -> tuple[Hill, ...]:
     """Hills that count, by round, step, walker."""
-    return tuple(
-        hill
-        for hill in record.hills
-        if hill.active and hill.action == action and walker in (None, hill.walker)
-    )
+    return tuple(hill for hill in record.hills if hill.active and hill.action == action)
 
 
-def new_hills(found: HillsFile, deposit: Deposit, *, history: int, path: Path) -> tuple[Hill, ...]:
-    """The hills of this segment: those after the `history` first rows of the walker's file.
+def by_walker(record: HillsRecord) -> dict[str, HillsRecord]:
+    """The record of each walker that has hills."""
+    found: dict[str, list[Hill]] = {}
+    for hill in record.hills:
+        found.setdefault(hill.walker, []).append(hill)
+    return {walker: replace(record, hills=tuple(hills)) for walker, hills in found.items()}
+
+
+def new_hills(found: HillsFile, deposit: Deposit, *, path: Path) -> tuple[Hill, ...]:
+    """The hills that METAD has written in this segment.
 
     Raises:
         EngineFailed: hills are missing, doubled, or at steps where none is due.
     """
-    rows = found.rows[history:]
     # without rows there may be no header either: a walker that stopped before its first hill
-    times = found.table.values[history:, 0] if rows else np.zeros(0)
+    times = found.table.values[:, 0] if found.rows else np.zeros(0)
     _check_steps(times, deposit, path)
     return tuple(
         Hill(
@@ -150,19 +161,8 @@ def new_hills(found: HillsFile, deposit: Deposit, *, history: int, path: Path) -
             active=True,
             text=text,
         )
-        for index, (text, time) in enumerate(zip(rows, times, strict=True))
+        for index, (text, time) in enumerate(zip(found.rows, times, strict=True))
     )
-
-
-def check_history(found: HillsFile, rendered: str, *, path: Path) -> int:
-    """How many hills of the file are the rendered history, which must stand there unchanged."""
-    rows = [line for line in rendered.splitlines() if not line.startswith("#")]
-    if list(found.rows[: len(rows)]) != rows:
-        raise EngineFailed(
-            f"{path}: the {len(rows)} hills of earlier rounds are not as they were written; "
-            "run the segment again"
-        )
-    return len(rows)
 
 
 def merge(
@@ -173,13 +173,7 @@ def merge(
     Raises:
         InputError: a hill that the record holds already, or a header that changed.
     """
-    merged = dict(record.headers)
-    for action, lines in headers.items():
-        if merged.setdefault(action, lines) != lines:
-            raise InputError(
-                f"bias of {record.system}: the columns of {action} changed from "
-                f"{' | '.join(merged[action])} to {' | '.join(lines)}; start a new campaign"
-            )
+    merged = add_headers(record, headers).headers
     everything = sorted((*record.hills, *hills), key=lambda hill: hill.order)
     for one, other in pairwise(everything):
         if one.order == other.order:
@@ -190,19 +184,43 @@ def merge(
     return HillsRecord(record.system, merged, tuple(everything))
 
 
-def deactivate(
-    record: HillsRecord, *, walker: str, round: int, after_step: int = -1
-) -> HillsRecord:
-    """The record in which one walker's hills of one round, after a step, no longer count."""
+def add_headers(record: HillsRecord, headers: Mapping[str, tuple[str, ...]]) -> HillsRecord:
+    """The record with the headers of actions that had none; InputError if one has changed."""
+    merged = dict(record.headers)
+    for action, lines in headers.items():
+        if merged.setdefault(action, lines) != lines:
+            raise InputError(
+                f"bias of {record.system}: the columns of {action} changed from "
+                f"{' | '.join(merged[action])} to {' | '.join(lines)}; start a new campaign"
+            )
+    return replace(record, headers=merged)
+
+
+def deactivate(record: HillsRecord, cuts: Iterable[Cut]) -> HillsRecord:
+    """The record in which the hills that the cuts name no longer count."""
+    after: dict[tuple[str, int], int] = {}
+    for cut in cuts:
+        key = (cut.walker, cut.round)
+        after[key] = min(cut.after_step, after.get(key, cut.after_step))
     return replace(
         record,
         hills=tuple(
             replace(hill, active=False)
-            if (hill.walker, hill.round) == (walker, round) and hill.step > after_step
+            if hill.active and hill.step > after.get((hill.walker, hill.round), hill.step)
             else hill
             for hill in record.hills
         ),
     )
+
+
+def effective(record: HillsRecord, cuts: Iterable[Cut]) -> tuple[Cut, ...]:
+    """Those of the cuts by which a hill of the record would not count any more."""
+    last: dict[tuple[str, int], int] = {}
+    for hill in record.hills:
+        if hill.active:
+            key = (hill.walker, hill.round)
+            last[key] = max(hill.step, last.get(key, hill.step))
+    return tuple(c for c in cuts if c.after_step < last.get((c.walker, c.round), c.after_step))
 
 
 def gaussians(record: HillsRecord, *, action: str) -> Gaussians:
@@ -269,13 +287,31 @@ def record_to_text(record: HillsRecord) -> str:
 
 def record_from_text(text: str, *, path: Path | str) -> HillsRecord:
     """Read what `record_to_text` wrote; `path` is for messages."""
+    return table_from_text(text, path=path, magic=_MAGIC, more=())[0]
+
+
+def table_from_text(
+    text: str, *, path: Path | str, magic: str, more: Sequence[str]
+) -> tuple[HillsRecord, list[tuple[int, list[str]]]]:
+    """Read a table of hills, and the lines before its hills that begin with one of `more`.
+
+    Args:
+        text: of the file.
+        path: for messages.
+        magic: its first line.
+        more: first words of lines that may stand among the `# header` lines.
+
+    Returns:
+        The hills; number and words of each of those lines.
+    """
     lines = text.split("\n")
-    if lines[0] != _MAGIC or lines[-1] != "":
-        raise ParseError(path, f"is not a whole table that begins with '{_MAGIC}'", 1)
+    if lines[0] != magic or lines[-1] != "":
+        raise ParseError(path, f"is not a whole table that begins with '{magic}'", 1)
     system = lines[1].removeprefix("# system\t") if len(lines) > 2 else ""
     if not system or system == lines[1]:
         raise ParseError(path, "expected '# system<TAB>name'", 2)
     headers: dict[str, tuple[str, ...]] = {}
+    others: list[tuple[int, list[str]]] = []
     hills: list[Hill] = []
     widths: dict[str, int] = {}
     columns = False
@@ -289,13 +325,15 @@ def record_from_text(text: str, *, path: Path | str) -> HillsRecord:
                 widths[words[1]] = len(words[2].split()[2:])
         elif line == _COLUMNS:
             columns = True
+        elif words[0] in more:
+            others.append((number, words))
         else:
             raise ParseError(path, f"expected a header line or the column names: {line!r}", number)
     if not columns:
         raise ParseError(path, "the line of column names is missing", len(lines))
     if any(one.order >= other.order for one, other in pairwise(hills)):
         raise ParseError(path, "hills are doubled, or not sorted by action, round, step, walker")
-    return HillsRecord(system, headers, tuple(hills))
+    return HillsRecord(system, headers, tuple(hills)), others
 
 
 def _hill(words: Sequence[str], system: str, width: int, path: Path | str, line: int) -> Hill:

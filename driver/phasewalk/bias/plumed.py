@@ -85,9 +85,11 @@ class MetadFiles:
 
     Attributes:
         file: name of the hills file; with `walkers` > 1 PLUMED appends `.0`, `.1`, …
-        restart: read the hills that the file already holds.
-        walkers: how many walkers share hills through files while they run.
+        restart: read the hills that its file, and those of the others, already hold.
+        walkers: how many walkers share hills through files; one of them may be a file of earlier
+            hills alone.
         walker_id: which of them this one is.
+        stride: steps between looks at the others' files; None: as often as hills are laid.
         mpi: share hills through MPI instead.
         temperature_K: the walker's; METAD gets it where it needs one and has no TEMP.
     """
@@ -96,6 +98,7 @@ class MetadFiles:
     restart: bool
     walkers: int = 1
     walker_id: int = 0
+    stride: int | None = None
     mpi: bool = False
     temperature_K: float | None = None
 
@@ -235,7 +238,7 @@ def rewrite(
 
 
 def _metad_words(files: MetadFiles, action: Action) -> str:
-    stride = pace(action)
+    stride = files.stride or pace(action)
     words = f"FILE={files.file} RESTART={'YES' if files.restart else 'NO'}"
     if files.walkers > 1:
         words += f" WALKERS_N={files.walkers} WALKERS_ID={files.walker_id} WALKERS_RSTRIDE={stride}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import engines as finding
 from .. import scratch, walkers
-from ..bias import HillsRecord, plumed_limits
+from ..bias import plumed_limits
 from ..campaign import Campaign
 from ..engines import plugin
 from ..errors import EngineMissing, StoreError
@@ -65,7 +65,7 @@ def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
         ),
         systems=settings.systems,
         settings=settings.segment,
-        records={name: HillsRecord(name) for name in settings.systems},
+        histories={},
         model=model,
         type_names=campaign.types,
         seed=settings.seed,

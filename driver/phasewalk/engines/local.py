@@ -88,6 +88,8 @@ def _start(job: Job) -> _Process:
         path = job.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target.absolute())
+    for name, source in job.copies.items():
+        shutil.copyfile(source, job.directory / name)
     scratch = job.directory.absolute() / SCRATCH
     scratch.mkdir(exist_ok=True)
     stdout = (job.directory / Finished.STDOUT).open("wb")

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from .. import bias, walkers
-from ..bias import HillsRecord, plumed
+from ..bias import Cut, HillsTable, hill_tables, plumed
 from ..campaign import Outputs, Task, Work, deck_versions
 from ..errors import Killed
 from ..files import hash_of
@@ -55,28 +56,52 @@ def walk(
 
 def segment(work: Work, round_: int, generation: Generation, *, stage: str = "segment") -> Outputs:
     """One segment of all walkers with a generation, shown as `stage`; what the journal says."""
-    plan = segment_plan(work, round_, generation)
+    plan, decisions = segment_plan(work, round_, generation)
+
+    @cache
+    def begun() -> SegmentPlan:
+        """The plan with the files of hills, written once the segment is really walked."""
+        systems = {name: one for name, one in plan.systems.items() if one.plumed is not None}
+        files = {name: steer.history(work, name, round_, decisions) for name in systems}
+        return replace(plan, histories=files)
+
     task = Task(
         name=f"segment {round_}",
         stage="segment",
         round=round_,
-        inputs=hash_of(
-            "segment",
-            generation.checkpoint_hash,
-            [(w.id, w.step, fingerprint(w.atoms)) for w in plan.walkers],
-            {name: bias.record_to_text(record) for name, record in plan.records.items()},
-        ),
+        inputs=_inputs(work, plan, decisions, generation.checkpoint_hash),
         place=f"rounds/{round_:03d}/segment",
         job=lambda directory: walkers.job(
-            plan, engines=engines_for(work, generation), directory=directory
+            begun(), engines=engines_for(work, generation), directory=directory
         ),
-        read=lambda finished: _read_segment(work, plan, finished),
+        read=lambda finished: _read_segment(work, begun(), finished),
     )
     total = len(plan.walkers) * plan.settings.steps
     work.observer.begin(round_, stage, total, "steps")
     outputs = _walk(work, task, plan)
     _say_segment(work, outputs)
     return outputs
+
+
+def _inputs(
+    work: Work, plan: SegmentPlan, decisions: Sequence[steer.Decision], checkpoint: str
+) -> str:
+    """The hash of what a segment is made from.
+
+    Earlier versions hashed the text of all hills: a segment that they have walked keeps its hash.
+    """
+    where = [(w.id, w.step, fingerprint(w.atoms)) for w in plan.walkers]
+    hills = {n: steer.hills_digest(work, n, plan.round, decisions) for n in plan.systems}
+    found = hash_of("segment", 2, checkpoint, where, hills)
+    record = work.store.find(f"segment {plan.round}")
+    if record is None or record.inputs == found:
+        return found
+    texts = {
+        name: bias.record_to_text(steer.hills(work, name, plan.round, decisions))
+        for name in plan.systems
+    }
+    before = hash_of("segment", checkpoint, where, texts)
+    return before if record.inputs == before else found
 
 
 def _walk(work: Work, task: Task, plan: SegmentPlan) -> Outputs:
@@ -100,18 +125,20 @@ def _walk(work: Work, task: Task, plan: SegmentPlan) -> Outputs:
             work.observer.say(f"{error}; no breakdown of a walker: the segment is walked again")
 
 
-def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan:
-    """What all walkers do in a round: from where, with which model, with which bias."""
+def segment_plan(
+    work: Work, round_: int, generation: Generation
+) -> tuple[SegmentPlan, Sequence[steer.Decision]]:
+    """What all walkers do in a round, without its files of hills; and why each begins there."""
     settings = work.campaign.settings
     standing, decisions = steer.stand(work, round_)
     steer.note(work, round_, decisions)
-    return SegmentPlan(
+    plan = SegmentPlan(
         round=round_,
         generation=generation.number,
         walkers=tuple(standing),
         systems=settings.systems,
         settings=settings.segment,
-        records={name: steer.hills(work, name, round_, decisions) for name in settings.systems},
+        histories={},
         model=generation.deployed,
         type_names=work.campaign.types,
         seed=settings.seed,
@@ -121,6 +148,7 @@ def segment_plan(work: Work, round_: int, generation: Generation) -> SegmentPlan
         },
         plumed_files=work.campaign.plumed_files,
     )
+    return plan, decisions
 
 
 def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Frame]]:
@@ -160,7 +188,8 @@ def _labelled(work: Work, round_: int, frame: Frame) -> bool:
 def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     """Candidates, hills, and where the walkers go on from; written before the journal knows."""
     result = outcomes.read(finished, plan)
-    records = dict(outcomes.merged_records(plan, result))
+    tables = dict(outcomes.hill_tables(plan, result))
+    cuts: dict[str, list[Cut]] = {name: [] for name in tables}
     states, entries = [], []
     for walker, outcome in zip(plan.walkers, result.walkers, strict=True):
         chosen = select(
@@ -171,13 +200,9 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
             settings=work.campaign.settings.candidates,
             timestep_fs=plan.settings.timestep_fs,
         )
-        if walker.system in records and chosen.step < outcome.last_step:
-            records[walker.system] = bias.deactivate(
-                records[walker.system],
-                walker=walker.id,
-                round=plan.round,
-                after_step=max(chosen.step, walker.step),
-            )
+        if walker.system in cuts and chosen.step < outcome.last_step:
+            after = max(chosen.step, walker.step)
+            cuts[walker.system].append(Cut(walker.id, plan.round, after))
         if outcome.broke and chosen.reason == LAST:
             chosen = replace(chosen, reason="last frame before that")
         good = [] if chosen.atoms is None else [(chosen.step, chosen.atoms), *chosen.older]
@@ -185,9 +210,13 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         broke = outcome.broke
         states.append(steer.state_json(walker, next_step=next_step, frames=good, broke=broke))
         entries.append(_entry(chosen, outcome))
+    tables = {
+        name: replace(table, laid=bias.deactivate(table.laid, cuts[name]))
+        for name, table in tables.items()
+    }
     texts = {
-        steer.hills_file(name, plan.round): bias.record_to_text(record)
-        for name, record in records.items()
+        steer.hills_file(name, plan.round): hill_tables.to_text(table)
+        for name, table in tables.items()
     }
     texts[steer.states_file(plan.round)] = json.dumps(states)
     for name, text in texts.items():
@@ -201,7 +230,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         deck_versions.KEY: decks.DECK,
         "walkers": entries,
         "hills": {
-            name: _hill_counts(plan, result.walkers, record) for name, record in records.items()
+            name: _hill_counts(plan, result.walkers, table) for name, table in tables.items()
         },
     }
 
@@ -251,22 +280,23 @@ def _biased_steps(result: WalkerResult) -> int:
 
 
 def _hill_counts(
-    plan: SegmentPlan, results: Sequence[WalkerResult], record: HillsRecord
+    plan: SegmentPlan, results: Sequence[WalkerResult], table: HillsTable
 ) -> dict[str, int]:
     """Hills laid, hills due by the logs' steps, and hills of this round in the record."""
-    mine = [result for result in results if result.system == record.system]
-    actions = plumed.metad_actions(plan.systems[record.system].plumed or "")
+    system = table.laid.system
+    mine = [result for result in results if result.system == system]
+    actions = plumed.metad_actions(plan.systems[system].plumed or "")
     return {
         "deposited": sum(len(result.new_hills) for result in mine),
         "expected": sum(
             (w.step + _biased_steps(r)) // plumed.pace(a) - w.step // plumed.pace(a)
             for w, r in zip(plan.walkers, results, strict=True)
-            if w.system == record.system
+            if w.system == system
             for a in actions.values()
         ),
-        "in_record": sum(hill.round == plan.round for hill in record.hills),
-        "active": sum(hill.round == plan.round and hill.active for hill in record.hills),
-        "total": len(record.hills),
+        "in_record": len(table.laid.hills),
+        "active": sum(hill.active for hill in table.laid.hills),
+        "total": table.total,
     }
 
 

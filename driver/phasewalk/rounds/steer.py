@@ -1,7 +1,8 @@
 """Where each walker goes on from, and why: from its last frames, their labels, and the policy."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from ase import Atoms
 
 from .. import bias, labels, walkers
-from ..bias import HillsRecord
+from ..bias import Cut, HillsRecord, HillsTable, History, HistoryFile, Mark, hill_tables, sharing
 from ..campaign import Work
-from ..files import read_json, read_text
+from ..errors import ParseError
+from ..files import read_json
 from ..labelling import task_name
 from ..store import FAILED
 from ..structures import bare
@@ -91,8 +93,13 @@ def hills_file(system: str, round_: int) -> str:
 
 def _kept(work: Work, round_: int, name: str) -> Path | None:
     """A file that a round's segment has left; None where it left none of this name."""
+    return work.store.checked(name) if _left(work, round_, name) else None
+
+
+def _left(work: Work, round_: int, name: str) -> bool:
+    """Whether a round's segment has left a file of this name."""
     segment = work.store.find(f"segment {round_}")
-    return work.store.checked(name) if segment and name in segment.files else None
+    return segment is not None and name in segment.files
 
 
 def read_states(path: Path) -> list[State]:
@@ -233,19 +240,85 @@ def hills(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -
 
     Those that a walker laid on the way from where it goes on do not count any more.
     """
+    record = hill_tables.record(_tables(work, system, round_)) or HillsRecord(system)
+    return bias.deactivate(record, _cuts(system, round_, decisions))
+
+
+def hills_digest(
+    work: Work, system: str, round_: int, decisions: Sequence[Decision]
+) -> tuple[list[str], list[Cut]]:
+    """What stands for all hills of a system from before the round in a hash, without reading them.
+
+    Returns:
+        SHA-256 of the table of each round, and what does not count of the last one.
+    """
+    names = [(earlier, hills_file(system, earlier)) for earlier in range(1, round_)]
+    digests = [work.store.digest(name) for earlier, name in names if _left(work, earlier, name)]
+    return digests, list(_cuts(system, round_, decisions))
+
+
+def history(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -> History:
+    """The files of hills that the walkers of a system begin a round with.
+
+    They are what they were when the round before began, and the hills of that round that count.
+    If a file is not as the round before has left it, all are written again from the tables.
+    """
+    before = next(_tables(work, system, round_), None)
+    apart = work.campaign.settings.systems[system].bias_sharing == "own"
+    if before is None:
+        return History(apart=apart)
+    cuts = bias.effective(before.laid, _cuts(system, round_, decisions))
+    found = History(before.laid.headers, {}, before.total, cuts, apart)
+    if not before.whole and before.apart == apart:
+        laid = bias.deactivate(before.laid, cuts)
+        with suppress(ParseError):  # a file is damaged, or not there
+            return replace(found, files=_grown(work, laid, apart=apart, began=before.began))
+    everything = hills(work, system, round_, decisions)
+    return replace(found, files=_grown(work, everything, apart=apart, began={}))
+
+
+def _grown(
+    work: Work, laid: HillsRecord, *, apart: bool, began: Mapping[str, Mark]
+) -> dict[str, HistoryFile]:
+    """The files as they were, followed by some hills.
+
+    Args:
+        work: the campaign.
+        laid: the hills that follow.
+        apart: a file for each walker.
+        began: where each file ended.
+
+    Raises:
+        ParseError: a file is not as it was.
+    """
+    new, files = sharing.texts(laid, apart=apart), {}
+    for key in {**began, **new}:
+        text, mark = new.get(key, ""), began.get(key, Mark(0, ""))
+        if mark.size:  # the file has the lines of its head already
+            text = text.removeprefix(bias.header(laid, action=key.rpartition(".")[2]))
+        name = f"bias/{laid.system}/history/{key}.hills"
+        content = text.encode()
+        digest = work.store.extend(name, mark.size, mark.digest, content)
+        end = Mark(mark.size + len(content), digest)
+        files[key] = HistoryFile(work.store.root / name, end)
+    return files
+
+
+def _tables(work: Work, system: str, round_: int) -> Iterator[HillsTable]:
+    """The tables of hills from before a round, the newest first."""
     for earlier in range(round_ - 1, 0, -1):
         path = _kept(work, earlier, hills_file(system, earlier))
         if path is not None:
-            record = bias.record_from_text(read_text(path), path=path)
-            break
-    else:
-        return HillsRecord(system)
-    for decision in decisions:
-        if decision.step is not None and decision.walker.rsplit("-", 1)[0] == system:
-            record = bias.deactivate(
-                record, walker=decision.walker, round=round_ - 1, after_step=decision.step
-            )
-    return record
+            yield hill_tables.read(path)
+
+
+def _cuts(system: str, round_: int, decisions: Sequence[Decision]) -> tuple[Cut, ...]:
+    """The hills of the round before that do not count any more."""
+    return tuple(
+        Cut(decision.walker, round_ - 1, decision.step)
+        for decision in decisions
+        if decision.step is not None and decision.walker.rsplit("-", 1)[0] == system
+    )
 
 
 def note(work: Work, round_: int, decisions: Sequence[Decision]) -> None:

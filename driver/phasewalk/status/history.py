@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bias
-from ..bias import quantities
+from ..bias import hill_tables, quantities
 from ..campaign import LOCATED, CampaignSettings, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from ..files import read_json, read_text
@@ -186,7 +186,7 @@ def _read(root: Path, sign: Callable[[], None]) -> History:
     walked: list[Trace | None] = []
     trainings: list[Training | None] = []
     compared: list[Compared] = []
-    hills: dict[str, str] = {}
+    hills: dict[str, list[tuple[int, str]]] = {}
     known, learned = located(records), _learned(records)
     homes = _homes(records)
     measured = {record.task for record in lineage.measured_now(records)}
@@ -203,14 +203,14 @@ def _read(root: Path, sign: Callable[[], None]) -> History:
                 walked.append(
                     reader.try_(traces.read, root, record, walker, begun=why, settings=settings)
                 )
-            # Each table holds the hills of all rounds before.
-            files = [name for name in record.files if name.startswith("bias/")]
-            hills |= {name.split("/")[1]: name for name in files}
+            for name in record.files:
+                if name.startswith("bias/"):
+                    hills.setdefault(name.split("/")[1], []).append((record.round, name))
         elif record.task in measured and record.outputs.get("frames"):
             compared += reader.try_(_compared, store, record, known, learned, homes) or []
         elif record.stage == "train":
             trainings.append(reader.try_(_training, root, record))
-    biases = {system: reader.try_(_bias, store, name) for system, name in hills.items()}
+    biases = {system: reader.try_(_bias, store, names) for system, names in hills.items()}
     now, former = lineage.models(records), lineage.former(root)
     free_energies = [
         reader.try_(_free_energy, path, now, former, settings)
@@ -311,9 +311,10 @@ def _training(root: Path, record: Record) -> Training:
     return Training(generation, epochs=table[:, 0], force_mae_meV_per_A=table[:, 1])
 
 
-def _bias(store: Store, name: str) -> bias.HillsRecord:
-    path = store.checked(name)
-    return bias.record_from_text(read_text(path), path=path)
+def _bias(store: Store, names: Sequence[tuple[int, str]]) -> bias.HillsRecord | None:
+    """The record of a system's hills, from the tables of its rounds."""
+    newest_first = sorted(names, reverse=True)
+    return hill_tables.record(hill_tables.read(store.checked(name)) for _, name in newest_first)
 
 
 def _free_energy(

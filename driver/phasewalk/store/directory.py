@@ -23,7 +23,16 @@ from typing import Any
 
 from .. import labels
 from ..errors import UNREADABLE, ParseError, StoreError, brief, named
-from ..files import ANY, check_file, file_hash, hash_bytes, read_text, set_aside, write_file
+from ..files import (
+    ANY,
+    check_file,
+    extend_file,
+    file_hash,
+    hash_bytes,
+    read_text,
+    set_aside,
+    write_file,
+)
 from ..labels import Label, levels
 from . import locking
 from .journal import FILES, SCHEMA, Record, line_of, read_journal
@@ -175,6 +184,10 @@ class Store:
         """SHA-256 of each file that finished tasks have left, by its place in the campaign."""
         return {name: digest for name, digest in self._files.items() if digest != ANY}
 
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file that a finished task has left; `ANY` if it is not recorded."""
+        return self._files.get(name, ANY)
+
     def checked(self, name: str) -> Path:
         """Where a file is that a task has left.
 
@@ -207,6 +220,14 @@ class Store:
         path = self.root / name
         write_file(path, content)
         return path
+
+    def extend(self, name: str, size: int, digest: str, content: bytes) -> str:
+        """Make a file that grows its first `size` bytes and `content`; see `extend_file`.
+
+        No record holds its hash: who needs it says what it should be.
+        """
+        self._hold()
+        return extend_file(self.root / name, size, digest, content)
 
     def workplace(self, name: str) -> Path:
         """A fresh directory for a task; what an interrupted run left there is set aside."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import bias
-from ..bias import HillsRecord, dumps, plumed, read_new
+from ..bias import HillsRecord, HillsTable, History, dumps, plumed, read_new
 from ..errors import EngineFailed, Killed
 from ..jobs import Death, Finished, death
 from ..structures import carried
@@ -73,24 +73,37 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
         _result(plan, partition, log, directory=directory, end=end)
         for partition, log in enumerate(logs)
     ]
-    hills = [hill for result in results for hill in result.new_hills]  # MPI walkers share a file
-    own = {w.id: tuple(hill for hill in hills if hill.walker == w.id) for w in plan.walkers}
-    walkers = tuple(replace(result, new_hills=own[result.id]) for result in results)
+    own: dict[str, list[bias.Hill]] = {walker.id: [] for walker in plan.walkers}
+    for result in results:
+        for hill in result.new_hills:  # MPI walkers share a file
+            own[hill.walker].append(hill)
+    walkers = tuple(replace(result, new_hills=tuple(own[result.id])) for result in results)
     return SegmentResult(plan.round, walkers, ended, finished.seconds)
 
 
-def merged_records(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsRecord]:
-    """The records of all systems of the plan, with the hills of this segment."""
-    records = {
-        name: plan.records.get(name, HillsRecord(name))
+def hill_tables(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsTable]:
+    """For each system with a PLUMED text, what this segment adds to its record of hills."""
+    walked: dict[str, list[WalkerResult]] = {}
+    for walker in result.walkers:
+        walked.setdefault(walker.system, []).append(walker)
+    return {
+        name: _table(name, plan.histories.get(name, History()), walked.get(name, []))
         for name, settings in plan.systems.items()
         if settings.plumed is not None
     }
-    for walker in result.walkers:
-        if walker.system in records:
-            old = records[walker.system]
-            records[walker.system] = bias.merge(old, walker.new_hills, headers=walker.headers)
-    return records
+
+
+def _table(system: str, history: History, walked: Sequence[WalkerResult]) -> HillsTable:
+    laid = HillsRecord(system, history.headers)
+    for walker in walked:
+        laid = bias.add_headers(laid, walker.headers)
+    return HillsTable(
+        laid=bias.merge(laid, [h for walker in walked for h in walker.new_hills], headers={}),
+        earlier=history.earlier,
+        cuts=history.cuts,
+        began={key: file.mark for key, file in history.files.items()},
+        apart=history.apart,
+    )
 
 
 def _log(path: Path) -> logs.LogSummary:

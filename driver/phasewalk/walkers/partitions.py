@@ -3,8 +3,9 @@
 `files` is everything that a segment reads, `job` launches it. In the segment's directory a walker's
 files begin with its id:
 
-    mil53_al-0.lmp .data .plumed .metad.hills      read by LAMMPS and PLUMED
-    mil53_al-0.log .dump .colvar .plumed.log       written by them; new hills follow the old ones
+    mil53_al-0.lmp .data .plumed .metad.hills.0    read by LAMMPS and PLUMED; earlier hills
+    mil53_al-0.log .dump .colvar .plumed.log       written by them
+    mil53_al-0.metad.hills.1                       the same: new hills (.hills without earlier ones)
     mil53_al-0.out.NAME                            what else the PLUMED text writes, as FILE=NAME
     mil53_al-0.good.dump                           the last good frame of a walker that was stopped
 """
@@ -19,7 +20,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from scipy.special import chdtri
 
-from ..bias import HillsOnDisk, HillsRecord, on_disk, plumed, plumed_files
+from ..bias import HillsOnDisk, History, on_disk, plumed, plumed_files
 from ..errors import InputError
 from ..jobs import Job
 from ..structures import carried
@@ -62,6 +63,8 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
         ),
         directory=directory,
         inputs=files(plan),
+        links=_histories(plan, appends=False),
+        copies=_histories(plan, appends=True),
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
         cores=count,
         timeout_s=plan.settings.timeout_s and plan.settings.timeout_s + GRACE_S,
@@ -69,7 +72,7 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
 
 
 def files(plan: SegmentPlan) -> Mapping[str, bytes]:
-    """Every file that a segment reads: name → content."""
+    """Every file that a segment reads, but those of earlier hills: name → content."""
     _check(plan)
     found: dict[str, bytes] = {}
     ids = [walker.id for walker in plan.walkers]
@@ -103,6 +106,16 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
             if item.content:
                 _add(found, item.name, item.content.encode())
     return found
+
+
+def _histories(plan: SegmentPlan, *, appends: bool) -> dict[str, Path]:
+    """The files of earlier hills that METAD appends to, or that it only reads: name → file."""
+    return {
+        item.history_name: item.history.path
+        for walker in plan.walkers
+        for item in hills_files(plan, walker)
+        if item.history is not None and item.appends == appends
+    }
 
 
 def plumed_text(
@@ -250,16 +263,17 @@ def good_file(walker: Walker) -> str:
 
 
 def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
-    """The hills that a walker begins with."""
+    """The files of hills that a walker reads and writes."""
     system = plan.systems[walker.system]
     if system.plumed is None:
         return ()
     return on_disk(
-        plan.records.get(walker.system, HillsRecord(walker.system)),
+        plan.histories.get(walker.system, History()),
+        system=walker.system,
         actions=plumed.metad_actions(system.plumed),
         mode=system.bias_sharing,
         walker=walker.id,
-        members=[other.id for other in plan.walkers if other.system == walker.system],
+        members=plan.members[walker.system],
     )
 
 

@@ -6,6 +6,7 @@ of all systems do in one round.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,7 +15,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ..bias import BiasSharing, Frame, Hill, HillsRecord, plumed, plumed_files, plumed_limits
+from ..bias import BiasSharing, Frame, Hill, History, plumed, plumed_files, plumed_limits
 from ..errors import InputError
 from ..settings import Settings
 from .logs import Stop
@@ -242,7 +243,7 @@ class SegmentPlan:
         walkers: those that take part; partitions in this order.
         systems: settings by name.
         settings: of the segment.
-        records: hills of earlier rounds, by system; a system may be missing.
+        histories: hills of earlier rounds, by system; a system may be missing.
         model: file of the deployed model (.nequip.pth or .nequip.pt2).
         type_names: element symbols in the model's order.
         seed: of the campaign.
@@ -255,12 +256,20 @@ class SegmentPlan:
     walkers: tuple[Walker, ...]
     systems: Mapping[str, SystemSettings]
     settings: SegmentSettings
-    records: Mapping[str, HillsRecord]
+    histories: Mapping[str, History]
     model: Path
     type_names: tuple[str, ...]
     seed: int
     volumes_A3: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @cached_property
+    def members(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of each system's walkers, in their order."""
+        found: dict[str, list[str]] = {}
+        for walker in self.walkers:
+            found.setdefault(walker.system, []).append(walker.id)
+        return {system: tuple(ids) for system, ids in found.items()}
 
 
 @dataclass(frozen=True)
