@@ -62,7 +62,8 @@ def extend_file(path: Path, size: int, digest: str, content: bytes) -> str:
     found.update(content)
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        if not path.exists():
+            path.touch()
         with path.open("r+b") as stream:
             stream.seek(size)
             if path.stat().st_size != size + len(content) or stream.read() != content:

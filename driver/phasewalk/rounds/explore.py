@@ -69,7 +69,7 @@ def segment(work: Work, round_: int, generation: Generation, *, stage: str = "se
         name=f"segment {round_}",
         stage="segment",
         round=round_,
-        inputs=_inputs(work, plan, decisions, generation.checkpoint_hash),
+        inputs=inputs_hash(work, plan, decisions, generation.checkpoint_hash),
         place=f"rounds/{round_:03d}/segment",
         job=lambda directory: walkers.job(
             begun(), engines=engines_for(work, generation), directory=directory
@@ -83,7 +83,7 @@ def segment(work: Work, round_: int, generation: Generation, *, stage: str = "se
     return outputs
 
 
-def _inputs(
+def inputs_hash(
     work: Work, plan: SegmentPlan, decisions: Sequence[steer.Decision], checkpoint: str
 ) -> str:
     """The hash of what a segment is made from.
