@@ -15,6 +15,8 @@ from typing import Any
 import ase.io
 from ase.build import bulk
 
+from phasewalk.bias import hill_tables
+from phasewalk.bias.hills import HillsRecord
 from phasewalk.engines import plugin
 from phasewalk.engines.discovery import EngineSettings, find
 from phasewalk.labels.label import frame_from_json
@@ -71,6 +73,14 @@ sys.exit(code)
 def _as_in_a_terminal() -> None:
     """Shells start what runs in the background, and so these tests, with Ctrl-C ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def hills(root: Path, system: str) -> HillsRecord:
+    """All hills of a system, from the tables of its rounds."""
+    tables = sorted((root / "bias" / system).glob("round-*.tsv"), reverse=True)
+    found = hill_tables.record(hill_tables.read(path) for path in tables)
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True)

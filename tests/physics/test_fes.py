@@ -14,7 +14,7 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import PACE, PHASEWALK, STEPS, TinyCampaign
-from phasewalk.bias import dumps, hills
+from phasewalk.bias import dumps
 from phasewalk.campaign.tasks import Work
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import InputError
@@ -129,8 +129,7 @@ def test_more_segments_go_on_where_the_last_one_ended(story: Story) -> None:
 
 
 def test_the_bias_is_started_anew_and_carried_on(story: Story) -> None:
-    path = story.place / "bias/NaCl/round-003.tsv"
-    record = hills.record_from_text(path.read_text(), path=path)
+    record = campaigns.hills(story.place, "NaCl")
     laid = {r["task"]: r["outputs"] for r in story.records() if r["stage"] == "segment"}
     counts = [one["hills"]["NaCl"] for one in laid.values()]
     assert len(record.hills) == sum(one["deposited"] for one in counts) == counts[-1]["total"]
@@ -153,8 +152,7 @@ def test_the_bias_felt_is_what_plumed_printed(story: Story) -> None:
     campaign = reopen.read_inputs(directory.read_campaign(story.campaign.root))
     work = Work(campaign, opened, LocalLauncher(1), None, None)  # type: ignore[arg-type]
     (of,) = samples.biased(campaign.settings.systems)
-    path = story.place / "bias/NaCl/round-003.tsv"
-    record = hills.record_from_text(path.read_text(), path=path)
+    record = campaigns.hills(story.place, "NaCl")
     for number in (1, 3):
         for piece in samples.pieces(work, of, number, record):
             name = f"rounds/{number:03d}/segment/{piece.walker}.colvar"

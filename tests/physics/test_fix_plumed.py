@@ -309,7 +309,10 @@ def test_second_run_doubles_nothing(deck: Deck, tmp_path: Path) -> None:
     np.testing.assert_allclose(hills["renamed"][:, 1], hills["one"][:, 1], rtol=1e-9)
 
 
-def test_restarted_equals_uninterrupted(deck: Deck, plugin_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", ["in the same file", "in a file of their own"])
+def test_restarted_equals_uninterrupted(
+    earlier: str, deck: Deck, plugin_path: Path, tmp_path: Path
+) -> None:
     """Hill for hill, the step counter going on."""
     with deck(METAD, pair=LENNARD_JONES) as lmp:
         lmp.commands_string("fix move all nve\nrun 120")
@@ -319,13 +322,21 @@ def test_restarted_equals_uninterrupted(deck: Deck, plugin_path: Path, tmp_path:
     (tmp_path / "COLVAR").unlink()
     with deck(METAD, pair=LENNARD_JONES) as lmp:
         lmp.commands_string(f'fix move all nve\nrun 50\nwrite_restart "{tmp_path}/half"')
-    restarted = METAD.replace("PACE", "RESTART=YES PACE").replace("STRIDE", "RESTART=YES STRIDE")
+    words = "RESTART=YES"
+    if earlier == "in a file of their own":  # a walker that lays no hills
+        words += " WALKERS_N=2 WALKERS_ID=1 WALKERS_RSTRIDE=1000000000"
+        lines = (tmp_path / "HILLS").read_text().splitlines(keepends=True)
+        (tmp_path / "HILLS.1").write_text("".join(one for one in lines if one.startswith("#")))
+        (tmp_path / "HILLS").rename(tmp_path / "HILLS.0")
+    restarted = METAD.replace("PACE", f"{words} PACE").replace("STRIDE", "RESTART=YES STRIDE")
     with engine.lammps(plugin_path, tmp_path / "log") as lmp:
         lmp.commands_string(f'read_restart "{tmp_path}/half"\n{LENNARD_JONES}\ntimestep 0.002')
         lmp.commands_string(f"{fix_plumed(tmp_path, restarted)}\nfix move all nve\nrun 70")
         found = frame(lmp)
-    pieces = table(tmp_path / "HILLS")
+    files = sorted(tmp_path.glob("HILLS*"))
+    pieces = np.concatenate([table(path)[:, :5] for path in files])
     assert len(whole) == 12
+    assert [len(table(path)) for path in files] in ([12], [5, 7])
     np.testing.assert_allclose(pieces, whole, rtol=1e-7)
     moved = (found.positions - expected.positions) @ np.linalg.inv(engine.TILTED)
     np.testing.assert_allclose(moved, np.round(moved), atol=1e-8)

@@ -10,7 +10,6 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import PACE, PHASEWALK, STEPS, TinyCampaign
-from phasewalk.bias import hills as bias
 
 ASIDE = ("rewriting", "settings")
 """Stages of records that are no work: of files about to change, and of settings that have."""
@@ -60,8 +59,7 @@ def test_each_system_has_a_bias_of_its_own(campaign: TinyCampaign) -> None:
     for name in SYSTEMS:
         hills = segment["outputs"]["hills"][name]
         assert hills["deposited"] == hills["expected"] == hills["in_record"] == expected
-        path = campaign.root / "bias" / name / "round-001.tsv"
-        record = bias.record_from_text(path.read_text(), path=path)
+        record = campaigns.hills(campaign.root, name)
         assert record.system == name
         assert len(record.hills) == expected
         assert {hill.walker for hill in record.hills} == {f"{name}-0", f"{name}-1"}
@@ -124,7 +122,6 @@ def test_more_rounds_with_other_numbers_of_walkers(campaign: TinyCampaign) -> No
         laid = count * STEPS // PACE
         assert hills["deposited"] == hills["expected"] == hills["in_record"] == laid
         assert hills["total"] == laid + 2 * STEPS // PACE
-        path = campaign.root / "bias" / name / "round-002.tsv"
-        steps = [h.step for h in bias.record_from_text(path.read_text(), path=path).hills]
+        steps = [hill.step for hill in campaigns.hills(campaign.root, name).hills]
         assert min(steps) == PACE
         assert max(steps) == 2 * STEPS
