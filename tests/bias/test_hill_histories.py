@@ -20,7 +20,7 @@ from phasewalk.engines import discovery
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.files import hash_of, write_file
 from phasewalk.generations.deploy import Generation
-from phasewalk.rounds import explore, steer
+from phasewalk.rounds import explore, reopen, steer
 from phasewalk.rounds.steer import GOOD, Decision
 from phasewalk.store import directory
 from phasewalk.store.journal import Record
@@ -39,6 +39,7 @@ systems:
       n: METAD ARG=v SIGMA=2 HEIGHT=1 PACE=10
 """
 WALKERS = ("salt-0", "salt-1")
+DATA = Path(__file__).parents[1] / "data"
 HEADERS = dict.fromkeys("mn", ("#! FIELDS time v sigma_v height biasf",))
 
 
@@ -168,13 +169,18 @@ def test_walkers_that_share_hills_from_now_on(work: Work) -> None:
     assert texts(walked(work, 5)) == due(work, 5)
 
 
+def model(number: int, checkpoint: str) -> Generation:
+    """A generation of which only this is known."""
+    values: dict[str, Any] = {
+        **{"checkpoint": Path("c"), "deployed": Path("d"), "stamp": None, "deployed_hash": ""},
+        **{"number": number, "name": str(number), "checkpoint_hash": checkpoint, "again": False},
+    }
+    return Generation(**values, unproved_graph=False)
+
+
 def test_a_segment_of_an_earlier_version_is_not_walked_again(work: Work) -> None:
     """Its inputs were hashed with the text of all hills."""
-    values: dict[str, Any] = {
-        **{"number": 1, "name": "1", "checkpoint": Path("c"), "deployed": Path("d"), "stamp": None},
-        **{"checkpoint_hash": "a hash", "deployed_hash": "", "again": False},
-    }
-    generation = Generation(**values, unproved_graph=False)
+    generation = model(1, "a hash")
     for round_ in (1, 2):
         walked(work, round_)
     plan, why = explore.segment_plan(work, 3, generation)
@@ -191,3 +197,19 @@ def test_a_segment_of_an_earlier_version_is_not_walked_again(work: Work) -> None
     write_file(work.store.root / steer.hills_file("salt", 1), b"not read for the hash")
     work.store.append(Record("segment 3", "segment", 3, now, {}, 1.0, 0.0))
     assert explore.inputs_hash(work, plan, why, "a hash") == now
+
+
+def test_no_segment_of_a_recorded_campaign_is_walked_again() -> None:
+    """An earlier version walked its four rounds."""
+    opened = directory.read_campaign(DATA / "mil53_al.run")
+    found = discovery.find(EngineSettings(), {})
+    work = Work(reopen.read_inputs(opened), opened, FakeLauncher(), found, Watcher())
+    for round_ in (1, 2, 3, 4):
+        record = opened.find(f"segment {round_}")
+        assert record is not None
+        number = record.outputs["generation"]
+        trained = opened.find(f"train generation {number}")
+        assert trained is not None
+        checkpoint = trained.files[f"models/gen-{number:03d}/checkpoint.ckpt"]
+        plan, why = explore.segment_plan(work, round_, model(number, checkpoint))
+        assert explore.inputs_hash(work, plan, why, checkpoint) == record.inputs
