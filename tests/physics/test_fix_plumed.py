@@ -328,7 +328,7 @@ def test_restarted_equals_uninterrupted(
         lines = (tmp_path / "HILLS").read_text().splitlines(keepends=True)
         (tmp_path / "HILLS.1").write_text("".join(one for one in lines if one.startswith("#")))
         (tmp_path / "HILLS").rename(tmp_path / "HILLS.0")
-    restarted = METAD.replace("PACE", f"{words} PACE").replace("STRIDE", "RESTART=YES STRIDE")
+    restarted = METAD.replace("PRINT", "PRINT RESTART=YES").replace("PACE", f"{words} PACE")
     with engine.lammps(plugin_path, tmp_path / "log") as lmp:
         lmp.commands_string(f'read_restart "{tmp_path}/half"\n{LENNARD_JONES}\ntimestep 0.002')
         lmp.commands_string(f"{fix_plumed(tmp_path, restarted)}\nfix move all nve\nrun 70")
