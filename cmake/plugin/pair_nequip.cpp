@@ -2,6 +2,7 @@
 #include "pair_nequip.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <unordered_map>
 
 #include "atom.h"
@@ -62,31 +63,29 @@ void PairNequIP::coeff(int narg, char **arg) {
   map_types(narg - 3, arg + 3);
 }
 
-/// GPUs of a node go round over all MPI ranks on it, whatever partition they belong to.
-int PairNequIP::pick_gpu() const {
-  const int gpus = num_gpus();
-  if (gpus < 2) return 0;
-  MPI_Comm node;
-  int rank = 0;
-  MPI_Comm_split_type(universe->uworld, MPI_COMM_TYPE_SHARED, universe->me, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &rank);
-  MPI_Comm_free(&node);
-  return rank % gpus;
+/// No collective call: partitions come here when they like, and one that stops with an error never.
+Gpu PairNequIP::pick_gpu() const {
+  Rank rank;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank.number);
+  MPI_Comm_size(MPI_COMM_WORLD, &rank.of);
+  return choose_gpu(num_gpus(), rank, [](const char *name) { return std::getenv(name); });
 }
 
 void PairNequIP::load(const std::string &path) {
-  const int gpu = pick_gpu();
+  Gpu gpu;
   std::string failure;
   try {
-    evaluator_ = open_model(path, gpu);
+    gpu = pick_gpu();
+    evaluator_ = open_model(path, gpu.number);
     edges_ = std::make_unique<EdgeBuilder>(evaluator_->info().cutoffs);
   } catch (const std::exception &e) {
     failure = e.what();
   }
   if (!failure.empty()) error->all(FLERR, "pair_style nequip: " + failure);
   const ModelInfo &info = evaluator_->info();
-  utils::logmesg(lmp, "NequIP model {}: {} on {}, cutoff {} A, types:", path, info.dtype,
-                 info.device, info.cutoffs.max());
+  const std::string chosen = num_gpus() > 1 && info.device != "cpu" ? " by " + gpu.chosen_by : "";
+  utils::logmesg(lmp, "NequIP model {}: {} on {}{}, cutoff {} A, types:", path, info.dtype,
+                 info.device, chosen, info.cutoffs.max());
   for (const auto &name : info.type_names) utils::logmesg(lmp, " {}", name);
   utils::logmesg(lmp, "\n");
 }

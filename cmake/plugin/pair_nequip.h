@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "evaluator.h"
+#include "gpus.h"
 #include "pair.h"
 
 namespace phasewalk {
@@ -27,7 +28,7 @@ class PairNequIP : public LAMMPS_NS::Pair {
 
  private:
   void allocate();
-  int pick_gpu() const;
+  Gpu pick_gpu() const;
   void load(const std::string &path);
   void map_types(int narg, char **names);
   bool uses_all_neighbours() const;

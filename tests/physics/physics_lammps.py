@@ -7,7 +7,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -152,13 +152,23 @@ def program_environment(plugin: Path) -> dict[str, str]:
 
 
 def run_program(
-    plugin: Path, folder: Path, deck: str, *arguments: str, ranks: int = 1
+    plugin: Path,
+    folder: Path,
+    deck: str,
+    *arguments: str,
+    ranks: int = 1,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`mpiexec -n ranks lmp -in deck` with the plugin found through LAMMPS_PLUGIN_PATH."""
+    """`mpiexec -n ranks lmp -in deck` with the plugin found through LAMMPS_PLUGIN_PATH.
+
+    `env` is added to the environment of the ranks alone.
+    """
     binary = Path(str(metadata.distribution("lammps").locate_file("lammps/lmp")))
     mpiexec = Path(sys.prefix) / "bin" / "mpiexec"
     (folder / "in.deck").write_text(deck)
-    argv = [str(mpiexec), "-n", str(ranks), str(binary), "-in", "in.deck", "-nocite", *arguments]
+    added = [word for name, value in (env or {}).items() for word in ("-genv", name, value)]
+    argv = [str(mpiexec), *added, "-n", str(ranks), str(binary), "-in", "in.deck", "-nocite"]
+    argv += arguments
     return subprocess.run(
         argv,
         cwd=folder,
