@@ -18,7 +18,6 @@ namespace phasewalk {
 
 namespace {
 
-constexpr const char *kStyle = "phasewalk/draw";
 constexpr int kChain = 3;  // LAMMPS's tchain and pchain where nothing else is asked for
 constexpr int kCell = 6;   // three lengths, three tilts
 

@@ -25,6 +25,8 @@ namespace phasewalk {
 /// the ensemble as it is. The damping times are those of the fix (tri, chains of 3, mtk yes).
 class Draw : public LAMMPS_NS::Command {
  public:
+  static constexpr const char *kStyle = "phasewalk/draw";
+
   explicit Draw(LAMMPS_NS::LAMMPS *lmp) : Command(lmp) {}
   void command(int narg, char **arg) override;
 

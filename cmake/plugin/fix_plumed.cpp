@@ -13,6 +13,7 @@
 #include "compute.h"
 #include "domain.h"
 #include "error.h"
+#include "failure.h"
 #include "fix_sentinel.h"
 #include "force.h"
 #include "modify.h"
@@ -56,7 +57,8 @@ std::string sentence(const std::string &message) {
       continue;
     text += (text.empty() ? "" : " ") + rest;
   }
-  return text.empty() ? message : text;
+  if (!text.empty()) return text;
+  return message.empty() ? "an exception without a message" : message;
 }
 
 /// Order in which LAMMPS keeps the components of a symmetric tensor.
@@ -69,16 +71,13 @@ constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
 template <typename... Args>
 void FixPlumed::cmd(const char *key, Args... args) {
   if (broken_) return;
-  std::string failure;
-  try {
-    plumed_->cmd(key, args...);
-    return;
-  } catch (const std::exception &e) {
-    failure = sentence(e.what());
-  }
-  broken_ = running_ && FixSentinel::trip(lmp, "plumed", failure);
+  const auto failure =
+      failure_of([&] { plumed_->cmd(key, args...); },
+                 [](const std::exception &thrown) { return sentence(thrown.what()); });
+  if (!failure) return;
+  broken_ = running_ && FixSentinel::trip(lmp, "plumed", *failure);
   if (broken_) return;
-  error->one(FLERR, "fix plumed, step {}: PLUMED says ({}): {}", update->ntimestep, key, failure);
+  error->one(FLERR, "fix plumed, step {}: PLUMED says ({}): {}", update->ntimestep, key, *failure);
 }
 
 FixPlumed::FixPlumed(LAMMPS *lmp, int narg, char **arg)
@@ -159,12 +158,7 @@ bool FixPlumed::kernel_has_mpi() {
                      "without MPI");
     return false;
   }
-  try {
-    PLMD::Plumed::dlopen(kernel().c_str()).cmd("setMPIComm", &world);
-    return true;
-  } catch (const std::exception &) {
-    return false;
-  }
+  return !failure_of([&] { PLMD::Plumed::dlopen(kernel().c_str()).cmd("setMPIComm", &world); });
 }
 
 void FixPlumed::set_communicators() {

@@ -23,6 +23,8 @@ namespace phasewalk {
 /// loaded at run time (PLUMED_KERNEL), and told the temperature of the thermostat.
 class FixPlumed : public LAMMPS_NS::Fix {
  public:
+  static constexpr const char *kStyle = "fix plumed";
+
   FixPlumed(LAMMPS_NS::LAMMPS *lmp, int narg, char **arg);
   ~FixPlumed() override;
 

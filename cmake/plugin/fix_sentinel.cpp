@@ -25,7 +25,7 @@ namespace phasewalk {
 
 namespace {
 
-constexpr const char *kStyle = "phasewalk/sentinel";
+constexpr const char *kName = "phasewalk/sentinel";
 constexpr int kColumns = 11;
 constexpr double kStrain = 0.003;  // of the box, that brings no pair noticeably closer
 
@@ -40,9 +40,9 @@ double used(double value, double limit) {
 FixSentinel::FixSentinel(LAMMPS *lmp, int narg, char **arg)
     : Fix(lmp, narg, arg), started_(platform::walltime()) {
   nevery = 1;
-  if (igroup != 0) error->all(FLERR, "fix {} watches all atoms: use group all", kStyle);
+  if (igroup != 0) error->all(FLERR, "{} watches all atoms: use group all", kStyle);
   if (comm->nprocs > 1)
-    error->all(FLERR, "fix {} runs on one MPI rank per partition, found {}", kStyle, comm->nprocs);
+    error->all(FLERR, "{} runs on one MPI rank per partition, found {}", kStyle, comm->nprocs);
   ring_.resize(20);
   parse(narg, arg);
 }
@@ -50,16 +50,15 @@ FixSentinel::FixSentinel(LAMMPS *lmp, int narg, char **arg)
 void FixSentinel::parse(int narg, char **arg) {
   int i = 3;
   const auto number = [&](const std::string &keyword) {
-    if (++i >= narg) error->all(FLERR, "fix {}: keyword {} needs more values", kStyle, keyword);
+    if (++i >= narg) error->all(FLERR, "{}: keyword {} needs more values", kStyle, keyword);
     const double value = utils::numeric(FLERR, arg[i], false, lmp);
-    if (!(value >= 0.0)) error->all(FLERR, "fix {}: {} {} is negative", kStyle, keyword, arg[i]);
+    if (!(value >= 0.0)) error->all(FLERR, "{}: {} {} is negative", kStyle, keyword, arg[i]);
     return value;
   };
   const auto count = [&](const std::string &keyword, int least) {
     const double value = number(keyword);
     if (value < least || value > 1e9 || value != std::floor(value))
-      error->all(FLERR, "fix {}: {} {} must be a whole number from {}", kStyle, keyword, arg[i],
-                 least);
+      error->all(FLERR, "{}: {} {} must be a whole number from {}", kStyle, keyword, arg[i], least);
     return static_cast<int>(value);
   };
   for (; i < narg; ++i) {
@@ -90,16 +89,15 @@ void FixSentinel::parse(int narg, char **arg) {
     } else if (keyword == "strict") {
       strict_ = number(keyword);
     } else if (keyword == "good") {
-      if (++i >= narg) error->all(FLERR, "fix {}: keyword good needs a file name", kStyle);
+      if (++i >= narg) error->all(FLERR, "{}: keyword good needs a file name", kStyle);
       good_file_ = arg[i];
     } else if (keyword == "together") {
       together_ = true;
     } else {
-      error->all(
-          FLERR,
-          "fix {}: unknown keyword {} (known: force, temperature, move, close, volume, tilt, "
-          "walltime, margin, ring, strict, good, together)",
-          kStyle, keyword);
+      error->all(FLERR,
+                 "{}: unknown keyword {} (known: force, temperature, move, close, volume, tilt, "
+                 "walltime, margin, ring, strict, good, together)",
+                 kStyle, keyword);
     }
   }
 }
@@ -285,7 +283,7 @@ void FixSentinel::stop(const Finding &finding, const std::string &message) {
     if (newer) good = newer;
   }
   if (good && !good_file_.empty()) write(*good);
-  utils::logmesg(lmp, "{}: stop step={} reason={} value={:.6g} limit={:.6g} good={}{}\n", kStyle,
+  utils::logmesg(lmp, "{}: stop step={} reason={} value={:.6g} limit={:.6g} good={}{}\n", kName,
                  update->ntimestep, finding.reason, finding.value, finding.limit,
                  good ? good->step : -1, message.empty() ? "" : " says=" + message);
   timer->force_timeout();
@@ -294,7 +292,7 @@ void FixSentinel::stop(const Finding &finding, const std::string &message) {
 void FixSentinel::write(const Frame &frame) const {
   std::FILE *file = std::fopen(good_file_.c_str(), "w");
   if (!file) {
-    error->warning(FLERR, "fix {}: cannot write {}", kStyle, good_file_);
+    error->warning(FLERR, "{}: cannot write {}", kStyle, good_file_);
     return;
   }
   const std::size_t atoms = frame.values.size() / kColumns;
@@ -333,7 +331,7 @@ bool FixSentinel::stop_together(bool mine) const {
 }
 
 bool FixSentinel::trip(LAMMPS *lmp, const std::string &reason, const std::string &message) {
-  const auto found = lmp->modify->get_fix_by_style(kStyle);
+  const auto found = lmp->modify->get_fix_by_style(kName);
   if (found.empty()) return false;
   auto *sentinel = static_cast<FixSentinel *>(found.front());
   sentinel->tripped_ = {reason, 0.0, 0.0, std::numeric_limits<double>::infinity()};
@@ -342,7 +340,7 @@ bool FixSentinel::trip(LAMMPS *lmp, const std::string &reason, const std::string
 }
 
 bool FixSentinel::ask(LAMMPS *lmp, const std::string &reason) {
-  const auto found = lmp->modify->get_fix_by_style(kStyle);
+  const auto found = lmp->modify->get_fix_by_style(kName);
   if (found.empty()) return false;
   static_cast<FixSentinel *>(found.front())->asked_ = {reason, 0.0, 0.0, 1.0 + 1e-9};
   return true;

@@ -33,6 +33,8 @@ namespace phasewalk {
 /// The log gets one line: "phasewalk/sentinel: stop step=S reason=R value=V limit=L good=G".
 class FixSentinel : public LAMMPS_NS::Fix {
  public:
+  static constexpr const char *kStyle = "fix phasewalk/sentinel";
+
   FixSentinel(LAMMPS_NS::LAMMPS *lmp, int narg, char **arg);
 
   int setmask() override;

@@ -9,6 +9,7 @@
 #include "comm.h"
 #include "domain.h"
 #include "error.h"
+#include "failure.h"
 #include "fix_sentinel.h"
 #include "force.h"
 #include "memory.h"
@@ -73,15 +74,12 @@ Gpu PairNequIP::pick_gpu() const {
 
 void PairNequIP::load(const std::string &path) {
   Gpu gpu;
-  std::string failure;
-  try {
+  const auto failure = failure_of([&] {
     gpu = pick_gpu();
     evaluator_ = open_model(path, gpu.number);
     edges_ = std::make_unique<EdgeBuilder>(evaluator_->info().cutoffs);
-  } catch (const std::exception &e) {
-    failure = e.what();
-  }
-  if (!failure.empty()) error->all(FLERR, "pair_style nequip: " + failure);
+  });
+  if (failure) error->all(FLERR, "{}: {}", kStyle, *failure);
   const ModelInfo &info = evaluator_->info();
   const std::string chosen = num_gpus() > 1 && info.device != "cpu" ? " by " + gpu.chosen_by : "";
   utils::logmesg(lmp, "NequIP model {}: {} on {}{}, cutoff {} A, types:", path, info.dtype,
@@ -183,18 +181,15 @@ void PairNequIP::compute(int eflag, int vflag) {
                "the like; the global pressure is available");
   if (atom->nlocal == 0) return;
   const double begin = platform::walltime();
-  std::string failure;
-  try {
+  const auto failure = failure_of([&] {
     frames_.assign(1, make_frame());
     const double before = platform::walltime();
     evaluator_->evaluate(frames_, predictions_);
     model_seconds_ += platform::walltime() - before;
-  } catch (const std::exception &e) {
-    failure = e.what();
-  }
-  if (!failure.empty()) {
-    if (FixSentinel::trip(lmp, "model", failure)) return;
-    error->one(FLERR, "pair_style nequip, step {}: {}", update->ntimestep, failure);
+  });
+  if (failure) {
+    if (FixSentinel::trip(lmp, "model", *failure)) return;
+    error->one(FLERR, "{}, step {}: {}", kStyle, update->ntimestep, *failure);
   }
   add(predictions_[0]);
   seconds_ += platform::walltime() - begin;

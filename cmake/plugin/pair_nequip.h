@@ -16,6 +16,8 @@ namespace phasewalk {
 /// Glue only: LAMMPS's lists go to the EdgeBuilder, its edges to the Evaluator.
 class PairNequIP : public LAMMPS_NS::Pair {
  public:
+  static constexpr const char *kStyle = "pair_style nequip";
+
   explicit PairNequIP(LAMMPS_NS::LAMMPS *lmp);
   ~PairNequIP() override;
 

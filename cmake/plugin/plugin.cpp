@@ -4,6 +4,7 @@
 #include "draw.h"
 #include "fix_plumed.h"
 #include "fix_sentinel.h"
+#include "guard.h"
 #include "lammps.h"
 #include "lammpsplugin_abi.h"
 #include "modify.h"
@@ -14,13 +15,17 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-void *make_pair(void *lmp) { return new phasewalk::PairNequIP(static_cast<LAMMPS *>(lmp)); }
+void *make_pair(void *lmp) {
+  return phasewalk::make_guarded<phasewalk::GuardedPair<phasewalk::PairNequIP>>(lmp);
+}
 
-void *make_draw(void *lmp) { return new phasewalk::Draw(static_cast<LAMMPS *>(lmp)); }
+void *make_draw(void *lmp) {
+  return phasewalk::make_guarded<phasewalk::GuardedCommand<phasewalk::Draw>>(lmp);
+}
 
 template <typename Style>
 void *make_fix(void *lmp, int narg, char **arg) {
-  return new Style(static_cast<LAMMPS *>(lmp), narg, arg);
+  return phasewalk::make_guarded<phasewalk::GuardedFix<Style>>(lmp, narg, arg);
 }
 
 /// The classes of another LAMMPS have another layout, so using them would be a crash.

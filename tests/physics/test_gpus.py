@@ -11,14 +11,16 @@ import pytest
 
 TORCH = """
 #include <cstdlib>
-#include <cstring>
 namespace torch::cuda {
-bool is_available() { return true; }
+bool is_available() {
+  if (std::getenv("GPUS_THROW")) throw 42;
+  return true;
+}
 signed char device_count() { return 2; }
 }
 """
 LJ = "pair_style lj/cut 5.2\npair_coeff * * 0.0104 3.4"
-Launch = Callable[[str, str], subprocess.CompletedProcess[str]]
+Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session", name="gpus")
@@ -37,15 +39,16 @@ def _launch(gpus: Path, plugin_path: Path, tmp_path: Path) -> Launch:
     """`launch(pair, other)`: two partitions of argon, each with its pair style, and two GPUs."""
     engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
 
-    def start(*pairs: str) -> subprocess.CompletedProcess[str]:
+    def start(*pairs: str, **env: str) -> subprocess.CompletedProcess[str]:
         for number, pair in enumerate(pairs):
             (tmp_path / f"pair.{number}").write_text(f"{pair}\n")
         deck = (
             "variable w world 0 1\nunits metal\nread_data argon.data\ninclude pair.$w\n"
             "fix nve all nve\nrun 5\n"
         )
+        env = {"LD_PRELOAD": str(gpus), **env}
         return engine.run_program(
-            plugin_path, tmp_path, deck, "-partition", "2x1", ranks=2, env={"LD_PRELOAD": str(gpus)}
+            plugin_path, tmp_path, deck, "-partition", "2x1", ranks=2, env=env
         )
 
     return start
@@ -66,3 +69,12 @@ def test_a_partition_that_fails_waits_for_no_other(
     done = launch(LJ, pair)
     assert done.returncode != 0
     assert says in (tmp_path / "log.lammps.1").read_text()
+
+
+def test_what_is_no_exception_of_the_standard_library(launch: Launch, tmp_path: Path) -> None:
+    """An error of LAMMPS like another, in place of a process that ends without a word."""
+    (tmp_path / "bad.nequip.pth").write_text("this is no archive")
+    done = launch(LJ, "pair_style nequip\npair_coeff * * bad.nequip.pth Ar", GPUS_THROW="1")
+    assert done.returncode != 0
+    log = (tmp_path / "log.lammps.1").read_text()
+    assert "ERROR: pair_style nequip: an exception of an unknown type" in log
