@@ -14,10 +14,10 @@
 #include "domain.h"
 #include "error.h"
 #include "failure.h"
-#include "fix_sentinel.h"
 #include "force.h"
 #include "modify.h"
 #include "pair.h"
+#include "stopper.h"
 #include "timer.h"
 #include "universe.h"
 #include "update.h"
@@ -75,7 +75,8 @@ void FixPlumed::cmd(const char *key, Args... args) {
       failure_of([&] { plumed_->cmd(key, args...); },
                  [](const std::exception &thrown) { return sentence(thrown.what()); });
   if (!failure) return;
-  broken_ = running_ && FixSentinel::trip(lmp, "plumed", *failure);
+  Stopper *stopper = running_ ? stopper_of(lmp) : nullptr;
+  broken_ = stopper && stopper->trip("plumed", *failure);
   if (broken_) return;
   error->one(FLERR, "fix plumed, step {}: PLUMED says ({}): {}", update->ntimestep, key, *failure);
 }
@@ -375,7 +376,7 @@ void FixPlumed::calculate(bool update_too) {
 
 /// PLUMED has reached what its input calls the end (COMMITTOR): no breakdown, and no error.
 void FixPlumed::end() {
-  if (FixSentinel::ask(lmp, "plumed stop")) return;
+  if (Stopper *stopper = stopper_of(lmp); stopper && stopper->ask("plumed stop")) return;
   if (!ended_)
     utils::logmesg(lmp, "fix plumed: stop step={} reason=plumed stop value=0 limit=0 good=-1\n",
                    update->ntimestep);

@@ -2,11 +2,11 @@
 #ifndef PHASEWALK_FIX_SENTINEL_H
 #define PHASEWALK_FIX_SENTINEL_H
 
-#include <array>
 #include <string>
-#include <vector>
 
+#include "breakdown.h"
 #include "fix.h"
+#include "stopper.h"
 
 namespace phasewalk {
 
@@ -31,7 +31,7 @@ namespace phasewalk {
 ///   together             stop all partitions of the launch where one must stop
 ///
 /// The log gets one line: "phasewalk/sentinel: stop step=S reason=R value=V limit=L good=G".
-class FixSentinel : public LAMMPS_NS::Fix {
+class FixSentinel : public LAMMPS_NS::Fix, private Stopper {
  public:
   static constexpr const char *kStyle = "fix phasewalk/sentinel";
 
@@ -44,62 +44,32 @@ class FixSentinel : public LAMMPS_NS::Fix {
   void end_of_step() override;
   double memory_usage() override;
 
-  /// Another style has come to its end, with every frame good. True where the walker is stopped.
-  static bool ask(LAMMPS_NS::LAMMPS *lmp, const std::string &reason);
-
-  /// Another style of this walker cannot go on (what it says must be one line). True where the
-  /// walker is stopped; false where nobody watches it, so that the caller must raise the error.
-  static bool trip(LAMMPS_NS::LAMMPS *lmp, const std::string &reason, const std::string &message);
-
  private:
-  struct Limits {
-    double force = 0.0, temperature = 0.0, move = 0.0, close = 0.0;
-    double volume_low = 0.0, volume_high = 0.0, tilt = 0.0, walltime = 0.0;
-  };
-  /// A quantity, what it must not exceed, and how far it has come (above 1: stop).
-  struct Finding {
-    std::string reason;
-    double value = 0.0, limit = 0.0, fraction = 0.0;
-  };
-  struct Frame {
-    LAMMPS_NS::bigint step = -1;
-    bool good = false;
-    std::array<double, 9> box{};  // bounds and tilts as dump custom writes them
-    std::vector<double> values;   // id type x y z ix iy iz vx vy vz
-  };
+  bool trip(const std::string &reason, const std::string &message) override;
+  bool ask(const std::string &reason) override;
 
   void parse(int narg, char **arg);
-  Finding worst(bool strictly);
-  double largest_force() const;
-  /// Temperature, and the largest speed of an atom.
-  std::array<double, 2> motion() const;
+  State state(bool strictly);
   double freedom() const;
-  double closest_pair(double speed, double needed);
-  double scan_pairs() const;
-  double largest_tilt() const;
+  double closest_pair(double move, double needed);
   void remember(bool good);
   void stop(const Finding &finding, const std::string &message);
-  const Frame *last_good(LAMMPS_NS::bigint before) const;
-  void write(const Frame &frame) const;
+  void write(const Snapshot &snapshot) const;
   bool stop_together(bool mine) const;
 
   Limits limits_;
-  std::vector<double> radii_;  // by type, from 1
+  ClosestPair pairs_;
+  Ring ring_{20};
   int margin_ = 0, ring_every_ = 10;
   double strict_ = 0.8;
   bool together_ = false, stopped_ = false;
   std::string good_file_;
   double started_;
-  double smallest_sum_ = 1.0;    // of two radii
-  double closest_ = 0.0;         // when all pairs were last looked at
-  double moved_ = 0.0;           // that any atom can have come since then
-  std::array<double, 6> box_{};  // then
-  std::vector<Frame> ring_;
-  std::size_t next_ = 0;
   Finding tripped_;  // by another style, until the end of the step
   Finding asked_;    // for a stop, by another style that has come to its end
   std::string message_;
   LAMMPS_NS::NeighList *list_ = nullptr;
+  StopperEntry entry_;
 };
 
 }  // namespace phasewalk

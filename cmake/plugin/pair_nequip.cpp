@@ -10,11 +10,11 @@
 #include "domain.h"
 #include "error.h"
 #include "failure.h"
-#include "fix_sentinel.h"
 #include "force.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
+#include "stopper.h"
 #include "universe.h"
 #include "update.h"
 
@@ -188,7 +188,7 @@ void PairNequIP::compute(int eflag, int vflag) {
     model_seconds_ += platform::walltime() - before;
   });
   if (failure) {
-    if (FixSentinel::trip(lmp, "model", *failure)) return;
+    if (Stopper *stopper = stopper_of(lmp); stopper && stopper->trip("model", *failure)) return;
     error->one(FLERR, "{}, step {}: {}", kStyle, update->ntimestep, *failure);
   }
   add(predictions_[0]);

@@ -225,6 +225,19 @@ def test_plumed_that_throws_stops_its_walker_softly(deck: Deck, tmp_path: Path) 
     assert stop.good_step is not None
 
 
+@pytest.mark.parametrize("command", ["minimize 0 1e-6 10 10", "unfix watch\nrun 10"])
+def test_what_no_sentinel_can_stop_is_an_error(deck: Deck, tmp_path: Path, command: str) -> None:
+    """A minimization would go on without the bias, and end as if nothing had been."""
+    (tmp_path / "plumed.dat").write_text(
+        "v: VOLUME\nm: METAD ARG=v PACE=1 HEIGHT=0.2 SIGMA=0.01 GRID_MIN=5 GRID_MAX=6 "
+        f"GRID_BIN=100 FILE={tmp_path}/HILLS\n"
+    )
+    bias = f'fix bias all plumed plumedfile "{tmp_path}/plumed.dat" outfile "{tmp_path}/p.log"'
+    with deck("force 50", bias) as lmp, pytest.raises(Exception, match="PLUMED says"):
+        lmp.commands_string(command)
+    assert stopped(tmp_path) is None
+
+
 @pytest.mark.parametrize(
     ("keywords", "says"),
     [
