@@ -10,6 +10,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "communicator.h"
 #include "compute.h"
 #include "domain.h"
 #include "error.h"
@@ -104,8 +105,8 @@ FixPlumed::FixPlumed(LAMMPS *lmp, int narg, char **arg)
 
 FixPlumed::~FixPlumed() {
   if (!modify) return;
-  if (potential_energy_) modify->delete_compute(potential_energy_->id);
-  if (pressure_) modify->delete_compute(pressure_->id);
+  for (const auto &name : {potential_energy_name(), pressure_name()})
+    if (modify->get_compute_by_id(name)) modify->delete_compute(name);
 }
 
 void FixPlumed::check_place() const {
@@ -171,10 +172,9 @@ void FixPlumed::set_communicators() {
     return;
   }
   if (universe->existflag) {
-    MPI_Comm walkers;
-    MPI_Comm_split(universe->uworld, comm->me, 0, &walkers);
+    Communicator walkers(universe->uworld, comm->me, 0);  // PLUMED makes its own of it
     cmd("GREX setMPIIntracomm", &world);
-    if (comm->me == 0) cmd("GREX setMPIIntercomm", &walkers);
+    if (comm->me == 0) cmd("GREX setMPIIntercomm", &walkers.get());
     cmd("GREX init");
   }
   cmd("setMPIComm", &world);
@@ -247,9 +247,22 @@ void FixPlumed::start() {
 /// For PLUMED's ENERGY: what the force field alone gives, without fixes.
 void FixPlumed::add_computes() {
   const std::string force_field = " pair bond angle dihedral improper kspace";
-  const std::string name = id;
-  potential_energy_ = modify->add_compute(name + "_plumed_pe all pe" + force_field);
-  pressure_ = modify->add_compute(name + "_plumed_press all pressure NULL" + force_field);
+  modify->add_compute(potential_energy_name() + " all pe" + force_field);
+  modify->add_compute(pressure_name() + " all pressure NULL" + force_field);
+}
+
+std::string FixPlumed::potential_energy_name() const { return std::string(id) + "_plumed_pe"; }
+
+std::string FixPlumed::pressure_name() const { return std::string(id) + "_plumed_press"; }
+
+/// They may have been removed since, or made anew.
+void FixPlumed::find_computes() {
+  potential_energy_ = modify->get_compute_by_id(potential_energy_name());
+  pressure_ = modify->get_compute_by_id(pressure_name());
+  for (const auto &name : {potential_energy_name(), pressure_name()})
+    if (!modify->get_compute_by_id(name))
+      error->all(FLERR, "fix plumed needs its compute {}, which was removed: define the fix again",
+                 name);
 }
 
 int FixPlumed::setmask() { return FixConst::POST_FORCE | FixConst::MIN_POST_FORCE; }
@@ -268,6 +281,7 @@ void FixPlumed::init() {
     error->all(FLERR, "this fix plumed does not work with run_style respa: use run_style verlet");
   if (!atom->tag_consecutive())
     error->all(FLERR, "fix plumed needs atom IDs from 1 to {}: use reset_atoms id", natoms_);
+  find_computes();
   start();
   // PLUMED has done this configuration already, also when reset_timestep renamed its step
   repeated_ = updated_ >= 0 ? update->ntimestep : -1;

@@ -53,6 +53,9 @@ class FixPlumed : public LAMMPS_NS::Fix {
   void start();
   void end();
   void add_computes();
+  void find_computes();
+  std::string potential_energy_name() const;
+  std::string pressure_name() const;
   void check_timestep() const;
   void share_atoms();
   void share_box();
@@ -69,7 +72,7 @@ class FixPlumed : public LAMMPS_NS::Fix {
   double bias_ = 0.0;                // LAMMPS energy units
   LAMMPS_NS::bigint updated_ = -1;   // last step whose hills and output PLUMED has done
   LAMMPS_NS::bigint repeated_ = -1;  // a new run's first step, if it was the last one's last step
-  LAMMPS_NS::Compute *potential_energy_ = nullptr;
+  LAMMPS_NS::Compute *potential_energy_ = nullptr;  // found at the start of each run
   LAMMPS_NS::Compute *pressure_ = nullptr;
   std::vector<int> indices_;  // of the owned atoms, from 0
   std::vector<double> masses_, charges_;

@@ -18,6 +18,8 @@ import physics_models as models
 import pytest
 from numpy.typing import NDArray
 
+from phasewalk.engines.discovery import Engines
+
 pytestmark = pytest.mark.engine
 
 EV = 96.48530749925792  # kJ/mol
@@ -385,6 +387,66 @@ def test_two_partitions(
         assert "PLUMED is starting" in (tmp_path / f"plumed.{w}.log").read_text()
 
 
+KERNEL = """
+// A PLUMED with MPI that does nothing, and the communicators that are made and not freed.
+#include <mpi.h>
+#include <cstdio>
+#include <cstring>
+static int alive = 0, groups = 0;
+extern "C" {
+void *plumed_plumedmain_create() { return &alive; }
+void plumed_plumedmain_finalize(void *) {}
+void plumed_plumedmain_cmd(void *, const char *key, const void *value) {
+  if (!std::strcmp(key, "getApiVersion")) *static_cast<int *>(const_cast<void *>(value)) = 10;
+  if (!std::strcmp(key, "GREX setMPIIntercomm")) {
+    int size = 0;
+    MPI_Comm_size(*static_cast<const MPI_Comm *>(value), &size);
+    groups += size;
+  }
+}
+int MPI_Comm_split(MPI_Comm whole, int part, int order, MPI_Comm *made) {
+  ++alive;
+  return PMPI_Comm_split(whole, part, order, made);
+}
+int MPI_Comm_free(MPI_Comm *comm) {
+  --alive;
+  return PMPI_Comm_free(comm);
+}
+int MPI_Finalize() {
+  std::fprintf(stderr, "walkers %d alive %d\\n", groups, alive);
+  return PMPI_Finalize();
+}
+}
+"""
+
+
+def test_its_communicator_is_freed(
+    engines: Engines, plugin_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fix takes one of a few thousand that MPI has."""
+    (tmp_path / "kernel.cpp").write_text(KERNEL)
+    kernel, mpi = tmp_path / "libkernel.so", engine.mpi_library()
+    flags = ["-shared", "-fPIC", f"-I{engines.mpi_include}", "-DMPICH_SKIP_MPICXX"]
+    argv = ["g++", *flags, str(tmp_path / "kernel.cpp"), str(mpi), "-o", str(kernel)]
+    subprocess.run(argv, check=True)
+    monkeypatch.setenv("PLUMED_KERNEL", str(kernel))
+    engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
+    bias = "fix bias all plumed outfile p.log\nrun 1\nunfix bias\n"
+    seen = []
+    for text in ("", bias, bias * 3):
+        deck = f"units metal\nread_data argon.data\n{NOTHING}\n{text}"
+        env = {"LD_PRELOAD": str(kernel)}
+        done = engine.run_program(
+            plugin_path, tmp_path, deck, "-partition", "2x1", ranks=2, env=env
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        seen.append(sorted(re.findall(r"walkers (\d+) alive (-?\d+)", done.stderr)))
+    (nothing, _), once, thrice = seen
+    assert nothing[0] == "0"
+    assert once == [("2", nothing[1])] * 2
+    assert thrice == [("6", nothing[1])] * 2
+
+
 THERMOSTATS = {
     "langevin": "fix move all nve\nfix t all langevin 60 60 {damp} 8",
     "csvr": "fix move all nve\nfix t all temp/csvr 60 60 {damp} 8",
@@ -454,6 +516,17 @@ def test_bad_input(text: str, commands: str, words: str, deck: Deck) -> None:
     with pytest.raises(Exception, match=words) as caught, deck(text) as lmp:
         lmp.commands_string(commands)
     assert str(caught.value).split("\n")[0].startswith("ERROR")
+
+
+def test_its_computes_may_be_removed(deck: Deck, tmp_path: Path) -> None:
+    """The fix finds that out when it needs them, and not by what is left in memory."""
+    with deck(METAD) as lmp:
+        lmp.command("run 0")
+        lmp.command("uncompute bias_plumed_pe")
+        with pytest.raises(Exception, match="its compute bias_plumed_pe, which was removed"):
+            lmp.command("run 0")
+        lmp.command("unfix bias")
+        lmp.command("run 0")
 
 
 def test_group_is_ignored_with_a_warning(deck: Deck, tmp_path: Path) -> None:
