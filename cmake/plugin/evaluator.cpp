@@ -221,9 +221,10 @@ class InductorEvaluator final : public TensorEvaluator {
   std::unique_ptr<torch::inductor::AOTIModelPackageLoader> loader_;
 };
 
-std::unique_ptr<Evaluator> open_torchscript(const std::string &path, int gpu) {
+std::unique_ptr<Evaluator> open_torchscript(const std::string &path, Device wanted, int gpu) {
+  const bool on_gpu = wanted != Device::cpu && num_gpus() > 0;
   const at::Device device =
-      num_gpus() > 0 ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)) : at::kCPU;
+      on_gpu ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)) : at::kCPU;
   Metadata metadata = {{"r_max", ""},
                        {"type_names", ""},
                        {"per_edge_type_cutoff", ""},
@@ -240,7 +241,7 @@ std::unique_ptr<Evaluator> open_torchscript(const std::string &path, int gpu) {
 }
 
 /// Refuses what torch would not notice, or would only notice with a crash.
-void check_package(const std::string &path, const Metadata &metadata) {
+void check_package(const std::string &path, const Metadata &metadata, Device wanted) {
   const std::string remedy =
       "; compile it on this machine: nequip-compile --mode aotinductor --target pair_nequip";
   const auto require = [&](bool good, const std::string &what) {
@@ -262,6 +263,10 @@ void check_package(const std::string &path, const Metadata &metadata) {
     require(built_for == machine.machine,
             "was compiled for a " + built_for + " machine, this is " + machine.machine);
   const std::string device = lookup(metadata, "AOTI_DEVICE_KEY");
+  require(wanted != Device::cpu || device != "cuda",
+          "was compiled for cuda, and device cpu was asked for");
+  require(wanted != Device::cuda || device == "cuda",
+          "was compiled for cpu, and device cuda was asked for");
   if (device == "cpu" && lookup(metadata, "AOTI_CPU_ISA").find("AVX512") != std::string::npos)
     require(at::get_cpu_capability().find("AVX512") != std::string::npos,
             "was compiled for a CPU with AVX512, this one has " + at::get_cpu_capability());
@@ -269,10 +274,10 @@ void check_package(const std::string &path, const Metadata &metadata) {
           "was compiled for cuda, but torch sees no GPU in this process");
 }
 
-std::unique_ptr<Evaluator> open_inductor(const std::string &path, int gpu) {
+std::unique_ptr<Evaluator> open_inductor(const std::string &path, Device wanted, int gpu) {
   using torch::inductor::AOTIModelPackageLoader;
   Metadata metadata = AOTIModelPackageLoader::load_metadata_from_package(path, "model");
-  check_package(path, metadata);
+  check_package(path, metadata, wanted);
   const bool on_gpu = lookup(metadata, "AOTI_DEVICE_KEY") == "cuda";
   const auto index = static_cast<c10::DeviceIndex>(on_gpu ? gpu : -1);
   const at::Device device = on_gpu ? at::Device(at::kCUDA, index) : at::kCPU;
@@ -286,15 +291,20 @@ std::unique_ptr<Evaluator> open_inductor(const std::string &path, int gpu) {
 
 int num_gpus() { return torch::cuda::is_available() ? torch::cuda::device_count() : 0; }
 
-std::unique_ptr<Evaluator> open_model(const std::string &path, int gpu) {
+std::unique_ptr<Evaluator> open_model(const std::string &path, Device device, int gpu) {
   const bool torchscript = ends_with(path, kTorchScriptEnding);
   if (!torchscript && !ends_with(path, kInductorEnding))
     throw ModelError("model file " + path + " must end in " + kTorchScriptEnding +
                      " (TorchScript) or " + kInductorEnding + " (AOTInductor)");
   if (!std::ifstream(path).good())
     throw ModelError("model file " + path + " does not exist or cannot be read");
+  if (device == Device::cuda && num_gpus() == 0)
+    throw ModelError(
+        "device cuda was asked for, but torch sees no GPU in this process: it needs an NVIDIA "
+        "driver, a torch that was built with CUDA, and a GPU that CUDA_VISIBLE_DEVICES does not "
+        "hide; use device cpu");
   try {
-    return torchscript ? open_torchscript(path, gpu) : open_inductor(path, gpu);
+    return torchscript ? open_torchscript(path, device, gpu) : open_inductor(path, device, gpu);
   } catch (const ModelError &) {
     throw;
   } catch (const std::exception &error) {

@@ -69,10 +69,15 @@ class Evaluator {
 /// Number of GPUs that torch can use in this process; 0 for a CPU-only torch.
 int num_gpus();
 
+/// Where a model is to run; `automatic` is a GPU where torch sees one, else the CPU.
+enum class Device { automatic, cpu, cuda };
+
 /// Opens a `.nequip.pth` (TorchScript) or `.nequip.pt2` (AOTInductor) file. TorchScript models
-/// run on GPU number `gpu` where there is one; AOTInductor models run on the kind of device that
-/// they were compiled for. Throws ModelError.
-std::unique_ptr<Evaluator> open_model(const std::string &path, int gpu = 0);
+/// run on the device that is asked for, on its GPU number `gpu`; AOTInductor models on the kind of
+/// device that they were compiled for, which `device` must not contradict. Torch is asked for GPUs
+/// only where `device` leaves that open, or names them. Throws ModelError.
+std::unique_ptr<Evaluator> open_model(const std::string &path, Device device = Device::automatic,
+                                      int gpu = 0);
 
 }  // namespace phasewalk
 

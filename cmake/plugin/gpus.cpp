@@ -36,7 +36,7 @@ std::optional<int> whole_number(const char *text) {
 }  // namespace
 
 Gpu choose_gpu(int gpus, const Rank &rank, const Environment &environment) {
-  if (gpus < 2) return {0, "the only one"};
+  if (gpus < 2) return {0, "being the only one"};
   for (const Launcher &launcher : kLaunchers) {
     const auto local = whole_number(environment(launcher.local));
     if (local && *local <= rank.number && whole_number(environment(launcher.rank)) == rank.number &&

@@ -17,7 +17,7 @@ struct Rank {
 };
 
 /// Which GPU a process uses, and what it was chosen by: the name of a variable of its MPI launcher,
-/// or "MPI rank".
+/// "MPI rank", or "being the only one".
 struct Gpu {
   int number = 0;
   std::string chosen_by;

@@ -45,12 +45,27 @@ void PairNequIP::allocate() {
 }
 
 void PairNequIP::settings(int narg, char **arg) {
-  timing_ = narg == 1 && std::string(arg[0]) == "timing";
-  if (narg > 0 && !timing_)
-    error->all(FLERR,
-               "pair_style nequip takes no argument but timing (found '{}'): the model file "
-               "belongs to pair_coeff * * MODEL TYPE1 TYPE2 ...",
-               arg[0]);
+  timing_ = false;
+  device_ = Device::automatic;
+  for (int i = 0; i < narg; ++i) {
+    const std::string keyword = arg[i];
+    if (keyword == "timing") {
+      timing_ = true;
+    } else if (keyword == "device") {
+      const std::string name = ++i < narg ? arg[i] : "nothing";
+      if (name != "cpu" && name != "cuda")
+        error->all(FLERR, "{}: device is cpu or cuda, found {}", kStyle, name);
+      device_ = name == "cpu" ? Device::cpu : Device::cuda;
+    } else {
+      error->all(FLERR,
+                 "{} takes no argument but timing and device cpu|cuda (found '{}'): the model file "
+                 "belongs to pair_coeff * * MODEL TYPE1 TYPE2 ...",
+                 kStyle, keyword);
+    }
+  }
+  // settings of a style that has its model already: it is to be loaded again, as they say
+  for (int i = 1; allocated && i <= atom->ntypes; ++i)
+    for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 0;
 }
 
 void PairNequIP::coeff(int narg, char **arg) {
@@ -66,6 +81,7 @@ void PairNequIP::coeff(int narg, char **arg) {
 
 /// No collective call: partitions come here when they like, and one that stops with an error never.
 Gpu PairNequIP::pick_gpu() const {
+  if (device_ == Device::cpu) return {};
   Rank rank;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank.number);
   MPI_Comm_size(MPI_COMM_WORLD, &rank.of);
@@ -76,12 +92,12 @@ void PairNequIP::load(const std::string &path) {
   Gpu gpu;
   const auto failure = failure_of([&] {
     gpu = pick_gpu();
-    evaluator_ = open_model(path, gpu.number);
+    evaluator_ = open_model(path, device_, gpu.number);
     edges_ = std::make_unique<EdgeBuilder>(evaluator_->info().cutoffs);
   });
   if (failure) error->all(FLERR, "{}: {}", kStyle, *failure);
   const ModelInfo &info = evaluator_->info();
-  const std::string chosen = num_gpus() > 1 && info.device != "cpu" ? " by " + gpu.chosen_by : "";
+  const std::string chosen = info.device == "cpu" ? "" : " (chosen by " + gpu.chosen_by + ")";
   utils::logmesg(lmp, "NequIP model {}: {} on {}{}, cutoff {} A, types:", path, info.dtype,
                  info.device, chosen, info.cutoffs.max());
   for (const auto &name : info.type_names) utils::logmesg(lmp, " {}", name);

@@ -11,7 +11,11 @@
 
 namespace phasewalk {
 
-/// pair_style nequip; pair_coeff * * MODEL TYPE1 TYPE2 ...
+/// pair_style nequip [timing] [device cpu|cuda]
+/// pair_coeff * * MODEL TYPE1 TYPE2 ...
+///
+/// Without `device` the model runs on a GPU where torch sees one. `timing` writes at the end of a
+/// run what the model takes of a step.
 ///
 /// Glue only: LAMMPS's lists go to the EdgeBuilder, its edges to the Evaluator.
 class PairNequIP : public LAMMPS_NS::Pair {
@@ -47,6 +51,7 @@ class PairNequIP : public LAMMPS_NS::Pair {
   std::vector<Prediction> predictions_;
   double energy_unit_ = 1.0;  // one eV in LAMMPS's energy unit
   bool timing_ = false;
+  Device device_ = Device::automatic;
   std::int64_t calls_ = 0;                      // of compute(), in this run
   double model_seconds_ = 0.0, seconds_ = 0.0;  // in the model, and in all of compute()
 };

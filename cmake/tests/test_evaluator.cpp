@@ -164,6 +164,21 @@ TEST_CASE("files that are no models are refused in one line") {
              ContainsSubstring("unreadable cutoffs"));
 }
 
+TEST_CASE("the device that is asked for is the device, or an error of one line") {
+  const Folder folder;
+  const std::string path = save(folder, kMetadata);
+  CHECK(open_model(path, Device::cpu)->info().device == "cpu");
+  if (num_gpus() > 0) {
+    CHECK(open_model(path, Device::cuda)->info().device == "cuda:0");
+    CHECK(open_model(path)->info().device == "cuda:0");
+  } else {
+    const std::string text = message([&] { open_model(path, Device::cuda); });
+    CHECK_THAT(text, ContainsSubstring("device cuda was asked for, but torch sees no GPU"));
+    CHECK(text.find('\n') == std::string::npos);
+    CHECK(open_model(path)->info().device == "cpu");
+  }
+}
+
 TEST_CASE("a failing model is an error that counts atoms and edges") {
   const Folder folder;
   const auto model = open_model(save(folder, kMetadata));

@@ -130,6 +130,7 @@ def test_one_that_is_given_is_taken(
         (json.dumps({**BUILT, "torch": "2.1"}), EngineMissing, "for torch 2.1, but 2.13.0 is"),
         (json.dumps({**BUILT, "lammps": 20240829}), EngineMissing, "lammps 20240829, but 20250722"),
         ("{}", EngineMissing, "built for torch None"),
+        (json.dumps({**BUILT, "plugin": "0.1.0"}), EngineMissing, "version 0.1.0.*decks need 0.2"),
         ("{", ParseError, "not a plugin's stamp"),
         ("null", ParseError, "not a plugin's stamp"),
         ("3", ParseError, "not a plugin's stamp"),
@@ -148,6 +149,11 @@ def test_one_that_does_not_fit_is_refused_before_anything_starts(
         plugin.ensure(given(engines, tmp_path / "mine", stamp), launcher, environ)
     assert "\n" not in str(caught.value)
     assert launcher.jobs == []
+
+
+def test_the_version_that_decks_need_is_that_of_the_sources() -> None:
+    sources = (Path(__file__).parents[2] / "cmake/CMakeLists.txt").read_text()
+    assert f"project(phasewalkplugin VERSION {plugin.VERSION} " in sources
 
 
 def test_versions_of_lammps_as_its_sources_count_them() -> None:

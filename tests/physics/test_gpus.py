@@ -78,3 +78,11 @@ def test_what_is_no_exception_of_the_standard_library(launch: Launch, tmp_path: 
     assert done.returncode != 0
     log = (tmp_path / "log.lammps.1").read_text()
     assert "ERROR: pair_style nequip: an exception of an unknown type" in log
+
+
+def test_on_the_cpu_torch_is_not_asked_for_gpus(launch: Launch, tmp_path: Path) -> None:
+    """That takes memory on each of them, and was kept off by an environment without any."""
+    (tmp_path / "bad.nequip.pth").write_text("this is no archive")
+    pair = "pair_style nequip device cpu\npair_coeff * * bad.nequip.pth Ar"
+    assert launch(LJ, pair, GPUS_THROW="1").returncode != 0
+    assert "cannot be loaded with torch" in (tmp_path / "log.lammps.1").read_text()

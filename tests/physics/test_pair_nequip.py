@@ -16,6 +16,7 @@ import numpy as np
 import physics_lammps as engine
 import physics_models as models
 import pytest
+import torch
 from physics_models import ModelSpec
 
 Compiled = Callable[[ModelSpec, str], Path]
@@ -317,7 +318,30 @@ def test_wrong_type_names(fails: Callable[..., None], compiled: Compiled) -> Non
     fails(engine.pair_text(model, ("H", "C", "Zn")), "type 3 is mapped to 'Zn'.*types are: H C O")
     fails(engine.pair_text(model, ("H", "C")), "type name of each of the 3 atom types")
     fails(engine.pair_text(model, SPEC.type_names).replace("* *", "1 1"), r"must start with \* \*")
-    fails("pair_style nequip 5.0", "takes no argument but timing")
+    fails("pair_style nequip 5.0", r"no argument but timing and device cpu\|cuda \(found '5.0'\)")
+
+
+def on(pair: str, device: str) -> str:
+    """The same two commands with the device named."""
+    return pair.replace("nequip\n", f"nequip device {device}\n")
+
+
+def test_device(
+    fails: Callable[..., None], plugin_path: Path, compiled: Compiled, tmp_path: Path
+) -> None:
+    pair = engine.pair_text(compiled(SPEC, "torchscript"), SPEC.type_names)
+    fails(on(pair, "tpu"), "device is cpu or cuda, found tpu")
+    fails(on(pair, ""), "device is cpu or cuda, found nothing")
+    if not torch.cuda.is_available():
+        fails(on(pair, "cuda"), "device cuda was asked for, but torch sees no GPU.*use device cpu")
+    fails(f"{pair}\npair_style nequip device cpu", "pair coeffs are not set")
+    data = engine.write_data(tmp_path / "x.data", CELLS["tilted"], SPEC.type_names)
+    with engine.lammps(plugin_path, tmp_path / "log") as lmp:
+        engine.setup(lmp, data, on(pair, "cpu").replace("device", "timing device"))
+        lmp.command("run 0")
+        assert_same(engine.read(lmp), eager(SPEC, CELLS["tilted"]))
+    assert " on cpu, cutoff" in (tmp_path / "log").read_text()
+    assert "ms each in the model" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("ending", models.KINDS.values())
@@ -347,6 +371,17 @@ def test_package_for_something_else(
 ) -> None:
     package = edited(compiled(SPEC, "aotinductor"), tmp_path / "x.nequip.pt2", **{key: value})
     fails(engine.pair_text(package, SPEC.type_names), words)
+
+
+@pytest.mark.parametrize(("built", "asked"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_package_for_another_device(
+    built: str, asked: str, fails: Callable[..., None], compiled: Compiled, tmp_path: Path
+) -> None:
+    whole = compiled(SPEC, "aotinductor")
+    package = edited(whole, tmp_path / "x.nequip.pt2", AOTI_DEVICE_KEY=built)
+    no_gpu = asked == "cuda" and not torch.cuda.is_available()
+    words = "sees no GPU" if no_gpu else f"compiled for {built}, and device {asked} was asked for"
+    fails(on(engine.pair_text(package, SPEC.type_names), asked), words)
 
 
 def test_wrong_surroundings(fails: Callable[..., None], compiled: Compiled) -> None:

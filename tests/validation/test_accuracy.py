@@ -158,6 +158,7 @@ def test_the_job_copies_the_model_so_that_no_path_reaches_lammps(tmp_path: Path)
     job = accuracy.job("x", model, frames=[crystal()], directory=tmp_path / "x", env={"A": "1"})
     request = json.loads(job.inputs["request.json"])
     assert request["model"] == "model.nequip.pt2"
+    assert request["device"] is None
     assert job.inputs["model.nequip.pt2"] == b"model"
     assert len(request["frames"]) == 1
     assert job.env == {"A": "1"}

@@ -53,6 +53,7 @@ NPT = WalkerDeck(
     ring_frames=20,
     thermo_every_steps=50,
     dump_every_steps=50,
+    device="cpu",
 )
 NVT = replace(
     NPT, ensemble="nvt", thermostat="csvr", first_step=0, velocity_seed=314159, plumed=False,
@@ -63,6 +64,13 @@ GOLDEN = {
     "nvt.lmp": decks.walker_deck(NVT),
     "segment.lmp": decks.segment_deck(["mil53_al-0", "mil53_al-1"]),
 }
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", None])
+def test_the_device_is_an_argument_of_the_pair_style(device: str | None) -> None:
+    deck = decks.walker_deck(replace(NPT, device=device)).splitlines()
+    (line,) = [line for line in deck if line.startswith("pair_style")]
+    assert line == "pair_style nequip" + (f" device {device}" if device else "")
 
 
 @pytest.mark.parametrize("name", GOLDEN)

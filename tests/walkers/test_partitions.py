@@ -108,6 +108,15 @@ def recorded(folder: Path, **changes: object) -> tuple[Finished, SegmentPlan]:
     return Finished(Job("segment", ("lmp",), directory), 0, 1.0), made
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda", None])
+def test_every_walkers_model_runs_where_it_was_compiled_for(
+    tmp_path: Path, device: str | None
+) -> None:
+    found = partitions.files(plan(tmp_path, settings=system(), device=device))
+    line = f"pair_style nequip device {device}\n" if device else "pair_style nequip\n"
+    assert all(line in found[f"ar-{i}.lmp"].decode() for i in range(2))
+
+
 def test_recorded_segment(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
     result = outcomes.read(finished, made)

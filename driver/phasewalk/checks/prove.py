@@ -57,6 +57,7 @@ def prove(
         directory=place / "lammps",
         env=dict(engines.env),
         nve_fs=gate.NVE_STEPS_FS,
+        device=None if stamp is None else stamp.device,
     )
     return asked.judge(accuracy.read(run(launcher, job)), len(probes))
 

@@ -74,6 +74,7 @@ def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
             for name, atoms in campaign.structures.items()
         },
         plumed_files=campaign.plumed_files,
+        device=None if settings.deploy.device == "auto" else settings.deploy.device,
     )
 
 

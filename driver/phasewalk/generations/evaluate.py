@@ -15,7 +15,7 @@ from ..files import hash_of, read_json
 from ..jobs import Finished, Job
 from ..labels import Label
 from ..validation import Prediction, Probes, accuracy, compared, gate
-from .deploy import Generation, engines_for, folder
+from .deploy import Generation, folder
 
 
 def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
@@ -99,7 +99,8 @@ def _job(
         generation.deployed,
         frames=frames,
         directory=directory,
-        env=dict(engines_for(work, generation).env),
+        env=dict(work.engines.env),
+        device=generation.stamp.device,
         nve_fs=gate.NVE_STEPS_FS if nve else (),
     )
 

@@ -14,7 +14,7 @@ from ..bias import Cut, HillsTable, hill_tables, plumed
 from ..campaign import Outputs, Task, Work, deck_versions
 from ..errors import Killed
 from ..files import hash_of
-from ..generations import Generation, engines_for
+from ..generations import Generation
 from ..jobs import Event, Finished, Running
 from ..labelling import Frame, task_name
 from ..labels import Label, label_key
@@ -72,7 +72,7 @@ def segment(work: Work, round_: int, generation: Generation, *, stage: str = "se
         inputs=inputs_hash(work, plan, decisions, generation.checkpoint_hash),
         place=f"rounds/{round_:03d}/segment",
         job=lambda directory: walkers.job(
-            begun(), engines=engines_for(work, generation), directory=directory
+            begun(), engines=work.engines, directory=directory
         ),
         read=lambda finished: _read_segment(work, begun(), finished),
     )
@@ -147,6 +147,7 @@ def segment_plan(
             for name, atoms in work.campaign.structures.items()
         },
         plumed_files=work.campaign.plumed_files,
+        device=generation.stamp.device,
     )
     return plan, decisions
 

@@ -93,6 +93,7 @@ def job(
     directory: Path,
     env: dict[str, str],
     nve_fs: Sequence[float] = (),
+    device: str | None = None,
 ) -> Job:
     """A child process that evaluates the frames with the deployed model in LAMMPS.
 
@@ -106,6 +107,7 @@ def job(
         env: environment of LAMMPS.
         nve_fs: time steps, fs, of NVE runs that start from the first frame, the longest first;
             none shorter than those that show whether energy is conserved.
+        device: where the model runs, cpu or cuda; None: on a GPU if there is one.
     """
     ending = next((ending for ending in ENDINGS if model.name.endswith(ending)), None)
     if ending is None:
@@ -115,6 +117,7 @@ def job(
         "model": local,
         "frames": [frame_to_json(atoms) for atoms in frames],
         "nve_fs": list(nve_fs),
+        "device": device,
     }
     return Job(
         name=name,

@@ -29,15 +29,19 @@ PRESSURES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 class Model:
     """A deployed model in a LAMMPS instance that takes one periodic frame after another."""
 
-    def __init__(self, model: Path, species: list[str], log: Path | None = None) -> None:
+    def __init__(
+        self, model: Path, species: list[str], log: Path | None = None, device: str | None = None
+    ) -> None:
         """Start LAMMPS, load the plugin's pair style and the model.
 
         Args:
             model: `.nequip.pth` or `.nequip.pt2`.
             species: element symbols that will occur; LAMMPS type i + 1 is species[i].
             log: where LAMMPS writes its log.
+            device: where the model runs, cpu or cuda; None: on a GPU if there is one.
         """
-        self.library = Library(species, pair_style="nequip", log=log)
+        style = "nequip" if device is None else f"nequip device {device}"
+        self.library = Library(species, pair_style=style, log=log)
         self.lmp = self.library.lmp
         self.lmp.command(f'pair_coeff * * "{model}" {" ".join(species)}')
         self.lmp.commands_list(
@@ -130,7 +134,7 @@ def main(argv: list[str]) -> int:
     frames = [frame_from_json(frame) for frame in request["frames"]]
     species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
     try:
-        model = Model(Path(request["model"]), species, Path("log.lammps"))
+        model = Model(Path(request["model"]), species, Path("log.lammps"), request["device"])
         result = {
             "frames": [model.evaluate(atoms) for atoms in frames],
             "seconds_per_step": model.seconds_per_step(),

@@ -44,6 +44,7 @@ class WalkerDeck:
         walker: its id, which begins the name of each of its files.
         model: file name of the deployed model.
         type_names: names of the LAMMPS types, in order.
+        device: where the model runs, cpu or cuda; None: on a GPU if there is one.
         first_step: step counter at the start.
         steps: how many to do.
         velocity_seed: draw new velocities with it; None keeps those of the data file.
@@ -90,6 +91,7 @@ class WalkerDeck:
     thermo_every_steps: int
     dump_every_steps: int
     skin_A: float = 1.0
+    device: str | None = None
     fixed: tuple[str, ...] = ()
 
 

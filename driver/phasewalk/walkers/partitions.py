@@ -208,6 +208,7 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
     return decks.WalkerDeck(
         walker=walker.id,
         model=_model_name(plan),
+        device=plan.device,
         type_names=plan.type_names,
         first_step=walker.step,
         steps=segment.steps,

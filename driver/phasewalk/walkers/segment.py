@@ -249,6 +249,7 @@ class SegmentPlan:
         seed: of the campaign.
         volumes_A3: smallest and largest volume of each system's box; a walker stops beyond.
         plumed_files: what PLUMED reads beside its text: name → content.
+        device: where the model runs, cpu or cuda; None: on a GPU if there is one.
     """
 
     round: int
@@ -262,6 +263,7 @@ class SegmentPlan:
     seed: int
     volumes_A3: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
+    device: str | None = None
 
     @cached_property
     def members(self) -> Mapping[str, tuple[str, ...]]:
