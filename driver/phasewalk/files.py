@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import UNREADABLE, ParseError, named
+from pydantic import ValidationError
+
+from .errors import UNREADABLE, ParseError, brief, named
 
 _BLOCK = 2**20
 
 ANY = ""
 """In place of a hash: none is known, so that whatever is there counts."""
+
+MAX_SHOWN = 60
+"""Characters of a damaged value that a message shows."""
 
 T = TypeVar("T")
 
@@ -148,3 +153,32 @@ def read_json(path: Path, entry: Callable[[Any], T]) -> list[T]:
         return [entry(item) for item in data]
     except UNREADABLE as error:
         raise ParseError(path, f"cannot be read ({error!r}); restore it from a backup") from error
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that is wrong with data, in words: which field, and what is expected."""
+    first = error.errors(include_url=False)[0]
+    where, kind = list(first["loc"]), first["type"]
+    number = bool(where) and where[-1] in ("int", "float")  # of a number of either kind
+    name = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in (where[:-1] if number else where)
+    ).removeprefix(".")
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind == "extra_forbidden":
+        return f"{name} is not expected"
+    if kind == "json_invalid":
+        return str(first["msg"])
+    wanted = "a number" if number else _wanted(first["msg"])
+    found = brief(repr(first["input"]))
+    found = found if len(found) <= MAX_SHOWN else f"{found[:MAX_SHOWN]} …"
+    return f"{name or 'it'} is {found}, expected {wanted}"
+
+
+def _wanted(message: str) -> str:
+    """What pydantic asks for, as the end of a sentence."""
+    for before in ("Input should be ", "Value error, "):
+        if message.startswith(before):
+            return message.removeprefix(before)
+    return message

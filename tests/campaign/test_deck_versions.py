@@ -12,7 +12,7 @@ from phasewalk.campaign.tasks import Work
 from phasewalk.production import freeze
 from phasewalk.status import history, verdict
 from phasewalk.store import directory
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 from phasewalk.walkers.decks import DECK
 from phasewalk.walkers.segment import Ensemble, SystemSettings, Thermostat
 

@@ -9,7 +9,7 @@ import pytest
 from phasewalk.campaign import inputs, stop
 from phasewalk.campaign.stop_settings import StopSettings
 from phasewalk.errors import InputError
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 HOUR = 3600.0
 

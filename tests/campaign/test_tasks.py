@@ -11,14 +11,14 @@ from typing import Any, cast
 import pytest
 
 from helpers.fakes import FakeLauncher, Watcher
-from phasewalk.campaign.tasks import REFUSED, Counter, Outputs, Task, Work
+from phasewalk.campaign.tasks import Counter, Outputs, Task, Work
 from phasewalk.commands import signals
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Finished, Job, Launcher, Started
 from phasewalk.store import directory as store
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import FAILED, KIND
+from phasewalk.store.records import FAILED, KIND, REFUSED
 
 
 @pytest.fixture

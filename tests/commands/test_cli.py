@@ -20,7 +20,7 @@ from helpers.fakes import SALT, label, write_campaign
 from phasewalk.checks import check
 from phasewalk.commands import cli, examples
 from phasewalk.store import directory, locking
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 COMMANDS = ["check", "run", "status", "rewind", "render", "build-plugin", "deploy", "evaluate"]
 Run = Callable[..., tuple[int, str, str]]

@@ -16,7 +16,7 @@ from helpers.needs import require
 from helpers.recorded import RECORDED, only_bootstrap, rewrite, with_failures
 from phasewalk.report import page as report
 from phasewalk.status import history
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 KINDS: dict[str, Callable[[Sequence[Record]], Sequence[Record]]] = {

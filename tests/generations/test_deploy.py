@@ -24,7 +24,7 @@ from phasewalk.jobs import Finished, Job
 from phasewalk.models import model, training_config
 from phasewalk.models.model import Deployed
 from phasewalk.store import directory
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 CAMPAIGN = """\
 campaign: salt

@@ -30,7 +30,8 @@ from phasewalk.reference.settings import ReferenceSettings
 from phasewalk.rounds import steer
 from phasewalk.status import summary
 from phasewalk.store import directory
-from phasewalk.store.journal import SCHEMA, Record
+from phasewalk.store.journal import SCHEMA
+from phasewalk.store.records import Record
 from phasewalk.structures import structure
 from phasewalk.validation import accuracy
 from phasewalk.walkers import logs

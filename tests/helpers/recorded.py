@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from phasewalk.store import directory
-from phasewalk.store.journal import FAILED, KIND, Record
+from phasewalk.store.records import FAILED, KIND, Record
 
 RECORDED = Path(__file__).parents[1] / "data/mil53_al.run"
 

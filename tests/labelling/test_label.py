@@ -21,7 +21,7 @@ from phasewalk.labelling import label as labelling
 from phasewalk.labelling.label import Frame
 from phasewalk.labels import label as labels
 from phasewalk.store import directory
-from phasewalk.store.journal import EARLIER, FAILED, KIND
+from phasewalk.store.records import EARLIER, FAILED, KIND
 
 RETRIES = SALT + "reference: {xtb: {retries: [{max_iterations: 900}, {mixer_damping: 0.1}]}}\n"
 GOOD, CRASHED, UNCONVERGED, TIME_LIMIT = 0, 1, 3, None

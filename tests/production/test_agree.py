@@ -15,7 +15,7 @@ from phasewalk.generations import learn
 from phasewalk.production import agree, freeze
 from phasewalk.production.free_energy import FreeEnergy, Variable
 from phasewalk.rounds import reopen
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 Array = NDArray[np.float64]
 X = np.linspace(0.0, 1.0, 11)

@@ -13,7 +13,7 @@ from phasewalk.commands import report
 from phasewalk.errors import InputError
 from phasewalk.report import methods
 from phasewalk.status import history
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from phasewalk.report import figures
 from phasewalk.report import page as report
 from phasewalk.status import history, verdict
 from phasewalk.status.history import History
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 MOST_BYTES = 1_000_000
 """Of a page that is mailed."""

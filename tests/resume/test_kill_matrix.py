@@ -18,7 +18,7 @@ import pytest
 
 from helpers import campaigns
 from helpers.campaigns import TinyCampaign
-from phasewalk.store.journal import FILES
+from phasewalk.store.records import FILES
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),

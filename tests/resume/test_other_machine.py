@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from helpers import campaigns
-from phasewalk.store.journal import Record, line_of
+from phasewalk.store.journal import line_of
+from phasewalk.store.records import Record
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),

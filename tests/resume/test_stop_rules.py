@@ -17,10 +17,10 @@ import pytest
 from helpers.campaigns import PHASEWALK, TinyCampaign, make
 from phasewalk import Campaign
 from phasewalk.campaign import stop as stopping
-from phasewalk.rounds.rewinding import at_end
 from phasewalk.status import summary
 from phasewalk.store import ledger
 from phasewalk.store.directory import read_campaign
+from phasewalk.store.records import at_end
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),

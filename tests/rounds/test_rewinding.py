@@ -15,7 +15,7 @@ from phasewalk.errors import InputError, PhasewalkError, StoreError
 from phasewalk.rounds.rewinding import Rewound, last_finished, rewind
 from phasewalk.store import directory, locking
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 IDENTITY = {"name": "salt"}
 ROUNDS = 3

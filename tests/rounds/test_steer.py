@@ -14,7 +14,7 @@ from helpers.fakes import FakeLauncher, Watcher, crystal, label, write_campaign
 from phasewalk.bias import hills as bias
 from phasewalk.bias.hills import Hill, HillsRecord
 from phasewalk.campaign import inputs
-from phasewalk.campaign.tasks import REFUSED, Work
+from phasewalk.campaign.tasks import Work
 from phasewalk.engines import discovery
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import ParseError
@@ -25,7 +25,7 @@ from phasewalk.labelling.label import Frame
 from phasewalk.labels import label as labels
 from phasewalk.rounds import explore, steer
 from phasewalk.store import directory
-from phasewalk.store.journal import FAILED, KIND, Record
+from phasewalk.store.records import FAILED, KIND, REFUSED, Record
 from phasewalk.walkers.segment import Walker
 
 CAMPAIGN = """\

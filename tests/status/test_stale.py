@@ -22,7 +22,8 @@ from phasewalk.report import free_figures, methods, page, scatter
 from phasewalk.status import history, summary
 from phasewalk.status.history import History
 from phasewalk.store import directory
-from phasewalk.store.journal import SCHEMA, Record
+from phasewalk.store.journal import SCHEMA
+from phasewalk.store.records import Record
 
 CHECKPOINTS = {
     r.outputs["generation"]: r.outputs["sha256"]

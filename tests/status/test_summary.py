@@ -21,7 +21,7 @@ from phasewalk.moment import Now, WalkerNow
 from phasewalk.status import summary
 from phasewalk.store import directory
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import FAILED, Record
+from phasewalk.store.records import FAILED, Record
 
 
 def errors(force: float, frames: int = 2) -> dict[str, Any]:

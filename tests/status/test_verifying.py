@@ -14,7 +14,7 @@ from phasewalk.errors import ParseError, StoreError
 from phasewalk.status import verifying
 from phasewalk.store import directory
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import FILES, Record
+from phasewalk.store.records import FILES, Record
 
 IDENTITY = {"name": "salt", "seed": 1}
 MODEL, OTHER = "models/gen-000/checkpoint.ckpt", "models/gen-001/checkpoint.ckpt"

@@ -19,7 +19,7 @@ from phasewalk import files
 from phasewalk.errors import ParseError, PhasewalkError, StoreError
 from phasewalk.store import directory, locking
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 
 IDENTITY = {"name": "salt", "species": ["Cl", "Na"]}
 

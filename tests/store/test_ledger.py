@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from phasewalk.store import ledger
-from phasewalk.store.journal import EARLIER, FAILED, KIND, Record
+from phasewalk.store.records import EARLIER, FAILED, KIND, Record
 
 
 def record(stage: str, round_: int, seconds: float, cores: int = 2, **outputs: Any) -> Record:

@@ -21,8 +21,8 @@ from phasewalk.errors import StoreError
 from phasewalk.jobs import Job
 from phasewalk.store import directory, locking
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import Record
 from phasewalk.store.locking import Lock, locked, take
+from phasewalk.store.records import Record
 
 ELSEWHERE = {"who": "pid 7 on elsewhere", "machine": "m", "id": "i", "since": "long ago"}
 IDENTITY = {"name": "salt"}

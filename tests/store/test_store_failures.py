@@ -20,8 +20,8 @@ from phasewalk.errors import ParseError, StoreError
 from phasewalk.labels import label as labels
 from phasewalk.store import directory
 from phasewalk.store.directory import Store
-from phasewalk.store.journal import FILES as LEFT
-from phasewalk.store.journal import Record
+from phasewalk.store.records import FILES as LEFT
+from phasewalk.store.records import Record
 
 IDENTITY = {"name": "salt"}
 LABELS = [label(crystal(a=a)) for a in (5.6, 5.7)]

@@ -3,17 +3,11 @@
 from . import config, config_reference, deck_versions, inputs, plumed_inputs, stop, theory
 from .config import BootstrapSettings, CampaignSettings, parse
 from .inputs import Campaign
-from .stop import LOCATED, located
+from .stop import located
 from .stop_settings import FreeEnergyGoal
-from .tasks import CRASH, INITIAL, REFUSED, TIME_LIMIT, UNCONVERGED, Counter, Outputs, Task, Work
+from .tasks import Counter, Outputs, Task, Work
 
 __all__ = [
-    "CRASH",
-    "INITIAL",
-    "LOCATED",
-    "REFUSED",
-    "TIME_LIMIT",
-    "UNCONVERGED",
     "BootstrapSettings",
     "Campaign",
     "CampaignSettings",

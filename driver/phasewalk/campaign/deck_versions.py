@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ..store import Record
+from ..store import Record, Segment, each
 from ..walkers import DECK, SystemSettings
 
 KEY = "deck"
@@ -19,7 +19,7 @@ def of_rounds(records: Sequence[Record], systems: Mapping[str, SystemSettings]) 
         records: the journal of a campaign.
         systems: its settings, by name.
     """
-    walked = {r.round: int(r.outputs.get(KEY, 1)) for r in records if r.stage == "segment"}
+    walked = {record.round: segment.deck for record, segment in each(records, Segment)}
     lines = []
     for version in sorted(set(walked.values())):
         wrong = sorted({w for system in systems.values() for w in _faults(version, system)})

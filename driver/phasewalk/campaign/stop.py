@@ -1,16 +1,14 @@
 """Whether a campaign may end by itself: its goals and budgets against its journal."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..store import FAILED, Record, ledger
+from ..store import LOCATED as LOCATED
+from ..store import Evaluated, Judged, Labelled, Located, MeasuredErrors, Record, each, ledger
 from .stop_settings import CoverGoal, ErrorGoal, StopSettings
 
 GOAL, BUDGET = "goal", "budget"
-LOCATED = "colvars"
-"""The stage that finds the collective variables of labelled frames."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,10 @@ class Rule:
 
 def judged(records: Sequence[Record]) -> tuple[list[Rule], list[str]]:
     """The rules as they were last judged, and the keys of those that ended the campaign."""
-    found = [record.outputs for record in records if record.stage == "stop"]
+    found = [rules for _, rules in each(records, Judged)]
     if not found:
         return [], []
-    return [Rule(**one) for one in found[-1]["rules"]], list(found[-1]["ended_by"])
+    return [Rule(**one.dump()) for one in found[-1].rules], found[-1].ended_by
 
 
 def judge(
@@ -92,13 +90,15 @@ def _errors(goal: ErrorGoal, records: Sequence[Record], round_: int) -> Rule:
     measured = _measured(goal.on, records, round_)
     good, told = 0, ""
     for errors in reversed(measured):
-        worse = [name for name, limit in goal.limits.items() if not _below(errors[name], limit)]
+        worse = [
+            name for name, limit in goal.limits.items() if not _below(errors.value(name), limit)
+        ]
         if worse:
             break
         good += 1
     if measured:
         told = ", ".join(
-            _told(name, measured[-1][name], limit) for name, limit in goal.limits.items()
+            _told(name, measured[-1].value(name), limit) for name, limit in goal.limits.items()
         )
     what = "the round's new frames" if goal.on == "new" else "the test set"
     told = told or "nothing measured yet"
@@ -111,14 +111,15 @@ def _below(value: float | None, limit: float) -> bool:
     return value is not None and value < limit
 
 
-def _measured(on: str, records: Sequence[Record], round_: int) -> list[Mapping[str, Any]]:
+def _measured(on: str, records: Sequence[Record], round_: int) -> list[MeasuredErrors]:
     """Out-of-sample errors by round."""
-    found: dict[int, Mapping[str, Any]] = {}
-    for record in records:
-        if record.stage != "evaluate" or not 0 < record.round <= round_:
+    found: dict[int, MeasuredErrors] = {}
+    for record, evaluated in each(records, Evaluated):
+        if not 0 < record.round <= round_:
             continue
-        own = record.outputs["generation"] == str(record.round)
-        if own == (on == "test") and (errors := record.outputs[on]) is not None:
+        own = evaluated.generation == str(record.round)
+        errors = evaluated.test if on == "test" else evaluated.new
+        if own == (on == "test") and errors is not None:
             found[record.round] = errors
     return [found[number] for number in sorted(found)]
 
@@ -146,12 +147,9 @@ def positions(
 ) -> list[float]:
     """Values of a collective variable of all labelled frames of walkers up to a round."""
     walked = {
-        record.outputs["key"]
-        for record in records
-        if record.stage == "label"
-        and FAILED not in record.outputs
-        and record.outputs["origin"].get("walker") is not None
-        and record.round <= round_
+        labelled.key
+        for record, labelled in each(records, Labelled)
+        if labelled.origin.get("walker") is not None and record.round <= round_
     }
     found = located(records, system=system)
     return [found[key][colvar] for key in found if key in walked and colvar in found[key]]
@@ -160,12 +158,10 @@ def positions(
 def located(records: Sequence[Record], *, system: str | None = None) -> dict[str, dict[str, float]]:
     """Collective variables of labelled frames: key of the label → variable → value."""
     found: dict[str, dict[str, float]] = {}
-    for record in records:
-        outputs = record.outputs
-        if record.stage != LOCATED or FAILED in outputs or system not in (None, outputs["system"]):
-            continue
-        for key, values in outputs["values"].items():
-            found[key] = dict(zip(outputs["names"], values, strict=True))
+    for _, one in each(records, Located):
+        if system in (None, one.system):
+            for key, values in one.values.items():
+                found[key] = dict(zip(one.names, values, strict=True))
     return found
 
 

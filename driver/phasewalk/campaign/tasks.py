@@ -20,16 +20,17 @@ from ..errors import (
 from ..files import set_aside
 from ..jobs import Event, Finished, Job, Launcher
 from ..moment import NOTHING, Seen
-from ..store import EARLIER, FAILED, KIND, Record, Store, now
+from ..store import CRASH as CRASH
+from ..store import EARLIER, FAILED, KIND, SEGMENT, TRAIN, Record, Store, now
+from ..store import INITIAL as INITIAL
+from ..store import REFUSED as REFUSED
+from ..store import TIME_LIMIT as TIME_LIMIT
+from ..store import UNCONVERGED as UNCONVERGED
 from .inputs import Campaign
 
 Outputs = Mapping[str, Any]
-INITIAL = "initial data"
-"""The task that takes over labels which were there already."""
-LEARNED = ("segment", "train")
+LEARNED = (SEGMENT, TRAIN)
 """Stages of which each round's stand on those of the round before."""
-CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
-"""How a task fails: the program, its time limit, its calculation, or a result not believed."""
 
 
 class Observer(Protocol):

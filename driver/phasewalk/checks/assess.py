@@ -12,10 +12,10 @@ from ase import Atoms
 from .. import labels, status, store
 from ..campaign import config
 from ..errors import InputError, PhasewalkError
-from ..generations import FINAL
 from ..labels import Label
 from ..models import swap
 from ..status import library
+from ..store import FINAL, train_task
 from . import prove
 
 SAME_A = 2e-3
@@ -103,7 +103,7 @@ def learned(model: Path, frames: Sequence[Label]) -> Learned | None:
 def _known(root: Path, generation: str) -> tuple[list[Atoms], list[bool]]:
     """Frames that a generation was made from, and which of them are for validation."""
     opened = store.read_campaign(root)
-    trained = opened.find(f"train generation {generation}")
+    trained = opened.find(train_task(generation))
     if trained is None:
         return [], []
     keys = library.label_keys(one for one in opened.records() if one.time <= trained.time)

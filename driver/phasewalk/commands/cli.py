@@ -18,7 +18,6 @@ from ..engines.local import LocalLauncher
 from ..errors import GateFailed, InputError, Interrupted, PhasewalkError
 from ..production import agree
 from ..rounds import loop, rewinding
-from ..store import journalled
 from ..validation import accuracy, proof_text
 from . import evaluate, examples, fes, labels, report, schema, signals, terminal, view
 
@@ -119,9 +118,8 @@ def run(
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            with journalled(root, else_ours=True):
-                after = report.after_round(root, progress.say, opened.beat)
-                loop.run(work, after, compare=agree.compare)
+            after = report.after_round(root, progress.say, opened.beat)
+            loop.run(work, after, compare=agree.compare)
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
             f"stopped; nothing that was finished is lost. Go on with: {resume}"

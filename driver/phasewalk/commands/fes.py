@@ -21,7 +21,6 @@ from ..errors import InputError, Interrupted
 from ..production import HILLS, Frozen, freeze
 from ..rounds import reopen
 from ..status import Progress
-from ..store import journalled
 from . import terminal
 
 ROWS = 10
@@ -66,9 +65,8 @@ def fes(
         raise InputError(f"--hills {hills:g}: use a number above 0, and at most 1")
     root = directory.absolute()
     opened = store.read_campaign(root)
-    with journalled(root):
-        campaign = reopen.read_inputs(opened, _notice, trusted=trust)
-        chosen = reopen.read_generation(opened, generation)
+    campaign = reopen.read_inputs(opened, _notice, trusted=trust)
+    chosen = reopen.read_generation(opened, generation)
     engines = finding.find(campaign.settings.engines, os.environ)
     reopen.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)

@@ -11,7 +11,6 @@ from .. import report
 from ..errors import EngineMissing, InputError
 from ..report import chemiscope, methods
 from ..status import history
-from ..store import journalled
 from . import terminal
 
 out = terminal.stdout()
@@ -53,14 +52,6 @@ def show_report(
         raise InputError(f"-o {output}: its folder does not exist")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise InputError(f"--figures {figures}: is a file; name a folder")
-    with journalled(directory, else_ours=True):
-        _show(directory, output, figures, methods_only=methods_only)
-
-
-def _show(
-    directory: Path, output: Path | None, figures: Path | None, *, methods_only: bool
-) -> None:
-    """The page, the pictures and the frames for chemiscope, or the paragraph of methods alone."""
     found = history.read(directory)
     if methods_only:
         typer.echo(terminal.printable(methods.text(found)), nl=False)

@@ -1,6 +1,6 @@
 """Generations: from labels to a trained, deployed, proved and evaluated model."""
 
 from . import compile, learn, refit
-from .deploy import FINAL, Generation, folder
+from .deploy import Generation, folder
 
-__all__ = ["FINAL", "Generation", "compile", "folder", "learn", "refit"]
+__all__ = ["Generation", "compile", "folder", "learn", "refit"]

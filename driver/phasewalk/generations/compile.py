@@ -18,6 +18,7 @@ from ..errors import InputError, ParseError, StoreError
 from ..files import hash_of
 from ..jobs import Finished, Job
 from ..models import WEIGHTS, Deployed, Template, swap
+from ..store import COMPILE, compile_task
 
 TEMPLATE, STAMP = "template.json", "stamp.json"
 
@@ -91,13 +92,9 @@ def _sealed(place: Path) -> bool:
 def needed(work: Work, mode: str, graph: str) -> bool:
     """Whether `task` is to be done: also to journal what a kill left compiled, but unrecorded."""
     compiled = find(work, mode, graph)
-    unrecorded = work.store.find(_title(mode, key(work, mode, graph))) is None
+    unrecorded = work.store.find(compile_task(mode, key(work, mode, graph))) is None
     own = compiled is not None and compiled.place.is_relative_to(work.store.root)
     return compiled is None or (own and unrecorded)
-
-
-def _title(mode: str, name: str) -> str:
-    return f"compile {mode} {name}"
 
 
 def _kept(name: str) -> str:
@@ -149,8 +146,8 @@ def task(
         return done if found else None
 
     return Task(
-        name=_title(mode, name),
-        stage="compile",
+        name=compile_task(mode, name),
+        stage=COMPILE,
         round=round_,
         inputs=name,
         place=f"rounds/{round_:03d}/compile-{mode}",

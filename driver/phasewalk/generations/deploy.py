@@ -13,10 +13,21 @@ from ..errors import InputError
 from ..files import file_hash, hash_of
 from ..jobs import Finished, Job
 from ..models import Deployed, Weights, graph_of, swap
+from ..store import (
+    COMPILE,
+    DEPLOY,
+    Compilation,
+    DeployedModel,
+    Evaluated,
+    Trained,
+    compile_alone_task,
+    deploy_task,
+    each,
+)
+from ..store import FINAL as FINAL
 from . import compile
 from .compile import Compiled
 
-FINAL = "final"
 COMPILE_S = {"torchscript": 10.0, "aotinductor": 60.0}
 """First guess of a compilation; replaced by the first one that is measured."""
 SPEEDUP = 2.5
@@ -87,17 +98,13 @@ def plan(
     wanted = work.campaign.settings.deploy.mode
     graph = graph_of(network)
     mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
-    deployed = None if again else work.store.find(_title(name))
+    deployed = None if again else work.store.find(deploy_task(name))
     done = deployed or not compile.needed(work, mode, graph)
     beside = max(1, work.campaign.cores - work.campaign.settings.model.threads)
     task = compile.task(
         work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)
     )
     return Plan(mode, why, () if done else (task,))
-
-
-def _title(name: str) -> str:
-    return f"deploy generation {name}"
 
 
 def _cores(mode: str, cores: int) -> int:
@@ -121,9 +128,9 @@ def deploy(
         again: even if it was deployed before, on another machine.
     """
     inputs = hash_of("deploy", trained["sha256"])
-    record = None if again else work.store.done(_title(name), inputs)
+    record = None if again else work.store.done(deploy_task(name), inputs)
     if record is None:
-        work.observer.begin(number, _title(name), 1, "models")
+        work.observer.begin(number, deploy_task(name), 1, "models")
         graph, weights = swap.read_weights(work.store.checked(trained["weights"]))
         compiled = compile.find(work, how.mode, graph)
         swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
@@ -132,7 +139,7 @@ def deploy(
         alone = _compilation(work, number, name, trained, how=how, graph=graph)
         made = swapped or work.do([alone])[0]
         outputs, seconds = {**made, "why": how.why, "again": again}, made["seconds"]
-        work.note(_title(name), "deploy", number, outputs, inputs=inputs, seconds=seconds)
+        work.note(deploy_task(name), DEPLOY, number, outputs, inputs=inputs, seconds=seconds)
     else:
         outputs = dict(record.outputs)
     return Generation(
@@ -153,9 +160,9 @@ def _first_of(work: Work, outputs: Outputs) -> str | None:
     if outputs["compiled"] is None:
         return None
     return next(
-        str(record.outputs["generation"])
-        for record in work.store.records()
-        if record.stage == "deploy" and record.outputs["compiled"] == outputs["compiled"]
+        made.generation
+        for _, made in each(work.store.records(), DeployedModel)
+        if made.compiled == outputs["compiled"]
     )
 
 
@@ -216,8 +223,8 @@ def _compilation(
         return {**outputs, "compiled": None, "seconds": round(finished.seconds, 3)}
 
     return Task(
-        name=f"compile generation {name} {compile.key(work, how.mode, graph)}",
-        stage="compile",
+        name=compile_alone_task(name, compile.key(work, how.mode, graph)),
+        stage=COMPILE,
         round=number,
         inputs=trained["sha256"],
         place=f"rounds/{number:03d}/compile{'-final' if name == FINAL else ''}-{how.mode}",
@@ -275,15 +282,15 @@ def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str,
     mode_of: dict[str, str] = {}
     beside = 0.0
     for record in work.store.records():
-        outputs = record.outputs
-        if record.stage == "compile":
-            compile_s[outputs["mode"]] = record.seconds
-        elif record.stage == "train":
-            beside = record.seconds / outputs["epochs"] * work.campaign.settings.model.warm.epochs
-        elif record.stage == "deploy":
-            mode_of[outputs["generation"]] = outputs["mode"]
-        elif record.stage == "evaluate" and outputs["generation"] in mode_of:
-            step_s[mode_of[outputs["generation"]]] = outputs["seconds_per_step"]
+        made = record.made
+        if isinstance(made, Compilation):
+            compile_s[made.mode] = record.seconds
+        elif isinstance(made, Trained):
+            beside = record.seconds / made.epochs * work.campaign.settings.model.warm.epochs
+        elif isinstance(made, DeployedModel):
+            mode_of[made.generation] = made.mode
+        elif isinstance(made, Evaluated) and made.generation in mode_of:
+            step_s[mode_of[made.generation]] = made.seconds_per_step
     if trained or work.campaign.cores <= work.campaign.settings.model.threads:
         beside = 0.0
     return step_s, {mode: max(0.0, seconds - beside) for mode, seconds in compile_s.items()}

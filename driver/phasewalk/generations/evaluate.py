@@ -14,6 +14,7 @@ from ..errors import GateFailed
 from ..files import hash_of, read_json
 from ..jobs import Finished, Job
 from ..labels import Label
+from ..store import EVALUATE, GATE, PROVE, evaluate_task, gate_task, prove_task
 from ..validation import Prediction, Probes, accuracy, compared, gate
 from .deploy import Generation, folder
 
@@ -51,7 +52,7 @@ def evaluation_task(
     """
     asked = probes.asked() if probes else []
     frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
-    name = f"evaluate generation {generation.name} on round {round_}"
+    name = evaluate_task(generation.name, round_)
 
     def read(finished: Finished) -> Outputs:
         result = accuracy.read(finished)
@@ -76,7 +77,7 @@ def evaluation_task(
 
     return Task(
         name=name,
-        stage="evaluate",
+        stage=EVALUATE,
         round=round_,
         inputs=hash_of(
             "evaluate",
@@ -124,7 +125,7 @@ def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[
 
 def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
     """Prove a generation that was deployed again, on another machine."""
-    name = f"prove generation {generation.name} again"
+    name = prove_task(generation.name)
     frames = [probe.atoms for probe in probes.asked()]
 
     def read(finished: Finished) -> Outputs:
@@ -132,7 +133,7 @@ def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
 
     return Task(
         name=name,
-        stage="prove",
+        stage=PROVE,
         round=generation.number,
         inputs=hash_of("prove", generation.checkpoint_hash, asdict(generation.stamp)),
         place=f"rounds/{generation.number:03d}/prove-{generation.name}",
@@ -150,7 +151,7 @@ def _judge(
     work.store.keep(f"{folder(generation.name)}/proof.json", text.encode())
     if not proof.passed:
         told = {"generation": generation.name, "failed": proof.failure()}
-        work.note(f"gate of generation {generation.name}", "gate", generation.number, told)
+        work.note(gate_task(generation.name), GATE, generation.number, told)
         raise GateFailed(
             f"generation {generation.name} failed its gate, and no walker will use it: "
             f"{proof.failure()}"

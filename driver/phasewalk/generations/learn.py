@@ -17,7 +17,8 @@ from ..labelling import isolated_atoms, locate
 from ..labels import Label, split
 from ..models import Budget, Statistics, explained, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
-from .deploy import FINAL, Generation, deploy, folder, plan
+from ..store import FINAL, TRAIN, Trained, train_task
+from .deploy import Generation, deploy, folder, plan
 from .evaluate import evaluation_task, probes_for, proof_task, say_errors
 
 FIRST = "0"
@@ -118,7 +119,7 @@ def fit(work: Work, generation: Generation) -> Generation:
     """
     check_file(generation.checkpoint, generation.checkpoint_hash)
     check_file(generation.deployed, generation.deployed_hash)
-    found = work.store.find(f"train generation {generation.name}")
+    found = work.store.find(train_task(generation.name))
     if found is None:
         return generation
     trained, name, number = found.outputs, generation.name, generation.number
@@ -158,7 +159,7 @@ def _training(
 
     def job(directory: Path) -> Job:
         made = models.training_job(
-            f"train generation {name}",
+            train_task(name),
             training,
             validation=validation,
             types=campaign.types,
@@ -188,8 +189,8 @@ def _training(
     before = previous.checkpoint_hash if previous else None
     again = budget.model_dump() if name == FINAL else None  # may be asked for with a larger one
     return Task(
-        name=f"train generation {name}",
-        stage="train",
+        name=train_task(name),
+        stage=TRAIN,
         round=round_,
         inputs=hash_of("train", [label.key for label in known], before, name, again),
         place=f"rounds/{round_:03d}/train{'-final' if name == FINAL else ''}",
@@ -273,9 +274,8 @@ def _probed(known: Sequence[Label]) -> list[Atoms]:
 def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
     """The statistics of generation 0, which all later ones share."""
     for record in work.store.records():
-        if record.task == "train generation 0":
-            stored: Mapping[str, Any] = record.outputs["statistics"]
-            return Statistics(**{**stored, "energy_shifts": tuple(stored["energy_shifts"])})
+        if record.task == train_task(0):
+            return models.stored_statistics(record.of(Trained).statistics)
     campaign = work.campaign
     return models.statistics(
         training, campaign.types, campaign.settings.model.cutoff_A, isolated_atoms.energies(work)

@@ -14,13 +14,13 @@ from ..campaign import Outputs, Work
 from ..engines import has_gpu, processor
 from ..errors import EngineFailed, GateFailed
 from ..files import check_file, hash_of
-from ..models import Statistics, swap, training_config
+from ..models import swap, training_config
+from ..store import DEPLOY, DeployedModel, Trained, deploy_task, train_task
 from . import compile, deploy, evaluate
 from .compile import Compiled
 from .deploy import Generation
 
 MODE = "aotinductor"
-FIRST = "train generation 0"
 
 
 def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -> Generation:
@@ -33,10 +33,10 @@ def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -
         segments: to come.
     """
     wanted = campaign.campaign.settings.deploy.mode
-    trained = campaign.store.find(f"train generation {generation.name}")
+    trained = campaign.store.find(train_task(generation.name))
     if generation.stamp.mode == MODE or wanted == "torchscript" or trained is None or segments < 1:
         return generation
-    graph, weights = swap.read_weights(campaign.store.root / trained.outputs["weights"])
+    graph, weights = swap.read_weights(campaign.store.root / trained.of(Trained).weights)
     mode: str = wanted
     why = "as configured"
     if wanted == "auto":
@@ -56,24 +56,21 @@ def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -
     )
 
 
-def _title(generation: Generation) -> str:
-    return f"deploy generation {generation.name}"
-
-
 def _inputs(generation: Generation) -> str:
     return hash_of("deploy", generation.checkpoint_hash)
 
 
 def _known(frozen: Work, generation: Generation) -> Outputs | None:
     """What was deployed for the free energy before, if it runs on this machine."""
-    record = frozen.store.done(_title(generation), _inputs(generation))
+    record = frozen.store.done(deploy_task(generation.name), _inputs(generation))
     if record is None:
         return None
-    stamp = models.stamp_from_json(record.outputs["stamp"])
+    found = record.of(DeployedModel)
+    stamp = models.stamp_from_json(found.stamp)
     torch = str(frozen.engines.versions.get("torch"))
     if models.misfit(stamp, torch=torch, features=processor(), has_gpu=has_gpu()):
         return None
-    check_file(frozen.store.root / record.outputs["file"], record.outputs["sha256"])
+    check_file(frozen.store.root / found.file, found.sha256)
     return record.outputs
 
 
@@ -83,7 +80,7 @@ def _note(frozen: Work, generation: Generation, made: Outputs, why: str) -> Outp
         f"generation {generation.name}: {MODE}, weights swapped in {made['seconds']:.2g} s ({why})"
     )
     frozen.note(
-        *(_title(generation), "deploy", 0, outputs),
+        *(deploy_task(generation.name), DEPLOY, 0, outputs),
         inputs=_inputs(generation),
         seconds=made["seconds"],
     )
@@ -120,11 +117,10 @@ def _compiled(campaign: Work, frozen: Work, graph: str, why: str) -> Compiled | 
 
 def _network(campaign: Work) -> Mapping[str, Any] | None:
     """The configuration of the network that all generations share."""
-    first = campaign.store.find(FIRST)
+    first = campaign.store.find(train_task(0))
     if first is None:
         return None
-    stored = first.outputs["statistics"]
-    numbers = Statistics(**{**stored, "energy_shifts": tuple(stored["energy_shifts"])})
+    numbers = models.stored_statistics(first.of(Trained).statistics)
     settings = campaign.campaign.settings
     return training_config.network(
         campaign.campaign.types, settings=settings.model, numbers=numbers, seed=settings.seed

@@ -1,7 +1,7 @@
 """Labelling: from frames to labels, each computed once."""
 
 from . import initial, isolated_atoms, locate
-from .label import Frame, bootstrap_frames, label_bootstrap, label_proposals, task_name
+from .label import Frame, bootstrap_frames, label_bootstrap, label_proposals
 
 __all__ = [
     "Frame",
@@ -11,5 +11,4 @@ __all__ = [
     "label_bootstrap",
     "label_proposals",
     "locate",
-    "task_name",
 ]

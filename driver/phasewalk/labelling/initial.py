@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..campaign import INITIAL, Counter, Outputs, Task, Work
+from ..campaign import Counter, Outputs, Task, Work
 from ..errors import InputError
 from ..files import hash_of
 from ..jobs import Finished
 from ..labels import Label, content_hash
 from ..reference import Result, Try, requests
+from ..store import IMPORT, INITIAL, verify_task
 from ..units import GPA_PER_EV_PER_A3
 from .trust import MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA
 
@@ -34,7 +35,7 @@ def take(work: Work) -> list[Label]:
         work.store.add_label(label)
     if work.store.done(INITIAL, inputs) is None:
         outputs = {"labels": [label.key for label in found]}
-        work.note(INITIAL, "import", 0, outputs, inputs=inputs)
+        work.note(INITIAL, IMPORT, 0, outputs, inputs=inputs)
     return found
 
 
@@ -49,14 +50,14 @@ def _to_verify(work: Work, found: Sequence[Label]) -> list[Label]:
 
 def _verification(work: Work, label: Label) -> Task:
     reference = work.campaign.reference
-    name = f"verify initial frame {label.origin['frame']}"
+    name = verify_task(label.origin["frame"])
 
     def read(finished: Finished) -> Outputs:
         return {"found": compare(requests.read(finished, label.atoms, reference=reference), label)}
 
     return Task(
         name=name,
-        stage="import",
+        stage=IMPORT,
         round=0,
         inputs=hash_of(content_hash(label), reference.method.as_dict()),
         place=f"rounds/000/verify/{label.key}",

@@ -12,7 +12,7 @@ from ..errors import PhasewalkError
 from ..jobs import Finished, Job, Launcher
 from ..labels import label_cache
 from ..reference import Reference, requests
-from ..store import FAILED
+from ..store import ATOM, FAILED, Atom, atom_task, train_task
 from . import trust
 
 
@@ -22,7 +22,7 @@ def compute(work: Work) -> None:
     One that fails is said and left out: see `models.statistics` for what is done without it.
     """
     wanted = _wanted(work)
-    if not wanted or work.store.find("train generation 0") is not None:
+    if not wanted or work.store.find(train_task(0)) is not None:
         return
     _try_shared(work, wanted)
     tasks = [_task(work, symbol) for symbol in wanted]
@@ -38,7 +38,7 @@ def _try_shared(work: Work, wanted: Sequence[str]) -> None:
     reference = work.campaign.reference
     for symbol in sorted(wanted, key=lambda s: atomic_numbers[s]):
         shared = _shared(reference, symbol, cache=work.engines.cache)
-        known_here = work.store.find(_name(symbol)) is not None
+        known_here = work.store.find(atom_task(symbol)) is not None
         if shared is None or known_here:
             continue
         energy, who = shared
@@ -60,11 +60,11 @@ def _try_shared(work: Work, wanted: Sequence[str]) -> None:
 def energies(work: Work) -> Mapping[str, float]:
     """Energy (eV) of each isolated atom that is known: given, or computed."""
     given = work.campaign.settings.reference.atom_energies_eV or {}
-    found = {symbol: work.store.find(_name(symbol)) for symbol in work.campaign.types}
+    found = {symbol: work.store.find(atom_task(symbol)) for symbol in work.campaign.types}
     computed = {
-        symbol: float(record.outputs["energy_eV"])
+        symbol: float(record.of(Atom).energy_eV)
         for symbol, record in found.items()
-        if record is not None and FAILED not in record.outputs
+        if record is not None and not record.failed
     }
     return {**computed, **given}
 
@@ -74,10 +74,6 @@ def _wanted(work: Work) -> list[str]:
     if not settings.isolated_atoms or not work.campaign.reference.command:
         return []
     return [s for s in work.campaign.types if s not in (settings.atom_energies_eV or {})]
-
-
-def _name(symbol: str) -> str:
-    return f"atom {symbol}"
 
 
 def _task(work: Work, symbol: str) -> Task:
@@ -105,8 +101,8 @@ def _task(work: Work, symbol: str) -> Task:
         return {**told(shared[0]), "reused": True}
 
     return Task(
-        name=_name(symbol),
-        stage="atom",
+        name=atom_task(symbol),
+        stage=ATOM,
         round=0,
         inputs=reference.method.method,
         place=f"rounds/000/atoms/{symbol}",

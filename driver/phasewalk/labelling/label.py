@@ -11,14 +11,29 @@ import numpy as np
 from ase import Atoms
 
 from .. import labels
-from ..campaign import CRASH, REFUSED, TIME_LIMIT, UNCONVERGED, Outputs, Task, Work
+from ..campaign import Outputs, Task, Work
 from ..errors import InputError, NothingLeft, ParseError, PhasewalkError
 from ..files import read_json
 from ..jobs import Event
 from ..labels import Label, label_cache
 from ..moment import FAILED_NOW, Seen
 from ..reference import WAVE_FUNCTIONS, Result, Try, requests
-from ..store import EARLIER, FAILED, KIND
+from ..store import (
+    BOOTSTRAP,
+    CRASH,
+    FAILED,
+    LABEL,
+    REFUSED,
+    TIME_LIMIT,
+    UNCONVERGED,
+    Drawn,
+    Labelled,
+    each,
+    failures,
+    label_task,
+    segment_task,
+    train_task,
+)
 from ..structures import perturb
 from . import trust
 
@@ -44,9 +59,9 @@ def bootstrap_frames(work: Work) -> list[Frame]:
     """
     settings = work.campaign.settings.bootstrap
     drawn_with = {**settings.model_dump(mode="json"), "count": work.campaign.bootstrap_count}
-    record = work.store.done("bootstrap", "")
-    old = drawn_with if record is None else record.outputs.get("drawn_with", drawn_with)
-    changed = old != drawn_with and work.store.find("train generation 0") is None
+    record = work.store.done(BOOTSTRAP, "")
+    old = drawn_with if record is None else record.of(Drawn).drawn_with or drawn_with
+    changed = old != drawn_with and work.store.find(train_task(0)) is None
     if record is None or changed:
         drawn = []
         for number, (system, atoms) in enumerate(work.campaign.structures.items()):
@@ -62,15 +77,15 @@ def bootstrap_frames(work: Work) -> list[Frame]:
                 origin = {"system": system, "round": 0, "index": index}
                 drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
         work.store.keep("rounds/000/frames.json", json.dumps(drawn).encode())
-        work.note("bootstrap", "bootstrap", 0, {"frames": len(drawn), "drawn_with": drawn_with})
+        work.note(BOOTSTRAP, BOOTSTRAP, 0, {"frames": len(drawn), "drawn_with": drawn_with})
     frames = read_frames(place := work.store.checked("rounds/000/frames.json"))
     # Journals of earlier versions have no hash of the frames, but the address of each one's label.
-    asked = {r.task for r in work.store.records() if r.stage == "label" and r.round == 0}
-    if asked and work.store.find("train generation 0") is not None:
+    asked = {r.task for r in work.store.records() if r.stage == LABEL and r.round == 0}
+    if asked and work.store.find(train_task(0)) is not None:
         for number, frame in enumerate(frames, start=1):
             known = frame.system in work.campaign.structures
             key = labels.label_key(frame.atoms, work.campaign.level(frame.system)) if known else ""
-            if task_name(key, 0) not in asked:
+            if label_task(key, 0) not in asked:
                 told = f"frame {number} is not one that the journal has labels of: damaged, or "
                 raise ParseError(place, f"{told}changed; restore it from a backup")
     return frames
@@ -105,8 +120,7 @@ def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:
 
 def _advice(work: Work) -> str:
     """What helps against the way in which most of the bootstrap labels failed."""
-    records = [record for record in work.store.records() if record.stage == "label"]
-    kinds = [record.outputs[KIND] for record in records if FAILED in record.outputs]
+    kinds = [failure.kind for _, failure in failures(work.store.records(), LABEL)]
     program = work.campaign.settings.reference.program
     helps = {
         CRASH: "mend the reference, and try it with phasewalk check",
@@ -141,7 +155,7 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
 
     What did not converge, or whose program died, is tried again as the settings declare.
     """
-    later = (f"train generation {round_}", f"segment {round_ + 1}")
+    later = (train_task(round_), segment_task(round_ + 1))
     open_ = all(work.store.find(task) is None for task in later)
     work.observer.begin(round_, "label", len(frames), "labels")
     found: list[Label | None] = [None] * len(frames)
@@ -168,7 +182,7 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
         for index in failed:
             task = _asked(work, round_, frames[index], resumed=False)
             record = work.store.find(task.name)
-            reason = record.outputs[FAILED] if record else ""
+            reason = record.failure.reason if record and record.failure else ""
             asked |= {index: task} if task.again else {}
             work.observer.say(
                 f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
@@ -197,7 +211,7 @@ def _try_shared(work: Work, round_: int, frames: Sequence[Frame]) -> None:
 def _known(work: Work, round_: int, frame: Frame) -> bool:
     """Whether the campaign has this label, or has tried to make it."""
     key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
-    return work.store.find(task_name(key, round_)) is not None or work.store.label(key) is not None
+    return work.store.find(label_task(key, round_)) is not None or work.store.label(key) is not None
 
 
 def _shared(work: Work, frame: Frame) -> Label | None:
@@ -224,11 +238,11 @@ def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
     """
     key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
     ways = requests.tries(work.campaign.reference, _guess(work, frame))
-    record = work.store.find(task_name(key, round_))
-    if record is None or FAILED not in record.outputs:
+    record = work.store.find(label_task(key, round_))
+    failure = None if record is None else record.failure
+    if failure is None:
         return _label_task(work, round_, frame, _Way(0, ways[0]), again=False)
-    made = len(record.outputs.get(EARLIER, ())) + 1
-    kind = record.outputs[KIND]
+    made, kind = len(failure.earlier) + 1, failure.kind
     if kind in WORTH_A_TRY and made < len(ways):
         return _label_task(work, round_, frame, _Way(made, ways[made]), again=True)
     task = _label_task(work, round_, frame, _Way(0, ways[0]), again=True)
@@ -248,7 +262,7 @@ def _believed_now(work: Work, task: Task, frame: Frame) -> Result | None:
     place, record = work.store.root / task.place, work.store.find(task.name)
     reference, at = work.campaign.reference, work.campaign.level(frame.system)
     runs = [place]
-    if record is not None and record.outputs.get(KIND) == REFUSED:
+    if record and record.failure and record.failure.kind == REFUSED:
         left = place.parent.glob(f"{place.name}.{FAILED}-*")
         runs += sorted(left, key=lambda path: (len(path.name), path.name))[-1:]
     for directory in runs:
@@ -290,7 +304,7 @@ class _LabelCounter:
     def show(self) -> None:
         """Count what the journal holds."""
         records = [self.work.store.find(name) for name in self.names]
-        failed = sum(record is not None and FAILED in record.outputs for record in records)
+        failed = sum(record is not None and record.failed for record in records)
         done = sum(record is not None for record in records) - failed
         numbers = {FAILED_NOW: self.lost + (0 if self.tried else failed)}
         detail = "(again, as declared)" if self.tried else ""
@@ -312,21 +326,15 @@ def _guess(work: Work, frame: Frame) -> Path | None:
     own, walker = work.campaign.settings.reference.cp2k, frame.origin.get("walker")
     if own is None or own.guess == "none" or walker is None:
         return None
-    for record in reversed(work.store.records()):
-        origin = record.outputs.get("origin", {})
+    for record, labelled in each(reversed(work.store.records()), Labelled):
+        origin = labelled.origin
         if (
-            record.stage == "label"
-            and (origin.get("system"), origin.get("walker")) == (frame.system, walker)
-            and record.round < frame.origin["round"]
-        ):
-            place = work.store.root / record.outputs.get("place", "")
+            origin.get("system"),
+            origin.get("walker"),
+        ) == (frame.system, walker) and record.round < frame.origin["round"]:
+            place = work.store.root / labelled.place
             return next((place / n for n in WAVE_FUNCTIONS if (place / n).is_file()), None)
     return None
-
-
-def task_name(key: str, round_: int) -> str:
-    """Name of the task that makes a label in a round."""
-    return f"label {key} of round {round_}"
 
 
 def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool) -> Task:
@@ -363,8 +371,8 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         return {**told, "reused": True}
 
     task = Task(
-        name=task_name(key, round_),
-        stage="label",
+        name=label_task(key, round_),
+        stage=LABEL,
         round=round_,
         inputs=key,
         place=place,

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from ..bias import colvars
-from ..campaign import LOCATED, Outputs, Task, Work
+from ..campaign import Outputs, Task, Work
 from ..errors import InputError
 from ..files import hash_of
 from ..jobs import Finished
 from ..labels import Label, content_hash
-from ..store import FAILED
+from ..store import LOCATED, colvars_task, failures
 from ..structures import carried
 
 
@@ -40,9 +40,11 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test: bool) -> Task:
-    of = "the test set" if test else f"round {round_}"
     text = work.campaign.settings.systems[system].plumed or ""
-    name, structure = f"colvars of {of}, {system}", work.campaign.structures[system]
+    name, structure = (
+        colvars_task(system, None if test else round_),
+        work.campaign.structures[system],
+    )
 
     def read(finished: Finished) -> Outputs:
         found = colvars.read(finished)
@@ -72,6 +74,6 @@ def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test:
 
 def say_failures(work: Work, round_: int) -> None:
     """Say which variables are not known, and why."""
-    for record in work.store.records():
-        if record.stage == LOCATED and record.round == round_ and FAILED in record.outputs:
-            work.observer.say(f"{record.task} are not known: {record.outputs[FAILED]}")
+    for record, failure in failures(work.store.records(), LOCATED):
+        if record.round == round_:
+            work.observer.say(f"{record.task} are not known: {failure.reason}")

@@ -14,14 +14,13 @@ import numpy as np
 from ..campaign import Work
 from ..files import hash_of
 from ..labels import Label
-from ..store import now
+from ..store import IMPORT, NAMED, Believed, CacheName, compared_task, now
 from ..units import GPA_PER_EV_PER_A3
 
 MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA = 2.0, 25.0, 0.1
 """Within these one level of theory repeats itself on another machine. Published label sets of the
 same frames, of two levels of theory, differed by 107 meV/Å and 0.46 GPa."""
 LABELS, ATOMS = "shared labels", "shared isolated atoms"
-NAMED = "name in the cache"
 MAKER = "campaign"
 """Under this name a label and an atom in the cache say which campaign computed them."""
 
@@ -31,9 +30,9 @@ def me(work: Work) -> str:
     record = work.store.find(NAMED)
     if record is None:
         name = f"{work.campaign.settings.campaign} ({hash_of(str(work.store.root), now())[:8]})"
-        work.note(NAMED, "import", 0, {"name": name})
+        work.note(NAMED, IMPORT, 0, {"name": name})
         return name
-    return str(record.outputs["name"])
+    return record.of(CacheName).name
 
 
 def maker(made: Mapping[str, Any]) -> str:
@@ -44,10 +43,10 @@ def maker(made: Mapping[str, Any]) -> str:
 def believed(work: Work, what: str, who: str) -> bool | None:
     """Whether the labels or atoms of a campaign are believed here; None where it was not tried."""
     named = work.store.find(NAMED)
-    if named is not None and who == named.outputs["name"]:
+    if named is not None and who == named.of(CacheName).name:
         return True  # its own, left between a result and its record by a kill
-    record = work.store.find(_task(what, who))
-    return None if record is None else bool(record.outputs["believed"])
+    record = work.store.find(compared_task(what, who))
+    return None if record is None else record.of(Believed).believed
 
 
 def note(work: Work, what: str, who: str, *, wrong: str, found: str, round_: int = 0) -> None:
@@ -61,7 +60,7 @@ def note(work: Work, what: str, who: str, *, wrong: str, found: str, round_: int
             "level's folder there if it is wrong, or set reference.share: false"
         )
     outputs = {"believed": not wrong, "found": told}
-    work.note(_task(what, who), "import", round_, outputs)
+    work.note(compared_task(what, who), IMPORT, round_, outputs)
     work.observer.say(told)
 
 
@@ -77,7 +76,3 @@ def difference(own: Label, other: Label) -> tuple[str, str]:
         (stress, MAX_STRESS_GPA, "GPa"),
     )
     return shown, ", ".join(f"limit {top:g} {unit}" for value, top, unit in limits if value > top)
-
-
-def _task(what: str, who: str) -> str:
-    return f"{what} of {who or 'another campaign'} compared"

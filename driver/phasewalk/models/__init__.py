@@ -3,9 +3,9 @@
 from . import explained, swap, training_config
 from .checkpoints import TRUST
 from .model import (
+    Deployed,
     ENDINGS,
     NETWORK,
-    Deployed,
     Trained,
     deploy_job,
     misfit,
@@ -16,28 +16,29 @@ from .model import (
     stamp_from_json,
     stamp_text,
     statistics,
+    stored_statistics,
     training_job,
     training_progress,
 )
 from .resume import left_behind
-from .settings import PRESETS, Budget, DeploySettings, ModelSettings, Statistics
+from .settings import Budget, DeploySettings, ModelSettings, PRESETS, Statistics
 from .swap import Template, Weights
 from .training_config import PROGRESS, WEIGHTS, graph_of, network
 
 __all__ = [
-    "ENDINGS",
-    "NETWORK",
-    "PRESETS",
-    "PROGRESS",
-    "TRUST",
-    "WEIGHTS",
     "Budget",
     "DeploySettings",
     "Deployed",
+    "ENDINGS",
     "ModelSettings",
+    "NETWORK",
+    "PRESETS",
+    "PROGRESS",
     "Statistics",
+    "TRUST",
     "Template",
     "Trained",
+    "WEIGHTS",
     "Weights",
     "deploy_job",
     "explained",
@@ -52,6 +53,7 @@ __all__ = [
     "stamp_from_json",
     "stamp_text",
     "statistics",
+    "stored_statistics",
     "swap",
     "training_config",
     "training_job",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import UNREADABLE, EngineFailed, InputError, ParseError
 from ..jobs import Finished, Job
 from ..labels import Label, frame_to_json, same_level
+from ..store import NetworkStatistics
 from .checkpoints import REFUSED, TRUST
 from .settings import Budget, ModelSettings, Statistics
 from .training_config import EAGER, PREVIOUS, PROBED, PROGRESS, WEIGHTS, training_config
@@ -162,6 +163,12 @@ def training_job(
         },
         cores=settings.threads,
     )
+
+
+def stored_statistics(stored: NetworkStatistics) -> Statistics:
+    """Statistics as the journal has them."""
+    data = stored.dump()
+    return Statistics(**{**data, "energy_shifts": tuple(data["energy_shifts"])})
 
 
 def _extxyz(labels: Sequence[Label]) -> bytes:

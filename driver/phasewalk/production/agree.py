@@ -4,9 +4,18 @@ import math
 
 from ..campaign import FreeEnergyGoal, Work
 from ..errors import EngineFailed, InputError, NothingLeft, StoreError
-from ..generations import FINAL, Generation, learn
+from ..generations import Generation, learn
 from ..rounds import reopen
-from ..store import IDENTITY, read_campaign
+from ..store import (
+    FES,
+    FINAL,
+    IDENTITY,
+    SEGMENT,
+    DeployedModel,
+    each,
+    free_energy_task,
+    read_campaign,
+)
 from . import freeze
 from .free_energy import FreeEnergy, difference
 
@@ -21,9 +30,9 @@ def compare(work: Work, generation: Generation) -> tuple[float | None, str]:
     """
     goal = work.campaign.settings.stop.free_energy
     names = {
-        str(record.outputs["generation"])
-        for record in work.store.records()
-        if record.stage == "deploy" and record.outputs["generation"] != FINAL
+        made.generation
+        for _, made in each(work.store.records(), DeployedModel)
+        if made.generation != FINAL
     }
     earlier = [int(name) for name in names if int(name) < generation.number]
     if goal is None or not earlier:
@@ -44,13 +53,13 @@ def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[
     finally:
         root = work.store.root / freeze.place(generation.name, goal.hills)
         if (root / IDENTITY).is_file():
-            walked = [r for r in read_campaign(root).records() if r.stage == "segment"]
+            walked = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
             seconds = round(sum(record.seconds for record in walked), 3)
             cores = max((record.cores for record in walked), default=0)
-            name = f"free energy of generation {generation.name}, hills × {goal.hills:g}"
+            name = free_energy_task(generation.name, goal.hills)
             noted = work.store.find(name)
             if seconds and (noted is None or noted.seconds != seconds):
-                work.note(name, "fes", generation.number, {}, seconds=seconds, cores=cores)
+                work.note(name, FES, generation.number, {}, seconds=seconds, cores=cores)
 
 
 def _compared(

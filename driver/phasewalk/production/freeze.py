@@ -25,12 +25,25 @@ from ..bias import HillsRecord
 from ..campaign import Campaign, Work, deck_versions
 from ..errors import InputError, NothingLeft
 from ..files import hash_of, set_aside
-from ..generations import FINAL, Generation, folder, refit
+from ..generations import Generation, folder, refit
 from ..jobs import Event, Job, Launcher
 from ..labels import levels
 from ..moment import FREE_ENERGY
 from ..rounds import explore, steer
-from ..store import IDENTITY, Store, open_campaign, read_identity, reopen_campaign
+from ..store import (
+    BEGIN,
+    ESTIMATE,
+    FINAL,
+    IDENTITY,
+    SEGMENT,
+    Segment,
+    Store,
+    each,
+    open_campaign,
+    read_identity,
+    reopen_campaign,
+    segment_task,
+)
 from ..units import FS_PER_PS
 from ..walkers import Walker, decks
 from . import lineage, samples
@@ -159,7 +172,7 @@ def freeze(
         launcher = _Beating(work.launcher, work.store)
         frozen = Work(campaign, opened, launcher, work.engines, work.observer)
         _begin(replace(work, campaign=campaign), frozen, generation)
-        walked = sum(record.stage == "segment" for record in opened.records())
+        walked = sum(record.stage == SEGMENT for record in opened.records())
         generation = refit.refit(work, frozen, generation, segments - walked)
         return _walk(work, frozen, generation, systems, segments=segments, bins=bins)
 
@@ -248,9 +261,9 @@ def _check_same(root: Path, identity: Mapping[str, Any]) -> None:
 
 def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
     """Put the walkers where they stand in the campaign, once; without labels, and no hills."""
-    if frozen.store.find("segment 0") is not None:
+    if frozen.store.find(segment_task(0)) is not None:
         return
-    walked = [r.round for r in campaign.store.records() if r.stage == "segment"]
+    walked = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
     after = generation.number if generation.name != FINAL else max(walked, default=0)
     standing, _ = steer.stand(campaign, after + 1)
     seeds = [
@@ -265,7 +278,7 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
     ]
     name = steer.states_file(0)
     frozen.store.keep(name, json.dumps(seeds).encode())
-    frozen.note("segment 0", "begin", 0, {"after_round": after})
+    frozen.note(segment_task(0), BEGIN, 0, {"after_round": after})
 
 
 def _walk(
@@ -278,7 +291,7 @@ def _walk(
     bins: int | None,
 ) -> dict[str, Frozen]:
     """All segments, and the free energies after each."""
-    last = sum(record.stage == "segment" for record in frozen.store.records())
+    last = sum(record.stage == SEGMENT for record in frozen.store.records())
     pieces: dict[str, list[Piece]] = {of.name: [] for of in systems}
     found: dict[str, Frozen] = {}
     for number in range(1, max(segments, last) + 1):
@@ -301,7 +314,7 @@ def _walk(
         if found:
             text = json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1)
             frozen.store.keep("fes.json", text.encode())
-            frozen.note("free energies", "estimate", number, {"segments": number})
+            frozen.note("free energies", ESTIMATE, number, {"segments": number})
     return found
 
 
@@ -320,10 +333,10 @@ def _frozen(
     free: FreeEnergy,
     pieces: Mapping[str, Sequence[Piece]],
 ) -> Frozen:
-    done = [record.outputs for record in frozen.store.records() if record.stage == "segment"]
-    entries = [entry for one in done for entry in one["walkers"] if entry["system"] == of.name]
-    steps = sum(entry["steps_done"] for entry in entries)
-    walkers = len({entry["walker"] for entry in entries})
+    done = [found for _, found in each(frozen.store.records(), Segment)]
+    entries = [entry for one in done for entry in one.walkers if entry.system == of.name]
+    steps = sum(entry.steps_done for entry in entries)
+    walkers = len({entry.walker for entry in entries})
     explored = _explored(campaign, of)
     covered = [_covered(free, axis, ends) for axis, ends in enumerate(explored)]
     return Frozen(
@@ -334,7 +347,7 @@ def _frozen(
         segments=len(done),
         walkers=walkers,
         ps_per_walker=steps * frozen.campaign.settings.segment.timestep_fs / FS_PER_PS / walkers,
-        stopped_early=sum(entry["halted"] is not None for entry in entries),
+        stopped_early=sum(entry.halted is not None for entry in entries),
         walks=len(entries),
         explored=explored,
         covered=tuple(covered),
@@ -347,7 +360,7 @@ def _frozen(
 
 def _explored(campaign: Work, of: Biased) -> tuple[tuple[float, float], ...]:
     """For each variable, from where to where the campaign has laid hills."""
-    last = max((r.round for r in campaign.store.records() if r.stage == "segment"), default=0)
+    last = max((r.round for r in campaign.store.records() if r.stage == SEGMENT), default=0)
     record = steer.hills(campaign, of.name, last + 1, ())
     centres = bias.gaussians(record, action=of.action).centres
     return tuple((float(c.min()), float(c.max())) for c in centres.T if len(c))

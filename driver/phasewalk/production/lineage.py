@@ -14,8 +14,7 @@ from typing import Any
 from ..bias import plumed
 from ..errors import UNREADABLE, PhasewalkError
 from ..files import read_text
-from ..generations import FINAL
-from ..store import JOURNAL, Record
+from ..store import FINAL, JOURNAL, TRAIN, Evaluated, Record, Trained, each
 from ..walkers import SystemSettings
 
 SAME = ("ensemble", "temperature_K", "pressure_MPa")
@@ -33,7 +32,7 @@ class Model:
 
 def models(records: Sequence[Record]) -> dict[str, Model]:
     """The models that the campaign has now, by generation."""
-    found = [_model(r.outputs) for r in records if r.stage == "train"]
+    found = [_model(record.outputs) for record in records if record.stage == TRAIN]
     return {one.generation: one for one in found if one is not None}
 
 
@@ -49,7 +48,7 @@ def former(root: Path) -> dict[str, Model]:
             continue
         try:
             data = json.loads(line)
-            one = _model(data["outputs"]) if data["stage"] == "train" else None
+            one = _model(data["outputs"]) if data["stage"] == TRAIN else None
         except UNREADABLE:
             continue
         if one is not None:
@@ -70,13 +69,13 @@ def _model(outputs: Mapping[str, Any]) -> Model | None:
 def measured_now(records: Sequence[Record]) -> list[Record]:
     """The evaluations of models that the campaign still has: not of former ones of their names."""
     trained: set[str] = set()
-    last = {str(r.outputs.get("generation")): r.task for r in records if r.stage == "train"}
+    last = {learned.generation: record.task for record, learned in each(records, Trained)}
     found = []
     for record in records:
-        name = str(record.outputs.get("generation"))
-        if record.stage == "train" and last[name] == record.task:
-            trained.add(name)
-        elif record.stage == "evaluate" and name in trained:
+        made = record.made
+        if isinstance(made, Trained) and last[made.generation] == record.task:
+            trained.add(made.generation)
+        elif isinstance(made, Evaluated) and made.generation in trained:
             found.append(record)
     return found
 

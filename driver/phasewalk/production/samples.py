@@ -13,6 +13,7 @@ from ..bias import Gaussians, HillsRecord, colvars, dumps, plumed
 from ..campaign import Work
 from ..errors import InputError, NothingLeft
 from ..rounds import steer
+from ..store import Segment, segment_task
 from ..units import BOLTZMANN_KJ_PER_MOL_K, FS_PER_PS, KJ_PER_MOL
 from ..walkers import SystemSettings, Walker
 from . import free_energy, reweight
@@ -153,15 +154,15 @@ def pieces(work: Work, of: Biased, round_: int, record: HillsRecord) -> list[Pie
         round_: of the segment.
         record: hills after it.
     """
-    done = work.store.find(f"segment {round_}")
-    entries = done.outputs["walkers"] if done else []
+    done = work.store.find(segment_task(round_))
+    entries = done.of(Segment).walkers if done else []
     states, hills = steer.states(work, round_), _hills(record, of)
     found = []
     for partition, entry in enumerate(entries):
-        end = entry["candidate_step"]
-        if entry["system"] != of.name or end is None:
+        end = entry.candidate_step
+        if entry.system != of.name or end is None:
             continue
-        state = states[entry["walker"]]
+        state = states[entry.walker]
         walker = Walker(state.walker, of.name, partition, state.came_from[1], state.came_from[0])
         timestep = work.campaign.settings.segment.timestep_fs / FS_PER_PS
         rows = _printed(

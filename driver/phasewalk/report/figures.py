@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from ..status import Compared, History
-from ..store import FAILED
+from ..store import LABEL, failures
 from .pictures import COLOURS, Picture, colour, name_of, shade
 
 ERRORS = (
@@ -297,8 +297,4 @@ def ledger(history: History) -> Section:
 
 def failed_labels(history: History) -> list[tuple[int, str]]:
     """Round and reason of each label that failed for good."""
-    return [
-        (record.round, str(record.outputs[FAILED]))
-        for record in history.records
-        if record.stage == "label" and FAILED in record.outputs
-    ]
+    return [(record.round, failure.reason) for record, failure in failures(history.records, LABEL)]

@@ -14,10 +14,10 @@ from typing import Any
 from ..bias import colvars, plumed, quantities
 from ..campaign import CampaignSettings
 from ..errors import InputError
-from ..generations import FINAL
 from ..labels import levels
 from ..models import PRESETS
 from ..status import History, verdict
+from ..store import FINAL, SEGMENT, Segment, Versions, each
 from ..units import FS_PER_PS
 from ..walkers import SystemSettings
 
@@ -70,11 +70,10 @@ def bibtex(paragraph: str) -> str:
 def _versions(found: History) -> Mapping[str, str]:
     """Of engines, as the journal has them; several where they changed."""
     seen: dict[str, list[str]] = {}
-    for record in found.records:
-        if record.stage == "versions":
-            for name, value in record.outputs.get("versions", {}).items():
-                seen.setdefault(name, [])
-                seen[name] += [str(value)] if str(value) not in seen[name] else []
+    for _, noted in each(found.records, Versions):
+        for name, value in noted.versions.items():
+            seen.setdefault(name, [])
+            seen[name] += [str(value)] if str(value) not in seen[name] else []
     return {name: f" (version {' and '.join(values)})" for name, values in seen.items()}
 
 
@@ -106,15 +105,12 @@ def _here(name: str) -> str:
 
 def _walking(found: History, settings: CampaignSettings) -> Iterator[str]:
     """How walkers explored; nothing where none has walked."""
-    walked = [r for r in found.records if r.stage == "segment"]
+    walked = [segment for _, segment in each(found.records, Segment)]
     if not walked:
         return
     versions = _versions(found)
     rounds, steps = len(walked), settings.segment
-    done = {
-        max((walker["steps_done"] for walker in record.outputs["walkers"]), default=0)
-        for record in walked
-    }
+    done = {max((walker.steps_done for walker in segment.walkers), default=0) for segment in walked}
     lengths = sorted(f"{count * steps.timestep_fs / FS_PER_PS:g}" for count in done)
     yield (
         f"In each of {rounds} round{'s' if rounds > 1 else ''}, the last potential drove molecular "
@@ -206,7 +202,7 @@ def _labelling(found: History) -> Iterator[str]:
     failed = f"; {labels['failed']} could not be" if labels["failed"] else ""
     taken = (
         "; in each round the last good frame of each walker was labelled and learned"
-        if any(r.stage == "segment" for r in found.records)
+        if any(r.stage == SEGMENT for r in found.records)
         else ""
     )
     shown = ", ".join(f"{key} {value}" for key, value in level.settings.items())

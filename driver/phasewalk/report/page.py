@@ -18,7 +18,7 @@ from ..files import file_hash, write_file
 from ..labels import levels
 from ..production import lineage
 from ..status import History, verdict
-from ..store import ledger, settings_text
+from ..store import Versions, each, ledger, settings_text
 from . import figures, free_figures, maps, scatter, scenes
 from .figures import Section
 from .pictures import Picture, wide
@@ -348,9 +348,8 @@ def _shown(value: object) -> str:
 def _versions(found: History) -> dict[str, str]:
     """Of this installation, and of the engines with which the last run worked."""
     ours = {name: _version(name) for name in ("phasewalk", "nequip", "torch", "ase", "numpy")}
-    for record in reversed(found.records):
-        if record.stage == "versions":
-            return {**ours, **{k: str(v) for k, v in record.outputs["versions"].items()}}
+    for _, noted in each(reversed(found.records), Versions):
+        return {**ours, **{name: str(value) for name, value in noted.versions.items()}}
     return ours
 
 

@@ -16,10 +16,10 @@ from ..errors import Killed
 from ..files import hash_of
 from ..generations import Generation
 from ..jobs import Event, Finished, Running
-from ..labelling import Frame, task_name
+from ..labelling import Frame
 from ..labels import Label, label_key
 from ..moment import RUNNING, Seen
-from ..store import FAILED
+from ..store import SEGMENT, label_task, segment_task, train_task
 from ..structures import bare, fingerprint
 from ..walkers import (
     LAST,
@@ -54,7 +54,7 @@ def walk(
     return _proposals(work, round_, known)
 
 
-def segment(work: Work, round_: int, generation: Generation, *, stage: str = "segment") -> Outputs:
+def segment(work: Work, round_: int, generation: Generation, *, stage: str = SEGMENT) -> Outputs:
     """One segment of all walkers with a generation, shown as `stage`; what the journal says."""
     plan, decisions = segment_plan(work, round_, generation)
 
@@ -66,14 +66,12 @@ def segment(work: Work, round_: int, generation: Generation, *, stage: str = "se
         return replace(plan, histories=files)
 
     task = Task(
-        name=f"segment {round_}",
-        stage="segment",
+        name=segment_task(round_),
+        stage=SEGMENT,
         round=round_,
         inputs=inputs_hash(work, plan, decisions, generation.checkpoint_hash),
         place=f"rounds/{round_:03d}/segment",
-        job=lambda directory: walkers.job(
-            begun(), engines=work.engines, directory=directory
-        ),
+        job=lambda directory: walkers.job(begun(), engines=work.engines, directory=directory),
         read=lambda finished: _read_segment(work, begun(), finished),
     )
     total = len(plan.walkers) * plan.settings.steps
@@ -155,7 +153,7 @@ def segment_plan(
 def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Frame]]:
     """The frames of each walker to label, but for what is known already."""
     settings = work.campaign.settings.candidates
-    learned = work.store.find(f"train generation {round_}") is not None
+    learned = work.store.find(train_task(round_)) is not None
     seen = [label.atoms for label in known]
     proposals = []
     for state in steer.states(work, round_).values():
@@ -182,8 +180,8 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
 def _labelled(work: Work, round_: int, frame: Frame) -> bool:
     """Whether the round has a label of this frame."""
     key = label_key(frame.atoms, work.campaign.level(frame.system))
-    record = work.store.find(task_name(key, round_))
-    return record is not None and FAILED not in record.outputs
+    record = work.store.find(label_task(key, round_))
+    return record is not None and not record.failed
 
 
 def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:

@@ -14,10 +14,28 @@ from ..errors import InputError, NothingLeft
 from ..files import file_hash
 from ..generations import Generation, learn
 from ..labelling import initial, isolated_atoms
-from ..store import IDENTITY, PLUMED_FILES, SETTINGS, settings_text
+from ..store import (
+    END,
+    IDENTITY,
+    PLUMED_FILES,
+    SEGMENT,
+    SETTINGS,
+    SETTINGS_KEPT,
+    STOP,
+    VERSIONS,
+    Judged,
+    Segment,
+    Versions,
+    at_end,
+    each,
+    end_task,
+    segment_task,
+    settings_text,
+    stop_task,
+    versions_task,
+)
 from ..walkers import broke_down
 from . import explore
-from .rewinding import at_end
 
 Compare = Callable[[Work, Generation], tuple[float | None, str]]
 
@@ -84,16 +102,16 @@ def _keep_settings(work: Work) -> None:
     if any(kept.get(place) != file_hash(path) for place, path in places.items()):
         for path in files:
             work.store.vouch(path)
-        work.note("settings", "settings", 0, {})  # of no round: a rewind does not forget it
+        work.note("settings", SETTINGS_KEPT, 0, {})  # of no round: a rewind does not forget it
 
 
 def _note_versions(work: Work) -> None:
     """Journal the versions of all engines, where they are not those of the run before."""
-    noted = [record for record in work.store.records() if record.stage == "versions"]
+    noted = [found for _, found in each(work.store.records(), Versions)]
     versions = dict(work.engines.versions)
-    if not noted or noted[-1].outputs["versions"] != versions:
+    if not noted or noted[-1].versions != versions:
         round_ = max((record.round for record in work.store.records()), default=0)
-        work.note(f"versions {len(noted) + 1}", "versions", round_, {"versions": versions})
+        work.note(versions_task(len(noted) + 1), VERSIONS, round_, {"versions": versions})
 
 
 def _may_end(
@@ -116,32 +134,33 @@ def _may_end(
     ends = stop.ending(rules)
     for rule in rules:
         work.observer.say(rule.line)
-    name = f"stop rules after round {round_}"
+    name = stop_task(round_)
     outputs = {"rules": [asdict(rule) for rule in rules], "ended_by": [rule.rule for rule in ends]}
     before = work.store.find(name)
     told = bool(rules or stop.judged(work.store.records())[0])
     if told and (before is None or before.outputs != outputs):
-        work.note(name, "stop", round_, outputs)
+        work.note(name, STOP, round_, outputs)
     after_round()
     return bool(ends)
 
 
 def _end(work: Work, round_: int) -> None:
     """Say why the campaign ends, and journal it."""
-    found = work.store.find(f"stop rules after round {round_}")
-    ended_by = found.outputs["ended_by"] if found and work.campaign.settings.stop.given else []
+    found = work.store.find(stop_task(round_))
+    given = work.campaign.settings.stop.given
+    ended_by = found.of(Judged).ended_by if found is not None and given else []
     if ended_by:
         work.observer.say(f"the campaign ends after round {round_} by {' and '.join(ended_by)}")
-    last = work.store.find(f"segment {round_}")
-    if last is not None and all(map(broke_down, last.outputs["walkers"])):
+    last = work.store.find(segment_task(round_))
+    if last is not None and all(map(broke_down, last.of(Segment).walkers)):
         work.observer.say(
             "all walkers of the last round stopped early: the model is not ready to walk so far; "
             "ask for more rounds, or for a lower temperature_K (phasewalk status says why they did)"
         )
-    name, outputs = f"end after round {round_}", {"by": ended_by or ["rounds"]}
+    name, outputs = end_task(round_), {"by": ended_by or ["rounds"]}
     before = work.store.find(name)
     if before is None or before.outputs != outputs:
-        work.note(name, "end", round_, outputs)
+        work.note(name, END, round_, outputs)
 
 
 def check_plumed_files(work: Work) -> None:
@@ -158,7 +177,7 @@ def check_plumed_files(work: Work) -> None:
 def _check_changes(work: Work) -> None:
     """Raise InputError where changed settings do not fit what the campaign has already done."""
     settings = work.campaign.settings
-    walked = [record.round for record in work.store.records() if record.stage == "segment"]
+    walked = [record.round for record in work.store.records() if record.stage == SEGMENT]
     if not walked:
         return
     if settings.rounds < max(walked):

@@ -12,7 +12,20 @@ from ..files import check_file
 from ..generations import Generation
 from ..labels import levels
 from ..reference import Reference
-from ..store import IDENTITY, PLUMED_FILES, SETTINGS, Store, read_identity, settings_text
+from ..store import (
+    IDENTITY,
+    PLUMED_FILES,
+    SETTINGS,
+    DeployedModel,
+    Store,
+    Trained,
+    deploy_task,
+    each,
+    read_identity,
+    segment_task,
+    settings_text,
+    train_task,
+)
 from . import steer
 
 PLUMED_CODE = ("LOAD", "PYTORCH_MODEL", "PYCVINTERFACE", "PYFUNCTION")
@@ -26,24 +39,24 @@ def read_generation(store: Store, name: str | None) -> Generation:
         InputError: there is none, or it was deployed for another machine.
         ParseError: its deployed model is not what the journal holds.
     """
-    names = [str(r.outputs["generation"]) for r in store.records() if r.stage == "deploy"]
+    names = [found.generation for _, found in each(store.records(), DeployedModel)]
     if not names:
         raise StoreError(f"{store.root}: no generation was deployed yet")
     chosen = names[-1] if name is None else name
-    trained = store.find(f"train generation {chosen}")
-    deployed = store.find(f"deploy generation {chosen}")
+    trained = store.find(train_task(chosen))
+    deployed = store.find(deploy_task(chosen))
     if trained is None or deployed is None:
         raise InputError(f"--generation {name}: the campaign has {', '.join(names)}")
-    outputs = deployed.outputs
+    outputs, learned = deployed.of(DeployedModel), trained.of(Trained)
     found = Generation(
         number=deployed.round,
         name=chosen,
-        checkpoint=store.root / trained.outputs["checkpoint"],
-        deployed=store.root / outputs["file"],
-        stamp=models.stamp_from_json(outputs["stamp"]),
-        checkpoint_hash=trained.outputs["sha256"],
-        deployed_hash=outputs["sha256"],
-        again=outputs["again"],
+        checkpoint=store.root / learned.checkpoint,
+        deployed=store.root / outputs.file,
+        stamp=models.stamp_from_json(outputs.stamp),
+        checkpoint_hash=learned.sha256,
+        deployed_hash=outputs.sha256,
+        again=outputs.again,
         unproved_graph=False,
     )
     check_file(found.deployed, found.deployed_hash)
@@ -118,7 +131,7 @@ def read_inputs(
     settings, told = own_side(config.parse(text, path), path, trusted=trusted)
     if told:
         say(told)
-    begun = store.find("segment 1")
+    begun = store.find(segment_task(1))
     if begun is None:
         raise InputError(
             f"{store.root}: no segment is finished yet, and a free energy begins where walkers "

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..generations import FINAL
-from ..store import JOURNAL, REWINDING, Record, Store, reopen_campaign
+from ..store import END, FINAL, JOURNAL, REWINDING, Record, Store, evaluate_task, reopen_campaign
+from ..store import at_end as at_end
 
 BY_ROUND = ("rounds/*", "bias/*/round-*", "models/gen-*", "fes/gen-*")
 """What a campaign keeps of each round, with the round's number in its name."""
@@ -102,17 +102,11 @@ def last_finished(records: Sequence[Record]) -> int:
     campaign has ended.
     """
     begun = max((record.round for record in records), default=-1)
-    learned = f"evaluate generation {begun} on round {begun}"
+    learned = evaluate_task(begun, begun)
     done = any(
-        record.task == learned or (record.stage, record.round) == ("end", begun)
-        for record in records
+        record.task == learned or (record.stage, record.round) == (END, begun) for record in records
     )
     return begun if done or begun < 0 else begun - 1
-
-
-def at_end(record: Record) -> bool:
-    """Whether a record belongs to the campaign's end, whichever round it counts to."""
-    return record.stage == "end" or f"generation {FINAL}" in record.task
 
 
 def _later(root: Path, round_: int) -> list[str]:

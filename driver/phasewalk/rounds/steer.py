@@ -14,8 +14,7 @@ from ..bias import Cut, HillsRecord, HillsTable, History, HistoryFile, Mark, hil
 from ..campaign import Work
 from ..errors import ParseError
 from ..files import read_json
-from ..labelling import task_name
-from ..store import FAILED
+from ..store import STEER, Evaluated, Segment, evaluate_task, label_task, segment_task, steer_task
 from ..structures import bare
 from ..walkers import ENDED, Walker, lammps_frame
 
@@ -98,7 +97,7 @@ def _kept(work: Work, round_: int, name: str) -> Path | None:
 
 def _left(work: Work, round_: int, name: str) -> bool:
     """Whether a round's segment has left a file of this name."""
-    segment = work.store.find(f"segment {round_}")
+    segment = work.store.find(segment_task(round_))
     return segment is not None and name in segment.files
 
 
@@ -162,8 +161,8 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
         # not from where the round began: a walker would break down there again and again
         return Decision(walker, START, "no frame of its last round was good")
     outcomes = [work.store.find(_label(work, round_, entry, atoms)) for _, atoms in frames]
-    labelled = [i for i, found in enumerate(outcomes) if found and FAILED not in found.outputs]
-    failed = sum(found is not None and FAILED in found.outputs for found in outcomes)
+    labelled = [i for i, found in enumerate(outcomes) if found and not found.failed]
+    failed = sum(found is not None and found.failed for found in outcomes)
     if failed and not labelled:
         why = f"{failed} of its frames could not be labelled"
         return Decision(walker, policy.after_failed_label, why, entry.came_from[0])
@@ -186,31 +185,32 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
 def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
     """Name of the task that labels a frame of a walker."""
     at = work.campaign.level(entry.system)
-    return task_name(labels.label_key(bare(atoms), at), round_)
+    return label_task(labels.label_key(bare(atoms), at), round_)
 
 
 def _ended(work: Work, round_: int, walker: str) -> bool:
     """Whether PLUMED itself ended a walker's segment (COMMITTOR)."""
-    segment = work.store.find(f"segment {round_}")
-    entries = [] if segment is None else segment.outputs.get("walkers", [])  # none: before `fes`
-    stops = [entry.get("stop") for entry in entries if entry["walker"] == walker]
-    return any(stop is not None and stop["reason"] == ENDED for stop in stops)
+    segment = work.store.find(segment_task(round_))
+    made = None if segment is None else segment.made  # of a free energy, `segment 0` only begins
+    entries = made.walkers if isinstance(made, Segment) else []
+    stops = [entry.stop for entry in entries if entry.walker == walker]
+    return any(stop is not None and stop.reason == ENDED for stop in stops)
 
 
 def _error_ratio(work: Work, round_: int, walker: str) -> float | None:
     """How wrong the model that drove a walker was on the frame that it led to."""
-    segment = work.store.find(f"segment {round_}")
-    number = None if segment is None else segment.outputs["generation"]
-    found = work.store.find(f"evaluate generation {number} on round {round_}")
-    each = [] if found is None else found.outputs.get("each", [])
-    return next((float(e["force_error_ratio"]) for e in each if e["walker"] == walker), None)
+    segment = work.store.find(segment_task(round_))
+    number = segment.of(Segment).generation if segment is not None else None
+    found = None if number is None else work.store.find(evaluate_task(number, round_))
+    each = [] if found is None else found.of(Evaluated).each
+    return next((float(e.force_error_ratio) for e in each if e.walker == walker), None)
 
 
 def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
     """System and index of each walker of a round: as journalled, else as configured now."""
-    record = work.store.find(f"segment {round_}")
+    record = work.store.find(segment_task(round_))
     if record is not None:
-        names = [(entry["system"], entry["walker"]) for entry in record.outputs["walkers"]]
+        names = [(entry.system, entry.walker) for entry in record.of(Segment).walkers]
         return [(system, int(walker.rsplit("-", 1)[1])) for system, walker in names]
     systems = work.campaign.settings.systems
     return [(name, index) for name in systems for index in range(systems[name].walkers)]
@@ -323,10 +323,10 @@ def _cuts(system: str, round_: int, decisions: Sequence[Decision]) -> tuple[Cut,
 
 def note(work: Work, round_: int, decisions: Sequence[Decision]) -> None:
     """Journal the decisions of a round, once, and say those that are not the rule."""
-    name = f"walkers of round {round_}"
+    name = steer_task(round_)
     if work.store.find(name) is not None:
         return
-    work.note(name, "steer", round_, {"walkers": [asdict(one) for one in decisions]})
+    work.note(name, STEER, round_, {"walkers": [asdict(one) for one in decisions]})
     for one in decisions:
         if one.source in (BEFORE, START) or ";" in one.why:
             place = {BEFORE: "where its last round began", START: "the start structure"}

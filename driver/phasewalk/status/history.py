@@ -15,19 +15,27 @@ from numpy.typing import NDArray
 
 from .. import bias
 from ..bias import hill_tables, quantities
-from ..campaign import LOCATED, CampaignSettings, deck_versions, located, parse
+from ..campaign import CampaignSettings, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from ..files import read_json, read_text
-from ..generations import FINAL
 from ..models import PROGRESS
 from ..production import Model, free_energy, lineage
 from ..store import (
-    FAILED,
+    FINAL,
     IDENTITY,
+    SEGMENT,
+    TRAIN,
+    Begun,
+    Evaluated,
+    Labelled,
+    Located,
     Record,
+    Segment,
+    Steered,
     Store,
+    Trained,
     check_kept,
-    journalled,
+    each,
     read_campaign,
     settings_text,
 )
@@ -138,8 +146,8 @@ class History:
 
     def _biased(self, system: str) -> list[str]:
         for record in self.records:
-            if record.stage == LOCATED and record.outputs.get("system") == system:
-                return list(record.outputs.get("names", ()))
+            if isinstance(record.made, Located) and record.made.system == system:
+                return record.made.names
         return traces.arguments(self.settings.systems.get(system) if self.settings else None)
 
     @property
@@ -174,11 +182,6 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
     Raises:
         StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
     """
-    with journalled(root):
-        return _read(root, sign)
-
-
-def _read(root: Path, sign: Callable[[], None]) -> History:
     state = summary.collect(root)
     store, reader = read_campaign(root), _Reader()
     records = store.records()
@@ -192,23 +195,23 @@ def _read(root: Path, sign: Callable[[], None]) -> History:
     measured = {record.task for record in lineage.measured_now(records)}
     for record in records:
         sign()
-        if record.stage == "segment":
+        if record.stage == SEGMENT:
             begun = _decisions(records, record.round)
             place = f"rounds/{record.round:03d}/segment/"
             for name in record.files:
                 if name.startswith(place) and (root / name).exists():
                     reader.try_(store.checked, name)
-            for walker in record.outputs["walkers"]:
-                why = begun.get(walker["walker"], {})
+            for walker in record.of(Segment).walkers:
+                why = begun.get(walker.walker)
                 walked.append(
                     reader.try_(traces.read, root, record, walker, begun=why, settings=settings)
                 )
             for name in record.files:
                 if name.startswith("bias/"):
                     hills.setdefault(name.split("/")[1], []).append((record.round, name))
-        elif record.task in measured and record.outputs.get("frames"):
+        elif record.task in measured and record.of(Evaluated).frames:
             compared += reader.try_(_compared, store, record, known, learned, homes) or []
-        elif record.stage == "train":
+        elif record.stage == TRAIN:
             trainings.append(reader.try_(_training, root, record))
     biases = {system: reader.try_(_bias, store, names) for system, names in hills.items()}
     now, former = lineage.models(records), lineage.former(root)
@@ -234,33 +237,24 @@ def _settings(root: Path) -> CampaignSettings:
     return parse(*settings_text(root))
 
 
-def _decisions(records: Sequence[Record], round_: int) -> dict[str, Mapping[str, Any]]:
+def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:
     """Where each walker began the round, and why."""
     return {
-        one["walker"]: one
-        for record in records
-        if record.stage == "steer" and record.round == round_
-        for one in record.outputs["walkers"]
+        one.walker: one
+        for record, steered in each(records, Steered)
+        if record.round == round_
+        for one in steered.walkers
     }
 
 
 def _learned(records: Sequence[Record]) -> dict[str, int]:
     """Key of a label → the round whose generation learned it first."""
-    return {
-        record.outputs["key"]: record.round
-        for record in reversed(records)
-        if record.stage == "label" and FAILED not in record.outputs
-    }
+    return {labelled.key: record.round for record, labelled in each(reversed(records), Labelled)}
 
 
 def _homes(records: Sequence[Record]) -> dict[str, str]:
     """Key of a label → the system to which its frame belongs, by its atoms."""
-    return {
-        key: record.outputs["system"]
-        for record in records
-        if record.stage == LOCATED and FAILED not in record.outputs
-        for key in record.outputs["values"]
-    }
+    return {key: located.system for _, located in each(records, Located) for key in located.values}
 
 
 def _compared(
@@ -271,7 +265,8 @@ def _compared(
     homes: Mapping[str, str],
 ) -> list[Compared]:
     """The frames of one evaluation."""
-    generation = str(record.outputs["generation"])
+    evaluated = record.of(Evaluated)
+    generation = evaluated.generation
     number = int(generation) if generation.isdigit() else record.round
 
     def frame(entry: Mapping[str, Any]) -> Compared:
@@ -294,12 +289,12 @@ def _compared(
             stress=np.array(entry["stress_GPa"], dtype=float) if "stress_GPa" in entry else None,
         )
 
-    return read_json(store.checked(str(record.outputs["frames"])), frame)
+    return read_json(store.checked(evaluated.frames or ""), frame)
 
 
 def _training(root: Path, record: Record) -> Training:
     """The validation errors of a training, epoch by epoch."""
-    generation = record.outputs["generation"]
+    generation = record.of(Trained).generation
     final = "-final" if generation == FINAL else ""
     path = root / f"rounds/{record.round:03d}/train{final}" / PROGRESS
     try:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import labels
-from ..campaign import INITIAL
 from ..errors import UNREADABLE, InputError, ParseError
 from ..labels import Label, Level, conventions, label_cache, levels
-from ..store import FAILED, Record, read_campaign, read_identity
+from ..store import Imported, Labelled, Record, read_campaign, read_identity
 from ..structures import cell_multiple
 from ..validation import read_labelled
 
@@ -42,10 +41,11 @@ def label_keys(records: Iterable[Record]) -> list[str]:
     """Keys of the labels that journal records hold, in their order."""
     keys: dict[str, None] = {}
     for record in records:
-        if record.task == INITIAL:
-            keys |= dict.fromkeys(record.outputs["labels"])
-        elif record.stage == "label" and FAILED not in record.outputs:
-            keys[record.outputs["key"]] = None
+        made = record.made
+        if isinstance(made, Imported):
+            keys |= dict.fromkeys(made.labels)
+        elif isinstance(made, Labelled):
+            keys[made.key] = None
     return list(keys)
 
 

@@ -12,10 +12,28 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import moment
-from ..campaign import INITIAL, stop
+from ..campaign import stop
 from ..errors import InputError, StoreError
 from ..labels import levels
-from ..store import FAILED, Record, journalled, ledger, locked, read_campaign, read_identity
+from ..store import (
+    END,
+    INITIAL,
+    LABEL,
+    DeployedModel,
+    Ended,
+    Evaluated,
+    Imported,
+    Record,
+    Segment,
+    Steered,
+    Trained,
+    each,
+    failures,
+    ledger,
+    locked,
+    read_campaign,
+    read_identity,
+)
 from ..store import now as clock
 from . import progress
 
@@ -33,8 +51,7 @@ def collect(root: Path) -> dict[str, Any]:
     (rules, ended_by), cost (see ledger.costs), identity.
     """
     store = read_campaign(root)
-    with journalled(root):
-        return _collect(root, read_identity(root), store.records())
+    return _collect(root, read_identity(root), store.records())
 
 
 def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
@@ -45,12 +62,12 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "campaign": identity["name"],
         "directory": str(root),
         "running": running,
-        "finished": any(r.stage == "end" and r.round == last for r in records),
+        "finished": any(r.stage == END and r.round == last for r in records),
         "now": None if doing is None else moment.to_json(doing),
         "labels": {
-            "done": sum(r.stage == "label" and FAILED not in r.outputs for r in records),
-            "failed": sum(r.stage == "label" and FAILED in r.outputs for r in records),
-            "initial": sum(len(r.outputs["labels"]) for r in records if r.task == INITIAL),
+            "done": sum(r.stage == LABEL and not r.failed for r in records),
+            "failed": sum(r.stage == LABEL and r.failed for r in records),
+            "initial": sum(len(r.of(Imported).labels) for r in records if r.task == INITIAL),
         },
         "generations": _generations(records),
         "rounds": [_round(n, records) for n in sorted({0, *(r.round for r in records)})],
@@ -65,7 +82,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
 def _stop(records: Sequence[Record]) -> dict[str, Any]:
     """The rules of `stop:` as they were last judged, and what ended the campaign."""
     rules, _ = stop.judged(records)
-    ends = [record.outputs.get("by", []) for record in records if record.stage == "end"]
+    ends = [ended.by for _, ended in each(records, Ended)]
     return {"rules": [asdict(rule) for rule in rules], "ended_by": ends[-1] if ends else []}
 
 
@@ -87,54 +104,52 @@ def _seconds(records: Sequence[Record]) -> dict[str, float]:
 def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for record in records:
-        outputs = record.outputs
-        if record.stage == "train":
-            found[outputs["generation"]] = {
-                "generation": outputs["generation"],
-                "training_labels": outputs["training_labels"],
-                "validation_labels": outputs["validation_labels"],
-                "validation": outputs.get("validation"),
-                "epochs": outputs["epochs"],
+        made = record.made
+        if isinstance(made, Trained):
+            found[made.generation] = {
+                "generation": made.generation,
+                "training_labels": made.training_labels,
+                "validation_labels": made.validation_labels,
+                "validation": made.validation,
+                "epochs": made.epochs,
                 "train_seconds": record.seconds,
-                "checkpoint": outputs["checkpoint"],
-                "last_epoch_time": outputs["last_epoch"]["at"],
+                "checkpoint": made.checkpoint,
+                "last_epoch_time": made.last_epoch.at,
             }
-        elif outputs.get("generation") not in found:
+        elif not isinstance(made, DeployedModel | Evaluated) or made.generation not in found:
             continue  # of a training that was done again
-        elif record.stage == "deploy":
-            entry = found[outputs["generation"]]
-            entry["deployed"] = outputs["file"]
-            entry["mode"] = outputs["mode"]
+        elif isinstance(made, DeployedModel):
+            entry = found[made.generation]
+            entry["deployed"] = made.file
+            entry["mode"] = made.mode
             entry["deploy_seconds"] = record.seconds
-        elif record.stage == "evaluate":
-            entry = found[outputs["generation"]]
-            if "proof" in outputs:  # its own round's: what its walkers waited for
+        else:
+            entry = found[made.generation]
+            if made.proof is not None:  # its own round's: what its walkers waited for
                 entry["proved_after_seconds"] = round(record.time - entry["last_epoch_time"], 2)
-            if outputs["test"] is not None:
-                entry["test"] = outputs["test"]
-            entry["ms_per_step"] = round(1000 * outputs["seconds_per_step"], 3)
+            if made.test is not None:
+                entry["test"] = made.test.dump()
+            entry["ms_per_step"] = round(1000 * made.seconds_per_step, 3)
     return list(found.values())
 
 
 def _round(number: int, records: Sequence[Record]) -> dict[str, Any]:
     mine = [record for record in records if record.round == number]
     entry: dict[str, Any] = {"round": number, "seconds": _seconds(mine)}
-    entry["labels"] = sum(r.stage == "label" and FAILED not in r.outputs for r in mine)
-    entry["failed_labels"] = [
-        r.outputs[FAILED] for r in mine if r.stage == "label" and FAILED in r.outputs
-    ]
+    entry["labels"] = sum(r.stage == LABEL and not r.failed for r in mine)
+    entry["failed_labels"] = [failure.reason for _, failure in failures(mine, LABEL)]
     for record in mine:
-        outputs: Mapping[str, Any] = record.outputs
-        if record.stage == "segment":
-            entry["walkers"] = outputs["walkers"]
-            entry["hills"] = outputs["hills"]
-        elif record.stage == "steer":
-            entry["decisions"] = outputs["walkers"]
-        elif record.stage == "evaluate" and outputs["new"] is not None:
-            before = outputs["generation"] != str(number)
+        made = record.made
+        if isinstance(made, Segment):
+            entry["walkers"] = [walker.dump() for walker in made.walkers]
+            entry["hills"] = {system: counts.dump() for system, counts in made.hills.items()}
+        elif isinstance(made, Steered):
+            entry["decisions"] = [one.dump() for one in made.walkers]
+        elif isinstance(made, Evaluated) and made.new is not None:
+            before = made.generation != str(number)
             entry["before_learning" if before else "after_learning"] = {
-                "generation": outputs["generation"],
-                **outputs["new"],
+                "generation": made.generation,
+                **made.new.dump(),
             }
     return entry
 
@@ -157,11 +172,6 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         console.print(Text(f"{stop.Rule(**rule).line}{ended}"), soft_wrap=True)
     if state["now"] is not None:
         console.print(progress.render(moment.from_json(state["now"])))
-    with journalled(state["directory"]):
-        _show_tables(state, console)
-
-
-def _show_tables(state: Mapping[str, Any], console: Console) -> None:
     console.print(_learning_table(state["rounds"]))
     if state["generations"]:
         console.print(_generation_table(state["generations"]))

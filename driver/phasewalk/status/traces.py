@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bias import colvars, dumps, plumed
 from ..campaign import CampaignSettings
-from ..store import Record
+from ..store import Begun, Record, Walked
 from ..units import FS_PER_PS
 from ..walkers import SystemSettings, logs
 
@@ -44,9 +43,9 @@ class Trace:
 def read(
     root: Path,
     segment: Record,
-    walker: Mapping[str, Any],
+    walker: Walked,
     *,
-    begun: Mapping[str, Any],
+    begun: Begun | None,
     settings: CampaignSettings | None,
 ) -> Trace:
     """One walker in one round, from its COLVAR files, else from its log.
@@ -63,8 +62,8 @@ def read(
     """
     folder, name, system = (
         root / f"rounds/{segment.round:03d}/segment",
-        walker["walker"],
-        walker["system"],
+        walker.walker,
+        walker.system,
     )
     step_ps = settings.segment.timestep_fs / FS_PER_PS if settings else float("nan")
     own = settings.systems.get(system) if settings else None
@@ -86,9 +85,9 @@ def read(
         round=segment.round,
         time_ps=time,
         values=columns,
-        stopped=walker["halted"],
-        source=str(begun.get("source", "")),
-        why=str(begun.get("why", "")),
+        stopped=walker.halted,
+        source=begun.source if begun else "",
+        why=begun.why if begun else "",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..campaign import deck_versions, stop
+from ..store import Ended, each
 from ..walkers import broke_down
 from .history import History
 
@@ -217,8 +218,8 @@ def _rule_lines(history: History) -> list[str]:
 
 
 def _ended_by(history: History) -> list[str]:
-    ends = [record for record in history.records if record.stage == "end"]
-    return list(ends[-1].outputs.get("by", ())) if ends and history.state["finished"] else []
+    ends = [ended for _, ended in each(history.records, Ended)]
+    return ends[-1].by if ends and history.state["finished"] else []
 
 
 def _settled(history: History) -> str:

@@ -35,14 +35,14 @@ from ..files import (
 )
 from ..labels import Label, levels
 from . import locking
-from .journal import FILES, SCHEMA, Record, line_of, read_journal
+from .journal import SCHEMA, line_of, read_journal
 from .locking import Lock
+from .records import FILES, Record
+from .records_names import REWRITING, TRAIN, rewriting_task
 
 JOURNAL, IDENTITY, SETTINGS = "journal.jsonl", "campaign.json", "campaign.yaml"
 PLUMED_FILES = "plumed"
 """Where copies of the files that PLUMED reads beside its texts are."""
-REWRITING = "rewriting"
-"""The stage of a record that says: this file is being written anew."""
 REWINDING = "rewinding"
 """Where an unfinished rewind sets aside; see `rewinding`."""
 
@@ -170,7 +170,7 @@ class Store:
         digest = hash_bytes(content)
         if self._files.get(name, digest) not in (digest, ANY):
             # A kill between the file and its record must not leave a file that nothing explains.
-            what, told = f"{REWRITING} {name}", {FILES: {name: ANY}}
+            what, told = rewriting_task(name), {FILES: {name: ANY}}
             self.append(Record(what, REWRITING, 0, "", told, 0.0, round(now(), 3)))
         path = self.write(name, content)
         self._left[name] = digest
@@ -357,7 +357,7 @@ def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) ->
     The network may still change as long as none was trained: labels do not depend on it.
     """
     found = read_identity(root)
-    free = () if "train" in stages else ("model", "model overrides")
+    free = () if TRAIN in stages else ("model", "model overrides")
     for key, wanted in identity.items():
         if found.get(key) != wanted and key not in free:
             before = found.get(key)

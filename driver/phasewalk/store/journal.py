@@ -1,58 +1,55 @@
 """The journal: one line for each finished task, with a checksum of all lines up to it."""
 
 import json
-import math
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UNREADABLE, ParseError, named
+from ..files import fault_of
+from .records import EARLIER as EARLIER
+from .records import FAILED as FAILED
+from .records import FILES as FILES
+from .records import KIND as KIND
+from .records import Record as Record
+from .records_outputs import Number
 
 SCHEMA = 4
-FILES = "files"
-"""In a record's outputs: SHA-256 of each file that the task left, by its place in the campaign."""
-FAILED, KIND, EARLIER = "failed", "kind", "earlier"
-"""In a task's outputs: why it failed, how, and its failed runs before."""
+CRC = b', "crc": '
+"""What stands before the checksum at the end of a line."""
+Finite = Annotated[Number, Field(allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
-class Record:
-    """One finished task.
+class _Outputs(BaseModel):
+    """What is read of all outputs whatever their stage: see `records` for the rest."""
 
-    Attributes:
-        task: what was done, unique in the campaign ("round 2 segment").
-        stage: bootstrap, segment, label, train, deploy, evaluate.
-        round: 0 for the bootstrap.
-        inputs: hash of what the task depends on.
-        outputs: what later tasks and the reader need.
-        seconds: wall time.
-        time: when it ended, seconds since 1970.
-        cores: that it occupied; 0 where nothing was started.
-    """
+    model_config = ConfigDict(strict=True, extra="ignore")
 
+    files: dict[str, str] = {}
+
+
+class _Line(BaseModel):
+    """What a line must hold; `cores` is absent in journals of earlier versions."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    version: Literal[4] = Field(alias="schema")
     task: str
     stage: str
     round: int
     inputs: str
-    outputs: Mapping[str, Any]
-    seconds: float
-    time: float
+    outputs: _Outputs
+    seconds: Finite
+    time: Finite
     cores: int = 0
+    crc: int
 
-    @property
-    def files(self) -> dict[str, str]:
-        """SHA-256 of the files that the task left, by their places below the campaign's directory.
 
-        Journals of earlier versions have them of a checkpoint, a deployed model, and of what a
-        segment left; the rest is not recorded there.
-        """
-        told = self.outputs
-        for name in ("checkpoint", "file"):
-            if name in told and "sha256" in told:
-                return {str(told[name]): str(told["sha256"]), **told.get(FILES, {})}
-        return dict(told.get(FILES, {}))
+_FIELDS = tuple(one.name for one in fields(Record) if one.compare)
+"""What a line says of a record, in this order."""
 
 
 def line_of(record: Record, before: int) -> tuple[bytes, int]:
@@ -62,19 +59,19 @@ def line_of(record: Record, before: int) -> tuple[bytes, int]:
         record: what the line says.
         before: checksum of the lines before it, so that none can go missing; 0 for the first.
     """
-    data = {"schema": SCHEMA, **record.__dict__}
-    crc = _crc(data, before)
-    return json.dumps({**data, "crc": crc}).encode() + b"\n", crc
-
-
-def _crc(data: Mapping[str, Any], before: int) -> int:
-    return zlib.crc32(json.dumps(data).encode(), before)
+    data = {"schema": SCHEMA, **{name: getattr(record, name) for name in _FIELDS}}
+    body = json.dumps(data).encode()
+    crc = zlib.crc32(body, before)
+    return body[:-1] + CRC + f"{crc}}}\n".encode(), crc
 
 
 def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
     """The finished tasks, the length of their lines, and the checksum of these.
 
     A last line that a kill left unfinished does not count: the next one takes its place.
+
+    Raises:
+        ParseError: a line is damaged, or is not a record; names the line.
     """
     records: dict[str, Record] = {}
     crc = 0
@@ -84,9 +81,10 @@ def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
         content = path.read_bytes()
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            data = json.loads(line)
-            crc = _checked(data, crc)
-            record = _record(data)
+            crc = zlib.crc32(line.rpartition(CRC)[0] + b"}", crc)
+            record = _record(json.loads(line), crc, path)
+        except ValidationError as error:
+            raise ParseError(path, f"not a journal record ({fault_of(error)})", number) from error
         except UNREADABLE as error:
             raise ParseError(path, f"not a journal record ({error})", number) from error
         records.pop(record.task, None)
@@ -94,24 +92,9 @@ def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
     return records, content.rfind(b"\n") + 1, crc
 
 
-def _checked(data: dict[str, Any], before: int) -> int:
-    """The checksum that a line carries; ValueError where it is another's."""
-    crc = data.pop("crc")
-    if crc != _crc(data, before):
+def _record(data: Any, crc: int, path: Path) -> Record:
+    """A record from its line; ValueError where that is damaged, or its checksum is another's."""
+    line = _Line.model_validate(data)
+    if line.crc != crc:
         raise ValueError("damaged, or a line before it is missing: its checksum is another's")
-    return int(crc)
-
-
-def _record(data: dict[str, Any]) -> Record:
-    """A record from its line, each field of the kind that it should be."""
-    if data.pop("schema") != SCHEMA:
-        raise ValueError("another schema")
-    record = Record(**data)
-    texts = (record.task, record.stage, record.inputs)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(record.outputs, dict):
-        raise TypeError("task, stage or inputs are not text, or outputs have no names")
-    if not isinstance(record.outputs.get(FILES, {}), dict):
-        raise TypeError("the files that it left have no names")
-    if type(record.round) is not int or not math.isfinite(record.seconds + record.time):
-        raise TypeError("round, seconds or time is not a number")
-    return record
+    return Record(**{name: data[name] for name in _FIELDS if name in data}, source=path)

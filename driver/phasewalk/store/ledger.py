@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .journal import EARLIER, FAILED, KIND, Record
+from .records import EARLIER, FAILED, KIND, Record
+from .records_names import LABEL
 
 SECONDS_PER_HOUR = 3600.0
 PAUSE_S = 60.0
@@ -21,7 +22,7 @@ def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
         computed again), failed for good, `failed_tries` by kind, wall `seconds` of all tries (those
         side by side add up), `core_hours`, and the mean and longest `seconds` of a label.
     """
-    made = [record for record in records if record.stage == "label"]
+    made = [record for record in records if record.stage == LABEL]
     return {
         "labels": _account(made),
         "rounds": {

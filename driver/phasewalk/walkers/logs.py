@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bias import WHOLE, finished_lines, numbers, tail_lines
+from ..store import Walked
 
 Array = NDArray[np.float64]
 
@@ -26,10 +26,9 @@ _LOOP = re.compile(
 )
 
 
-def broke_down(entry: Mapping[str, Any]) -> bool:
+def broke_down(entry: Walked) -> bool:
     """Whether a walker (its entry in the journal) ended early, but not by its PLUMED text."""
-    stop = entry.get("stop")
-    return bool(entry["halted"]) and not (stop and stop["reason"] == ENDED)
+    return bool(entry.halted) and not (entry.stop and entry.stop.reason == ENDED)
 
 
 @dataclass(frozen=True)
