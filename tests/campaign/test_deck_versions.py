@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from helpers.outputs import whole
 from phasewalk.campaign import deck_versions
 from phasewalk.campaign.tasks import Work
 from phasewalk.production import freeze
@@ -25,7 +26,7 @@ def system(ensemble: Ensemble = "npt", thermostat: Thermostat = "langevin") -> S
 
 def segment(round_: int, deck: int | None) -> Record:
     outputs = {"walkers": []} if deck is None else {"walkers": [], "deck": deck}
-    return Record(f"segment {round_}", "segment", round_, "", outputs, 1.0, 0.0)
+    return whole(Record(f"segment {round_}", "segment", round_, "", outputs, 1.0, 0.0))
 
 
 def test_the_rounds_of_an_older_deck() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from helpers.outputs import whole
 from phasewalk.campaign import inputs, stop
 from phasewalk.campaign.stop_settings import StopSettings
 from phasewalk.errors import InputError
@@ -17,7 +18,7 @@ HOUR = 3600.0
 def record(stage: str, round_: int, seconds: float = 0.0, **outputs: Any) -> Record:
     number = next(_numbers)
     time = 1e9 + 100.0 * number
-    return Record(f"{stage} {number}", stage, round_, "", outputs, seconds, time, cores=1)
+    return whole(Record(f"{stage} {number}", stage, round_, "", outputs, seconds, time, cores=1))
 
 
 def _counting() -> Iterator[int]:

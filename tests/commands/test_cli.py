@@ -17,6 +17,7 @@ import pytest
 import typer
 
 from helpers.fakes import SALT, label, write_campaign
+from helpers.outputs import whole
 from phasewalk.checks import check
 from phasewalk.commands import cli, examples
 from phasewalk.store import directory, locking
@@ -264,7 +265,7 @@ def test_status_of_what_is_no_campaign(run: Run, folder: Path, name: str) -> Non
 
 def test_status_in_both_forms(run: Run, folder: Path) -> None:
     with closing(directory.open_campaign(folder / "run", {"name": "salt"})) as opened:
-        opened.append(Record("label a", "label", 0, "a", {"key": "a"}, 1.0, 1e9))
+        opened.append(whole(Record("label a", "label", 0, "a", {"key": "a"}, 1.0, 1e9)))
     state = json.loads(run("status", folder / "run", "--json")[1])
     assert (state["campaign"], state["labels"]["done"]) == ("salt", 1)
     assert "campaign salt: stopped; 1 labels" in run("status", folder / "run")[1]

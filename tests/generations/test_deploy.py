@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from helpers.fakes import FakeLauncher, Watcher, write_campaign
+from helpers.outputs import whole
 from phasewalk.campaign import inputs
 from phasewalk.campaign.tasks import Outputs, Task, Work
 from phasewalk.engines import discovery, shared_code
@@ -263,16 +264,16 @@ def history(work: Work, *, compile_s: float = 0.0, train_s: float = 0.0, **step_
     """What the journal says of the generations before."""
     if compile_s:
         outputs = {"mode": "aotinductor", "graph": "other", "place": "x"}
-        work.store.append(Record("compile", "compile", 0, "", outputs, compile_s, 0.0))
+        work.store.append(whole(Record("compile", "compile", 0, "", outputs, compile_s, 0.0)))
     if train_s:
         work.store.append(
-            Record("train generation 0", "train", 0, "", {"epochs": 80}, train_s, 0.0)
+            whole(Record("train generation 0", "train", 0, "", {"epochs": 80}, train_s, 0.0))
         )
     for number, (mode, seconds) in enumerate(step_s.items()):
         made = {"mode": mode, "generation": str(number)}
-        work.store.append(Record(f"deploy {number}", "deploy", 0, "", made, 0.0, 0.0))
+        work.store.append(whole(Record(f"deploy {number}", "deploy", 0, "", made, 0.0, 0.0)))
         outputs = {**made, "seconds_per_step": seconds}
-        work.store.append(Record(f"evaluate {number}", "evaluate", 0, "", outputs, 0.0, 0.0))
+        work.store.append(whole(Record(f"evaluate {number}", "evaluate", 0, "", outputs, 0.0, 0.0)))
 
 
 # a round is 25 epochs; 3 segments of 1000 steps to come after generation 1; a core for each walker

@@ -22,6 +22,7 @@ from phasewalk.labelling.label import Frame
 from phasewalk.labels import label as labels
 from phasewalk.store import directory
 from phasewalk.store.records import EARLIER, FAILED, KIND
+from phasewalk.store.records_names import label_task
 
 RETRIES = SALT + "reference: {xtb: {retries: [{max_iterations: 900}, {mixer_damping: 0.1}]}}\n"
 GOOD, CRASHED, UNCONVERGED, TIME_LIMIT = 0, 1, 3, None
@@ -79,7 +80,7 @@ def answers(work: Work, *codes: int | None, **changes: Any) -> list[dict[str, An
 
 def outputs(work: Work, shift: float = 0.1) -> Any:
     key = labels.label_key(at(shift), LEVEL)
-    record = work.store.find(labelling.task_name(key, 1))
+    record = work.store.find(label_task(key, 1))
     assert record is not None
     return record.outputs
 
@@ -275,7 +276,7 @@ def test_a_digit_in_a_frame_of_an_old_journal_is_found_by_its_labels(tmp_path: P
         frames = labelling.bootstrap_frames(work)
         for one in frames:
             key = labels.label_key(one.atoms, work.campaign.level(one.system))
-            work.note(labelling.task_name(key, 0), "label", 0, {"key": key, "origin": {}})
+            work.note(label_task(key, 0), "label", 0, {"key": key, "origin": {}})
         work.note("train generation 0", "train", 0, {})
         outputs = {"frames": 8}  # as an earlier version wrote it
         old = [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helpers.outputs import whole
 from phasewalk.campaign.stop_settings import FreeEnergyGoal
 from phasewalk.errors import InputError, StoreError
 from phasewalk.generations import learn
@@ -88,7 +89,7 @@ def work(records: list[Record], tmp_path: Path) -> Any:
 
 
 def deployed(name: str) -> Record:
-    return Record(f"deploy {name}", "deploy", 0, "", {"generation": name}, 1.0, 1e9)
+    return whole(Record(f"deploy {name}", "deploy", 0, "", {"generation": name}, 1.0, 1e9))
 
 
 GENERATION: Any = SimpleNamespace(number=4, name="4")

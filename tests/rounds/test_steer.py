@@ -11,6 +11,7 @@ import pytest
 from ase import Atoms
 
 from helpers.fakes import FakeLauncher, Watcher, crystal, label, write_campaign
+from helpers.outputs import whole
 from phasewalk.bias import hills as bias
 from phasewalk.bias.hills import Hill, HillsRecord
 from phasewalk.campaign import inputs
@@ -26,6 +27,7 @@ from phasewalk.labels import label as labels
 from phasewalk.rounds import explore, steer
 from phasewalk.store import directory
 from phasewalk.store.records import FAILED, KIND, REFUSED, Record
+from phasewalk.store.records_names import label_task
 from phasewalk.walkers.segment import Walker
 
 CAMPAIGN = """\
@@ -80,7 +82,7 @@ def walked(work: Work, texts: Mapping[str, str], stop: str | None = None) -> Non
     told = None if stop is None else {"reason": stop}
     walkers = [{"walker": f"salt-{i}", "system": "salt", "stop": told} for i in (0, 1)]
     outputs = {"generation": 0, "walkers": walkers, "files": files}
-    work.store.append(Record("segment 1", "segment", 1, "", outputs, 1.0, 0.0))
+    work.store.append(whole(Record("segment 1", "segment", 1, "", outputs, 1.0, 0.0)))
 
 
 def key_of(work: Work, atoms: Atoms) -> str:
@@ -90,14 +92,14 @@ def key_of(work: Work, atoms: Atoms) -> str:
 def labelled(work: Work, atoms: Atoms, *, failed: bool = False) -> None:
     key = key_of(work, atoms)
     outputs = {FAILED: "no convergence", KIND: REFUSED} if failed else {"key": key}
-    work.store.append(Record(labelling.task_name(key, 1), "label", 1, key, outputs, 1.0, 0.0))
+    work.store.append(whole(Record(label_task(key, 1), "label", 1, key, outputs, 1.0, 0.0)))
 
 
 def wrong_by(work: Work, ratio: float) -> None:
     """The model that drove the first walker, on its frame."""
     each = [{"walker": "salt-0", "force_error_ratio": ratio}]
     name = "evaluate generation 0 on round 1"
-    work.store.append(Record(name, "evaluate", 1, "", {"each": each}, 1.0, 0.0))
+    work.store.append(whole(Record(name, "evaluate", 1, "", {"each": each}, 1.0, 0.0)))
 
 
 def first_decision(work: Work) -> tuple[steer.Decision, Walker]:

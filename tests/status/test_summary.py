@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from helpers.fakes import ROOT
+from helpers.outputs import whole
 from phasewalk import moment
 from phasewalk.commands import view
 from phasewalk.errors import InputError, ParseError, StoreError
@@ -85,7 +86,7 @@ def evaluate(opened: Store, round_: int, name: str, new: Any, test: Any) -> None
 
 
 def add(opened: Store, task: str, stage: str, round_: int, **outputs: Any) -> None:
-    opened.append(Record(task, stage, round_, "x", outputs, 1.5, 1e9))
+    opened.append(whole(Record(task, stage, round_, "x", outputs, 1.5, 1e9)))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from phasewalk.errors import ParseError
+from phasewalk.store.records_outputs import Walked
 from phasewalk.walkers import logs
 from phasewalk.walkers.logs import Stop, Tail
 
@@ -112,7 +113,8 @@ def test_tail_with_a_soft_stop(tmp_path: Path) -> None:
 def test_an_end_that_the_plumed_text_asked_for_is_no_breakdown(
     entry: dict[str, object], broke: bool
 ) -> None:
-    assert logs.broke_down(entry) is broke
+    known = {"walker": "a-0", "system": "a", "steps_done": 1}
+    assert logs.broke_down(Walked.model_validate({**known, **entry})) is broke
 
 
 def test_plumeds_own_end_without_a_sentinel(tmp_path: Path) -> None:

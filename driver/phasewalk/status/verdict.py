@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..campaign import deck_versions, stop
-from ..store import Ended, each
+from ..store import Ended, Walked, each
 from ..walkers import broke_down
 from .history import History
 
@@ -177,7 +177,7 @@ def _rounds_trouble(history: History) -> list[str]:
             f"{last['failed_labels'][-1]}"
         )
     walkers = [w for r in history.state["rounds"][-1:] for w in r.get("walkers", ())]
-    stopped = [walker for walker in walkers if broke_down(walker)]
+    stopped = [walker for walker in walkers if broke_down(Walked.model_validate(walker))]
     if walkers and len(stopped) >= MANY * len(walkers):
         found.append(
             f"{len(stopped)} of {len(walkers)} walkers of round {last['round']} stopped early; the "

@@ -1,0 +1,44 @@
+"""Outputs of a stage for tests that only care about some of them: the rest is empty."""
+
+from dataclasses import replace
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from phasewalk.store.records import Record
+from phasewalk.store.records_outputs import BY_STAGE
+
+EMPTY: dict[Any, Any] = {str: "", int: 0, float: 0.0, bool: False, dict: {}, list: []}
+
+
+def whole(record: Record) -> Record:
+    """The record, with all that its stage must leave."""
+    kind = BY_STAGE.get(record.stage)
+    if kind is None or record.failed:
+        return record
+    return replace(record, outputs=_filled(kind, dict(record.outputs)))
+
+
+def _filled(kind: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
+    found = dict(given)
+    for name, field in kind.model_fields.items():
+        key = field.alias or name
+        if key in given or field.is_required():
+            found[key] = _value(field.annotation, given.get(key), given=key in given)
+    return found
+
+
+def _value(wanted: Any, value: Any, *, given: bool) -> Any:
+    """A value of the kind that is wanted: the given one, completed, or an empty one."""
+    origin, kinds = get_origin(wanted), get_args(wanted)
+    if type(None) in kinds:
+        return None if value is None else _value(kinds[0], value, given=given)
+    if isinstance(wanted, type) and issubclass(wanted, BaseModel):
+        return _filled(wanted, value or {})
+    if not given:
+        return EMPTY[origin if origin in EMPTY else kinds[0] if kinds else wanted]
+    if origin is list and isinstance(value, list):
+        return [_value(kinds[0], one, given=True) for one in value]
+    if origin is dict and isinstance(value, dict):
+        return {key: _value(kinds[1], one, given=True) for key, one in value.items()}
+    return value
