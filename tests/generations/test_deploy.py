@@ -353,11 +353,11 @@ def freezing_of(folder: Path, mode: str, passes: bool, monkeypatch: Any) -> Iter
     monkeypatch.setattr(deploy, "which", lambda program: Path("/usr/bin") / program)
     with at_work(folder, "torchscript", play) as work:
         outputs = {**trained(work, "0"), "generation": "0", "epochs": 80}
-        work.note("train generation 0", "train", 0, outputs)
+        work.store.append(whole(Record("train generation 0", "train", 0, "", outputs, 0.0, 0.0)))
         made = generation(work, 0)
         campaign = inputs.load(write_campaign(folder, CAMPAIGN.replace("MODE", mode)))
         seconds = {"generation": "0", "seconds_per_step": 0.1}
-        work.note("evaluate 0", "evaluate", 0, seconds)
+        work.store.append(whole(Record("evaluate 0", "evaluate", 0, "", seconds, 0.0, 0.0)))
         work = replace(work, campaign=campaign)
         with closing(
             directory.open_campaign(work.store.root / "fes/gen-000", {"name": "salt"})

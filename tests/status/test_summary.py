@@ -363,7 +363,10 @@ def test_a_corrupt_journal(opened: Store) -> None:
 
 
 def test_what_stopped_walkers_and_where_they_began(opened: Store) -> None:
-    begun = [{"walker": f"salt-{i}", "source": s} for i, s in enumerate(["good", "start", "start"])]
+    begun = [
+        {"walker": f"salt-{i}", "source": s, "why": ""}
+        for i, s in enumerate(["good", "start", "start"])
+    ]
     add(opened, "walkers of round 1", "steer", 1, walkers=begun)
     first = summary.collect(opened.root)["rounds"][1]
     assert first["decisions"] == begun

@@ -118,8 +118,9 @@ class Store:
         if self._left:
             files = {**record.outputs.get(FILES, {}), **self._left}
             record = replace(record, outputs={**record.outputs, FILES: files})
-        line, crc = line_of(record, self._crc)
         path = self.root / JOURNAL
+        record = replace(record, source=path)
+        line, crc = line_of(record, self._crc)
         with named(path), path.open("ab") as stream:
             if stream.tell() > self._end:  # a kill or a full disk has left a part of a line
                 stream.truncate(self._end)
