@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import PlainValidator, TypeAdapter, ValidationError
 
 from .errors import UNREADABLE, ParseError, brief, named
 
@@ -139,20 +139,35 @@ def read_text(path: Path) -> str:
         raise ParseError(path, f"cannot be read ({error})") from error
 
 
-def read_json(path: Path, entry: Callable[[Any], T]) -> list[T]:
-    """A list that the campaign wrote; ParseError where it cannot be read.
+def read(path: Path, kind: type[T]) -> T:
+    """What the campaign wrote as JSON, as the type that it must be of.
 
     Args:
         path: the file.
-        entry: makes of an entry what it stands for, and may raise any of `UNREADABLE`.
+        kind: a pydantic model, or a list or mapping of these.
+
+    Raises:
+        ParseError: it cannot be read, or is of another kind; names the file and the field.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, list):
-            raise TypeError("not a list")
-        return [entry(item) for item in data]
-    except UNREADABLE as error:
-        raise ParseError(path, f"cannot be read ({error!r}); restore it from a backup") from error
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        told = fault_of(error)
+    except (OSError, MemoryError) as error:
+        told = str(error) or repr(error)
+    raise ParseError(path, f"cannot be read ({told}); restore it from a backup")
+
+
+def made_by(function: Callable[[Any], Any]) -> PlainValidator:
+    """Validates a value by making something of it: what cannot be made of it is refused."""
+
+    def make(value: Any) -> Any:
+        try:
+            return function(value)
+        except UNREADABLE as error:
+            raise ValueError(f"something else ({error!r})") from error
+
+    return PlainValidator(make)
 
 
 def fault_of(error: ValidationError) -> str:

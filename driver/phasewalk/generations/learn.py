@@ -11,7 +11,7 @@ from ase import Atoms
 from .. import labels, models
 from ..campaign import Outputs, Task, Work
 from ..engines import has_gpu, processor
-from ..files import check_file, file_hash, hash_of, read_json
+from ..files import check_file, file_hash, hash_of, read
 from ..jobs import Event, Finished, Job, Running
 from ..labelling import isolated_atoms, locate
 from ..labels import Label, split
@@ -247,7 +247,7 @@ def _keep(
     """Write what a training made into the generation's folder; what the journal says of it."""
     eager = [
         {"frame": labels.frame_to_json(atoms), **result}
-        for atoms, result in zip(probed, read_json(trained.eager, dict), strict=True)
+        for atoms, result in zip(probed, read(trained.eager, list[dict[str, Any]]), strict=True)
     ]
     place = folder(name)
     work.store.keep(f"{place}/weights.npz", trained.weights.read_bytes())

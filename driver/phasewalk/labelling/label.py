@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from pydantic import BaseModel, ConfigDict
 
 from .. import labels
 from ..campaign import Outputs, Task, Work
 from ..errors import InputError, NothingLeft, ParseError, PhasewalkError
-from ..files import read_json
+from ..files import read
 from ..jobs import Event
 from ..labels import Label, label_cache
 from ..moment import FAILED_NOW, Seen
@@ -93,12 +94,27 @@ def bootstrap_frames(work: Work) -> list[Frame]:
 
 def read_frames(path: Path) -> list[Frame]:
     """The frames that `bootstrap_frames` wrote."""
+    return [
+        Frame(one.frame, one.origin.system, one.origin.model_dump())
+        for one in read(path, list[_DrawnFrame])
+    ]
 
-    def frame(entry: Mapping[str, Any]) -> Frame:
-        origin = dict(entry["origin"])
-        return Frame(labels.frame_from_json(entry["frame"]), origin["system"], origin)
 
-    return read_json(path, frame)
+class _Origin(BaseModel):
+    """Where a frame comes from: its system, and what else is known."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    system: str
+
+
+class _DrawnFrame(BaseModel):
+    """A perturbed structure, as its file has it."""
+
+    model_config = ConfigDict(strict=True)
+
+    origin: _Origin
+    frame: labels.FrameJson
 
 
 def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:

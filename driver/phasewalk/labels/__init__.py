@@ -2,6 +2,7 @@
 
 from . import conventions, extxyz, label_cache, label_energies, label_values, levels
 from .label import (
+    FrameJson,
     Label,
     check,
     content_hash,
@@ -17,6 +18,7 @@ from .label import (
 from .levels import Level
 
 __all__ = [
+    "FrameJson",
     "Label",
     "Level",
     "check",

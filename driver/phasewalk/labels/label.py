@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ..errors import UNREADABLE, InputError, ParseError
+from ..files import made_by
 from ..structures import carried, fingerprint, reduced_formula
 from .levels import Level, method_of
 
@@ -143,6 +144,10 @@ def frame_from_json(data: Mapping[str, Any]) -> Atoms:
         raise ValueError("its positions or its cell are not finite")
     atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
     return carried.carry(atoms, _extras(data, len(numbers)))
+
+
+FrameJson = Annotated[Atoms, made_by(frame_from_json)]
+"""A frame in a file that `files.read` reads."""
 
 
 def _extras(data: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:

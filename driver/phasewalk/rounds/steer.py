@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
+from pydantic import BaseModel, ConfigDict
 
 from .. import bias, labels, walkers
 from ..bias import Cut, HillsRecord, HillsTable, History, HistoryFile, Mark, hill_tables, sharing
 from ..campaign import Work
 from ..errors import ParseError
-from ..files import read_json
+from ..files import made_by, read
 from ..store import STEER, Evaluated, Segment, evaluate_task, label_task, segment_task, steer_task
 from ..structures import bare
 from ..walkers import ENDED, Walker, lammps_frame
@@ -101,32 +102,48 @@ def _left(work: Work, round_: int, name: str) -> bool:
     return segment is not None and name in segment.files
 
 
-def read_states(path: Path) -> list[State]:
-    """Where the walkers stood after a round; ParseError where that cannot be read."""
-    return read_json(path, _state)
-
-
-def _state(data: Mapping[str, Any]) -> State:
-    frames = [_moment(one) for one in data["frames"]]
-    found = State(**{**data, "frames": frames, "came_from": _moment(data["came_from"])})
-    if not (isinstance(found.walker, str) and isinstance(found.system, str)):
-        raise TypeError("the name of a walker or of a system is not text")
-    if type(found.next_step) is not int or type(found.broke) is not bool:
-        raise TypeError("next_step is no whole number, or broke is neither true nor false")
-    return found
-
-
-def _moment(data: Mapping[str, Any]) -> tuple[int, Atoms]:
-    """A step and its frame, with velocities where they are to be kept."""
-    if type(data["step"]) is not int:
-        raise TypeError("a step is no whole number")
-    atoms = labels.frame_from_json(data["frame"])
-    if data["frame"].get("velocities") is not None:
-        velocities = np.array(data["frame"]["velocities"], dtype=float)
+def _moving(data: Mapping[str, Any]) -> Atoms:
+    """A frame, with velocities where they are to be kept."""
+    atoms = labels.frame_from_json(data)
+    if data.get("velocities") is not None:
+        velocities = np.array(data["velocities"], dtype=float)
         if velocities.shape != atoms.positions.shape or not np.isfinite(velocities).all():
             raise ValueError("velocities are not finite, or do not fit the atoms")
         atoms.set_velocities(velocities)
-    return data["step"], atoms
+    return atoms
+
+
+class _Moment(BaseModel):
+    """A step and its frame."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    step: int
+    frame: Annotated[Atoms, made_by(_moving)]
+
+
+class _State(BaseModel):
+    """What a round leaves of a walker, as its file has it; see `state_json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    walker: str
+    system: str
+    next_step: int
+    broke: bool
+    frames: list[_Moment]
+    came_from: _Moment
+
+    def state(self) -> State:
+        """The same as the loop has it."""
+        frames = [(one.step, one.frame) for one in self.frames]
+        came_from = (self.came_from.step, self.came_from.frame)
+        return State(self.walker, self.system, self.next_step, self.broke, frames, came_from)
+
+
+def read_states(path: Path) -> list[State]:
+    """Where the walkers stood after a round; ParseError where that cannot be read."""
+    return [one.state() for one in read(path, list[_State])]
 
 
 def state_json(

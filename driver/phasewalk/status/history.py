@@ -8,16 +8,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from .. import bias
 from ..bias import hill_tables, quantities
 from ..campaign import CampaignSettings, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
-from ..files import read_json, read_text
+from ..files import made_by, read_text
+from ..files import read as read_file
 from ..models import PROGRESS
 from ..production import Model, free_energy, lineage
 from ..store import (
@@ -269,27 +271,47 @@ def _compared(
     generation = evaluated.generation
     number = int(generation) if generation.isdigit() else record.round
 
-    def frame(entry: Mapping[str, Any]) -> Compared:
-        key, origin = str(entry["key"]), entry["origin"]
-        return Compared(
+    return [
+        Compared(
             generation=generation,
             round=record.round,
-            of=str(entry["of"]),
-            learned=entry["of"] == "new" and learned.get(key, number + 1) <= number,
-            key=key,
-            system=origin.get("system") or homes.get(key),
-            walker=origin.get("walker"),
-            formula=str(entry["formula"]),
-            volume_A3=float(entry["volume_A3"]),
-            energy=np.array(entry["energy_eV_per_atom"], dtype=float),
-            pressure=np.array(entry["pressure_GPa"], dtype=float),
-            forces=np.array(entry["forces_eV_per_A"], dtype=float),
-            errors={name: float(value) for name, value in entry["errors"].items()},
-            colvars=known.get(key, {}),
-            stress=np.array(entry["stress_GPa"], dtype=float) if "stress_GPa" in entry else None,
+            of=one.of,
+            learned=one.of == "new" and learned.get(one.key, number + 1) <= number,
+            key=one.key,
+            system=one.origin.get("system") or homes.get(one.key),
+            walker=one.origin.get("walker"),
+            formula=one.formula,
+            volume_A3=one.volume_A3,
+            energy=one.energy_eV_per_atom,
+            pressure=one.pressure_GPa,
+            forces=one.forces_eV_per_A,
+            errors=one.errors,
+            colvars=known.get(one.key, {}),
+            stress=one.stress_GPa,
         )
+        for one in read_file(store.checked(evaluated.frames or ""), list[_ComparedFrame])
+    ]
 
-    return read_json(store.checked(evaluated.frames or ""), frame)
+
+def _floats(values: Any) -> Array:
+    return np.array(values, dtype=float)
+
+
+class _ComparedFrame(BaseModel):
+    """A labelled frame and what a generation says of it, as its file has it."""
+
+    model_config = ConfigDict(strict=True)
+
+    of: str
+    key: str
+    origin: dict[str, Any]
+    formula: str
+    volume_A3: float
+    energy_eV_per_atom: Annotated[Array, made_by(_floats)]
+    pressure_GPa: Annotated[Array, made_by(_floats)]
+    forces_eV_per_A: Annotated[Array, made_by(_floats)]
+    errors: dict[str, float]
+    stress_GPa: Annotated[Array | None, made_by(_floats)] = None
 
 
 def _training(root: Path, record: Record) -> Training:
