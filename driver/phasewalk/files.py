@@ -186,6 +186,8 @@ def fault_of(error: ValidationError) -> str:
     if kind == "json_invalid":
         return str(first["msg"])
     wanted = "a number" if number else _wanted(first["msg"])
+    if kind in ("model_type", "dict_type"):
+        wanted = "names with values"
     found = brief(repr(first["input"]))
     found = found if len(found) <= MAX_SHOWN else f"{found[:MAX_SHOWN]} …"
     return f"{name or 'it'} is {found}, expected {wanted}"

@@ -13,10 +13,14 @@ EMPTY: dict[Any, Any] = {str: "", int: 0, float: 0.0, bool: False, dict: {}, lis
 
 def whole(record: Record) -> Record:
     """The record, with all that its stage must leave."""
-    kind = BY_STAGE.get(record.stage)
-    if kind is None or record.failed:
+    if record.stage not in BY_STAGE or record.failed:
         return record
-    return replace(record, outputs=_filled(kind, dict(record.outputs)))
+    return replace(record, outputs=completed(record.stage, dict(record.outputs)))
+
+
+def completed(stage: str, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Outputs, with all that their stage must leave."""
+    return _filled(BY_STAGE[stage], outputs)
 
 
 def _filled(kind: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:

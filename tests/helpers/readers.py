@@ -14,6 +14,7 @@ from rich.console import Console
 
 from helpers.fakes import MIL53, ROOT, SALT, crystal, label
 from helpers.fuzz import Reader
+from helpers.outputs import completed
 from phasewalk.bias import colvars, dumps, hill_tables, plumed, sharing
 from phasewalk.bias import hills as bias
 from phasewalk.bias.plumed import MetadFiles
@@ -159,10 +160,10 @@ ERRORS = {
 }  # fmt: skip
 HILLS = {"salt": {"deposited": 1, "expected": 1, "in_record": 1, "active": 1}}
 JOURNAL = "".join(
-    json.dumps({**record(number, **outputs), "stage": stage}) + "\n"
+    json.dumps({**record(number), "stage": stage, "outputs": completed(stage, outputs)}) + "\n"
     for number, (stage, outputs) in enumerate(
         (
-            ("label", {}),
+            ("label", {"key": "k"}),
             ("train", {"generation": "0", "training_labels": 1, "validation_labels": 1,
                        "epochs": 2, "checkpoint": "x", "last_epoch": {"at": 1e9}}),
             ("deploy", {"generation": "0", "file": "x", "mode": "torchscript"}),

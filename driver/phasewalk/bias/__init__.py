@@ -1,7 +1,7 @@
 """The bias: the PLUMED text, its variables and its hills."""
 
 from . import colvars, dumps, hill_tables, plumed, plumed_files, plumed_limits, quantities, sharing
-from .dumps import Frame, WHOLE, finished_lines, numbers, tail_lines
+from .dumps import WHOLE, Frame, finished_lines, numbers, tail_lines
 from .hill_tables import HillsTable, Mark
 from .hills import (
     Cut,
@@ -24,6 +24,7 @@ from .plumed import metad_actions
 from .sharing import BiasSharing, HillsOnDisk, History, HistoryFile, on_disk, read_new
 
 __all__ = [
+    "WHOLE",
     "BiasSharing",
     "Cut",
     "Deposit",
@@ -36,7 +37,6 @@ __all__ = [
     "History",
     "HistoryFile",
     "Mark",
-    "WHOLE",
     "active_hills",
     "add_headers",
     "bias_at",

@@ -2,9 +2,9 @@
 
 from . import plugin, shared_code
 from .discovery import (
-    EngineSettings,
-    Engines,
     HOW_TO_GET_PLUMED,
+    Engines,
+    EngineSettings,
     available_cores,
     cache_dir,
     find,
@@ -16,9 +16,9 @@ from .discovery import (
 from .lammps_library import Library
 
 __all__ = [
+    "HOW_TO_GET_PLUMED",
     "EngineSettings",
     "Engines",
-    "HOW_TO_GET_PLUMED",
     "Library",
     "available_cores",
     "cache_dir",

@@ -3,9 +3,9 @@
 from . import explained, swap, training_config
 from .checkpoints import TRUST
 from .model import (
-    Deployed,
     ENDINGS,
     NETWORK,
+    Deployed,
     Trained,
     deploy_job,
     misfit,
@@ -21,24 +21,24 @@ from .model import (
     training_progress,
 )
 from .resume import left_behind
-from .settings import Budget, DeploySettings, ModelSettings, PRESETS, Statistics
+from .settings import PRESETS, Budget, DeploySettings, ModelSettings, Statistics
 from .swap import Template, Weights
 from .training_config import PROGRESS, WEIGHTS, graph_of, network
 
 __all__ = [
-    "Budget",
-    "DeploySettings",
-    "Deployed",
     "ENDINGS",
-    "ModelSettings",
     "NETWORK",
     "PRESETS",
     "PROGRESS",
-    "Statistics",
     "TRUST",
+    "WEIGHTS",
+    "Budget",
+    "DeploySettings",
+    "Deployed",
+    "ModelSettings",
+    "Statistics",
     "Template",
     "Trained",
-    "WEIGHTS",
     "Weights",
     "deploy_job",
     "explained",

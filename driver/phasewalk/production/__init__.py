@@ -5,4 +5,4 @@ from .freeze import Frozen
 from .lineage import Model
 from .samples import HILLS
 
-__all__ = ["Frozen", "HILLS", "Model", "agree", "free_energy", "freeze", "lineage"]
+__all__ = ["HILLS", "Frozen", "Model", "agree", "free_energy", "freeze", "lineage"]

@@ -2,16 +2,16 @@
 
 from . import cp2k_input, programs, requests
 from .programs import COMMAND, Reference
-from .requests import Result, Try, WAVE_FUNCTIONS
+from .requests import WAVE_FUNCTIONS, Result, Try
 from .settings import ReferenceSettings
 
 __all__ = [
     "COMMAND",
+    "WAVE_FUNCTIONS",
     "Reference",
     "ReferenceSettings",
     "Result",
     "Try",
-    "WAVE_FUNCTIONS",
     "cp2k_input",
     "programs",
     "requests",

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import InputError, brief
-from ..files import read_text
+from .cp2k_text import read_text
 from .cp2k_tree import Input, generator, is_section, parse
 
 PROJECT, MULTIPLICITY_KEYS = "label", ("charge", "multiplicity", "multip", "uks", "lsd")

@@ -1,7 +1,7 @@
 """Walkers: one LAMMPS launch of all of them, their decks, and what became of them."""
 
 from . import decks, logs, outcomes
-from .candidates import Candidate, CandidateSettings, LAST, redundant, select, volume_limits
+from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
 from .decks import DECK, lammps_frame
 from .logs import ENDED, Stop, broke_down
 from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
@@ -18,14 +18,14 @@ from .segment import (
 from .watch import Watch
 
 __all__ = [
-    "Candidate",
-    "CandidateSettings",
     "DECK",
     "ENDED",
-    "Engines",
     "LAST",
-    "PolicySettings",
     "SEGMENT",
+    "Candidate",
+    "CandidateSettings",
+    "Engines",
+    "PolicySettings",
     "SegmentPlan",
     "SegmentResult",
     "SegmentSettings",
