@@ -149,6 +149,8 @@ class MeasuredErrors(Part):
     force_rms_meV_per_A: Number
     pressure_mae_GPa: Number
     pressure_rmse_GPa: Number
+    energy_offset_meV_per_atom: Number
+    energy_scatter_meV_per_atom: Number | None
 
     def value(self, name: str) -> float | None:
         """An error by its name; None if it is not known."""
