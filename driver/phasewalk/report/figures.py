@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from ..status import Compared, History
 from ..store import FAILED
 from .pictures import COLOURS, Picture, colour, name_of, shade
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ERRORS = (
     ("force_mae_meV_per_A", "force MAE, meV/Å", "forces"),
@@ -89,7 +91,7 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
     rounds = [row for row in test if row[1].isdigit()]
     final = [row for row in test if not row[1].isdigit()]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         if single:
             axes.plot(*zip(*single, strict=True), ".", color=COLOURS[0], alpha=0.4, label="walkers")
         if new:
@@ -132,8 +134,10 @@ def _of_frame(one: Compared, key: str) -> float | None:
     return one.errors.get(key)
 
 
-def _plain_numbers(axes: Axes) -> None:
+def _plain_numbers(axes: "Axes") -> None:
     """Logarithmic axes with numbers that people read."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
     for which in (axes.xaxis, axes.yaxis):
         low, high = sorted(which.get_view_interval())
         if low > 0 and high / low < 8:  # less than a decade: as on a linear axis
@@ -189,7 +193,7 @@ def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -
     generations = list(dict.fromkeys(row[0] for row in rows))
     shown = generations if len(generations) <= 7 else [generations[0], *generations[-6:]]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         for generation in shown:
             tone = shade(generations.index(generation), len(generations))
             title: str | None = f"generation {generation}"
@@ -223,7 +227,9 @@ def training(history: History) -> Section:
     # not the final one, which keeps no label back for validation
     trainings = [o for o in history.trainings if len(o.epochs) and o.generation.isdigit()]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
         begun = 0.0
         for index, one in enumerate(trainings):
             axes.plot(begun + one.epochs, one.force_mae_meV_per_A, "-",
@@ -264,7 +270,9 @@ def ledger(history: History) -> Section:
     rounds = history.state["rounds"]
     stages = [s for s, total in history.state["seconds"].items() if total > 0]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         bottom = np.zeros(len(rounds))
         for index, stage in enumerate(stages):
             seconds = np.array([r["seconds"].get(stage, 0.0) for r in rounds]) / 60.0

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ase import Atoms
-from matplotlib.figure import Figure
 
 from ..campaign import stop
 from ..errors import EngineMissing, InputError
@@ -28,6 +27,7 @@ from .pictures import Picture
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 ERROR_COLUMNS = tuple(
     field.name for field in fields(Errors) if field.name != "energy_offsets_meV_per_atom"
@@ -259,7 +259,7 @@ class Campaign:
         return {picture.name: picture for section in sections for picture in section.pictures}
 
     @property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> "dict[str, Figure]":
         """The report's pictures as matplotlib figures, by name."""
         return {name: picture.figure() for name, picture in self.pictures.items()}
 

@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import UNREADABLE, InputError, PhasewalkError
@@ -131,6 +130,7 @@ def _drop_former(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
     """The page as HTML; `sign` as in `write`."""
+    from jinja2 import Environment, StrictUndefined
 
     def svg(picture: Picture, alone: bool) -> Markup:
         sign()

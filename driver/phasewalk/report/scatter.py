@@ -1,14 +1,17 @@
 """The figures of model against reference: forces, energies and stress of unseen frames."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..status import Compared, History
 from .figures import Section
 from .pictures import COLOURS, Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 PANELS = 3
@@ -105,7 +108,7 @@ def _picture(
     told = "; ".join(f"{title} {says}" for title, _, _, says in found)
     out = f" {beyond} of {points.shape[1]} points lie beyond the frame." if beyond else ""
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         axes.plot([low, high], [low, high], "-", color="#888888", lw=1)
         for title, tone, these, _ in found:
             inside = ((these >= low) & (these <= high)).all(axis=0)
