@@ -7,11 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from .. import report
 from ..errors import EngineMissing, InputError
-from ..report import chemiscope, methods
-from ..status import history
-from ..store import journalled
 from . import terminal
 
 out = terminal.stdout()
@@ -45,6 +41,8 @@ def show_report(
     Also while the campaign runs, which writes it itself after every round. Beside the page lies a
     file of all labelled frames for chemiscope (chemiscope.org), where chemiscope is installed.
     """
+    from ..store import journalled
+
     if methods_only and (output is not None or figures is not None):
         raise InputError("--methods: prints and writes nothing; use it without -o and --figures")
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
@@ -61,6 +59,10 @@ def _show(
     directory: Path, output: Path | None, figures: Path | None, *, methods_only: bool
 ) -> None:
     """The page, the pictures and the frames for chemiscope, or the paragraph of methods alone."""
+    from .. import report
+    from ..report import chemiscope, methods
+    from ..status import history
+
     found = history.read(directory)
     if methods_only:
         typer.echo(terminal.printable(methods.text(found)), nl=False)
@@ -88,6 +90,9 @@ def after_round(
         say: takes a line for people.
         sign: called again and again, to show other hosts that the campaign lives.
     """
+    from .. import report
+    from ..status import history
+
     told: list[str] = []
 
     def write() -> None:
