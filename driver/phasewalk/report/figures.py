@@ -95,15 +95,15 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
         if single:
             axes.plot(*zip(*single, strict=True), ".", color=COLOURS[0], alpha=0.4, label="walkers")
         if new:
-            axes.plot([r[0] for r in new], [r[3] for r in new], "o-", color=COLOURS[0],
-                      label="new frames")  # fmt: skip
-        for mark, title, mine in (
-            ("s--", "test set", rounds),
-            ("*", "test set, final model", final),
+            points = zip(*((row[0], row[3]) for row in new), strict=True)
+            axes.plot(*points, "o-", color=COLOURS[0], label="new frames")
+        for mark, size, title, mine in (
+            ("s--", None, "test set", rounds),
+            ("*", 11, "test set, final model", final),
         ):
             if mine:
-                axes.plot([r[0] for r in mine], [r[2] for r in mine], mark, color=COLOURS[1],
-                          ms=11 if mark == "*" else None, label=title)  # fmt: skip
+                points = zip(*((row[0], row[2]) for row in mine), strict=True)
+                axes.plot(*points, mark, ms=size, color=COLOURS[1], label=title)
         axes.set(xlabel="number of labels", ylabel=axis, xscale="log", yscale="log")
         _plain_numbers(axes)
 
@@ -232,12 +232,17 @@ def training(history: History) -> Section:
 
         begun = 0.0
         for index, one in enumerate(trainings):
-            axes.plot(begun + one.epochs, one.force_mae_meV_per_A, "-",
-                      color=shade(index, len(trainings)),
-                      label=f"generation {one.generation}")  # fmt: skip
+            axes.plot(
+                begun + one.epochs,
+                one.force_mae_meV_per_A,
+                "-",
+                color=shade(index, len(trainings)),
+                label=f"generation {one.generation}",
+            )
             begun += float(one.epochs[-1])
-        axes.set(xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å",
-                 yscale="log")  # fmt: skip
+        axes.set(
+            xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å", yscale="log"
+        )
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -276,8 +281,14 @@ def ledger(history: History) -> Section:
         bottom = np.zeros(len(rounds))
         for index, stage in enumerate(stages):
             seconds = np.array([r["seconds"].get(stage, 0.0) for r in rounds]) / 60.0
-            axes.bar([r["round"] for r in rounds], seconds, bottom=bottom, color=colour(index),
-                     hatch="" if index < len(COLOURS) else "//", label=stage)  # fmt: skip
+            axes.bar(
+                [r["round"] for r in rounds],
+                seconds,
+                bottom=bottom,
+                color=colour(index),
+                hatch="" if index < len(COLOURS) else "//",
+                label=stage,
+            )
             bottom += seconds
         axes.set(xlabel="round (0: bootstrap)", ylabel="minutes of engines")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

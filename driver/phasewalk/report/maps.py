@@ -137,8 +137,15 @@ def _histogram(history: History, system: str, name: str, traces: Sequence[Trace]
     def draw(axes: "Axes") -> None:
         bottom = np.zeros(BINS)
         for index, (number, count) in enumerate(counts.items()):
-            axes.bar(edges[:-1], count, np.diff(edges), bottom=bottom, align="edge",
-                     color=shade(index, len(counts)), label=f"round {number}")  # fmt: skip
+            axes.bar(
+                edges[:-1],
+                count,
+                np.diff(edges),
+                bottom=bottom,
+                align="edge",
+                color=shade(index, len(counts)),
+                label=f"round {number}",
+            )
             bottom += count
         axes.set(xlabel=axis, ylabel="number of visits")
 
