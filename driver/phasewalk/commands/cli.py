@@ -357,3 +357,7 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("phasewalk: stopped")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
