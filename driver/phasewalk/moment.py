@@ -142,8 +142,13 @@ def from_json(data: Any, path: Path | str = FILE) -> Now:
     try:
         rows = tuple(_row(entry) for entry in _whole(data, Now)["rows"])
         now = Now(**{**data, "rows": rows, "numbers": _numbers(data["numbers"])})
-        _check(now, ("stage", "unit", "detail", "place"), ("round", "rounds"),
-               ("done", "total", "began", "at", "core_hours"), ("seconds_left",))  # fmt: skip
+        _check(
+            now,
+            ("stage", "unit", "detail", "place"),
+            ("round", "rounds"),
+            ("done", "total", "began", "at", "core_hours"),
+            ("seconds_left",),
+        )
     except UNREADABLE as error:
         raise ParseError(path, f"does not say what a campaign is doing ({error!r})") from error
     return now
@@ -151,8 +156,13 @@ def from_json(data: Any, path: Path | str = FILE) -> Now:
 
 def _row(data: Any) -> WalkerNow:
     row = WalkerNow(**{**_whole(data, WalkerNow), "colvars": _numbers(data["colvars"])})
-    _check(row, ("walker", "state"), ("steps_done", "steps"), ("ps",),
-           ("temperature_K", "volume_A3", "closest"))  # fmt: skip
+    _check(
+        row,
+        ("walker", "state"),
+        ("steps_done", "steps"),
+        ("ps",),
+        ("temperature_K", "volume_A3", "closest"),
+    )
     if not _STATE.fullmatch(row.state):
         raise ValueError(f"state {row.state[:40]!r}")
     return row

@@ -18,8 +18,11 @@ import typer
 
 from helpers.fakes import SALT, label, write_campaign
 from helpers.outputs import whole
+from phasewalk import engines
 from phasewalk.checks import check
 from phasewalk.commands import cli, examples
+from phasewalk.engines import plugin
+from phasewalk.production import HILLS
 from phasewalk.store import directory, locking
 from phasewalk.store.records import Record
 
@@ -154,7 +157,7 @@ def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line:
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """All engines are there, and PLUMED likes every text."""
     monkeypatch.setattr(check, "preflight", lambda *_: None)
-    monkeypatch.setattr(cli.finding, "find", lambda *_: None)
+    monkeypatch.setattr(engines, "find", lambda *_: None)
 
 
 @pytest.mark.usefixtures("ready")
@@ -192,9 +195,9 @@ def test_a_stop_says_how_to_go_on(
     def stop(*_: object) -> None:
         raise error("stop")
 
-    monkeypatch.setattr(cli.plugin, "ensure", stop)
-    monkeypatch.setattr(cli.plugin, "cached", stop)
-    monkeypatch.setattr(cli.finding, "find", lambda *_: type("E", (), {"plugin": None}))
+    monkeypatch.setattr(plugin, "ensure", stop)
+    monkeypatch.setattr(plugin, "cached", stop)
+    monkeypatch.setattr(engines, "find", lambda *_: type("E", (), {"plugin": None}))
     path = write_campaign(folder)
     code, _, err = run("run", path)
     assert code == 130
@@ -211,8 +214,8 @@ def test_a_run_says_whose_lock_it_took_over(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.plugin, "cached", stop)
-    monkeypatch.setattr(cli.finding, "find", lambda *_: type("E", (), {"plugin": None}))
+    monkeypatch.setattr(plugin, "cached", stop)
+    monkeypatch.setattr(engines, "find", lambda *_: type("E", (), {"plugin": None}))
     path, root = write_campaign(folder), folder / "campaign.run"
     root.mkdir()
     lock = root / locking.LOCK
@@ -377,11 +380,22 @@ def test_examples_of_each_command_are_command_lines(run: Run) -> None:
         assert "phasewalk" in run(*name.split(), "-h")[1].partition("Example")[2]
 
 
-def test_versions_are_told_in_one_line(run: Run) -> None:
+def test_versions_are_told_one_a_line(run: Run) -> None:
     code, out, err = run("--version")
-    assert (code, err, out.count("\n")) == (0, "", 1)
-    assert out.startswith("phasewalk ")
-    assert f"nequip {version('nequip')}" in out
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"phasewalk {version('phasewalk')}"
+    assert {f"{name} {version(name)}" for name in ("nequip", "torch", "ase")} <= {*out.splitlines()}
+
+
+def test_the_program_runs_as_a_module(run: Run) -> None:
+    command = [sys.executable, "-m", "phasewalk", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == ["Usage:", "phasewalk"]
+    assert done.stderr == ""
+
+
+def test_help_says_how_high_the_hills_of_a_frozen_model_are(run: Run) -> None:
+    assert f"default: {HILLS:g}. " in " ".join(run("fes", "--help")[1].replace("│", "").split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

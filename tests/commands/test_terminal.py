@@ -88,7 +88,7 @@ def test_a_locale_that_is_not_utf8_ends_nothing(encoding: str) -> None:
         "PYTHONIOENCODING": encoding,
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "phasewalk.commands.cli", "status", str(RECORDED)],
+        [sys.executable, "-m", "phasewalk", "status", str(RECORDED)],
         env=env, capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
@@ -136,7 +136,7 @@ def test_nohup_is_obeyed() -> None:
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
 def test_a_closed_stream_is_no_traceback(closed: str, tmp_path: Path) -> None:
-    command = f"{shlex.quote(sys.executable)} -m phasewalk.commands.cli status x.run {closed}"
+    command = f"{shlex.quote(sys.executable)} -m phasewalk status x.run {closed}"
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -149,7 +149,7 @@ class TinyCampaign:
         return found
 
 
-PHASEWALK = (sys.executable, "-m", "phasewalk.commands.cli")
+PHASEWALK = (sys.executable, "-m", "phasewalk")
 
 
 def make(folder: Path, systems: Sequence[str], rounds: int, *, final: str = "null") -> TinyCampaign:

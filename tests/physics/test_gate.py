@@ -28,7 +28,7 @@ pytestmark = [
 
 RECIPE = Recipe()
 EXTRA = ("r_max", "type_names", "model_dtype", "num_types", "allow_tf32")
-CLI = (sys.executable, "-m", "phasewalk.commands.cli")
+CLI = (sys.executable, "-m", "phasewalk")
 
 
 def command(*arguments: object) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from helpers.recorded import RECORDED, only_bootstrap, rewrite, with_failures
+from phasewalk.commands.report import show_report
 from phasewalk.errors import InputError, ParseError, StoreError
 from phasewalk.report import figures
 from phasewalk.report import page as report
@@ -168,10 +169,22 @@ def test_figures_into_a_file_are_refused(recorded: History, tmp_path: Path) -> N
         report.write_figures(recorded, tmp_path / "figures")
 
 
-def test_nothing_is_written_into_what_is_read(copy: Path) -> None:
-    before = sorted((path, path.stat().st_mtime_ns) for path in copy.rglob("*"))
-    report.page(history.read(copy))
-    assert sorted((path, path.stat().st_mtime_ns) for path in copy.rglob("*")) == before
+def test_a_campaign_keeps_all_its_files_and_gains_the_report_alone(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page and the frames beside it; the figures where they are asked for."""
+    monkeypatch.setattr(report, "sections", lambda found: [figures.ledger(found)])  # one is enough
+
+    def kept() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+
+    before = kept()
+    show_report(copy, figures=tmp_path / "figures")
+    after = kept()
+    assert {path: after[path] for path in before} == before
+    assert {path.name for path in after.keys() - before} == {
+        "report.html", "report.chemiscope.json.gz"
+    }  # fmt: skip
 
 
 def test_hills_that_were_changed_are_not_shown(copy: Path) -> None:

@@ -100,7 +100,7 @@ def run(command: str, folder: Path) -> str:
     for shown, small in SMALLER.items():
         command = command.replace(shown, small)
     words = shlex.split(command)
-    argv = [sys.executable, "-m", "phasewalk.commands.cli", *words[1:]]
+    argv = [sys.executable, "-m", "phasewalk", *words[1:]]
     done = subprocess.run(
         argv, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900
     )

@@ -50,7 +50,7 @@ def _records(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     with (folder / "campaign.yaml").open("w") as stream:
         yaml.dump({**SHORT, "systems": systems}, stream)
     done = subprocess.run(
-        [sys.executable, "-m", "phasewalk.commands.cli", "run", "campaign.yaml"],
+        [sys.executable, "-m", "phasewalk", "run", "campaign.yaml"],
         cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

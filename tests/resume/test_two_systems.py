@@ -91,7 +91,7 @@ def test_the_deployed_model_is_measured_in_lammps(campaign: TinyCampaign, tmp_pa
 
 
 def test_status_tells_the_story(campaign: TinyCampaign) -> None:
-    argv = [sys.executable, "-m", "phasewalk.commands.cli", "status", str(campaign.root), "--json"]
+    argv = [sys.executable, "-m", "phasewalk", "status", str(campaign.root), "--json"]
     state = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert (state["running"], state["finished"]) == (False, True)
     assert state["labels"] == {"done": 20, "failed": 0, "initial": 0}

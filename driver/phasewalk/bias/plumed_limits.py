@@ -101,8 +101,11 @@ def _check_labels(action: Action, labels: Mapping[str, int]) -> None:
             if not label or made or _number(label) is not None:
                 continue
             if labels.get(label, action.line) > action.line:
-                raise _error(action, f"{word.text}: {label} comes later, on line {labels[label]}; "
-                                     "put that line above this one")  # fmt: skip
+                raise _error(
+                    action,
+                    f"{word.text}: {label} comes later, on line {labels[label]}; "
+                    "put that line above this one",
+                )
             if label not in labels:
                 close = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)
                 hint = f"did you mean {close[0]}?" if close else f"labels: {', '.join(labels)}"
@@ -261,9 +264,13 @@ def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
     unit, half = length_A(text), half_cell_A(atoms)
     largest = {
         "VOLUME": (atoms.get_volume(), unit**3, "Å³", "the cell's volume"),
-        "DISTANCE": (half, unit, "Å", "half of the cell's shortest lattice vector, beyond "
-                     "which another image may be nearer"),
-    }  # fmt: skip
+        "DISTANCE": (
+            half,
+            unit,
+            "Å",
+            "half of the cell's shortest lattice vector, beyond which another image may be nearer",
+        ),
+    }
     kinds = {action.label: action.name for action in parse(text) if action.label}
     for action in parse(text):
         names = re.split(r"[,\s]+", action.get("ARG") or "")
@@ -314,8 +321,10 @@ def numbering(atoms: Atoms) -> str:
         (start + 1, end, symbols[start])
         for start, end in zip(starts, [*starts[1:], len(symbols)], strict=True)
     ]
-    shown = [f"{first}-{last} {name}" if last > first else f"{first} {name}"
-             for first, last, name in runs]  # fmt: skip
+    shown = [
+        f"{first}-{last} {name}" if last > first else f"{first} {name}"
+        for first, last, name in runs
+    ]
     more = [f"… ({len(runs) - 12} more runs)"] if len(runs) > 12 else []
     return ", ".join(shown[:12] + more)
 

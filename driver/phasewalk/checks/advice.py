@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 from ase.units import kB
 from numpy.typing import NDArray
 
@@ -55,6 +54,8 @@ def neighbours(structures: Mapping[str, Atoms], cutoff_A: float) -> Advice:
 
 def counted(atoms: Atoms, cutoff_A: float) -> dict[str, float]:
     """Mean number of neighbours of each species within a cutoff, in the order of their names."""
+    from ase.neighborlist import neighbor_list
+
     number = np.bincount(neighbor_list("i", atoms, cutoff_A), minlength=len(atoms))
     symbols = np.array(atoms.get_chemical_symbols())
     return {str(s): float(number[symbols == s].mean()) for s in sorted(set(symbols))}

@@ -287,11 +287,17 @@ def _variables(
     rng = np.random.default_rng(1)
     frames = [atoms]
     for _ in range(4):
-        frames.append(perturb(atoms, rng, displacement_A=0.05, strain=0.01,
-                              min_distance_fraction=0.3))  # fmt: skip
-    job = colvars.job(f"variables of {name}", text, frames=frames,
-                      directory=place / f"variables-{name}", env=dict(engines.env),
-                      files=campaign.plumed_files)  # fmt: skip
+        frames.append(
+            perturb(atoms, rng, displacement_A=0.05, strain=0.01, min_distance_fraction=0.3)
+        )
+    job = colvars.job(
+        f"variables of {name}",
+        text,
+        frames=frames,
+        directory=place / f"variables-{name}",
+        env=dict(engines.env),
+        files=campaign.plumed_files,
+    )
     found = colvars.read(run(launcher, job))
     sigmas = (f"SIGMA {action.get('SIGMA') or '(adaptive)'}" for action in actions)
     return f"{colvars.moved(found, text)}; {', '.join(sigmas)}"

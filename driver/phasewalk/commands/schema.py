@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..campaign import config_reference
 from ..files import write_file
 from . import terminal
 
@@ -26,6 +25,8 @@ def schema(
     The first line of a campaign file tells the editor where it is:
     # yaml-language-server: $schema=campaign.schema.json
     """
+    from ..campaign import config_reference
+
     text = config_reference.markdown() if as_markdown else config_reference.schema_text()
     if output is None:
         typer.echo(text, nl=False)

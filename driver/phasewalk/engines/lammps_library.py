@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.lammps import Prism
 from ase.data import atomic_masses, atomic_numbers
 
 
@@ -61,6 +60,8 @@ class Library:
         Returns:
             ASE's Prism, which turns LAMMPS's axes into those of the frame and back.
         """
+        from ase.calculators.lammps import Prism
+
         prism = Prism(atoms.cell.array, pbc=True)
         positions = prism.vector_to_lammps(atoms.positions, wrap=True)
         xhi, yhi, zhi, xy, xz, yz = (repr(float(x)) for x in prism.get_lammps_prism())

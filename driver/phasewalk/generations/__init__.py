@@ -1,6 +1,21 @@
 """Generations: from labels to a trained, deployed, proved and evaluated model."""
 
-from . import compile, learn, refit
-from .deploy import Generation, folder
+from typing import TYPE_CHECKING
+
+from ..faces import lazy
+
+if TYPE_CHECKING:
+    from . import compile, learn, refit
+    from .deploy import Generation, folder
 
 __all__ = ["Generation", "compile", "folder", "learn", "refit"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "compile": (),
+        "learn": (),
+        "refit": (),
+        "deploy": ("Generation", "folder"),
+    },
+)

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from ase.io.extxyz import key_val_dict_to_str
 
 from ..structures import carried
 from .label import Label
@@ -28,6 +27,8 @@ def to_extxyz(labels: Sequence[Label], level: Level | None) -> str:
 
 
 def _frame(label: Label, level: Level | None) -> str:
+    from ase.io.extxyz import key_val_dict_to_str
+
     atoms = carried.for_label(label.atoms)
     about = {
         "energy": _number(label.energy),

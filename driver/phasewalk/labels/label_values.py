@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -167,6 +166,8 @@ def _misread(name: str, text: str) -> str:
 
 def unreadable(path: Path, error: InputError) -> InputError:
     """The same error with the number of the frame at which ASE stops, where that can be told."""
+    import ase.io
+
     read = 0
     try:
         if not path.is_file():

@@ -30,8 +30,7 @@ SHIFTS = "per_type_energy_scale_shift.shifts"
 
 def load(source: Path, *, scripted: bool) -> Any:
     """The eager model of a checkpoint (its averaged weights), or of a configuration."""
-    from nequip.model.saved_models.load_utils import load_saved_model
-    from nequip.utils.compile import conditional_torchscript_mode
+    from .nequip_private import conditional_torchscript_mode, load_saved_model
 
     with conditional_torchscript_mode(scripted):
         return untrained(source) if source.suffix == ".json" else load_saved_model(source)
@@ -77,7 +76,7 @@ def extract(checkpoint: Path) -> None:
 
 def metadata_of(model: Any) -> dict[str, str]:
     """The metadata that nequip-compile writes."""
-    from nequip.utils.global_state import get_latest_global_state
+    from .nequip_private import get_latest_global_state
 
     metadata = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
     return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in metadata.items()}
@@ -85,8 +84,7 @@ def metadata_of(model: Any) -> dict[str, str]:
 
 def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
     """Write a `.nequip.pth`; returns its metadata."""
-    from nequip.model.inference_models.torchscript import save_torchscript_model
-    from nequip.utils.compile import conditional_torchscript_mode
+    from .nequip_private import conditional_torchscript_mode, save_torchscript_model
 
     model = load(source, scripted=True)
     metadata = metadata_of(model)
@@ -99,11 +97,13 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
     """Write a `.nequip.pt2` for LAMMPS's pair style, or for ASE; returns its metadata."""
     import torch
     from nequip.data import AtomicDataDict
-    from nequip.scripts._compile_utils import ASE_TARGET, PAIR_NEQUIP_TARGET
-    from nequip.utils.aot import aot_export_model
-    from nequip.utils.aoti_metadata import (
+
+    from .nequip_private import (
+        ASE_TARGET,
         NEQUIP_AOTI_INPUTS_KEY,
         NEQUIP_AOTI_OUTPUTS_KEY,
+        PAIR_NEQUIP_TARGET,
+        aot_export_model,
         serialize_aoti_keys,
     )
 
@@ -142,8 +142,9 @@ def example_frame(types: list[str], r_max: float) -> Any:
     """A small periodic frame of all types to trace the model with: no training data needed."""
     import numpy as np
     from ase import Atoms
-    from nequip.data.ase import from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+
+    from .nequip_private import from_ase
 
     side = max(2, math.ceil(len(types) ** (1 / 3)))
     grid = np.array(list(itertools.product(range(side), repeat=3)))
@@ -178,8 +179,8 @@ def main(argv: list[str] | None = None) -> int:
 
     import nequip
     import torch
-    from nequip.scripts._workflow_utils import set_workflow_state
-    from nequip.utils.global_state import set_global_state
+
+    from .nequip_private import set_global_state, set_workflow_state
 
     started = time.perf_counter()
     set_workflow_state("compile")

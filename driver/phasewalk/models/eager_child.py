@@ -48,10 +48,9 @@ def evaluate(model: Any, frames: list[Atoms]) -> list[dict[str, Any]]:
 def main(argv: list[str]) -> int:
     """Evaluate the requested frames."""
     import torch
-    from nequip.scripts._workflow_utils import set_workflow_state
-    from nequip.utils.global_state import set_global_state
 
     from .compile_child import load
+    from .nequip_private import set_global_state, set_workflow_state
 
     source = Path(argv[1])
     try:

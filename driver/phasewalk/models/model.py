@@ -10,10 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from ..errors import UNREADABLE, EngineFailed, InputError, ParseError
@@ -49,6 +47,8 @@ def statistics(
         cutoff_A: of the model.
         atoms_eV: energies of isolated atoms; see `energy_shifts`.
     """
+    from ase.neighborlist import neighbor_list
+
     counts = np.array([[label.atoms.symbols.count(t) for t in types] for label in labels], float)
     energies = np.array([label.energy for label in labels])
     shifts, source = energy_shifts(counts, energies, [(atoms_eV or {}).get(t) for t in types])
@@ -172,6 +172,8 @@ def stored_statistics(stored: NetworkStatistics) -> Statistics:
 
 
 def _extxyz(labels: Sequence[Label]) -> bytes:
+    import ase.io
+
     stream = StringIO()
     ase.io.write(stream, [label.with_results() for label in labels], format="extxyz")
     return stream.getvalue().encode()

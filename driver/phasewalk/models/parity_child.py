@@ -40,13 +40,15 @@ def main(argv: list[str]) -> int:
     """Write the model and its own results."""
     import numpy as np
     import torch
-    from nequip.model.inference_models.torchscript import save_torchscript_model
-    from nequip.scripts._workflow_utils import set_workflow_state
-    from nequip.utils.compile import conditional_torchscript_mode
-    from nequip.utils.global_state import set_global_state
 
     from .compile_child import metadata_of
     from .eager_child import evaluate
+    from .nequip_private import (
+        conditional_torchscript_mode,
+        save_torchscript_model,
+        set_global_state,
+        set_workflow_state,
+    )
 
     request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     atoms = frame_from_json(request["frame"])

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from ..status import Compared, History
 from ..store import LABEL, failures
 from .pictures import COLOURS, Picture, colour, name_of, shade
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ERRORS = (
     ("force_mae_meV_per_A", "force MAE, meV/Å", "forces"),
@@ -89,19 +91,19 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
     rounds = [row for row in test if row[1].isdigit()]
     final = [row for row in test if not row[1].isdigit()]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         if single:
             axes.plot(*zip(*single, strict=True), ".", color=COLOURS[0], alpha=0.4, label="walkers")
         if new:
-            axes.plot([r[0] for r in new], [r[3] for r in new], "o-", color=COLOURS[0],
-                      label="new frames")  # fmt: skip
-        for mark, title, mine in (
-            ("s--", "test set", rounds),
-            ("*", "test set, final model", final),
+            points = zip(*((row[0], row[3]) for row in new), strict=True)
+            axes.plot(*points, "o-", color=COLOURS[0], label="new frames")
+        for mark, size, title, mine in (
+            ("s--", None, "test set", rounds),
+            ("*", 11, "test set, final model", final),
         ):
             if mine:
-                axes.plot([r[0] for r in mine], [r[2] for r in mine], mark, color=COLOURS[1],
-                          ms=11 if mark == "*" else None, label=title)  # fmt: skip
+                points = zip(*((row[0], row[2]) for row in mine), strict=True)
+                axes.plot(*points, mark, ms=size, color=COLOURS[1], label=title)
         axes.set(xlabel="number of labels", ylabel=axis, xscale="log", yscale="log")
         _plain_numbers(axes)
 
@@ -132,8 +134,10 @@ def _of_frame(one: Compared, key: str) -> float | None:
     return one.errors.get(key)
 
 
-def _plain_numbers(axes: Axes) -> None:
+def _plain_numbers(axes: "Axes") -> None:
     """Logarithmic axes with numbers that people read."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
     for which in (axes.xaxis, axes.yaxis):
         low, high = sorted(which.get_view_interval())
         if low > 0 and high / low < 8:  # less than a decade: as on a linear axis
@@ -189,7 +193,7 @@ def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -
     generations = list(dict.fromkeys(row[0] for row in rows))
     shown = generations if len(generations) <= 7 else [generations[0], *generations[-6:]]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         for generation in shown:
             tone = shade(generations.index(generation), len(generations))
             title: str | None = f"generation {generation}"
@@ -223,15 +227,22 @@ def training(history: History) -> Section:
     # not the final one, which keeps no label back for validation
     trainings = [o for o in history.trainings if len(o.epochs) and o.generation.isdigit()]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
         begun = 0.0
         for index, one in enumerate(trainings):
-            axes.plot(begun + one.epochs, one.force_mae_meV_per_A, "-",
-                      color=shade(index, len(trainings)),
-                      label=f"generation {one.generation}")  # fmt: skip
+            axes.plot(
+                begun + one.epochs,
+                one.force_mae_meV_per_A,
+                "-",
+                color=shade(index, len(trainings)),
+                label=f"generation {one.generation}",
+            )
             begun += float(one.epochs[-1])
-        axes.set(xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å",
-                 yscale="log")  # fmt: skip
+        axes.set(
+            xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å", yscale="log"
+        )
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -264,12 +275,20 @@ def ledger(history: History) -> Section:
     rounds = history.state["rounds"]
     stages = [s for s, total in history.state["seconds"].items() if total > 0]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         bottom = np.zeros(len(rounds))
         for index, stage in enumerate(stages):
             seconds = np.array([r["seconds"].get(stage, 0.0) for r in rounds]) / 60.0
-            axes.bar([r["round"] for r in rounds], seconds, bottom=bottom, color=colour(index),
-                     hatch="" if index < len(COLOURS) else "//", label=stage)  # fmt: skip
+            axes.bar(
+                [r["round"] for r in rounds],
+                seconds,
+                bottom=bottom,
+                color=colour(index),
+                hatch="" if index < len(COLOURS) else "//",
+                label=stage,
+            )
             bottom += seconds
         axes.set(xlabel="round (0: bootstrap)", ylabel="minutes of engines")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

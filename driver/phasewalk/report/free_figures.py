@@ -1,15 +1,17 @@
 """The figures of free energies, from what `phasewalk fes` left."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..status import History
 from .figures import Section
 from .pictures import GREY, Picture, colour, name_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -70,7 +72,7 @@ def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Pi
     found = sorted(found, key=lambda one: not one.get("outdated"))  # the present ones last
     lines = [(one, _columns(one)) for one in found]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         for index, (one, (x, values, errors, hills)) in enumerate(lines):
             tone = GREY if one.get("outdated") else colour(index)
             style = "--" if one.get("outdated") else "-"
@@ -105,7 +107,7 @@ def _free_map(history: History, system: str, number: int, one: Mapping[str, Any]
     first, second = history.axis(system, first), history.axis(system, second)
     values = np.array(one["free_energy"], dtype=float).reshape(len(x), len(y))
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values).T, rasterized=True)
         axes.figure.colorbar(mesh, ax=axes, label="free energy, kJ/mol")
         axes.grid(visible=False)

@@ -1,9 +1,9 @@
 """The figures about phase space: where walkers went, and what pushed them."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from .. import bias
@@ -12,6 +12,9 @@ from ..errors import InputError
 from ..status import History, Trace
 from .figures import Section
 from .pictures import COLOURS, Picture, colour, name_of, shade, spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 POINTS, BINS = 200, 40
@@ -65,7 +68,7 @@ def _walk(history: History, system: str, name: str, traces: Sequence[Trace]) -> 
             if np.isfinite(v)
         ]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         starts: set[float] = set()
         for trace in traces:
             tone = colour(walkers.index(trace.walker))
@@ -131,11 +134,18 @@ def _histogram(history: History, system: str, name: str, traces: Sequence[Trace]
     axis = history.axis(system, name)
     counts = {number: np.histogram(v, edges)[0] for number, v in sorted(by_round.items())}
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         bottom = np.zeros(BINS)
         for index, (number, count) in enumerate(counts.items()):
-            axes.bar(edges[:-1], count, np.diff(edges), bottom=bottom, align="edge",
-                     color=shade(index, len(counts)), label=f"round {number}")  # fmt: skip
+            axes.bar(
+                edges[:-1],
+                count,
+                np.diff(edges),
+                bottom=bottom,
+                align="edge",
+                color=shade(index, len(counts)),
+                label=f"round {number}",
+            )
             bottom += count
         axes.set(xlabel=axis, ylabel="number of visits")
 
@@ -220,7 +230,7 @@ def _bias_line(
     name, grid = along
     axis, unit = history.axis(system, name), history.energy_unit(system)
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         for index, (number, values) in enumerate(found.items()):
             axes.plot(grid, values, "-", color=shade(index, len(found)), label=f"round {number}")
         axes.set(xlabel=axis, ylabel=f"bias, {unit}")
@@ -250,7 +260,7 @@ def _bias_map(
     names = [history.axis(system, name) for name in along[0]]
     points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: "Axes") -> None:
         mesh = axes.pcolormesh(x, y, values.reshape(GRID, GRID).T, cmap="viridis", rasterized=True)
         axes.figure.colorbar(mesh, ax=axes, label=f"bias, {unit}")
         axes.grid(visible=False)

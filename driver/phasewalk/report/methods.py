@@ -156,9 +156,11 @@ def _bias(system: SystemSettings) -> Iterator[str]:
     for action in plumed.metad_actions(text_).values():
         names = colvars.arguments(action)
         factor = action.get("BIASFACTOR")
-        kind = "well-tempered metadynamics [@laio2002; @barducci2008]" if factor else (
-            "metadynamics [@laio2002]"
-        )  # fmt: skip
+        kind = (
+            "well-tempered metadynamics [@laio2002; @barducci2008]"
+            if factor
+            else "metadynamics [@laio2002]"
+        )
         if many:
             kind = f"multiple-walker [@raiteri2006] {kind}"
         widths = (action.get("SIGMA") or "").split(",")
@@ -268,8 +270,9 @@ def _measured(found: History) -> Iterator[str]:
     """Errors on the test set, and on what walkers found before it was learned."""
     parts = []
     if tested := verdict.tested(found):
-        parts.append((f"On {tested[1]['frames']} test configurations, generation {tested[0]}",
-                      tested[1]))  # fmt: skip
+        parts.append(
+            (f"On {tested[1]['frames']} test configurations, generation {tested[0]}", tested[1])
+        )
     now = verdict.errors_now(found)
     if now and not (tested and now[1] is tested[1]):
         parts.append((f"On the {now[0]}, the potential", now[1]))

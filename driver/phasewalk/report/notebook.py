@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ase import Atoms
-from matplotlib.figure import Figure
 
 from ..campaign import stop
 from ..errors import EngineMissing, InputError
@@ -28,21 +27,41 @@ from .pictures import Picture
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 ERROR_COLUMNS = tuple(
     field.name for field in fields(Errors) if field.name != "energy_offsets_meV_per_atom"
 )
 """Of a table without rows: the errors of an evaluation."""
 COMPARED_COLUMNS = (
-    "generation", "round", "measured_on", "learned", "key", "system", "walker", "formula",
-    "volume_A3", "reference_energy_eV_per_atom", "model_energy_eV_per_atom",
-    "reference_pressure_GPa", "model_pressure_GPa", "force_mae_meV_per_A", "force_rmse_meV_per_A",
-    "force_rms_meV_per_A", "stress_mae_GPa", "stress_rmse_GPa",
-)  # fmt: skip
+    "generation",
+    "round",
+    "measured_on",
+    "learned",
+    "key",
+    "system",
+    "walker",
+    "formula",
+    "volume_A3",
+    "reference_energy_eV_per_atom",
+    "model_energy_eV_per_atom",
+    "reference_pressure_GPa",
+    "model_pressure_GPa",
+    "force_mae_meV_per_A",
+    "force_rmse_meV_per_A",
+    "force_rms_meV_per_A",
+    "stress_mae_GPa",
+    "stress_rmse_GPa",
+)
 FES_COLUMNS = (
-    "generation", "outdated", "labels", "system", "free_energy_kJ_per_mol", "error_kJ_per_mol",
+    "generation",
+    "outdated",
+    "labels",
+    "system",
+    "free_energy_kJ_per_mol",
+    "error_kJ_per_mol",
     "from_hills_kJ_per_mol",
-)  # fmt: skip
+)
 
 
 class Campaign:
@@ -231,12 +250,18 @@ class Campaign:
         """One row for each finished task: task, stage, round, seconds, cores, ended (UTC)."""
         table = _frame(
             [
-                {"task": r.task, "stage": r.stage, "round": r.round, "seconds": r.seconds,
-                 "cores": r.cores, "ended": r.time}
+                {
+                    "task": r.task,
+                    "stage": r.stage,
+                    "round": r.round,
+                    "seconds": r.seconds,
+                    "cores": r.cores,
+                    "ended": r.time,
+                }
                 for r in self._history.records
             ],
             ("task", "stage", "round", "seconds", "cores", "ended"),
-        )  # fmt: skip
+        )
         if len(table):
             table["ended"] = _pandas().to_datetime(table["ended"], unit="s", utc=True)
         return table
@@ -259,7 +284,7 @@ class Campaign:
         return {picture.name: picture for section in sections for picture in section.pictures}
 
     @property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> "dict[str, Figure]":
         """The report's pictures as matplotlib figures, by name."""
         return {name: picture.figure() for name, picture in self.pictures.items()}
 
@@ -301,12 +326,18 @@ def _free_rows(system: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
     values = (free.values.ravel(), free.errors.ravel(), free.from_hills.ravel())
     told = {key: one[key] for key in ("generation", "outdated", "labels")}
     return [
-        {**told, "system": system, **dict(zip(names, place, strict=True)),
-         "free_energy_kJ_per_mol": value, "error_kJ_per_mol": error, "from_hills_kJ_per_mol": hills}
+        {
+            **told,
+            "system": system,
+            **dict(zip(names, place, strict=True)),
+            "free_energy_kJ_per_mol": value,
+            "error_kJ_per_mol": error,
+            "from_hills_kJ_per_mol": hills,
+        }
         for place, value, error, hills in zip(
             free_energy.points(free.centres), *values, strict=True
         )
-    ]  # fmt: skip
+    ]
 
 
 def _pandas() -> Any:

@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import UNREADABLE, InputError, PhasewalkError
@@ -131,6 +130,7 @@ def _drop_former(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
     """The page as HTML; `sign` as in `write`."""
+    from jinja2 import Environment, StrictUndefined
 
     def svg(picture: Picture, alone: bool) -> Markup:
         sign()
@@ -218,8 +218,9 @@ def number_groups(found: History) -> list[tuple[str, list[tuple[str, str]]]]:
     groups = [("The campaign", _counts(found))]
     if tested:
         name, errors = tested
-        groups.append((f"Generation {name} on the test set ({errors['frames']} frames)",
-                       _measured(errors)))  # fmt: skip
+        groups.append(
+            (f"Generation {name} on the test set ({errors['frames']} frames)", _measured(errors))
+        )
     if now and not (tested and now[1] is tested[1]):
         groups.append((f"On the {now[0]}", _measured(now[1])))
     return groups
@@ -266,12 +267,14 @@ def _measured(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Force MAE", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
         *_no_model(errors),
-        ("Force RMSE (forces' rms)", f"{errors['force_rmse_meV_per_A']:.0f} "
-         f"({errors['force_rms_meV_per_A']:.0f}) meV/Å"),
+        (
+            "Force RMSE (forces' rms)",
+            f"{errors['force_rmse_meV_per_A']:.0f} ({errors['force_rms_meV_per_A']:.0f}) meV/Å",
+        ),
         ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
         ("Pressure MAE", f"{errors['pressure_mae_GPa']:.2g} GPa"),
         ("Stress MAE", f"{errors['stress_mae_GPa']:.2g} GPa"),
-    ]  # fmt: skip
+    ]
 
 
 def _no_model(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -299,11 +302,18 @@ def _tables(section: str, found: History) -> list[Table]:
     cost, state = found.state["cost"], found.state
     accounts = [*cost["rounds"].items(), ("all", cost["labels"])]
     labels = [
-        (name, a["done"], a["reused"], a["failed"],
-         ", ".join(f"{n} {kind}" for kind, n in a["failed_tries"].items()) or "none",
-         a["mean_seconds"], a["longest_seconds"], a["core_hours"])
+        (
+            name,
+            a["done"],
+            a["reused"],
+            a["failed"],
+            ", ".join(f"{n} {kind}" for kind, n in a["failed_tries"].items()) or "none",
+            a["mean_seconds"],
+            a["longest_seconds"],
+            a["core_hours"],
+        )
         for name, a in accounts
-    ]  # fmt: skip
+    ]
     stages = [
         (stage, seconds, cost["core_hours"].get(stage, 0.0))
         for stage, seconds in state["seconds"].items()
@@ -311,11 +321,22 @@ def _tables(section: str, found: History) -> list[Table]:
     ]
     failed = figures.failed_labels(found)
     found_tables: list[Table] = [
-        (f"Labels ({cost['reference'] or 'reference'})",
-         ("round", "done", "not computed again", "failed", "failed tries", "mean s", "longest s",
-          "core-hours"), labels),
+        (
+            f"Labels ({cost['reference'] or 'reference'})",
+            (
+                "round",
+                "done",
+                "not computed again",
+                "failed",
+                "failed tries",
+                "mean s",
+                "longest s",
+                "core-hours",
+            ),
+            labels,
+        ),
         ("Stages", ("stage", "seconds of engines", "core-hours"), stages),
-    ]  # fmt: skip
+    ]
     if failed:
         found_tables.append(("Labels that failed for good", ("round", "reason"), failed))
     return found_tables

@@ -9,14 +9,13 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 T = TypeVar("T")
 WIDTH_IN, HEIGHT_IN = 4.2, 3.3
@@ -92,16 +91,18 @@ class Picture:
     says: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
-    draw: Callable[[Axes], None]
+    draw: "Callable[[Axes], None]"
     group: str = ""
     legends: int = 8
 
-    def figure(self) -> Figure:
+    def figure(self) -> "Figure":
         """The panel as a matplotlib figure of its own."""
         return _figure([self], (WIDTH_IN, HEIGHT_IN), _STYLE, titles=True)
 
     def svg(self, *, alone: bool = False) -> str:
         """The panel as an `<svg>` element for a page, in the page's colour; larger where alone."""
+        import matplotlib as mpl
+
         size = (ALONE_IN, HEIGHT_IN) if alone else (WIDTH_IN, HEIGHT_IN)
         with mpl.rc_context(_STYLE):
             stream = io.StringIO()
@@ -147,6 +148,8 @@ def colour(index: int) -> str:
 
 def shade(index: int, count: int) -> tuple[float, float, float, float]:
     """The colour of the index-th of so many things that follow each other."""
+    import matplotlib as mpl
+
     found: tuple[float, float, float, float] = mpl.colormaps["plasma"](
         0.28 + 0.55 * index / max(1, count - 1)
     )
@@ -172,8 +175,12 @@ def _figure(
     style: Mapping[Any, Any],
     *,
     titles: bool,
-) -> Figure:
+) -> "Figure":
     """Pictures side by side, with one legend below them."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(dict(style)):
         figure = Figure(figsize=size_in, layout="constrained")
         FigureCanvasAgg(figure)
@@ -191,8 +198,11 @@ def _figure(
     return figure
 
 
-def _legend(figure: Figure, entries: Mapping[str, Any], most: int) -> None:
+def _legend(figure: "Figure", entries: Mapping[str, Any], most: int) -> None:
     """A legend below the pictures, in as many columns as fit; of many entries, some."""
+    import matplotlib as mpl
+    from matplotlib.font_manager import FontProperties
+
     names = spread(list(entries), most)
     if len(names) < 2:
         return
@@ -226,8 +236,10 @@ def spread(names: Sequence[T], most: int) -> list[T]:
     return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
 
 
-def _saved(figure: Figure, name: str, *, title: str, told: str) -> dict[str, bytes]:
+def _saved(figure: "Figure", name: str, *, title: str, told: str) -> dict[str, bytes]:
     """The figure as PDF, SVG and PNG, the same bytes for the same picture."""
+    import matplotlib as mpl
+
     metadata: dict[str, dict[str, str | None]] = {
         "pdf": {"Title": title, "Subject": told, "CreationDate": None},
         "svg": {"Title": title, "Description": told, "Date": None},

@@ -1,14 +1,17 @@
 """The figures of model against reference: forces, energies and stress of unseen frames."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..status import Compared, History
 from .figures import Section
 from .pictures import COLOURS, Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 PANELS = 3
@@ -105,16 +108,18 @@ def _picture(
     told = "; ".join(f"{title} {says}" for title, _, _, says in found)
     out = f" {beyond} of {points.shape[1]} points lie beyond the frame." if beyond else ""
 
-    def draw(axes: Axes) -> None:
+    many = points.shape[1] > MANY
+    size = 3 if many else 5
+
+    def draw(axes: "Axes") -> None:
         axes.plot([low, high], [low, high], "-", color="#888888", lw=1)
         for title, tone, these, _ in found:
             inside = ((these >= low) & (these <= high)).all(axis=0)
-            axes.plot(*these[:, inside], ".", color=tone, ms=3 if points.shape[1] > MANY else 5,
-                      alpha=0.6, rasterized=points.shape[1] > MANY)  # fmt: skip
+            axes.plot(*these[:, inside], ".", color=tone, ms=size, alpha=0.6, rasterized=many)
             axes.plot([], [], ".", color=tone, ms=7, label=title)
             if not inside.all():  # an empty line that is not clipped has no end for the layout
-                axes.plot(*np.clip(these[:, ~inside], low, high), "D", color=tone, mfc="none",
-                          ms=4, clip_on=False)  # fmt: skip
+                edge = np.clip(these[:, ~inside], low, high)
+                axes.plot(*edge, "D", color=tone, mfc="none", ms=4, clip_on=False)
         if beyond:
             axes.text(0.03, 0.97, f"{beyond} beyond", transform=axes.transAxes, va="top")
         axes.set(xlabel=f"reference {axis}", ylabel=f"model {axis}")

@@ -1,10 +1,15 @@
 """Status: what a campaign directory tells; never writes to it."""
 
-from . import history, library, progress, verdict, verifying
-from .history import Compared, History
-from .progress import Progress
-from .summary import collect, deployed_model, show, show_errors
-from .traces import Trace
+from typing import TYPE_CHECKING
+
+from ..faces import lazy
+
+if TYPE_CHECKING:
+    from . import history, library, progress, verdict, verifying
+    from .history import Compared, History
+    from .progress import Progress
+    from .summary import collect, deployed_model, show, show_errors
+    from .traces import Trace
 
 __all__ = [
     "Compared",
@@ -21,3 +26,16 @@ __all__ = [
     "verdict",
     "verifying",
 ]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "history": ("Compared", "History"),
+        "library": (),
+        "progress": ("Progress",),
+        "verdict": (),
+        "verifying": (),
+        "summary": ("collect", "deployed_model", "show", "show_errors"),
+        "traces": ("Trace",),
+    },
+)

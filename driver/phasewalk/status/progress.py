@@ -200,8 +200,11 @@ def lines(now: Now) -> list[str]:
         cells = _cells(row)
         named = zip(("", "step ", "", "", "", "", "closest contact ", ""), cells, strict=True)
         units = ("", "", " ps", " K", " Å³", "", "", "")
-        words = [f"{before}{cell}{unit}" for (before, cell), unit in zip(named, units, strict=True)
-                 if cell]  # fmt: skip
+        words = [
+            f"{before}{cell}{unit}"
+            for (before, cell), unit in zip(named, units, strict=True)
+            if cell
+        ]
         found.append("  " + ", ".join(words))
     return [*found, *_footer(now)]
 

@@ -200,8 +200,12 @@ def _walkers(entry: Mapping[str, Any]) -> str:
     )
     parts = []
     if begun.keys() - {"new", "good"}:
-        places = {"good": "a good frame", "before": "where they were before",
-                  "start": "the start structure", "new": "the beginning"}  # fmt: skip
+        places = {
+            "good": "a good frame",
+            "before": "where they were before",
+            "start": "the start structure",
+            "new": "the beginning",
+        }
         parts.append(", ".join(f"{n} from {places[source]}" for source, n in begun.items()))
     if stops:
         why = ", ".join(f"{reason} {n}" for reason, n in stops.items())
@@ -221,8 +225,16 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("round", "labels", "force MAE meV/Å", "(rms / no model)", "pressure MAE GPa",
-               "energy offset", "scatter meV/atom", "seconds")  # fmt: skip
+    columns = (
+        "round",
+        "labels",
+        "force MAE meV/Å",
+        "(rms / no model)",
+        "pressure MAE GPa",
+        "energy offset",
+        "scatter meV/atom",
+        "seconds",
+    )
     rows = []
     for entry in rounds:
         before, after = entry.get("before_learning"), entry.get("after_learning")
@@ -257,9 +269,18 @@ def _both(
 
 
 def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("generation", "labels", "epochs", "train s", "deployed",
-               "validation force MAE / no model", "test force MAE / no model, meV/Å",
-               "RMSE / rms", "test pressure MAE GPa", "ms/step")  # fmt: skip
+    columns = (
+        "generation",
+        "labels",
+        "epochs",
+        "train s",
+        "deployed",
+        "validation force MAE / no model",
+        "test force MAE / no model, meV/Å",
+        "RMSE / rms",
+        "test pressure MAE GPa",
+        "ms/step",
+    )
     rows = []
     for entry in generations:
         test, held = entry.get("test"), entry.get("validation")

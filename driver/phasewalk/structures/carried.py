@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
@@ -84,6 +83,8 @@ def _fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
     Raises:
         InputError: a constraint that walkers cannot keep.
     """
+    from ase.constraints import FixAtoms, FixCartesian, FixScaled
+
     fixed = np.zeros(len(atoms), dtype=bool)
     for constraint in atoms.constraints:
         kind = type(constraint).__name__

@@ -8,14 +8,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-from ase.io.cif import CIFBlock, parse_cif
-from ase.io.formats import open_with_compression
-from ase.spacegroup import Spacegroup
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, brief
 from . import cif_sites
+
+if TYPE_CHECKING:
+    from ase.io.cif import CIFBlock
 
 WHOLE = 1e-3
 """How far from 1 an occupancy may be."""
@@ -119,12 +118,17 @@ def _whole(share: Any) -> bool:
 
 
 def _text(path: Path) -> str:
+    from ase.io.formats import open_with_compression
+
     with open_with_compression(str(path), "rb") as file:
         content: bytes = file.read()
     return content.decode(errors="replace")
 
 
 def _check_cif(path: Path, index: int | None) -> None:
+    from ase.io.cif import parse_cif
+    from ase.io.formats import open_with_compression
+
     with (
         open_with_compression(str(path), "rb") as file,
         warnings.catch_warnings(record=True, action="always") as said,
@@ -143,7 +147,7 @@ def _check_cif(path: Path, index: int | None) -> None:
     cif_sites.check_formula(str(block.get("_chemical_formula_sum")), block.get_symbols())
 
 
-def _check_rows(blocks: Sequence[CIFBlock], warned: Sequence[str]) -> None:
+def _check_rows(blocks: "Sequence[CIFBlock]", warned: Sequence[str]) -> None:
     """ASE leaves out lines of a loop that do not fit its columns; of the loop of sites, atoms."""
     widths = {sum(re.match("_atom_site_(?!aniso)", tag) is not None for tag in b) for b in blocks}
     for message in warned:
@@ -152,22 +156,22 @@ def _check_rows(blocks: Sequence[CIFBlock], warned: Sequence[str]) -> None:
             raise InputError(f"a line of a loop does not fit its columns ({message})")
 
 
-def _has_sites(block: CIFBlock) -> bool:
+def _has_sites(block: "CIFBlock") -> bool:
     return any(tag.startswith(("_atom_site_fract", "_atom_site_cartn")) for tag in block)
 
 
-def _column(block: CIFBlock, name: str) -> list[Any]:
+def _column(block: "CIFBlock", name: str) -> list[Any]:
     """A column of the loop of atom sites; empty where there is none."""
     values = block.get(f"_atom_site_{name}")
     return values if isinstance(values, list) else [] if values is None else [values]
 
 
-def _labels(block: CIFBlock) -> list[str]:
+def _labels(block: "CIFBlock") -> list[str]:
     found = _column(block, "label") or _column(block, "type_symbol")
     return [str(label) for label in found]
 
 
-def _check_disorder(block: CIFBlock) -> None:
+def _check_disorder(block: "CIFBlock") -> None:
     """Alternative groups of sites, dummies, hydrogen that is announced and not placed."""
     groups, sets = _column(block, "disorder_group"), _column(block, "disorder_assembly")
     named = {
@@ -190,7 +194,7 @@ def _check_disorder(block: CIFBlock) -> None:
             )
 
 
-def _check_symmetry(block: CIFBlock) -> None:
+def _check_symmetry(block: "CIFBlock") -> None:
     """Symmetry and moments that ASE does not read, or reads in another setting."""
     magnetic = next(
         (t for t in block if t.startswith(("_atom_site_moment", "_space_group_symop_mag"))), None
@@ -230,7 +234,7 @@ def _check_symmetry(block: CIFBlock) -> None:
         _check_setting(block, int(number), name)
 
 
-def _check_places(block: CIFBlock) -> None:
+def _check_places(block: "CIFBlock") -> None:
     """ASE keeps one of two sites that symmetry brings to one place, whatever they are."""
     symbols, labels = block.get_symbols(), _labels(block)
     with warnings.catch_warnings(record=True, action="always") as said:
@@ -245,8 +249,10 @@ def _check_places(block: CIFBlock) -> None:
             )
 
 
-def _check_setting(block: CIFBlock, number: int, name: str | None) -> None:
+def _check_setting(block: "CIFBlock", number: int, name: str | None) -> None:
     """A space group's number alone leaves open in which axes, and from which origin."""
+    from ase.spacegroup import Spacegroup
+
     taken = Spacegroup(number).symbol
     if (name is not None and _squeezed(name) != _squeezed(taken)) or (
         "_symmetry_space_group_setting" not in block and not _one_setting(block, number)
@@ -264,8 +270,10 @@ def _squeezed(name: str) -> str:
     return "".join(words or ["P1"]).replace("-", "").lower().removesuffix(":h")
 
 
-def _one_setting(block: CIFBlock, number: int) -> bool:
+def _one_setting(block: "CIFBlock", number: int) -> bool:
     """Whether the cell leaves no choice of axes or origin: b unique, or hexagonal axes."""
+    from ase.spacegroup import Spacegroup
+
     alpha, gamma = (float(block[f"_cell_angle_{name}"]) for name in ("alpha", "gamma"))
     if number <= _LAST_MONOCLINIC:
         return max(abs(alpha - 90.0), abs(gamma - 90.0)) < ANGLE or number <= 2

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
-from ase.io.lammpsdata import read_lammps_data
 
 from ..errors import InputError, ParseError
 
@@ -39,6 +38,8 @@ def read(path: Path) -> Atoms:
     Raises:
         InputError: it leaves open which elements, columns or units it has.
     """
+    from ase.io.lammpsdata import read_lammps_data
+
     lines = path.read_bytes().decode(errors="replace").splitlines()
     stated = re.search(r"\bunits\s*=?\s*(\w+)", lines[0]) if lines else None
     if stated and stated[1] not in ("metal", "real"):

@@ -7,7 +7,6 @@ is drawn whole, and a salt or a metal as a cell full of atoms.
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -48,6 +47,8 @@ def whole(atoms: Atoms) -> Array:
 
 def _bonds(atoms: Atoms) -> list[list[tuple[int, tuple[int, int, int]]]]:
     """For each atom its neighbours, and in which image of the cell each of them is."""
+    from ase.neighborlist import neighbor_list
+
     reach = [STRETCH * covalent_radii[z] if z in NON_METALS else 0.0 for z in atoms.numbers]
     found: list[list[tuple[int, tuple[int, int, int]]]] = [[] for _ in reach]
     first, second, images = neighbor_list("ijS", atoms, reach)

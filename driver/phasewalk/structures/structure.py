@@ -7,13 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
-import spglib
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.io.formats import filetype
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from ..errors import InputError, ParseError, brief
@@ -69,6 +65,8 @@ def _pointed(path: Path) -> tuple[Path, int | None]:
 
 
 def _check_open(path: Path, index: int | None) -> None:
+    from ase.io.formats import filetype
+
     guesses.check(path, filetype(str(path)), index)
 
 
@@ -121,6 +119,8 @@ def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
 
 
 def _frames(path: Path, index: str) -> list[Atoms]:
+    import ase.io
+
     with warnings.catch_warnings(action="ignore"):  # what they warn of was looked at, or is no harm
         frames: list[Atoms] = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
     return frames
@@ -128,6 +128,8 @@ def _frames(path: Path, index: str) -> list[Atoms]:
 
 def _check_counts(path: Path) -> None:
     """Raise ParseError where a file announces more than it holds: ASE would make room for it."""
+    from ase.io.formats import filetype
+
     kind = filetype(str(path))
     if kind not in ("xyz", "extxyz", "vasp"):
         return
@@ -224,6 +226,8 @@ def clash(atoms: Atoms, fraction: float) -> str | None:
     Returns:
         None where there is no such pair.
     """
+    from ase.neighborlist import neighbor_list
+
     radii = fraction * covalent_radii[atoms.numbers]
     first, second, distances = neighbor_list("ijd", atoms, radii)
     if len(distances) == 0:
@@ -244,6 +248,8 @@ def closest_contact(atoms: Atoms) -> float | None:
         None where no pair is nearer than twice that sum, or where positions and cell are none to
         look for pairs in (a walker that ran away).
     """
+    from ase.neighborlist import neighbor_list
+
     cell = atoms.cell.array
     if not (np.isfinite(atoms.positions).all() and np.isfinite(cell).all()):
         return None
@@ -320,6 +326,8 @@ def reduced_formula(atoms: Atoms) -> str:
 
 def cell_multiple(atoms: Atoms) -> int:
     """How many primitive cells the cell holds (spglib, tolerance 0.1 Å); 1 where none is found."""
+    import spglib
+
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     # spglib warns that it will raise, one day, where it returns None now.
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):

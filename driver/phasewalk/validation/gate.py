@@ -206,11 +206,12 @@ def _parity(i: int, mine: Prediction, theirs: Prediction, limits: Limits) -> lis
     stress = (mine.stress - theirs.stress) * GPA_PER_EV_PER_A3
     return [
         _check("parity of the energy", energy, limits.energy, unit="eV/atom", frame=i, says=other),
-        _check("parity of atomic energies", atomic, limits.energy * 10, unit="eV", frame=i,
-               says=other),
+        _check(
+            "parity of atomic energies", atomic, limits.energy * 10, unit="eV", frame=i, says=other
+        ),
         _check("parity of the forces", force, limits.force, unit="eV/Å", frame=i, says=other),
         _check("parity of the stress", stress, limits.stress, unit="GPa", frame=i, says=sign),
-    ]  # fmt: skip
+    ]
 
 
 def _differences(
@@ -224,9 +225,15 @@ def _differences(
         expected = -(real.forces * displaced[0][0].atoms.info["direction"]).sum()
         says = "the forces do not conserve energy"
         checks.append(
-            _check("forces are the energy's derivative", slope - expected,
-                   limits.force_difference, unit="eV/Å", frame=i, says=says)
-        )  # fmt: skip
+            _check(
+                "forces are the energy's derivative",
+                slope - expected,
+                limits.force_difference,
+                unit="eV/Å",
+                frame=i,
+                says=says,
+            )
+        )
     strained = [(probe, p) for probe, p in mine if probe.kind == "strained"]
     if strained:
         slope = sum(probe.weight * p.energy for probe, p in strained)
@@ -235,10 +242,15 @@ def _differences(
         expected = (tensor * strained[0][0].atoms.info["direction"]).sum()
         volume = np.mean([probe.atoms.get_volume() for probe, _ in strained])
         checks.append(
-            _check("stress is the energy's derivative",
-                   (slope / volume - expected) * GPA_PER_EV_PER_A3, limits.stress_difference,
-                   unit="GPa", frame=i, says="the stress is not what the energy asks for")
-        )  # fmt: skip
+            _check(
+                "stress is the energy's derivative",
+                (slope / volume - expected) * GPA_PER_EV_PER_A3,
+                limits.stress_difference,
+                unit="GPa",
+                frame=i,
+                says="the stress is not what the energy asks for",
+            )
+        )
     return checks
 
 

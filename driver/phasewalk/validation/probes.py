@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 
 from ..structures import bare
 
@@ -91,6 +90,8 @@ def _transformed(i: int, atoms: Atoms, rng: np.random.Generator) -> list[Probe]:
 
 def _squeezed(i: int, atoms: Atoms) -> list[Probe]:
     """The closest pair pushed together along its bond."""
+    from ase.neighborlist import neighbor_list
+
     first, second, vectors = neighbor_list("ijD", atoms, covalent_radii[atoms.numbers] * 1.3)
     if len(first) == 0:
         return []

@@ -13,8 +13,6 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import jinja2
-import jinja2.meta
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -117,6 +115,8 @@ def render(template: str, values: Mapping[str, Value]) -> str:
     Raises:
         InputError: a value that is no number, switch or plain name, or one too many or too few.
     """
+    import jinja2.meta
+
     text = (template_folder() / template).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,

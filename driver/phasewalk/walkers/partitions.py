@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from scipy.special import chdtri
 
 from ..bias import HillsOnDisk, History, on_disk, plumed, plumed_files
 from ..errors import InputError
@@ -247,6 +246,8 @@ def _hottest(segment: SegmentSettings, system: SystemSettings, walker: Walker) -
 
     Few velocities fluctuate far: at equilibrium one sample in 10⁹ may be hotter.
     """
+    from scipy.special import chdtri
+
     mobile = len(walker.atoms) - int(np.count_nonzero(carried.fixed(walker.atoms)))
     at_rest = system.thermostat != "langevin" and mobile == len(walker.atoms)
     freedom = max(1, 3 * mobile - (3 if at_rest else 0))

@@ -1,0 +1,35 @@
+"""What child programs take from inside nequip, beyond what its documentation offers.
+
+A new release may move or change any of it: pyproject.toml names the series of nequip in which all
+of this was tried.
+"""
+
+from nequip.data.ase import from_ase
+from nequip.model.inference_models.torchscript import save_torchscript_model
+from nequip.model.saved_models.load_utils import load_saved_model
+from nequip.scripts._compile_utils import ASE_TARGET, PAIR_NEQUIP_TARGET
+from nequip.scripts._workflow_utils import set_workflow_state
+from nequip.utils.aot import aot_export_model
+from nequip.utils.aoti_metadata import (
+    NEQUIP_AOTI_INPUTS_KEY,
+    NEQUIP_AOTI_OUTPUTS_KEY,
+    serialize_aoti_keys,
+)
+from nequip.utils.compile import conditional_torchscript_mode
+from nequip.utils.global_state import get_latest_global_state, set_global_state
+
+__all__ = [
+    "ASE_TARGET",
+    "NEQUIP_AOTI_INPUTS_KEY",
+    "NEQUIP_AOTI_OUTPUTS_KEY",
+    "PAIR_NEQUIP_TARGET",
+    "aot_export_model",
+    "conditional_torchscript_mode",
+    "from_ase",
+    "get_latest_global_state",
+    "load_saved_model",
+    "save_torchscript_model",
+    "serialize_aoti_keys",
+    "set_global_state",
+    "set_workflow_state",
+]
