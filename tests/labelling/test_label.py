@@ -157,6 +157,22 @@ def test_a_kill_between_two_tries_loses_none(tmp_path: Path) -> None:
     assert (len(asked), len(more), made.made["try"]) == (2, 1, 2)
 
 
+def test_a_kill_between_a_label_and_its_record_does_not_lose_its_hash(tmp_path: Path) -> None:
+    first = open_work(tmp_path)
+    with closing(first.store):
+        answers(first, GOOD)
+        (made,) = labelling.label_proposals(first, 1, [[frame()]])
+        recorded = first.store.recorded()
+        first.store.replace([r for r in first.store.records() if r.stage != "label"])
+    second = open_work(tmp_path)
+    asked = answers(second)
+    with closing(second.store):
+        labelling.label_proposals(second, 1, [[frame()]])
+        assert asked == []
+        place = f"labels/{made.key}.json"
+        assert second.store.recorded()[place] == recorded[place]
+
+
 def test_half_of_the_labels_done_the_other_half_is_computed(tmp_path: Path) -> None:
     frames = [[frame(0.1)], [frame(0.2)], [frame(0.3)], [frame(0.4)]]
     first = open_work(tmp_path)

@@ -373,7 +373,8 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         return {**told, **tried}
 
     def adopt(directory: Path) -> Outputs | None:
-        if work.store.label(key) is not None:
+        if (kept := work.store.label(key)) is not None:
+            work.store.add_label(kept)  # its hash, where a kill came before its record
             return {**told, "reused": True}
         left = _believed_now(work, task, frame)
         if left is not None:
