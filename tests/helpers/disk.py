@@ -34,6 +34,8 @@ class Disk:
     again: int = 0
     spent: int = 0
     broken: bool = False
+    place: Path = Path()
+    """What the last operation was done to."""
 
     def arm(self, budget: int, error: int | None, again: int = 0) -> None:
         """Fail after so much."""
@@ -72,6 +74,8 @@ class Disk:
         """An operation that is done or not done."""
 
         def guarded(*args: Any, **options: Any) -> Any:
+            if args and isinstance(args[0], Path):
+                self.place = args[0]
             if not self.pay(1):
                 self.fail()
             return real(*args, **options)
@@ -85,6 +89,7 @@ class Disk:
 
         def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
             if mode in ("wb", "ab", "r+b"):
+                self.place = path
                 if not self.pay(1):
                     self.fail()
                 return File(real_open(path, mode, buffering=0), self)
@@ -107,6 +112,36 @@ class Disk:
             ):
                 stack.enter_context(mock.patch.object(owner, name, new))
             yield self
+
+
+@dataclass
+class Deadly(Disk):
+    """A disk under which the process is killed at its n-th change, or never.
+
+    A change is an operation: a file that is opened, written, brought to the disk, renamed … A write
+    counts twice, since a kill leaves nothing of it, or half.
+
+    Attributes:
+        dies_at: the change that is not done any more, counted from 1; None: it lives on.
+        of: name of the files whose changes count; all where left out.
+        changes: how many there were.
+    """
+
+    dies_at: int | None = None
+    of: str = ""
+    changes: int = 0
+
+    def pay(self, cost: int) -> int:
+        """How much of an operation is done."""
+        if self.broken:
+            return 0
+        if self.of not in ("", self.place.name):
+            return cost
+        for part in (0, cost // 2)[: 2 if cost > 1 else 1]:
+            self.changes += 1
+            if self.changes == self.dies_at:
+                return part
+        return cost
 
 
 class File:
