@@ -1,7 +1,7 @@
 # phasewalk: what a user types. Every target sets up what it needs.
 #   make example     learn MIL-53(Al) (about ten minutes on two cores)
 #   make test        everything that can be proved without a GPU or Slurm
-#   make test-long   what proves more and takes longer: the paper's network, a kill at every record
+#   make test-long   what proves more and takes longer: the paper's network, more kills and random cases
 #   make check       format, lint, types, fast tests
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make docs        the documentation, in build/site (its generated pages first)
@@ -17,6 +17,8 @@ CAMPAIGNS ?= campaigns
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# Slow files first, each in one worker (tests/conftest.py); what is left goes to whoever is idle.
+PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder
 CXX_FILES := $(wildcard cmake/plugin/*.cpp cmake/plugin/*.h cmake/tests/*.cpp cmake/tests/*.h)
 
 setup: $(VENV)/.ready
@@ -56,12 +58,12 @@ test: setup
 	@bash cmake/system-packages $(PYTHON) tests
 	phasewalk build-plugin
 	bash cmake/tests/run
-	pytest -n 2 --dist loadfile --durations 30
+	$(PYTEST) --durations 60
 
 test-long: setup
 	@bash cmake/system-packages $(PYTHON) tests
 	phasewalk build-plugin
-	pytest -n 2 --dist loadfile -m long --durations 30
+	PHASEWALK_TEST_CASES=many $(PYTEST) -m "long or fuzz" --durations 60
 
 test-dft: setup
 	@bash cmake/system-packages $(PYTHON) tests

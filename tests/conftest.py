@@ -1,5 +1,6 @@
 """What every test shares: which engines are there, and hypothesis without surprises."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,37 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import needs
+from helpers import campaigns, needs
+from helpers.cases import cases
 
-settings.register_profile("phasewalk", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "phasewalk",
+    max_examples=cases(50, 500),
+    deadline=None,
+    derandomize=True,
+    database=None,
+)
 settings.load_profile("phasewalk")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, those with the most patience before the others, each in one worker.
+
+    Their tests share what takes minutes to make; all other tests go to whoever has nothing to do.
+    """
+    patience: dict[Path, float] = {}
+    for item in items:
+        if item.get_closest_marker("slow") or item.get_closest_marker("engine"):
+            limit = item.get_closest_marker("timeout")
+            least = float(limit.args[0]) if limit else 0.0
+            patience[item.path] = max(patience.get(item.path, 0.0), least)
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.fuzz)
+        if item.path in patience:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: -patience.get(item.path, -1.0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -20,6 +48,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         for name in marker.args:
             needs.require(name)
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> campaigns.TinyCampaign:
+    """A real campaign of one round, for all tests that only need one: learned once, in one worker.
+
+    Needs its engines: `@pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite")`.
+    """
+    own = tmp_path_factory.getbasetemp()
+    return campaigns.learned(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

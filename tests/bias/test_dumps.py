@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.cases import cases
 from phasewalk.bias import dumps
 from phasewalk.errors import ParseError
 from phasewalk.units import velocities_to_lammps
@@ -191,7 +192,9 @@ RECORDED = [
 
 @given(st.data())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=cases(60, 1000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_mutated_files_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     which = data.draw(st.integers(0, 3))
@@ -208,7 +211,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, data: st.DataObject) 
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(50, 500), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

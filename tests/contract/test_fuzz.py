@@ -20,6 +20,7 @@ from phasewalk.errors import InputError, ParseError
 from phasewalk.walkers import partitions
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", READERS)
 def test_any_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"

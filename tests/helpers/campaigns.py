@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import ase.io
 from ase.build import bulk
+from filelock import FileLock
 
 from phasewalk.bias import hill_tables
 from phasewalk.bias.hills import HillsRecord
@@ -35,7 +37,7 @@ _SYSTEM = """
     plumed: |
       vol: VOLUME
       METAD ARG=vol SIGMA=0.002 HEIGHT=0.5 PACE={pace} LABEL=metad
-      PRINT ARG=vol STRIDE=10 FILE=COLVAR
+      PRINT ARG=vol,metad.bias STRIDE=10 FILE=COLVAR
 """
 
 _CAMPAIGN = """
@@ -171,7 +173,34 @@ def make(folder: Path, systems: Sequence[str], rounds: int, *, final: str = "nul
             plugin=json.dumps(str(plugin.cached(find(EngineSettings(), os.environ), os.environ))),
         )
     )
-    return TinyCampaign(folder, file, folder / "run", calls)
+    return _in(folder)
+
+
+def learned(folder: Path) -> TinyCampaign:
+    """A campaign of one round that has run to its end: to be copied, never to be changed.
+
+    Args:
+        folder: that all workers of pytest share: the first one runs it, and the others wait.
+    """
+    place = folder / "learned"
+    with FileLock(folder / "learned.lock"):
+        if not (folder / "learned.done").is_file():
+            shutil.rmtree(place, ignore_errors=True)
+            process = make(place, ["NaCl"], rounds=1).start()
+            out, err = process.communicate(timeout=600)
+            assert (process.returncode, err) == (0, ""), out + err
+            (folder / "learned.done").touch()
+    return _in(place)
+
+
+def copied(campaign: TinyCampaign, folder: Path) -> TinyCampaign:
+    """A copy that may be changed."""
+    shutil.copytree(campaign.folder, folder, symlinks=True)
+    return _in(folder)
+
+
+def _in(folder: Path) -> TinyCampaign:
+    return TinyCampaign(folder, folder / "campaign.yaml", folder / "run", folder / "calls.txt")
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from helpers.cases import cases
 from phasewalk.errors import ParseError, PhasewalkError
 
-CASES, PLACES = 200, 40
+CASES, PLACES = cases(60, 1000), cases(40, 80)
 CPU_S, MEMORY = 3.0, 2**30
 MAX_MESSAGE = 1000
 

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 from rich.console import Console
 
+from helpers.cases import cases
 from helpers.fakes import MIL53, ROOT, SALT, crystal, label
 from helpers.fuzz import Reader
 from helpers.outputs import completed
@@ -490,10 +491,11 @@ READERS = {
         YAML,
         examples=((SALT + BOMB).encode(),),
         words=(b"nan", b"9" * 5000),
-        cases=100,
+        cases=cases(40, 500),
     ),
     "kept settings": Reader(
-        "campaign.yaml", (SALT.encode(),), kept_settings, YAML, words=(b"nan",), cases=100
+        "campaign.yaml", (SALT.encode(),), kept_settings, YAML, words=(b"nan",),
+        cases=cases(40, 500),
     ),
     "PLUMED": Reader(
         "PLUMED text",

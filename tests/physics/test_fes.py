@@ -61,13 +61,8 @@ def files(root: Path, of: Callable[[Path], Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    campaign = campaigns.make(tmp_path_factory.mktemp("fes") / "it's", ["NaCl"], rounds=1)
-    text = campaign.file.read_text()
-    campaign.file.write_text(text.replace("PRINT ARG=vol ", "PRINT ARG=vol,metad.bias "))
-    run = campaign.start()
-    _, err = run.communicate(timeout=300)
-    assert (run.returncode, err) == (0, "")
+def story(learned: TinyCampaign, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    campaign = campaigns.copied(learned, tmp_path_factory.mktemp("fes") / "it's")
     before = files(campaign.root, Path.read_bytes)
 
     one = fes(campaign, "--segments", "1", "--json", "--bins", "20")

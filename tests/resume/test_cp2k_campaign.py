@@ -161,4 +161,6 @@ def test_another_campaign_finds_the_labels(story: Story, tmp_path: Path) -> None
         check=True,
     )
     account = json.loads(shown.stdout)["cost"]["labels"]
+    labelled = [record for record in story.campaign.records() if record["stage"] == "label"]
     assert (account["done"], account["reused"]) == (BOOTSTRAP, BOOTSTRAP - 1)
+    assert 0 < account["core_hours"] < sum(record["seconds"] for record in labelled) / 3600

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -29,6 +28,7 @@ class Story:
     campaign: TinyCampaign
     kills: dict[str, bool] = field(default_factory=dict)
     labels_at: dict[str, int] = field(default_factory=dict)
+    stopped: dict[int, tuple[int, str, bool]] = field(default_factory=dict)
     second: tuple[int, str] = (0, "")
     interrupted: tuple[int, str] = (0, "")
     end: tuple[int, str, str] = (0, "", "")
@@ -43,6 +43,13 @@ class Story:
         assert self.campaign.done(stage) == before, f"the kill came too late for {stage}"
         self.labels_at[stage] = len(self.campaign.labelled())
 
+    def stop(self, number: signal.Signals, reached: Callable[[], object]) -> None:
+        """Run until that is reached, then send a signal that a program may answer."""
+        process = self.campaign.start()
+        campaigns.wait_for(reached, process)
+        code, _, err = campaigns.stop(process, number)
+        self.stopped[number] = (code, err, campaigns.gone(self.campaign))
+
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
@@ -55,6 +62,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     told.kill("label", lambda: 2 <= campaign.done("label") < 6)
     told.kill("compile", lambda: (rounds / "000/compile-torchscript/stderr.txt").is_file())
     told.kill("train", lambda: (rounds / "000/train/progress.jsonl").is_file())
+    for place, number in (("train.interrupted-1", signal.SIGTERM),
+                          ("train.interrupted-2", signal.SIGHUP)):  # fmt: skip
+        told.stop(number, lambda: (rounds / "000" / place).is_dir()  # noqa: B023
+                  and (rounds / "000/train/stderr.txt").is_file())  # fmt: skip
     told.kill("evaluate", lambda: (rounds / "000/evaluate-0/stderr.txt").is_file())
     told.kill("segment", lambda: (rounds / "001/segment/NaCl-1.dump").is_file())
 
@@ -177,26 +188,19 @@ def test_nothing_reaches_a_shell(story: Story) -> None:
     assert not list(story.campaign.folder.parent.rglob("x"))
 
 
-def test_sigterm_and_sighup_stop_cleanly_and_labels_do_not_depend_on_kills(
-    story: Story, tmp_path: Path
-) -> None:
-    smooth = campaigns.make(tmp_path / "smooth", ["NaCl"], rounds=0)
-    for number, begun in ((signal.SIGTERM, "train"), (signal.SIGHUP, "train.interrupted-1")):
-        process = smooth.start()
-        place = smooth.root / "rounds/000"
-        campaigns.wait_for(
-            lambda: (place / begun).is_dir() and (place / "train/stderr.txt").is_file(),  # noqa: B023
-            process,
-        )
-        code, _, err = campaigns.stop(process, number)
-        assert code == 130
-        assert campaigns.resume_command(smooth) in err
-        assert campaigns.gone(smooth)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_stop_cleanly(story: Story, number: signal.Signals) -> None:
+    code, err, gone = story.stopped[number]
+    assert code == 130
+    assert campaigns.resume_command(story.campaign) in err
+    assert gone
 
+
+def test_labels_do_not_depend_on_kills(story: Story, learned: TinyCampaign) -> None:
     killed, numbers = story.campaign.frames(), ("key", "energy_eV", "forces_eV_per_A",
                                                 "stress_eV_per_A3", "level", "origin")  # fmt: skip
-    for frame, label in smooth.frames().items():
-        assert {name: label[name] for name in numbers} == {
-            name: killed[frame][name] for name in numbers
-        }
-    assert len(smooth.frames()) == 8
+    smooth = learned.frames()
+    assert smooth.keys() == killed.keys()
+    for frame, label in smooth.items():
+        assert [label[name] for name in numbers] == [killed[frame][name] for name in numbers]
+    assert len(smooth) == 8 + 2

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.cases import cases
 from helpers.fakes import crystal, label
 from phasewalk import files
 from phasewalk.errors import ParseError, PhasewalkError, StoreError
@@ -116,7 +117,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=cases(40, 500))
 @given(actions)
 def test_kills_at_any_byte_leave_a_prefix(steps: list[tuple[str, float]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

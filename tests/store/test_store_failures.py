@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers.cases import cases
 from helpers.disk import Disk, Killed
 from helpers.fakes import crystal, label
 from phasewalk.errors import ParseError, StoreError
@@ -175,7 +176,7 @@ def play(case: list[tuple[Any, int, int, tuple[int, int | None, int] | None]]) -
         expected.opened.close()
 
 
-@settings(max_examples=1200)
+@settings(max_examples=cases(300, 5000))
 @given(steps)
 def test_any_story_on_any_bad_disk(
     case: list[tuple[Any, int, int, tuple[int, int | None, int] | None]],
@@ -186,9 +187,10 @@ def test_any_story_on_any_bad_disk(
 STORY = [Expected.append, Expected.write, Expected.append, Expected.reopen, Expected.append]
 
 
-@pytest.mark.parametrize(("error", "stride"), [(None, 1), (errno.ENOSPC, 3)])
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("error", "stride"), [(None, cases(4, 1)), (errno.ENOSPC, cases(9, 1))])
 def test_a_fault_at_every_byte_of_each_step(error: int | None, stride: int) -> None:
-    """Each step writes less than 230 bytes: the last of these budgets is enough for all."""
+    """Each step writes less than 230 bytes; every one of them in `make test-long`."""
     for step in range(len(STORY)):
         for budget in range(0, 231, stride):
             fault = (budget, error, 0)
@@ -235,7 +237,7 @@ def test_every_flipped_bit_of_the_journal_is_named(tmp_path: Path) -> None:
     assert {pair.lower() for pair in silent} <= {b"cc", b"ee"}
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(100, 1000))
 @given(st.binary(max_size=12), st.floats(0, 1))
 @example(b"\n", 0.5)
 def test_bytes_in_the_middle_of_the_journal_are_named(noise: bytes, where: float) -> None:
@@ -300,7 +302,7 @@ def test_a_folder_that_has_become_read_only(tmp_path: Path, number: int) -> None
         assert opened.records() == [record(0)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=cases(50, 500))
 @given(st.lists(st.floats(-1e10, 1e10), max_size=6))
 def test_a_clock_that_jumps_does_not_matter(times: list[float]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

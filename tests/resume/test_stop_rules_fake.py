@@ -1,0 +1,88 @@
+"""Campaigns of fake engines that end by each rule of `stop:`, and one for each that nearly does.
+
+Each asks a copy of a campaign of one round for a second one, under a rule that its first round has
+met, or just not. `test_stop_rules.py` asks real ones.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import fake_campaign
+from helpers.fake_campaign import FakeCampaign
+from helpers.stop_rules import RULES, numbers
+from phasewalk.status import summary
+from phasewalk.store.directory import JOURNAL, read_campaign
+
+pytestmark = pytest.mark.slow
+
+Ask = Callable[[dict[str, Any]], FakeCampaign]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> FakeCampaign:
+    """One round of two walkers, and no rule yet."""
+    made = fake_campaign.make(tmp_path_factory.mktemp("stop") / "begun", steps=400)
+    made.run()
+    return made
+
+
+@pytest.fixture
+def ask(begun: FakeCampaign, tmp_path: Path) -> Ask:
+    """Ask a copy of the campaign for a second round, under these rules."""
+
+    def second(stop: dict[str, Any]) -> FakeCampaign:
+        folder = tmp_path / "copy"
+        shutil.copytree(begun.folder, folder, symlinks=True, dirs_exist_ok=True)
+        text = (begun.folder / "campaign.yaml").read_text().replace("rounds: 1", "rounds: 2")
+        (folder / "campaign.yaml").write_text(f"{text}\nstop: {json.dumps(stop)}\n")
+        copy = FakeCampaign(folder, begun.programs)
+        copy.run()
+        return copy
+
+    return second
+
+
+def done(campaign: FakeCampaign, stage: str) -> int:
+    return sum(record.stage == stage for record in read_campaign(campaign.root).records())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_is_met_ends_the_campaign(rule: str, begun: FakeCampaign, ask: Ask) -> None:
+    campaign = ask(RULES[rule](numbers(begun.root), True))
+    state = summary.collect(campaign.root)
+    assert len(state["stop"]["ended_by"]) == 1, campaign.watcher.lines
+    (key,) = state["stop"]["ended_by"]
+    assert key.startswith(f"stop.{rule}")
+    assert state["finished"]
+    assert f"the campaign ends after round 1 by {key}" in campaign.watcher.lines
+    assert done(campaign, "segment") == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_is_nearly_met_does_not(rule: str, begun: FakeCampaign, ask: Ask) -> None:
+    campaign = ask(RULES[rule](numbers(begun.root), False))
+    assert done(campaign, "segment") == 2
+    said = "\n".join(campaign.watcher.lines)
+    assert f"stop.{rule}" in said
+    assert "ends after round 1" not in said
+    first = read_campaign(campaign.root).find("stop rules after round 1")
+    assert first is not None
+    assert first.outputs["ended_by"] == []
+
+
+def test_a_rule_that_is_loosened_lets_it_go_on(ask: Ask) -> None:
+    """The rules are judged anew by every run."""
+    campaign = ask({"errors": {"rounds": 1, "force_mae_meV_per_A": 1e6}})
+    assert done(campaign, "segment") == 1
+    before = (campaign.root / JOURNAL).read_bytes()
+    assert FakeCampaign(campaign.folder, campaign.programs).run() == []
+    assert (campaign.root / JOURNAL).read_bytes() == before  # nothing is done again
+    text = (campaign.folder / "campaign.yaml").read_text()
+    (campaign.folder / "campaign.yaml").write_text(text.replace("1000000.0", "0.001"))
+    FakeCampaign(campaign.folder, campaign.programs).run()
+    assert done(campaign, "segment") == 2
