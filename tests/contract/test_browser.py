@@ -1,6 +1,9 @@
-"""The browser that looks at reports: a good page passes, and every fault of a bad one is found."""
+"""The browser that looks at reports: a good page passes, and faults of a bad one are found.
 
-from collections.abc import Callable, Iterator
+A part of them; all in `make test-long`, since this is the helper's own test.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,16 @@ def show(driver: Any, tmp_path: Path) -> Callable[..., browser.Page]:
 Show = Callable[..., browser.Page]
 
 
+def sampled(cases: Sequence[Any], stride: int) -> list[Any]:
+    """All cases; but for every so many of them in `make test-long` alone."""
+    return [
+        case
+        if number % stride == 0
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long)
+        for number, case in enumerate(cases)
+    ]
+
+
 @pytest.mark.parametrize("width", [browser.PHONE, browser.DESK])
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_good_page(show: Show, width: int, dark: bool) -> None:
@@ -101,6 +114,7 @@ def test_what_figures_are(show: Show) -> None:
     assert one.width > 1000
 
 
+@pytest.mark.long
 def test_dark_and_paper_and_screenshots(show: Show, tmp_path: Path) -> None:
     ground = "() => getComputedStyle(document.body).backgroundColor"
     nav = "() => getComputedStyle(document.querySelector('nav')).display"
@@ -127,12 +141,15 @@ def test_without_scripts(show: Show) -> None:
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [
-        ("throw new Error('no such hill');", "no such hill"),
-        ("console.error('a bad thing');", "a bad thing"),
-        ("Promise.reject(new Error('later'));", "later"),
-        ("setTimeout(() => nothing.at.all, 0);", "nothing is not defined"),
-    ],
+    sampled(
+        [
+            ("throw new Error('no such hill');", "no such hill"),
+            ("console.error('a bad thing');", "a bad thing"),
+            ("Promise.reject(new Error('later'));", "later"),
+            ("setTimeout(() => nothing.at.all, 0);", "nothing is not defined"),
+        ],
+        4,
+    ),
 )
 def test_errors_of_scripts(show: Show, script: str, words: str) -> None:
     page = show(script=f"{DRAW}\n{script}")
@@ -141,6 +158,7 @@ def test_errors_of_scripts(show: Show, script: str, words: str) -> None:
     assert show(script=f"{DRAW} console.log('a word'); console.warn('careful');").errors == ()
 
 
+@pytest.mark.long
 def test_errors_after_a_click(show: Show) -> None:
     page = show(script=f"{DRAW} document.querySelector('button').onclick = () => missing();")
     assert page.errors == ()
@@ -151,15 +169,18 @@ def test_errors_after_a_click(show: Show) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [
-        '<img alt="x" src="other.png">',
-        '<link rel="stylesheet" href="style.css">',
-        '<script src="http://127.0.0.1:9/x.js"></script>',
-        "<script>fetch('http://127.0.0.1:9/y').catch(() => 0)</script>",
-        "<script>new WebSocket('ws://127.0.0.1:9/')</script>",
-        "<style>@font-face { font-family: q; src: url('http://127.0.0.1:9/f.woff2') }"
-        " h1 { font-family: q }</style>",
-    ],
+    sampled(
+        [
+            '<img alt="x" src="other.png">',
+            '<link rel="stylesheet" href="style.css">',
+            '<script src="http://127.0.0.1:9/x.js"></script>',
+            "<script>fetch('http://127.0.0.1:9/y').catch(() => 0)</script>",
+            "<script>new WebSocket('ws://127.0.0.1:9/')</script>",
+            "<style>@font-face { font-family: q; src: url('http://127.0.0.1:9/f.woff2') }"
+            " h1 { font-family: q }</style>",
+        ],
+        6,
+    ),
 )
 def test_requests(show: Show, more: str) -> None:
     page = show(BODY + more)
@@ -170,35 +191,50 @@ def test_requests(show: Show, more: str) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
-    [
-        (DRAW, "", "figure 2 (Dots.): its canvas is blank"),
-        ('id="c"', 'id="c" style="border: 5px solid red"', None),  # a frame is no picture, but:
-        ('stroke="#06c"', 'stroke="#fff"', "figure 1 (A line.): its svg is blank"),
-        ('stroke-width="3"', 'stroke-width="0"', "figure 1 (A line.): its svg is blank"),
-        ("width='30' height='40' fill='green'", "width='1'", "figure 3 (A picture.): its img is"),
-        (SVG, "a line", "figure 1 (A line.): it has no svg, canvas or img"),
-        ('<figure id="one">', '<figure hidden id="one">', "figure 1 (A line.): its svg is blank"),
-        ("<figcaption>A line.</figcaption>", "", "figure 1 has no caption"),
-        ("<figcaption>Dots.</figcaption>", "<figcaption> </figcaption>", "figure 2 has no caption"),
-        (' aria-label="a line"', "", "svg has no name"),
-        (' aria-label="a line"', ' aria-labelledby="none"', "svg has no name"),
-        (' aria-label="a line"', ' aria-labelledby="two"', None),
-        (' aria-label="dots"', "", "canvas has no name"),
-        ('alt="half green"', 'alt=""', "img has no name"),
-        ("<h1>A page</h1>", "", "0 h1 instead of one"),
-        ("<h2>End</h2>", "<h1>End</h1>", "2 h1 instead of one"),
-        ("<h3>More</h3>", "<h4>More</h4>", "h4 after h2: More"),
-        ('<html lang="en">', "<html>", "html has no lang"),
-        ("<title>A page", "<title>", "the page has no title"),
-        ("<th>round</th><th>error</th>", "<td>round</td><td>error</td>", "table 1 has no th"),
-        ("<button>press</button>", "<button></button>", "button has no name"),
-        ('<label>find <input id="find"></label>', 'find <input id="find">', "an input has no"),
-        ("<h2>End", '<p style="font-size: 9.5px">tiny</p><h2>End', "text of 9.5 px: tiny"),
-        ("<h2>End", '<p hidden style="font-size: 9px">tiny</p><h2>End', None),
-        ("A line.", '<span style="font-size: 9px">A line.</span>', None),
-        ("<h2>End", '<div id="wide" style="width: 500px">x</div><h2>End', "390: <div> #wide"),
-        ("<h2>End", '<div style="overflow: auto"><p style="width: 500px">x</div><h2>End', None),
-    ],
+    sampled(
+        [
+            (DRAW, "", "figure 2 (Dots.): its canvas is blank"),
+            ('id="c"', 'id="c" style="border: 5px solid red"', None),  # a frame is no picture, but:
+            ('stroke="#06c"', 'stroke="#fff"', "figure 1 (A line.): its svg is blank"),
+            ('stroke-width="3"', 'stroke-width="0"', "figure 1 (A line.): its svg is blank"),
+            (
+                "width='30' height='40' fill='green'",
+                "width='1'",
+                "figure 3 (A picture.): its img is",
+            ),
+            (SVG, "a line", "figure 1 (A line.): it has no svg, canvas or img"),
+            (
+                '<figure id="one">',
+                '<figure hidden id="one">',
+                "figure 1 (A line.): its svg is blank",
+            ),
+            ("<figcaption>A line.</figcaption>", "", "figure 1 has no caption"),
+            (
+                "<figcaption>Dots.</figcaption>",
+                "<figcaption> </figcaption>",
+                "figure 2 has no caption",
+            ),
+            (' aria-label="a line"', "", "svg has no name"),
+            (' aria-label="a line"', ' aria-labelledby="none"', "svg has no name"),
+            (' aria-label="a line"', ' aria-labelledby="two"', None),
+            (' aria-label="dots"', "", "canvas has no name"),
+            ('alt="half green"', 'alt=""', "img has no name"),
+            ("<h1>A page</h1>", "", "0 h1 instead of one"),
+            ("<h2>End</h2>", "<h1>End</h1>", "2 h1 instead of one"),
+            ("<h3>More</h3>", "<h4>More</h4>", "h4 after h2: More"),
+            ('<html lang="en">', "<html>", "html has no lang"),
+            ("<title>A page", "<title>", "the page has no title"),
+            ("<th>round</th><th>error</th>", "<td>round</td><td>error</td>", "table 1 has no th"),
+            ("<button>press</button>", "<button></button>", "button has no name"),
+            ('<label>find <input id="find"></label>', 'find <input id="find">', "an input has no"),
+            ("<h2>End", '<p style="font-size: 9.5px">tiny</p><h2>End', "text of 9.5 px: tiny"),
+            ("<h2>End", '<p hidden style="font-size: 9px">tiny</p><h2>End', None),
+            ("A line.", '<span style="font-size: 9px">A line.</span>', None),
+            ("<h2>End", '<div id="wide" style="width: 500px">x</div><h2>End', "390: <div> #wide"),
+            ("<h2>End", '<div style="overflow: auto"><p style="width: 500px">x</div><h2>End', None),
+        ],
+        4,
+    ),
 )
 def test_faults(
     show: Show, driver: Any, tmp_path: Path, old: str, new: str, words: str | None
@@ -215,6 +251,7 @@ def test_faults(
         assert any(words in line for line in found), found
 
 
+@pytest.mark.long
 def test_a_frame_is_no_picture(show: Show) -> None:
     page = show(style=f"{STYLE} canvas {{ border: 5px solid red; padding: 3px }}", script="")
     assert browser.undrawn(page) == ["figure 2 (Dots.): its canvas is blank"]
@@ -222,23 +259,28 @@ def test_a_frame_is_no_picture(show: Show) -> None:
 
 @pytest.mark.parametrize(
     ("style", "more", "words"),
-    [
-        ("button:focus { outline: none }", "", "<button> press: its focus cannot be seen"),
-        ("input:focus { outline: none }", "", "<input> find: its focus cannot be seen"),
-        ("", '<a href="#x" tabindex="-1">no way</a>', "<a> no way: Tab does not reach it"),
-        ("canvas:focus { outline: 2px solid #fff }", "", "<canvas> dots: its focus cannot be"),
-    ],
+    sampled(
+        [
+            ("button:focus { outline: none }", "", "<button> press: its focus cannot be seen"),
+            ("input:focus { outline: none }", "", "<input> find: its focus cannot be seen"),
+            ("", '<a href="#x" tabindex="-1">no way</a>', "<a> no way: Tab does not reach it"),
+            ("canvas:focus { outline: 2px solid #fff }", "", "<canvas> dots: its focus cannot be"),
+        ],
+        4,
+    ),
 )
 def test_faults_of_the_keyboard(show: Show, style: str, more: str, words: str) -> None:
     page = show(BODY + more, style=STYLE + style)
     assert [line for line in browser.keyboard(page) if words in line] != []
 
 
+@pytest.mark.long
 def test_other_ways_to_show_the_focus(show: Show) -> None:
     style = f"{STYLE} button:focus {{ outline: none; background: #fc0 }}"
     assert browser.keyboard(show(style=style)) == []
 
 
+@pytest.mark.long
 def test_a_trap_for_the_keyboard(show: Show) -> None:
     trap = "document.querySelector('button').onkeydown = e => e.preventDefault();"
     found = browser.keyboard(show(script=f"{DRAW} {trap}"))

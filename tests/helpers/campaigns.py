@@ -22,6 +22,7 @@ from phasewalk.bias.hills import HillsRecord
 from phasewalk.engines import plugin
 from phasewalk.engines.discovery import EngineSettings, find
 from phasewalk.labels.label import frame_from_json
+from phasewalk.store.journal import FILES
 from phasewalk.structures.structure import fingerprint
 
 LATTICE_A = {"NaCl": 5.64, "KCl": 6.29}
@@ -201,6 +202,47 @@ def copied(campaign: TinyCampaign, folder: Path) -> TinyCampaign:
 
 def _in(folder: Path) -> TinyCampaign:
     return TinyCampaign(folder, folder / "campaign.yaml", folder / "run", folder / "calls.txt")
+
+
+def _essence(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record does not depend on the clock, and on how often it was tried."""
+    outputs = record["outputs"]
+    if record["stage"] != "segment":  # hashes of files that hold times
+        outputs = {k: v for k, v in outputs.items() if k != FILES}
+    if record["stage"] == "segment":
+        walkers = [{**w, "seconds": 0} for w in outputs["walkers"]]
+        outputs = {**outputs, "walkers": walkers}
+    if record["stage"] == "evaluate":
+        outputs = {**outputs, "seconds_per_step": 0}
+    if record["stage"] == "train":
+        last = {**outputs["last_epoch"], "seconds": 0, "at": 0}
+        outputs = {**outputs, "last_epoch": last, "sha256": ""}
+    if record["stage"] == "import":  # a name for the cache: the campaign's, and what is drawn
+        outputs = {"name": str(outputs["name"]).partition(" (")[0]}
+    if record["stage"] == "label":
+        outputs = {k: v for k, v in outputs.items() if k not in ("try", "guess", "reused")}
+    if record["stage"] == "deploy":
+        stamp = {**outputs["stamp"], "seconds": 0, "checkpoint": ""}
+        outputs = {**outputs, "stamp": stamp, "seconds": 0, "sha256": ""}
+    return {"task": record["task"], "stage": record["stage"], "outputs": outputs}
+
+
+def assert_same(one: TinyCampaign, other: TinyCampaign) -> None:
+    """Bit for bit: labels, hills, walkers, errors of each generation."""
+    mine, theirs = (
+        sorted((_essence(r) for r in made.records()), key=lambda r: str(r["task"]))
+        for made in (one, other)
+    )
+    assert [record["task"] for record in mine] == [record["task"] for record in theirs]
+    for record, wanted in zip(mine, theirs, strict=True):
+        assert json.dumps(record, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+    numbers = ("key", "energy_eV", "forces_eV_per_A", "stress_eV_per_A3", "level", "origin")
+    frames, others = one.frames(), other.frames()
+    assert frames.keys() == others.keys()
+    for frame, label in frames.items():
+        assert [label[name] for name in numbers] == [others[frame][name] for name in numbers]
+    bias = "bias/NaCl/round-001.tsv"
+    assert (one.root / bias).read_bytes() == (other.root / bias).read_bytes()
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:

@@ -13,7 +13,6 @@ from helpers.documents import DOCS, blocks
 from helpers.recorded import RECORDED
 from phasewalk import Campaign
 from phasewalk.errors import InputError, StoreError
-from phasewalk.status import summary
 
 pytest.importorskip("pandas")
 
@@ -100,10 +99,6 @@ def test_the_examples_of_the_documentation_run(
     text = "\n".join(code[:-1]).replace('"my.run"', repr(str(RECORDED)))
     exec(compile(text, "python.md", "exec"), {})
     assert (tmp_path / "learning.pdf").read_bytes()[:4] == b"%PDF"
-
-
-def test_the_status_is_that_of_the_command(campaign: Campaign) -> None:
-    assert campaign.status == summary.collect(RECORDED)
 
 
 def test_children_do_not_load_what_notebooks_need() -> None:

@@ -1,28 +1,27 @@
-"""A campaign that is killed at its journal records, and one that is not.
+"""A campaign that is killed at its journal records, and one that is not (`make test-long`).
 
 A record is killed in the middle of its line (the task counts as not done) or right after it (it
-counts): every fourth of a start, or each one in both ways (`make test-long`). What was recorded is
-never started again; both campaigns end with the same records.
+counts): every fourth of a start, or each one in both ways. What was recorded is never started
+again; both campaigns end with the same records. `test_resume.py` kills once in each stage, and
+`test_kills.py` fake engines at every record and every change of the disk.
 """
 
-import json
 import os
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers import campaigns
 from helpers.campaigns import TinyCampaign
-from phasewalk.store.records import FILES
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(1500),
 ]
 KILLED_RUN = Path(campaigns.__file__).with_name("killed_run.py")
@@ -55,10 +54,7 @@ def start(campaign: TinyCampaign, when: str, log: Path, nth: int = 1) -> int:
     return done.returncode
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(1, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.long), 11],
-)
+@pytest.fixture(scope="module", params=[1, 4])
 def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     """Killed in the middle of the n-th record of a start, then after the n-th of the next …"""
     folder, every = tmp_path_factory.mktemp("killed"), int(request.param)
@@ -102,42 +98,5 @@ def test_no_label_is_paid_twice(killed: Killed) -> None:
     assert len(calls) == 8 + 2 + 2  # labels, and two isolated atoms
 
 
-def essence(record: dict[str, Any]) -> dict[str, Any]:
-    """What of a record does not depend on the clock, and on how often it was tried."""
-    outputs = record["outputs"]
-    if record["stage"] != "segment":  # hashes of files that hold times
-        outputs = {k: v for k, v in outputs.items() if k != FILES}
-    if record["stage"] == "segment":
-        walkers = [{**w, "seconds": 0} for w in outputs["walkers"]]
-        outputs = {**outputs, "walkers": walkers}
-    if record["stage"] == "evaluate":
-        outputs = {**outputs, "seconds_per_step": 0}
-    if record["stage"] == "train":
-        last = {**outputs["last_epoch"], "seconds": 0, "at": 0}
-        outputs = {**outputs, "last_epoch": last, "sha256": ""}
-    if record["stage"] == "import":  # a name for the cache: the campaign's, and what is drawn
-        outputs = {"name": str(outputs["name"]).partition(" (")[0]}
-    if record["stage"] == "label":
-        outputs = {k: v for k, v in outputs.items() if k not in ("try", "guess", "reused")}
-    if record["stage"] == "deploy":
-        stamp = {**outputs["stamp"], "seconds": 0, "checkpoint": ""}
-        outputs = {**outputs, "stamp": stamp, "seconds": 0, "sha256": ""}
-    return {"task": record["task"], "stage": record["stage"], "outputs": outputs}
-
-
 def test_the_same_campaign_comes_out(killed: Killed, learned: TinyCampaign) -> None:
-    """Bit for bit: labels, hills, walkers, errors of each generation."""
-    mine, theirs = (
-        sorted((essence(r) for r in one.records()), key=lambda r: str(r["task"]))
-        for one in (killed.campaign, learned)
-    )
-    assert [one["task"] for one in mine] == [one["task"] for one in theirs]
-    for one, other in zip(mine, theirs, strict=True):
-        assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    numbers = ("energy_eV", "forces_eV_per_A", "stress_eV_per_A3", "level", "origin")
-    frames, others = killed.campaign.frames(), learned.frames()
-    assert frames.keys() == others.keys()
-    for frame, label in frames.items():
-        assert [label[name] for name in numbers] == [others[frame][name] for name in numbers]
-    bias = "bias/NaCl/round-001.tsv"
-    assert (killed.campaign.root / bias).read_bytes() == (learned.root / bias).read_bytes()
+    campaigns.assert_same(killed.campaign, learned)
