@@ -62,10 +62,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     told.kill("label", lambda: 2 <= campaign.done("label") < 6)
     told.kill("compile", lambda: (rounds / "000/compile-torchscript/stderr.txt").is_file())
     told.kill("train", lambda: (rounds / "000/train/progress.jsonl").is_file())
-    for place, number in (("train.interrupted-1", signal.SIGTERM),
-                          ("train.interrupted-2", signal.SIGHUP)):  # fmt: skip
-        told.stop(number, lambda: (rounds / "000" / place).is_dir()  # noqa: B023
-                  and (rounds / "000/train/stderr.txt").is_file())  # fmt: skip
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before = len(list(rounds.glob("000/train.interrupted-*")))
+        train = rounds / f"000/train.interrupted-{before + 1}", rounds / "000/train/stderr.txt"
+        told.stop(number, lambda: all(path.exists() for path in train))  # noqa: B023
     told.kill("evaluate", lambda: (rounds / "000/evaluate-0/stderr.txt").is_file())
     told.kill("segment", lambda: (rounds / "001/segment/NaCl-1.dump").is_file())
 
