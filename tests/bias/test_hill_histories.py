@@ -23,7 +23,7 @@ from phasewalk.generations.deploy import Generation
 from phasewalk.rounds import explore, reopen, steer
 from phasewalk.rounds.steer import GOOD, Decision
 from phasewalk.store import directory
-from phasewalk.store.journal import Record
+from phasewalk.store.records import Record
 from phasewalk.structures.structure import fingerprint
 
 CAMPAIGN = """\
