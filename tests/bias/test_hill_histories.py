@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,7 +173,8 @@ def test_walkers_that_share_hills_from_now_on(work: Work) -> None:
 def model(number: int, checkpoint: str) -> Generation:
     """A generation of which only this is known."""
     values: dict[str, Any] = {
-        **{"checkpoint": Path("c"), "deployed": Path("d"), "stamp": None, "deployed_hash": ""},
+        **{"checkpoint": Path("c"), "deployed": Path("d"), "deployed_hash": ""},
+        "stamp": SimpleNamespace(device="cpu"),
         **{"number": number, "name": str(number), "checkpoint_hash": checkpoint, "again": False},
     }
     return Generation(**values, unproved_graph=False)

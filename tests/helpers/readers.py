@@ -24,7 +24,7 @@ from phasewalk.engines import plugin
 from phasewalk.errors import UNREADABLE
 from phasewalk.generations import evaluate
 from phasewalk.jobs import Finished, Job
-from phasewalk.labelling import label as labelling
+from phasewalk.labelling import bootstrap
 from phasewalk.labels import label as labels
 from phasewalk.models import model, swap
 from phasewalk.reference import programs, requests
@@ -525,7 +525,7 @@ READERS = {
     "frames": Reader(
         "frames.json",
         (indented([{**ATOMS, "origin": {"system": "salt", "round": 0, "index": 0}}]),),
-        labelling.read_frames,
+        bootstrap.read_frames,
         JSON,
         lambda frames: [structure.fingerprint(frame.atoms) for frame in frames],
     ),

@@ -18,7 +18,7 @@ from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import ParseError
 from phasewalk.jobs import Job
 from phasewalk.labelling import label as labelling
-from phasewalk.labelling.label import Frame
+from phasewalk.labelling.bootstrap import Frame, bootstrap_frames
 from phasewalk.labels import label as labels
 from phasewalk.store import directory
 from phasewalk.store.records import EARLIER, FAILED, KIND
@@ -270,7 +270,7 @@ def drawn(folder: Path, bootstrap: str, *, trained: bool = False) -> list[Frame]
     with closing(work.store):
         if trained:
             work.note("train generation 0", "train", 0, {})
-        return labelling.bootstrap_frames(work)
+        return bootstrap_frames(work)
 
 
 def test_the_bootstrap_may_change_until_generation_0_is_trained(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_digit_in_a_frame_of_an_old_journal_is_found_by_its_labels(tmp_path: P
     """Without a hash of the frames, the addresses of their labels tell."""
     work = open_work(tmp_path, f"{RETRIES}bootstrap: {{count: 8}}\n")
     with closing(work.store):
-        frames = labelling.bootstrap_frames(work)
+        frames = bootstrap_frames(work)
         for one in frames:
             key = labels.label_key(one.atoms, work.campaign.level(one.system))
             work.note(label_task(key, 0), "label", 0, {"key": key, "origin": {}})
@@ -300,10 +300,10 @@ def test_a_digit_in_a_frame_of_an_old_journal_is_found_by_its_labels(tmp_path: P
             for r in work.store.records()
         ]
         work.store.replace(old)
-        assert len(labelling.bootstrap_frames(work)) == 8
+        assert len(bootstrap_frames(work)) == 8
         path = work.store.root / "rounds/000/frames.json"
         data = json.loads(path.read_text())
         data[1]["frame"]["positions_A"][0][0] += 1e-3
         path.write_text(json.dumps(data))
         with pytest.raises(ParseError, match="frame 2 is not one that the journal has labels of"):
-            labelling.bootstrap_frames(work)
+            bootstrap_frames(work)

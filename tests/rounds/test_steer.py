@@ -22,7 +22,7 @@ from phasewalk.errors import ParseError
 from phasewalk.files import file_hash
 from phasewalk.jobs import Job
 from phasewalk.labelling import label as labelling
-from phasewalk.labelling.label import Frame
+from phasewalk.labelling.bootstrap import Frame
 from phasewalk.labels import label as labels
 from phasewalk.rounds import explore, steer
 from phasewalk.store import directory

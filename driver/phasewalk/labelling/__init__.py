@@ -1,7 +1,8 @@
 """Labelling: from frames to labels, each computed once."""
 
 from . import initial, isolated_atoms, locate
-from .label import Frame, bootstrap_frames, label_bootstrap, label_proposals
+from .bootstrap import Frame, bootstrap_frames
+from .label import label_bootstrap, label_proposals
 
 __all__ = [
     "Frame",

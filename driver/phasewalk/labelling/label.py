@@ -1,33 +1,25 @@
 """Bootstrap and label: from structures and candidates to labelled frames."""
 
 import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ase import Atoms
-from pydantic import BaseModel, ConfigDict
-
 from .. import labels
 from ..campaign import Outputs, Task, Work
 from ..errors import InputError, NothingLeft, ParseError, PhasewalkError
-from ..files import read
 from ..jobs import Event
 from ..labels import Label, label_cache
 from ..moment import FAILED_NOW, Seen
 from ..reference import WAVE_FUNCTIONS, Result, Try, requests
 from ..store import (
-    BOOTSTRAP,
     CRASH,
     FAILED,
     LABEL,
     REFUSED,
     TIME_LIMIT,
     UNCONVERGED,
-    Drawn,
     Labelled,
     each,
     failures,
@@ -35,86 +27,12 @@ from ..store import (
     segment_task,
     train_task,
 )
-from ..structures import perturb
 from . import trust
+from .bootstrap import Frame
 
 MIN_BOOTSTRAP_SHARE = 0.5
 WORTH_A_TRY, WORTH_A_RESUME = (CRASH, UNCONVERGED), (CRASH, TIME_LIMIT)
 """Failures after which the next declared try, or a later run, may do better."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame to label, and where it comes from."""
-
-    atoms: Atoms
-    system: str
-    origin: Mapping[str, Any]
-
-
-def bootstrap_frames(work: Work) -> list[Frame]:
-    """The perturbed structures of round 0: drawn once, then read from where they were written.
-
-    Where `bootstrap` has changed and nothing was trained yet, they are drawn anew; those that both
-    have in common are not labelled again.
-    """
-    settings = work.campaign.settings.bootstrap
-    drawn_with = {**settings.model_dump(mode="json"), "count": work.campaign.bootstrap_count}
-    record = work.store.done(BOOTSTRAP, "")
-    old = drawn_with if record is None else record.of(Drawn).drawn_with or drawn_with
-    changed = old != drawn_with and work.store.find(train_task(0)) is None
-    if record is None or changed:
-        drawn = []
-        for number, (system, atoms) in enumerate(work.campaign.structures.items()):
-            rng = np.random.default_rng([work.campaign.settings.seed, number])
-            for index in range(work.campaign.bootstrap_count):
-                moved = perturb(
-                    atoms,
-                    rng,
-                    displacement_A=settings.displacement_A,
-                    strain=settings.strain,
-                    min_distance_fraction=settings.min_distance_fraction,
-                )
-                origin = {"system": system, "round": 0, "index": index}
-                drawn.append({"origin": origin, "frame": labels.frame_to_json(moved)})
-        work.store.keep("rounds/000/frames.json", json.dumps(drawn).encode())
-        work.note(BOOTSTRAP, BOOTSTRAP, 0, {"frames": len(drawn), "drawn_with": drawn_with})
-    frames = read_frames(place := work.store.checked("rounds/000/frames.json"))
-    # Journals of earlier versions have no hash of the frames, but the address of each one's label.
-    asked = {r.task for r in work.store.records() if r.stage == LABEL and r.round == 0}
-    if asked and work.store.find(train_task(0)) is not None:
-        for number, frame in enumerate(frames, start=1):
-            known = frame.system in work.campaign.structures
-            key = labels.label_key(frame.atoms, work.campaign.level(frame.system)) if known else ""
-            if label_task(key, 0) not in asked:
-                told = f"frame {number} is not one that the journal has labels of: damaged, or "
-                raise ParseError(place, f"{told}changed; restore it from a backup")
-    return frames
-
-
-def read_frames(path: Path) -> list[Frame]:
-    """The frames that `bootstrap_frames` wrote."""
-    return [
-        Frame(one.frame, one.origin.system, one.origin.model_dump())
-        for one in read(path, list[_DrawnFrame])
-    ]
-
-
-class _Origin(BaseModel):
-    """Where a frame comes from: its system, and what else is known."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    system: str
-
-
-class _DrawnFrame(BaseModel):
-    """A perturbed structure, as its file has it."""
-
-    model_config = ConfigDict(strict=True)
-
-    origin: _Origin
-    frame: labels.FrameJson
 
 
 def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:
