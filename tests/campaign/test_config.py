@@ -87,7 +87,7 @@ def test_the_shortest_campaign() -> None:
             BASE + "reference: {xtb: {method: PBE}}\n",
             "must be GFN1-xTB or GFN2-xTB (got 'PBE')",
         ),
-        (BASE + "reference: {cp2k: {}, xtb: {}}\n", "xtb and cp2k are given; a campaign has one"),
+        (BASE + "reference: {cp2k: {}, xtb: {}}\n", "xtb and cp2k are given; give only one"),
         (BASE + "model: {overrides: {a: 2001-01-01}}\n", "neither text nor a number"),
         (BASE + 'test_data: "\\ud800"\n', "neither text nor a number"),
         (BASE + "1: 2\n", "1: is no key: keys are text"),

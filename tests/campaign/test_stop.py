@@ -286,7 +286,7 @@ stop: {%s}
         ("errors: {force_mae: 50}", "did you mean force_mae_meV_per_A"),
         ("max_labels: 7", "the bootstrap alone takes 8"),
         ("covered: [{colvar: volume, min: 1, max: 2}]", "volume is no variable that METAD biases"),
-        ("covered: [{colvar: vol, min: 2, max: 1}]", "max: 1 is not above min: 2"),
+        ("covered: [{colvar: vol, min: 2, max: 1}]", "max: 1 must be greater than min: 2"),
         ("covered: [{system: b, colvar: vol, min: 1, max: 2}]", "there is no system b"),
         ("max_core_hours: 0", "must be above 0"),
         ("max_wall_hours: never", "must be a number"),
