@@ -288,7 +288,7 @@ stop: {%s}
         ("covered: [{colvar: volume, min: 1, max: 2}]", "volume is no variable that METAD biases"),
         ("covered: [{colvar: vol, min: 2, max: 1}]", "max: 1 must be greater than min: 2"),
         ("covered: [{system: b, colvar: vol, min: 1, max: 2}]", "there is no system b"),
-        ("max_core_hours: 0", "must be above 0"),
+        ("max_core_hours: 0", "must be greater than 0"),
         ("max_wall_hours: never", "must be a number"),
         ("max_label: 20", "did you mean max_labels"),
     ],

@@ -149,7 +149,7 @@ def parse(text: str, where: str) -> CampaignSettings:
 
 
 def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """The first mistake, unknown keys before the missing ones that they stand for."""
+    """The first error; unknown keys come before missing ones, which they may be meant for."""
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     first = found[0]
@@ -160,11 +160,11 @@ def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{place}: unknown key; {hint}{more}"
-    return f"{place}: {mistakes.told(first, _fields(location))}{more}"
+    return f"{place}: {mistakes.message(first, _fields(location))}{more}"
 
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that are known at a place of the settings; none where a value stands."""
+    """Valid keys at a location of the settings; empty if it is a value."""
     model: type[BaseModel] | None = CampaignSettings
     named = False
     for part in location:

@@ -1,8 +1,8 @@
-"""How much of the forces a generation has learned: its errors beside those of no forces at all.
+"""Force errors of a generation relative to those of zero forces.
 
-The best constant model of forces is zero: its RMSE is the forces' own rms, its MAE their mean size.
-The limit of generation 0 was measured: KCl with six neighbours in sight kept 0.63 of that error, so
-that every walker broke down; KCl at 0.38, ice at 0.20 and MIL-53(Al) at 0.12 walked.
+The RMSE of zero forces is the rms force, and the MAE the mean absolute force. The limit of
+generation 0 was measured: with a ratio of 0.63 (KCl, six neighbors within the cutoff) every walker
+broke down; 0.38 (KCl), 0.20 (ice) and 0.12 (MIL-53(Al)) were stable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from ..labels import Label
 from .settings import Budget, ModelSettings, Statistics
 
 WORST_LATER = 1.0
-"""A later generation meets harder frames than the bootstrap's: it must only be better than zero."""
+"""Limit of later generations, whose frames are harder than the bootstrap's."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Explained:
 
     @property
     def ratio(self) -> float:
-        """Error over that of a model without forces: by MAE or by RMSE, whichever is kinder.
+        """Error divided by that of zero forces: the smaller of the ratios of MAE and RMSE.
 
-        A single frame of a walker that broke down rules one of them, but hardly both.
+        A single frame from a breakdown can dominate one of them, but hardly both.
         """
         return min(
             self.force_mae_meV_per_A / self.force_zero_mae_meV_per_A,
@@ -59,11 +59,11 @@ class Explained:
 
 
 def explained(last_epoch: Mapping[str, Any], validation: Sequence[Label]) -> Explained | None:
-    """What a training's last epoch says of the validation labels; None where these have no forces.
+    """Errors on the validation labels in the last epoch; None if all their forces are zero.
 
     Args:
-        last_epoch: `forces_mae` and `forces_rmse`, eV/Å, as the training writes them.
-        validation: the labels that it was validated on.
+        last_epoch: `forces_mae` and `forces_rmse`, eV/Å, as written by the training.
+        validation: the validation labels.
     """
     zero, rms = of_zero(validation)
     errors = [last_epoch.get(name) for name in ("forces_mae", "forces_rmse")]
@@ -88,7 +88,7 @@ def check(
     numbers: Statistics,
     first: bool,
 ) -> None:
-    """Raise TooPoor where a generation explains too little to be sent walking.
+    """Raise TooPoor if the force errors of a generation are too large for MD.
 
     Args:
         name: of the generation.
