@@ -363,7 +363,7 @@ def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: 
 
 
 def show(rows: Iterator[Row], console: Console) -> bool:
-    """Print each row as soon as it is known; True where no row is missing or wrong."""
+    """Print each row as soon as it is known; True if no row is missing or wrong."""
     fine = True
     with console.status("checking …"):
         for row in rows:

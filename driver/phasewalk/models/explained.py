@@ -52,9 +52,9 @@ class Explained:
 
     def __str__(self) -> str:
         return (
-            f"force MAE {self.force_mae_meV_per_A:.0f} meV/Å (without any model "
-            f"{self.force_zero_mae_meV_per_A:.0f}), RMSE {self.force_rmse_meV_per_A:.0f} (without "
-            f"{self.force_rms_meV_per_A:.0f}) on {self.frames} validation labels"
+            f"force MAE {self.force_mae_meV_per_A:.0f} meV/Å (zero forces: "
+            f"{self.force_zero_mae_meV_per_A:.0f}), RMSE {self.force_rmse_meV_per_A:.0f} (zero "
+            f"forces: {self.force_rms_meV_per_A:.0f}) on {self.frames} validation labels"
         )
 
 
@@ -92,7 +92,7 @@ def check(
 
     Args:
         name: of the generation.
-        found: its errors; None where they are not known.
+        found: its errors; None if they are not known.
         settings: of the model.
         budget: that it was trained with.
         numbers: of the first training set.
@@ -113,18 +113,17 @@ def check(
         else f"model.warm.epochs ({budget.epochs})"
     )
     raise TooPoor(
-        f"generation {name} has learned too little to walk with: {found}; that is "
-        f"{100 * found.ratio:.0f} % of what is wrong without any model, and "
-        f"{100 * limit:.0f} % is the limit (model.max_force_error_ratio). Raise {more}, and run "
-        "the same command again: labels are kept"
+        f"generation {name} is too inaccurate for MD: {found}; the ratio to the errors of zero "
+        f"forces is {found.ratio:.2f}, limit {limit:g} (model.max_force_error_ratio). Increase "
+        f"{more}, then run the same command again; labels are kept"
     )
 
 
 def advice(settings: ModelSettings) -> str | None:
-    """What is to be chosen before generation 0, since it cannot be changed after."""
+    """Advice on settings that cannot be changed after generation 0; None if there is none."""
     if settings.zbl:
         return None
     return (
-        "model.zbl is false: nothing keeps atoms apart where nothing was learned. With ions, at "
-        "high temperature or pressure set it to true, now: after generation 0 it cannot be added"
+        "model.zbl is false: no repulsion at distances that no label covers. For ions, or high "
+        "temperature or pressure, set it to true now; it cannot be added after generation 0"
     )

@@ -146,7 +146,7 @@ def _is_place(place: Place) -> bool:
 
 
 def _check_apart(places: Mapping[str, Place]) -> None:
-    """Raise InputError where two weights share bytes: to write one would change the other."""
+    """Raise InputError if two weights share bytes: to write one would change the other."""
     ordered = sorted(places.items(), key=lambda item: (item[1].entry, item[1].offset))
     for (one, before), (other, after) in itertools.pairwise(ordered):
         if before.entry == after.entry and before.offset + before.length > after.offset:
