@@ -1,19 +1,19 @@
-"""What can go wrong, as one tree.
+"""Exceptions.
 
     PhasewalkError          every error that a user may see; `exit_code` 1
-    ├── InputError          the user can mend it (a setting, a file, a program); exit code 2
-    │   ├── ParseError      a file that cannot be read; names it and, where known, the line
-    │   ├── EngineMissing   a program or library that is not installed or does not fit
+    ├── InputError          the user can correct it (a setting, a file, a program); exit code 2
+    │   ├── ParseError      a file that cannot be read; names it and, if known, the line
+    │   ├── EngineMissing   a program or library that is not installed or not compatible
     │   └── StoreError      the campaign directory: locked, foreign, read-only, full
     ├── EngineFailed        a program was started and failed; names its directory and last lines
     │   ├── NotConverged    a calculation that did not converge
-    │   └── Killed          ended from outside (memory, node, signal): worth another try
-    ├── GateFailed          a deployed model is not what it should be; says what, and by how much
-    ├── TooPoor             a generation that has learned too little to walk with
-    ├── NothingLeft         a round has too little left to go on with
+    │   └── Killed          killed from outside (memory, node, signal); may be repeated
+    ├── GateFailed          a deployed model failed a check; says which, and by how much
+    ├── TooPoor             a generation whose force errors are too large for MD
+    ├── NothingLeft         too few frames or labels are left to continue a round
     └── Interrupted         Ctrl-C or SIGTERM; exit code 130
 
-Every message says what, where, the limit, and what to do next, in one line.
+Every message is one line: problem, place, limit, and what to do.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ UNREADABLE = (
     *(OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
     *(RecursionError, MemoryError),
 )
-"""What code may raise that takes a file to hold what it should."""
+"""Exceptions that code may raise if a file does not have the expected content."""
 MAX_MESSAGE = 500
 
 
@@ -36,16 +36,16 @@ class PhasewalkError(Exception):
 
 
 class InputError(PhasewalkError):
-    """Something that the user can mend; nothing was started."""
+    """An error that the user can correct; nothing was started."""
 
     exit_code = 2
 
 
 class ParseError(InputError):
-    """A file whose content cannot be understood."""
+    """A file whose content cannot be read."""
 
     def __init__(self, path: Path | str, message: str, line: int | None = None) -> None:
-        """Name the file and, where known, its line (counted from 1)."""
+        """Name the file and, if known, its line (counted from 1)."""
         where = f"{path}, line {line}" if line is not None else f"{path}"
         super().__init__(f"{where}: {brief(message)}")
         self.path = path
@@ -53,14 +53,14 @@ class ParseError(InputError):
 
 
 def brief(what: object) -> str:
-    """Any text, a damaged file's above all, as one printable line that fits on a screen."""
+    """Any text, such as that of a damaged file, as one printable line of limited length."""
     line = " ".join(str(what).split())
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     return shown if len(shown) <= MAX_MESSAGE else f"{shown[:MAX_MESSAGE]} …"
 
 
 class EngineMissing(InputError):
-    """A program, library or package that is absent or of the wrong version."""
+    """A program, library or package that is missing or has the wrong version."""
 
 
 class StoreError(InputError):
@@ -68,38 +68,38 @@ class StoreError(InputError):
 
 
 class EngineFailed(PhasewalkError):
-    """A program was started and did not do its work."""
+    """A program was started and failed."""
 
 
 class NotConverged(EngineFailed):
-    """A calculation that did not converge: its numbers are worth nothing."""
+    """A calculation did not converge; its results are not used."""
 
 
 class Killed(EngineFailed):
-    """A program that was ended from outside: what it did says nothing about its model."""
+    """A program was killed from outside, which says nothing about its input."""
 
 
 class GateFailed(PhasewalkError):
-    """A deployed model failed its proof."""
+    """A deployed model failed its validation."""
 
 
 class TooPoor(PhasewalkError):
-    """A generation has learned too little to be sent walking."""
+    """The force errors of a generation are too large for MD."""
 
 
 class NothingLeft(PhasewalkError):
-    """Too few frames or labels are left for the round to go on."""
+    """Too few frames or labels are left to continue the round."""
 
 
 class Interrupted(PhasewalkError):
-    """The user (or the system) asked for a stop."""
+    """The user or the system requested a stop."""
 
     exit_code = 130
 
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a StoreError that names the file."""
+    """Turn an OSError into a StoreError that names the file."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Plain files: written whole or not at all, read strictly, and told apart by their hashes."""
+"""Files: atomic writing, strict reading, and hashes."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from .errors import UNREADABLE, ParseError, brief, named
 _BLOCK = 2**20
 
 ANY = ""
-"""In place of a hash: none is known, so that whatever is there counts."""
+"""In place of an unknown hash: any content is accepted."""
 
 MAX_SHOWN = 60
 """Characters of a damaged value that a message shows."""
@@ -92,7 +92,7 @@ def _start(path: Path, size: int) -> "hashlib._Hash | None":
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     part = path.with_name(f".{path.name}.part")
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def set_aside(path: Path, why: str) -> Path | None:
-    """Rename what is at `path` to `path.why-N`: a failed directory is evidence."""
+    """Rename `path` to `path.why-N`, to keep a failed directory for inspection."""
     if not path.exists():
         return None
     number = 1
@@ -115,9 +115,9 @@ def set_aside(path: Path, why: str) -> Path | None:
 
 
 def check_file(path: Path, digest: str) -> None:
-    """ParseError where a file is not the one that the journal holds, by its SHA-256.
+    """ParseError if a file is missing or its SHA-256 is not that in the journal.
 
-    With `ANY` in place of the hash it only needs to be there.
+    With `ANY` in place of the hash it only needs to exist.
     """
     if not path.is_file():
         raise ParseError(path, "is missing, but the journal holds it; restore it from a backup")
@@ -132,7 +132,7 @@ def check_file(path: Path, digest: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A text that the campaign keeps; ParseError where it is none."""
+    """Text of a file of the campaign; ParseError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

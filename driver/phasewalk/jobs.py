@@ -149,7 +149,7 @@ _OWN = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 
 
 def death(code: int, printed: Sequence[str] = ()) -> Death | None:
-    """The signal that ended a program, or a rank of it; None where no signal did.
+    """The signal that ended a program, or a rank of it; None if no signal did.
 
     Args:
         code: of the program: 128 + signal as shells count, negative as Python counts.

@@ -1,16 +1,16 @@
-"""What is wrong with a value in a settings file, in the words of who wrote the file."""
+"""Messages for errors in a settings file, in terms of the file."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 KEY = "[key]"
-"""What pydantic calls the place of a mistake in a key."""
-NAMES = "use letters, digits, - and _, beginning with a letter or digit, 40 at most"
+"""Pydantic's name for an error in a key."""
+NAMES = "use at most 40 letters, digits, - and _, starting with a letter or digit"
 NUMBERS = {
-    "greater_than": ("gt", "must be above"),
+    "greater_than": ("gt", "must be greater than"),
     "greater_than_equal": ("ge", "must be at least"),
-    "less_than": ("lt", "must be below"),
+    "less_than": ("lt", "must be less than"),
     "less_than_equal": ("le", "must be at most"),
 }
 SECTIONS = ("model_type", "model_attributes_type", "dict_type", "dict_attributes_type")
@@ -18,7 +18,7 @@ LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type")
 
 
 def place(location: Sequence[int | str]) -> str:
-    """Where it is: `model.species, entry 1`, `systems: the name 'my salt'`."""
+    """Location of an error: `model.species, entry 1`, `systems: the name 'my salt'`."""
     parts = [part for part in location if part != KEY]
     if len(parts) < len(location) and parts:
         return f"{_dotted(parts[:-1])}: the name {parts[-1]!r}"
@@ -26,21 +26,21 @@ def place(location: Sequence[int | str]) -> str:
 
 
 def _dotted(parts: Sequence[int | str]) -> str:
-    told = ""
+    text = ""
     for part in parts:
-        if told and type(part) is int:
-            told += f", entry {part + 1}"
+        if text and type(part) is int:
+            text += f", entry {part + 1}"
         else:
-            told += f".{part}" if told else str(part)
-    return told
+            text += f".{part}" if text else str(part)
+    return text
 
 
-def told(error: Mapping[str, Any], known: Sequence[str]) -> str:
-    """What must be changed, and what was found.
+def message(error: Mapping[str, Any], known: Sequence[str]) -> str:
+    """The required change and the value found.
 
     Args:
-        error: one of pydantic's.
-        known: keys that are known at its place.
+        error: an error of pydantic.
+        known: valid keys at its location.
     """
     kind, limits, value = str(error["type"]), error.get("ctx") or {}, error.get("input")
     if error["loc"][-1:] == (KEY,):  # the value is named by the place
@@ -53,12 +53,12 @@ def told(error: Mapping[str, Any], known: Sequence[str]) -> str:
     if kind in LISTS:
         words = ", ".join(value.split()) if isinstance(value, str) else "a, b"
         return f"must be a list: [{words}]{_found(value)}"
-    told = _WORDS.get(kind)
-    return told(limits, value) if told else f"{_plain(str(error['msg']))}{_found(value)}"
+    words_for = _WORDS.get(kind)
+    return words_for(limits, value) if words_for else f"{_plain(str(error['msg']))}{_found(value)}"
 
 
 def _found(value: Any) -> str:
-    """What was given, if it is short."""
+    """The value found, if it is short."""
     if isinstance(value, str | int | float | bool | None):
         with contextlib.suppress(ValueError):  # a number of more than 4300 digits has no repr
             return f" (got {'nothing' if value is None else repr(value)})"
@@ -68,8 +68,8 @@ def _found(value: Any) -> str:
 def _section(value: Any, known: Sequence[str]) -> str:
     what = f"`key: value` lines ({', '.join(known)})" if known else "`name: value` lines"
     if value is None:
-        return f"is empty; give it {what}, or remove it"
-    return f"must hold {what}{_found(value)}"
+        return f"is empty; add {what}, or remove it"
+    return f"must contain {what}{_found(value)}"
 
 
 def _text(limits: Mapping[str, Any], value: Any) -> str:
@@ -88,7 +88,7 @@ def _number(limits: Mapping[str, Any], value: Any) -> str:
 
 
 def _bare(value: Any) -> str:
-    """A hint if a text begins with a number."""
+    """A hint if a text starts with a number."""
     starts = isinstance(value, str) and value.strip()[:1].isdigit()
     return ", without quotes or unit (the key says which unit it is in)" if starts else ""
 
@@ -97,12 +97,12 @@ def _choice(limits: Mapping[str, Any], value: Any) -> str:
     expected = str(limits.get("expected", ""))
     choices = expected.replace("'", "")
     same = isinstance(value, str) and f"'{value.lower()}'" in expected.lower()
-    hint = "; small and capital letters differ" if same else ""
+    hint = "; it is case-sensitive" if same else ""
     return f"must be {choices}{hint}{_found(value)}"
 
 
 def _pattern(limits: Mapping[str, Any], value: Any) -> str:
-    """What a text that has a form looks like; nobody reads its regular expression."""
+    """An example of the required format, in place of its regular expression."""
     form = str(limits.get("pattern"))
     if ":" in form:
         return f"write module:function, as in my_labels:label{_found(value)}"
@@ -128,9 +128,9 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Any], str]] = {
     "finite_number": lambda limits, value: f"must be a finite number{_found(value)}",
     "bool_type": lambda limits, value: f"must be true or false{_found(value)}",
     "literal_error": _choice,
-    "invalid_key": lambda limits, value: "is no key: keys are text",
+    "invalid_key": lambda limits, value: "is not a key; keys are text",
     "string_too_short": lambda limits, value: "must not be empty",
     "too_short": lambda limits, value: f"needs at least {limits.get('min_length', 1)} entry",
-    "too_long": lambda limits, value: f"may have at most {limits.get('max_length')}",
+    "too_long": lambda limits, value: f"may have at most {limits.get('max_length')} entries",
     "missing": lambda limits, value: "is required",
 }

@@ -31,7 +31,7 @@ class WalkerNow:
         walker: its id.
         steps_done, steps: in this segment.
         ps: simulated in this segment.
-        temperature_K, volume_A3: of the log's last line; None where there is none.
+        temperature_K, volume_A3: of the log's last line; None if there is none.
         colvars: printed variable → its last value, in the units of the PLUMED text.
         closest: closest contact of the last frame, as a fraction of the sum of covalent radii.
         state: "running", "done", or "stopped: " and what the sentinel stopped it for.
@@ -74,15 +74,15 @@ class Now:
 
     Attributes:
         round: 0 for the bootstrap.
-        rounds: in all; 0 where unknown.
+        rounds: in all; 0 if unknown.
         stage: what is being done.
-        done, total, unit: how far it is; `total` is 0 where unknown.
+        done, total, unit: how far it is; `total` is 0 if unknown.
         detail: more, in words.
         began: when the stage began, seconds since 1970.
         at: when this was written, seconds since 1970.
-        seconds_left: estimate for this stage; None where unknown.
+        seconds_left: estimate for this stage; None if unknown.
         core_hours: of the campaign so far, with what runs now.
-        place: directory of the engine's files, relative to the campaign; empty where none runs.
+        place: directory of the engine's files, relative to the campaign; empty if none runs.
         rows: the walkers of a segment.
         numbers: `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the last epoch.
     """
@@ -209,7 +209,7 @@ def read(root: Path, at: float) -> Now | None:
     """What the campaign in a directory is doing at a time (seconds since 1970).
 
     Returns:
-        None where nothing is known: no file, a damaged one, or one that is too old.
+        None if nothing is known: no file, a damaged one, or one that is too old.
     """
     path = root / FILE
     with contextlib.suppress(ParseError, *UNREADABLE):

@@ -1,4 +1,4 @@
-"""Folders for a moment, in TMPDIR: where there is no room, that is said before anything fails."""
+"""Temporary folders in TMPDIR, with a check of the free space."""
 
 import contextlib
 import shutil
@@ -13,11 +13,11 @@ NEEDED_BYTES = 20_000_000
 
 @contextlib.contextmanager
 def folder(what: str, *, keep_failed: bool = False) -> Iterator[Path]:
-    """A folder for one purpose, deleted in the end.
+    """A temporary folder, deleted at the end.
 
     Args:
-        what: it is for: part of its name.
-        keep_failed: where an error ends it, it stays, since errors point into it.
+        what: its purpose; part of its name.
+        keep_failed: keep it after an error, since messages refer to files in it.
 
     Raises:
         InputError: there is no folder for temporary files, or it is full.
@@ -33,7 +33,7 @@ def folder(what: str, *, keep_failed: bool = False) -> Iterator[Path]:
 
 
 def _make(what: str) -> Path:
-    how = "set TMPDIR to a folder that has room and can be written"
+    how = "set TMPDIR to a writable folder with enough space"
     try:
         place = Path(tempfile.mkdtemp(prefix=f"phasewalk-{what}-"))
     except OSError as error:

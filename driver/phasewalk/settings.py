@@ -11,7 +11,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Settings(BaseModel):
-    """A group of settings. Every field describes itself; unknown keys are errors."""
+    """A group of settings. Every field has a description; unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
@@ -19,10 +19,10 @@ class Settings(BaseModel):
 
 
 def values(data: Any) -> Iterator[tuple[str, Any]]:
-    """Place and value of all that is nested in settings, keys among them.
+    """Location and value of everything nested in settings, including keys.
 
     Raises:
-        ValueError: there is no end to it (YAML's aliases can hold themselves, or each other).
+        ValueError: there is no end (YAML aliases may contain themselves or each other).
     """
     todo, count = [("", 0, data)], 0
     while todo:
@@ -40,12 +40,12 @@ def values(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def check_text(data: Any) -> None:
-    """ValueError where a text has more than one line, or characters that have no place in one.
+    """ValueError if a text contains control characters or more than one line.
 
-    PLUMED's text alone has lines and tabs.
+    Only PLUMED input may contain newlines and tabs.
     """
     for place, value in values(data):
         if isinstance(value, str):
             text = re.sub(r"[\n\t]", "", value) if place.endswith(".plumed") else value
             if found := _CONTROL.search(text):
-                raise ValueError(f"{place}: the character {found[0]!r} has no place in {value!r}")
+                raise ValueError(f"{place}: invalid character {found[0]!r} in {value!r}")

@@ -37,8 +37,10 @@ def test_elements_that_a_model_does_not_know(tmp_path: Path, file: str) -> None:
     assess.check_species(model, [crystal()], "mine.extxyz")
     with pytest.raises(InputError) as caught:
         assess.check_species(model, [crystal(), crystal("KBr")], "mine.extxyz")
-    assert f"mine.extxyz, frame 2: it holds Br, K, which {model} does not know" in str(caught.value)
-    assert "it knows Cl, Na" in str(caught.value)
+    assert f"mine.extxyz, frame 2: contains Br, K, which {model} does not support" in str(
+        caught.value
+    )
+    assert "its elements: Cl, Na" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"{"])

@@ -71,7 +71,7 @@ def test_the_reference_shows_types_defaults_and_limits() -> None:
         "| `structure` | text | required |  | File with the start structure",
         "| `first` | group | `{epochs: 70, learning_rate: 0.02}` |  | ",
         "| `ensemble` | `nvt` or `npt` | `nvt` |  | ",
-        "| `reference` | group | its keys' own |  | ",
+        "| `reference` | group | defaults of its keys |  | ",
     ):
         assert sum(row.startswith(start) for row in rows) == 1, start
     assert "## `systems.NAME.temperature_ramp`" in rows

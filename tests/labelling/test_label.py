@@ -126,7 +126,7 @@ def test_a_result_that_is_refused_is_not_asked_for_again(work: Work) -> None:
     asked = answers(work, GOOD, forces_eV_per_A=[[99.0, 0, 0], [-99.0, 0, 0], *[[0, 0, 0]] * 6])
     assert labelling.label_proposals(work, 1, [[frame()]]) == []
     assert (outputs(work)[KIND], len(asked)) == ("refused", 1)
-    assert "limit 30" in outputs(work)[FAILED]
+    assert "exceeds 30" in outputs(work)[FAILED]
 
 
 def test_a_limit_that_is_mended_judges_again_what_was_computed(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_right_convention_is_recognized(seed: int) -> None:
 
 Change = Callable[[Label], Label]
 WRONG: dict[str, tuple[Change, str]] = {
-    "sign": (lambda one: replace(one, stress=-one.stress), "counts as pressures do"),
+    "sign": (lambda one: replace(one, stress=-one.stress), "positive under compression"),
     "GPa": (lambda one: replace(one, stress=one.stress / units.GPa), "GPa"),
     "kbar, VASP's sign": (lambda one: replace(one, stress=-10 * one.stress / units.GPa), "GPa"),
     "virial": (lambda one: replace(one, stress=-one.stress * one.atoms.get_volume()), "GPa"),
@@ -68,7 +68,7 @@ def test_another_convention_is_refused_and_named(name: str, seed: int) -> None:
 
 
 def test_frames_that_are_far_apart_decide_nothing() -> None:
-    assert "cannot be told" in conventions.check(aluminium(1, 4), "x") or "too few" in (
+    assert "cannot be determined" in conventions.check(aluminium(1, 4), "x") or "too few" in (
         conventions.check(aluminium(1, 4), "x")
     )
     assert "too few" in conventions.check([label()], "x")

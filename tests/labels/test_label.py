@@ -44,13 +44,13 @@ def test_the_address_depends_on_frame_and_level() -> None:
         ({"energy": math.nan}, "not finite"),
         ({"forces": np.full((8, 3), math.inf)}, "not finite"),
         ({"stress": np.array([0, 0, 0, 0, 0, math.nan])}, "not finite"),
-        ({"forces": np.zeros((7, 3))}, r"\(7, 3\).* do not fit 8 atoms"),
-        ({"stress": np.zeros((3, 3))}, "do not fit"),
+        ({"forces": np.zeros((7, 3))}, r"\(7, 3\).* do not match 8 atoms"),
+        ({"stress": np.zeros((3, 3))}, "do not match"),
         (
             {"forces": np.full((8, 3), 0.1)},
-            r"add up to 1\.39 eV/Å \(limit 0\.4 × √8, reference\.max_net",
+            r"net force 1\.39 eV/Å exceeds 1\.13 \(0\.4 × √8, reference\.max_net",
         ),
-        ({"forces": np.full((8, 3), -30.5)}, r"30\.5 eV/Å \(limit 30, reference\.max_force"),
+        ({"forces": np.full((8, 3), -30.5)}, r"30\.5 eV/Å exceeds 30 \(reference\.max_force"),
     ],
 )
 def test_what_must_not_be_believed(change: dict[str, Any], reason: str) -> None:

@@ -223,7 +223,7 @@ def test_a_warm_start_brings_the_checkpoint_along(tmp_path: Path) -> None:
 
 def test_nothing_to_train_or_to_validate_on(tmp_path: Path) -> None:
     for empty in ("training", "validation"):
-        with pytest.raises(InputError, match="each needs at least one"):
+        with pytest.raises(InputError, match="at least one of each is required"):
             training_job(tmp_path, **{empty: []})
 
 

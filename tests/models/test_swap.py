@@ -136,18 +136,18 @@ ONE = np.array([1.5, -2.5, 3.5], np.float32)
     ],
 )
 def test_a_weight_that_is_not_there_once(stored: Mapping[str, bytes], count: int) -> None:
-    with pytest.raises(InputError, match=f"weight layer stands {count} times"):
+    with pytest.raises(InputError, match=f"weight layer found {count} times"):
         swap.find_weights(archive(stored), GRAPH, {"layer": ONE})
 
 
 def test_copies_that_overlap_are_two() -> None:
     equal = np.ones(2, np.float32)
-    with pytest.raises(InputError, match="stands 2 times"):
+    with pytest.raises(InputError, match="found 2 times"):
         swap.find_weights(archive({"a": content(np.ones(3, np.float32))}), GRAPH, {"w": equal})
 
 
 def test_two_weights_with_the_same_numbers_are_not_told_apart() -> None:
-    with pytest.raises(InputError, match="weight one stands 2 times"):
+    with pytest.raises(InputError, match="weight one found 2 times"):
         swap.find_weights(
             archive({"a": content(ONE), "b": content(ONE)}), GRAPH, {"one": ONE, "two": ONE.copy()}
         )

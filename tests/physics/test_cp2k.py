@@ -137,7 +137,7 @@ def test_what_does_not_converge(tmp_path: Path) -> None:
 
 def test_a_basis_set_that_is_not_there(tmp_path: Path) -> None:
     reference = cp2k(tmp_path, INPUT.replace("DZVP-MOLOPT-SR-GTH", "NONE-SUCH"))
-    with pytest.raises(EngineFailed, match=r"CP2K gave up: .*basis set <NONE-SUCH>"):
+    with pytest.raises(EngineFailed, match=r"CP2K aborted: .*basis set <NONE-SUCH>"):
         requests.read(ended(tmp_path, reference), water(), reference=reference)
 
 

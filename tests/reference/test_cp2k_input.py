@@ -121,39 +121,42 @@ def test_what_is_another_level(folder: Path, text: str) -> None:
     ("text", "reason"),
     [
         ("", "one &FORCE_EVAL"),
-        ("nonsense", "line 1: not an input of CP2K"),
-        (TEXT.replace("CUTOFF 400", "CUTOF 400"), "line 9: not an input of CP2K"),
+        ("nonsense", "line 1: not a valid CP2K input"),
+        (TEXT.replace("CUTOFF 400", "CUTOF 400"), "line 9: not a valid CP2K input"),
         (
             TEXT.replace("&MGRID", "&MGRIT"),
-            "line 8: not an input of CP2K: CP2K knows no section &MGR",
+            "line 8: not a valid CP2K input: unknown section &MGR",
         ),
         (TEXT.replace("&END SCF\n", ""), "section &XC in &SCF (line 15)"),
         (
             TEXT.replace("&END DFT", "&END DTF ! it's"),
-            "line 39: &END DTF closes &DFT, which was op",
+            "line 39: &END DTF closes &DFT, which is op",
         ),
         (TEXT.removesuffix("&END FORCE_EVAL\n"), "line 3: section &FORCE_EVAL is not closed"),
         (
             TEXT.replace("&DFT\n", "&DFT\n&PRINT\n", 1),
-            "line 40: &END DFT closes &PRINT, which was opened in line 6",
+            "line 40: &END DFT closes &PRINT, which is opened in line 6",
         ),
         (TEXT + "&MOTION\n", "line 51: section &MOTION is not closed"),
-        (TEXT + "&END\n", "line 51: &END closes nothing"),
-        (TEXT.replace("400", "${fine}"), "line 9: not an input of CP2K: undefined variable 'fine'"),
-        (TEXT.replace("400", "many"), "line 9: not an input of CP2K: a value, or its unit"),
+        (TEXT + "&END\n", "line 51: &END without an open section"),
+        (
+            TEXT.replace("400", "${fine}"),
+            "line 9: not a valid CP2K input: undefined variable 'fine'",
+        ),
+        (TEXT.replace("400", "many"), "line 9: not a valid CP2K input: a value or its unit"),
         (
             TEXT.replace("400", "400\n CUTOFF 300"),
-            "line 10: not an input of CP2K: keyword CUTOFF st",
+            "line 10: not a valid CP2K input: keyword CUTOFF found twice",
         ),
         (
             TEXT.replace("400", "'400"),
-            "line 9: not an input of CP2K: a quotation mark is not closed",
+            "line 9: not a valid CP2K input: a quotation mark is not closed",
         ),
         ("@INCLUDE 'none.inc'\n" + TEXT, "none.inc"),
         (TEXT + TEXT, "one &FORCE_EVAL"),
         (TEXT.replace("QUICKSTEP", "FIST"), "METHOD QUICKSTEP"),
         (TEXT.replace("&SUBSYS\n", "&SUBSYS\n&CELL\nPERIODIC XY\n&END\n"), "PERIODIC must be XYZ"),
-        (TEXT.replace("&SCF\n", "&SCF\n IGNORE_CONVERGENCE_FAILURE\n", 1), "never believed"),
+        (TEXT.replace("&SCF\n", "&SCF\n IGNORE_CONVERGENCE_FAILURE\n", 1), "never accepted"),
     ],
 )
 def test_what_is_no_input_for_labels(folder: Path, text: str, reason: str) -> None:
@@ -183,7 +186,7 @@ def test_what_is_included_is_cleaned_too_and_its_lines_are_named(folder: Path) -
     text = TEXT.replace("CUTOFF 400\n", "@include theory.inc # it's there\n", 1)
     assert level(folder, text) == level(folder)
     (folder / "theory.inc").write_text("CUTOFF 400\nCUTOF 3\n")
-    with pytest.raises(InputError, match=r"theory.inc, line 2: .* no keyword CUTOF in &MGRID"):
+    with pytest.raises(InputError, match=r"theory.inc, line 2: .* unknown keyword CUTOF in &MGRID"):
         read(folder, text)
 
 
@@ -314,7 +317,7 @@ def test_a_further_try(folder: Path, changes: dict[str, Any]) -> None:
         ({"SCF/SMEAR": True}, "change the level of theory"),
         ({"SCF/MOM/START_ITER": 3}, "change the level of theory"),
         ({"SCF/MIXIN/ALPHA": 0.1}, "no such keyword"),
-        ({"SCF/MAX_SCF": "many"}, "not an input of CP2K"),
+        ({"SCF/MAX_SCF": "many"}, "not a valid CP2K input"),
         ({"SCF/IGNORE_CONVERGENCE_FAILURE": "T"}, "level of theory"),
         ({"SCF/MAX_SCF/X": 1}, "no such keyword"),
         ({"": 1}, "level of theory"),
@@ -340,7 +343,7 @@ def test_the_box_of_an_atom_is_no_reference_cell_of_the_crystal(folder: Path) ->
 
 def test_two_kinds_of_one_element_are_refused(folder: Path) -> None:
     two = TEXT.replace("&KIND O\n", "&KIND O\n&END\n&KIND O1\n ELEMENT O\n")
-    with pytest.raises(InputError, match="KIND O and &KIND O1 are both of O"):
+    with pytest.raises(InputError, match="KIND O and &KIND O1 are both O"):
         read(folder, two)
 
 

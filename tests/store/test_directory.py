@@ -329,7 +329,7 @@ def test_a_label_whose_frame_was_damaged_is_refused(opened: Store, root: Path) -
     content = json.loads(path.read_text())
     content["frame"]["positions_A"][0][0] += 1e-6
     path.write_text(json.dumps(content))
-    with pytest.raises(ParseError, match="not those that were written"):
+    with pytest.raises(ParseError, match="do not match its sha256"):
         opened.label(label().key)
 
 

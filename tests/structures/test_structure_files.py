@@ -178,7 +178,7 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
             cif("Na1 Na 0 0 0", "Cl1 Cl .5 .5 .5 7"),
             "a line of a loop does not fit its columns.*Cl1",
         ),
-        ("two.cif", cif("Na1 Na 0 0 0") + cif("K1 K 0 0 0"), "holds 2 structures.*two.cif@0"),
+        ("two.cif", cif("Na1 Na 0 0 0") + cif("K1 K 0 0 0"), "contains 2 structures.*two.cif@0"),
         ("locations.pdb", pdb(("A", 1.0, ""), ("B", 1.0, "")), r"alternative locations \(A, B\)"),
         ("shares.pdb", pdb((" ", 0.5, ""), (" ", 1.0, "")), r"partly occupied \(O1 0.5\)"),
         ("group.pdb", pdb((" ", 1.0, ""), group="P 21 21 21"), "space group is P 21 21 21"),
@@ -208,12 +208,12 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
         ),
         ("salt.gro", "t\n1\n    1ALA     CA    1   0.1   0.1   0.1\n 0.4 0.4 0.4\n", "no elements"),
         ("POSCAR", POSCAR.format(names="", fixed="", a="", b=""), "does not name the elements"),
-        ("numbers.xyz", f"1\n{BOX}\n1 0 0 0\n", "write element symbols"),
+        ("numbers.xyz", f"1\n{BOX}\n1 0 0 0\n", "expected element symbols"),
         ("heavy.xyz", f"1\n{BOX}\nD 0 0 0\n", "write H and a column masses"),
-        ("silent.data", data(one="", two=""), "type 1 does not say its element"),
-        ("forcefield.lmp", data(one="# opls_135"), "it says 'opls_135'"),
+        ("silent.data", data(one="", two=""), "the element of type 1 .* is not given"),
+        ("forcefield.lmp", data(one="# opls_135"), "found 'opls_135'"),
         ("wrong.lammps", data(two="# Al"), "type 2 is Al with a mass of 35.45"),
-        ("style.data", data(section="Atoms"), "does not say which of atomic"),
+        ("style.data", data(section="Atoms"), "has no atom style \\(atomic"),
         ("si.data", data(title="LAMMPS data file, units = si"), "units si"),
     ],
 )
@@ -310,12 +310,12 @@ def test_a_name_with_an_at_sign_is_a_name(tmp_path: Path) -> None:
         (
             "POSCAR",
             POSCAR.format(names="Na Cl\n", fixed="Selective\n", a=" F F F", b=" T T F"),
-            "Cl2 is fixed along some directions alone",
+            "Cl2 is fixed along some directions only",
         ),
         (
             "partly.extxyz",
             f"2\n{BOX}:move_mask:L:3\nNa 0 0 0 T T T\nCl 2 2 2 T F T\n",
-            "Cl2 is fixed along some directions alone",
+            "Cl2 is fixed along some directions only",
         ),
         ("all.extxyz", f"1\n{BOX}:move_mask:L:1\nNa 0 0 0 F\n", "all of its atoms are fixed"),
         (
@@ -328,17 +328,21 @@ def test_a_name_with_an_at_sign_is_a_name(tmp_path: Path) -> None:
         (
             "results.extxyz",
             f"1\n{BOX}:magmoms:R:1\nFe 0 0 0 2.2\n",
-            "write them as initial_magmoms",
+            "rename them to initial_magmoms",
         ),
         (
             "spin.extxyz",
             f"1\n{BOX}:magmom:R:1\nFe 0 0 0 2.2\n",
-            "write them as initial_magmoms",
+            "rename them to initial_magmoms",
         ),
-        ("q.extxyz", f"1\n{BOX}:q:R:1\nNa 0 0 0 1\n", "call it initial_charges"),
-        ("mass.extxyz", f"1\n{BOX}:mass:R:1\nH 0 0 0 2.014\n", "call it masses"),
-        ("still.extxyz", f"1\n{BOX}:fixed:L:1\nH 0 0 0 T\n", "call it move_mask.*T for atoms that"),
-        ("ion.extxyz", f"1\n{BOX} charge=1\nNa 0 0 0\n", "charge=1, which is not given"),
+        ("q.extxyz", f"1\n{BOX}:q:R:1\nNa 0 0 0 1\n", "rename it to initial_charges"),
+        ("mass.extxyz", f"1\n{BOX}:mass:R:1\nH 0 0 0 2.014\n", "rename it to masses"),
+        (
+            "still.extxyz",
+            f"1\n{BOX}:fixed:L:1\nH 0 0 0 T\n",
+            "rename it to move_mask.*T for atoms that",
+        ),
+        ("ion.extxyz", f"1\n{BOX} charge=1\nNa 0 0 0\n", "charge=1, which is not passed"),
         ("radical.extxyz", f"1\n{BOX} multiplicity=2\nNa 0 0 0\n", "multiplicity=2"),
     ],
 )
@@ -364,7 +368,7 @@ def test_what_is_carried_is_told(tmp_path: Path) -> None:
         "all.extxyz",
         f"2\n{BOX}:{columns} charge=0\nH 0 0 0 1 0.5 2.014 T\nO 2 2 2 0 0 16 F\n",
     )
-    assert carried.told(found) == (
+    assert carried.described(found) == (
         "magnetic moments (total 1), initial charges (total 0.5), masses H 2.014, "
         "1 of 2 atoms fixed"
     )

@@ -112,10 +112,10 @@ def test_labelled_frames_as_ase_writes_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("atoms", "reason"),
     [
-        (labelled(stress=None), "frame 2: no stress; it needs energy"),
+        (labelled(stress=None), "frame 2: no stress; required: energy"),
         (labelled(energy=None, forces=None), "frame 2: no energy and no forces"),
         (crystal(), "no energy and no forces and no stress"),
-        (labelled(energy=math.nan), "frame 2: energy holds a value that is not finite"),
+        (labelled(energy=math.nan), "frame 2: energy contains a value that is not finite"),
     ],
 )
 def test_frames_that_are_not_labelled(tmp_path: Path, atoms: Atoms, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""campaign.yaml → settings. Every mistake gets one line: where, what, and what to do."""
+"""Read campaign.yaml into settings. Each error message is one line: place, problem, solution."""
 
 import difflib
 import json
@@ -26,84 +26,89 @@ class BootstrapSettings(Settings):
     """The first labels: random perturbations of each system's structure."""
 
     count: int | None = Field(
-        None, ge=0, description="Labels for each system; default: 32, or none with initial_data."
+        None,
+        ge=0,
+        description="Number of labels per system. Default: 32, or 0 if initial_data is given.",
     )
     displacement_A: float = Field(
-        0.1, ge=0, le=1, description="Each Cartesian component of each atom moves by up to ± this."
+        0.1, ge=0, le=1, description="Maximum displacement of an atom along each Cartesian axis."
     )
     strain: float = Field(
         0.06,
         ge=0,
         le=0.3,
-        description="Each of the six strain components is up to ± this; none with fixed atoms.",
+        description="Maximum absolute value of each of the six strain components; not applied if "
+        "the system has fixed atoms.",
     )
     min_distance_fraction: float = Field(
         0.6,
         gt=0,
         lt=1,
-        description="Drawn again where a pair is closer than this × the sum of covalent radii.",
+        description="Draw a perturbation again if a pair distance is below this × the sum of "
+        "covalent radii.",
     )
 
 
 class InitialDataSettings(Settings):
-    """Labelled frames that the campaign starts from."""
+    """Labelled frames to start the campaign from."""
 
     file: str = Field(
         min_length=1,
-        description="Frames with energy, forces and stress (extxyz), beside the campaign file; "
-        "NAME@:40 takes the first 40, as ASE counts.",
+        description="extxyz file with energies, forces and stresses, in the directory of the "
+        "campaign file; NAME@:40 selects the first 40 frames (ASE's index syntax).",
     )
     same_level: bool = Field(
         False,
-        description="State that they were labelled at the reference's level of theory, where the "
-        "file does not say so itself.",
+        description="Set to true to declare that the labels have the reference's level of theory, "
+        "if the file does not say so.",
     )
     verify: int = Field(
         1,
         ge=0,
-        description="So many of them are computed again by the reference, to see whether it is so.",
+        description="Number of frames to recompute with the reference, to verify the level of "
+        "theory.",
     )
 
 
 class ResourceSettings(Settings):
-    """What the campaign may use of this machine."""
+    """Resources of this machine that the campaign may use."""
 
-    cores: int | None = Field(None, ge=1, description="Cores; default: all that are available.")
+    cores: int | None = Field(None, ge=1, description="Number of cores. Default: all available.")
     walkers_per_core: int = Field(
-        2, ge=1, description="Walkers that may share one core in a segment."
+        2, ge=1, description="Maximum number of walkers per core in a segment."
     )
 
 
 class CampaignSettings(Settings):
     """All settings of a campaign."""
 
-    campaign: Name = Field(description="Name of the campaign: letters, digits, - and _.")
-    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random.")
-    rounds: int = Field(3, ge=0, le=10000, description="Rounds after the bootstrap.")
+    campaign: Name = Field(
+        description="Name of the campaign: letters, digits, - and _; at most 40."
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of all random numbers.")
+    rounds: int = Field(3, ge=0, le=10000, description="Number of rounds after the bootstrap.")
     systems: dict[Name, SystemSettings] = Field(
-        min_length=1, description="The structures that are explored; all train one potential."
+        min_length=1, description="The systems to explore; all train one potential."
     )
     bootstrap: BootstrapSettings = Field(BootstrapSettings(), description="The first labels.")
-    segment: SegmentSettings = Field(SegmentSettings(), description="What walkers do in a round.")
-    policy: PolicySettings = Field(PolicySettings(), description="Where walkers go on from.")
+    segment: SegmentSettings = Field(SegmentSettings(), description="MD in each round.")
+    policy: PolicySettings = Field(PolicySettings(), description="Where walkers continue.")
     candidates: CandidateSettings = Field(
-        CandidateSettings(), description="Screens before a label is paid for."
+        CandidateSettings(), description="Checks of frames before they are labelled."
     )
-    reference: ReferenceSettings = Field(ReferenceSettings(), description="What makes labels.")
+    reference: ReferenceSettings = Field(ReferenceSettings(), description="Reference method.")
     initial_data: InitialDataSettings | None = Field(
-        None, description="Labels that are there already."
+        None, description="Existing labels to start from."
     )
-    validation_every: int = Field(
-        8, ge=2, description="Every so-many-th label is kept for validation."
-    )
+    validation_every: int = Field(8, ge=2, description="Hold out every N-th label for validation.")
     model: ModelSettings = Field(ModelSettings(), description="The NequIP model.")
-    deploy: DeploySettings = Field(DeploySettings(), description="Compiling for LAMMPS.")
+    deploy: DeploySettings = Field(DeploySettings(), description="Compilation for LAMMPS.")
     test_data: str | None = Field(
-        None, description="Labelled frames (extxyz) on which every generation is measured."
+        None, description="Labelled frames (extxyz) to evaluate every generation on."
     )
-    stop: StopSettings = Field(StopSettings(), description="When the campaign ends by itself.")
-    resources: ResourceSettings = Field(ResourceSettings(), description="Cores.")
-    engines: EngineSettings = Field(EngineSettings(), description="Where the engines are.")
+    stop: StopSettings = Field(StopSettings(), description="Stop rules (goals, budgets).")
+    resources: ResourceSettings = Field(ResourceSettings(), description="Cores to use.")
+    engines: EngineSettings = Field(EngineSettings(), description="Engine locations.")
 
 
 def read_text(path: Path) -> str:
@@ -144,7 +149,7 @@ def parse(text: str, where: str) -> CampaignSettings:
 
 
 def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """The first mistake, unknown keys before the missing ones that they stand for."""
+    """The first error; unknown keys come before missing ones, which they may be meant for."""
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     first = found[0]
@@ -155,11 +160,11 @@ def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{place}: unknown key; {hint}{more}"
-    return f"{place}: {mistakes.told(first, _fields(location))}{more}"
+    return f"{place}: {mistakes.message(first, _fields(location))}{more}"
 
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that are known at a place of the settings; none where a value stands."""
+    """Valid keys at a location of the settings; empty if it is a value."""
     model: type[BaseModel] | None = CampaignSettings
     named = False
     for part in location:

@@ -1,4 +1,4 @@
-"""The reference of all settings, made from themselves: a JSON Schema for editors, and Markdown."""
+"""Reference of all settings, generated from their definitions: JSON Schema and Markdown."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -33,20 +33,20 @@ _INTRO = """\
 
 <!-- Made by `phasewalk schema --markdown -o docs/configuration.md` (make docs). Do not edit. -->
 
-Every key of `campaign.yaml`. Keys that are not here are errors. `NAME` stands for a name that you
-choose. A group that is left out has its default as a whole. Where a group is written, its required
-keys must be in it. Keys carry their unit in their name (`_K`, `_fs`, `_A`, `_eV_per_A`, `_MPa`).
+All keys of `campaign.yaml`. Other keys are errors. `NAME` is a name that you choose. A group that
+is omitted has its default as a whole; a group that is given must contain its required keys. Units
+are part of the key (`_K`, `_fs`, `_A`, `_eV_per_A`, `_MPa`).
 
-An editor shows these texts, and marks mistakes while you type, where it knows the
-[JSON Schema](campaign.schema.json). Write it with `phasewalk schema -o campaign.schema.json`, and
+Editors with YAML support show these descriptions and mark errors as you type if they have the
+[JSON Schema](campaign.schema.json). Write it with `phasewalk schema -o campaign.schema.json` and
 make this the first line of the campaign file:
 
 ```yaml
 # yaml-language-server: $schema=campaign.schema.json
 ```
 
-The schema knows types and limits. What depends on several keys (a bias on the cell needs `npt`), or
-on files, is found by `phasewalk check` alone.
+The schema contains types and limits. Conditions that depend on several keys (a bias on the cell
+requires `npt`) or on files are checked by `phasewalk check` only.
 """
 
 
@@ -58,7 +58,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _closed(node: Any) -> Any:
-    """The same where no name is allowed that fits none of a mapping's patterns."""
+    """The schema with names disallowed that match none of a mapping's patterns."""
     if isinstance(node, list):
         return [_closed(item) for item in node]
     if not isinstance(node, dict):
@@ -82,7 +82,7 @@ def markdown() -> str:
 def _groups(
     place: str, node: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Dotted place and node of a group and of all groups in it, in the order of the settings."""
+    """Dotted path and node of a group and of all groups in it, in the order of the settings."""
     yield place, node
     for key, value in node.get("properties", {}).items():
         inner, suffix = _inner(value, schema)
@@ -93,7 +93,7 @@ def _groups(
 def _inner(
     value: Mapping[str, Any], schema: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any] | None, str]:
-    """The group that a key holds, if it holds one, and what follows the key in its place."""
+    """The group in a key, or None, and the suffix of its dotted path."""
     for option in value.get("anyOf", [value]):
         found = _resolved(option, schema)
         if "properties" in found:
@@ -111,16 +111,16 @@ def _inner(
 
 
 def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The node that a reference names; the node itself where it is none."""
+    """The node that a `$ref` points to; the node itself if it is not a reference."""
     name = str(node.get("$ref", "")).rpartition("/")[2]
     return schema["$defs"][name] if name else node
 
 
 def _group(place: str, node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """Heading, text and table of one group."""
+    """Heading, description and table of one group."""
     title = f"`{place}`" if place else "The campaign file"
     lines = [f"## {title}", "", _text(node.get("description", "")), ""]
-    lines += ["| key | type | default | limits | what it is |", "|---|---|---|---|---|"]
+    lines += ["| key | type | default | limits | description |", "|---|---|---|---|---|"]
     required = node.get("required", ())
     for key, value in node["properties"].items():
         default = "required" if key in required else _default(value, schema)
@@ -151,7 +151,7 @@ def _type(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 
 
 def _default(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """A default as it would stand in the file; of a group, what differs from its keys' own."""
+    """A default as written in the file; for a group, the values that differ from its keys'."""
     if "default" not in value:
         return ""
     found = value["default"]
@@ -160,12 +160,12 @@ def _default(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         keys = inner["properties"]
         found = {k: v for k, v in found.items() if v != keys[k].get("default", found)}
         if not found:
-            return "its keys' own"
+            return "defaults of its keys"
     return f"`{json.dumps(found, ensure_ascii=False)}`".replace('"', "")
 
 
 def _limits(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """What a value must keep to, in words."""
+    """The limits of a value, in words."""
     found = []
     for option in value.get("anyOf", [value]):
         node = _resolved(option, schema)

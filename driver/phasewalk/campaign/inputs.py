@@ -84,7 +84,7 @@ class Campaign:
 
     def remarks(self) -> list[str]:
         """What each structure carries beside elements, positions and cell, in words."""
-        told = {name: carried.told(atoms) for name, atoms in self.structures.items()}
+        told = {name: carried.described(atoms) for name, atoms in self.structures.items()}
         found = [f"{name} carries {words}" for name, words in told.items() if words]
         for one, other in itertools.combinations(self.structures, 2):
             both = self.structures[one], self.structures[other]

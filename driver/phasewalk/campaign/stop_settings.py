@@ -1,4 +1,4 @@
-"""When a campaign ends by itself: settings alone; `stopping` judges them."""
+"""Settings of the stop rules; `campaign.stop` evaluates them."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from ..settings import Settings
 
 
 class ErrorGoal(Settings):
-    """Out-of-sample errors that must be below their limits; those that are left out do not count.
+    """Limits of the errors on frames that the model was not trained on.
 
-    Out of sample: on frames that the model has not learned.
+    Errors without a limit are ignored.
     """
 
     on: Literal["new", "test"] = Field(
         "new",
-        description="new: each round's new frames, before they are learned; test: test_data, by "
-        "each round's new generation.",
+        description="new: errors on the new frames of each round, before they are trained on; "
+        "test: errors of each new generation on test_data.",
     )
-    rounds: int = Field(2, ge=1, description="In so many rounds, one after the other.")
+    rounds: int = Field(2, ge=1, description="Number of consecutive rounds.")
     force_mae_meV_per_A: float | None = Field(
         None, gt=0, description="Mean absolute error of force components."
     )
@@ -28,7 +28,7 @@ class ErrorGoal(Settings):
     energy_scatter_meV_per_atom: float | None = Field(
         None,
         gt=0,
-        description="Root mean square error of energies without the common offset of each "
+        description="Root mean square error of energies after subtracting the mean error of each "
         "composition.",
     )
     pressure_mae_GPa: float | None = Field(
@@ -40,7 +40,7 @@ class ErrorGoal(Settings):
 
     @property
     def limits(self) -> dict[str, float]:
-        """The limits that are given, by the names of `evaluation.Errors`."""
+        """The limits that are given, by the field names of `accuracy.Errors`."""
         found = self.model_dump(exclude={"on", "rounds"})
         return {name: limit for name, limit in found.items() if limit is not None}
 
@@ -55,75 +55,88 @@ _LIMITS = [name for name in ErrorGoal.model_fields if name not in ("on", "rounds
 
 
 class CoverGoal(Settings):
-    """A range of a collective variable that must be covered by labelled frames of walkers."""
+    """A range of a collective variable that must be covered by labelled frames."""
 
-    system: str | None = Field(None, description="Which system; needed where there are several.")
-    colvar: str = Field(min_length=1, description="An argument of METAD in the system's plumed.")
-    min: float = Field(description="Where the range begins, in the units of the PLUMED text.")
-    max: float = Field(description="Where it ends.")
-    bins: int = Field(10, ge=1, le=10_000, description="The range is cut into so many bins …")
-    frames: int = Field(1, ge=1, description="… each of which must hold so many labelled frames.")
+    system: str | None = Field(
+        None, description="Name of the system; required if there are several."
+    )
+    colvar: str = Field(
+        min_length=1, description="Collective variable: an ARG of METAD in the system's plumed."
+    )
+    min: float = Field(description="Lower end of the range, in the units of the PLUMED input.")
+    max: float = Field(description="Upper end of the range.")
+    bins: int = Field(10, ge=1, le=10_000, description="Number of bins in the range.")
+    frames: int = Field(1, ge=1, description="Minimum number of labelled frames in each bin.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "CoverGoal":
         if self.max <= self.min:
-            raise ValueError(f"max: {self.max:g} is not above min: {self.min:g}")
+            raise ValueError(f"max: {self.max:g} must be greater than min: {self.min:g}")
         return self
 
 
 class FreeEnergyGoal(Settings):
-    """Free energies of two successive generations, each frozen and biased anew, that must agree.
+    """Agreement of the free energies of two successive generations, each from its own bias.
 
-    Costs `segments` more segments of all walkers for each generation, and only where all other
-    goals are met already.
+    Costs `segments` additional segments of all walkers for each generation. It is evaluated only
+    if all other goals are met.
     """
 
     max_difference_kJ_per_mol: float = Field(
-        gt=0, description="Largest difference, once both are aligned."
+        gt=0, description="Maximum difference after alignment."
     )
-    segments: int = Field(10, ge=1, le=10_000, description="Segments for each free energy.")
+    segments: int = Field(
+        10, ge=1, le=10_000, description="Number of segments for each free energy."
+    )
     hills: float = Field(
-        0.2, gt=0, le=1, description="Their height, × METAD's; lower ones err less, and fill later."
+        0.2,
+        gt=0,
+        le=1,
+        description="Hill height as a fraction of METAD's HEIGHT; lower hills give smaller errors "
+        "but fill more slowly.",
     )
     min_shared: float = Field(
-        0.8, gt=0, le=1, description="Share of what each has sampled that the other must know too."
+        0.8,
+        gt=0,
+        le=1,
+        description="Minimum fraction of the region sampled by each that the other has sampled.",
     )
     within_kJ_per_mol: float = Field(
-        40.0, gt=0, description="Compared where both are this close to their minimum."
+        40.0, gt=0, description="Compare only where both are within this of their minimum."
     )
 
 
 class StopSettings(Settings):
-    """Goals and budgets, looked at after each round.
+    """Goals and budgets, evaluated after each round.
 
-    The campaign ends where all goals that are given are met, or where one budget is spent. Without
-    any it ends after `rounds`.
+    The campaign ends when all given goals are met or one budget is exhausted, at the latest after
+    `rounds` rounds.
     """
 
-    errors: ErrorGoal | None = Field(None, description="Goal: out-of-sample errors.")
+    errors: ErrorGoal | None = Field(
+        None, description="Goal: errors on frames the model was not trained on."
+    )
     covered: tuple[CoverGoal, ...] | None = Field(
-        None, description="Goal: ranges of collective variables.", strict=False
+        None, description="Goal: covered ranges of collective variables.", strict=False
     )
-    free_energy: FreeEnergyGoal | None = Field(
-        None, description="Goal: free energies that do not change any more."
-    )
+    free_energy: FreeEnergyGoal | None = Field(None, description="Goal: converged free energies.")
     max_labels: int | None = Field(
         None,
         ge=1,
-        description="Budget: no round begins that could bring the labels to more than this, those "
-        "included that other campaigns left.",
+        description="Budget: no round starts that could exceed this number of labels, including "
+        "labels reused from other campaigns.",
     )
     max_core_hours: float | None = Field(
-        None, gt=0, description="Budget: no round begins after so many core-hours of all stages."
+        None, gt=0, description="Budget: no round starts after this many core-hours in all stages."
     )
     max_wall_hours: float | None = Field(
         None,
         gt=0,
-        description="Budget: no round begins after the campaign has run for so long, pauses "
-        "between its runs not counted.",
+        description="Budget: no round starts after the campaign has run for this time; pauses "
+        "between runs are not counted.",
     )
 
     @property
     def given(self) -> list[str]:
-        """Names of the rules that are given."""
+        """Names of the given rules."""
         return [name for name in type(self).model_fields if getattr(self, name) not in (None, ())]

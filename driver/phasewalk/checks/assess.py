@@ -47,8 +47,8 @@ def check_species(model: Path, frames: Sequence[Atoms], data: str) -> None:
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
         if unknown:
             raise InputError(
-                f"{data}, frame {number}: it holds {', '.join(unknown)}, which {model} does not "
-                f"know (it knows {', '.join(known)}); take frames of its elements alone"
+                f"{data}, frame {number}: contains {', '.join(unknown)}, which {model} does not "
+                f"support (its elements: {', '.join(known)}); use frames of its elements only"
             )
 
 

@@ -242,7 +242,7 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
             f"structure of {name}",
             "ok",
             f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³"
-            + (f"; {told}" if (told := carried.told(atoms)) else ""),
+            + (f"; {extra}" if (extra := carried.described(atoms)) else ""),
         )
     yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
     if campaign.test_data:
@@ -363,7 +363,7 @@ def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: 
 
 
 def show(rows: Iterator[Row], console: Console) -> bool:
-    """Print each row as soon as it is known; True where no row is missing or wrong."""
+    """Print each row as soon as it is known; True if no row is missing or wrong."""
     fine = True
     with console.status("checking …"):
         for row in rows:

@@ -105,7 +105,7 @@ def find_stamp(model: Path) -> Deployed | None:
 
 
 def find_checkpoint(model: Path) -> Path:
-    """The checkpoint of a campaign's deployed model; InputError where there is none."""
+    """The checkpoint of a campaign's deployed model; InputError if there is none."""
     path = model.absolute().parent.parent / "checkpoint.ckpt"
     if not path.is_file():
         raise InputError(f"{model}: no {path.name} beside its folder; name it with --checkpoint")
@@ -113,7 +113,7 @@ def find_checkpoint(model: Path) -> Path:
 
 
 def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
-    """Raise GateFailed where a stamp names another torch, processor, species or precision.
+    """Raise GateFailed if a stamp names another torch, processor, species or precision.
 
     Args:
         model: the deployed model.
@@ -123,7 +123,7 @@ def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
     if list(stamp.types) != here["types"]:
         raise GateFailed(
             f"{model}: its species are {' '.join(stamp.types)}, the checkpoint's are "
-            f"{' '.join(here['types'])}: it was made from another one"
+            f"{' '.join(here['types'])}: it was compiled from another checkpoint"
         )
     if stamp.dtype != here["dtype"]:
         raise GateFailed(f"{model}: it is {stamp.dtype}, the checkpoint is {here['dtype']}")

@@ -113,7 +113,7 @@ def _rehearsing(plan: SegmentPlan, walker: Walker, steps: int) -> Walker:
 
 
 def _check(plan: SegmentPlan, result: SegmentResult) -> None:
-    """Raise InputError where PLUMED gave up, or laid no hill that was due."""
+    """Raise InputError if PLUMED gave up, or laid no hill that was due."""
     for walker, outcome in zip(plan.walkers, result.walkers, strict=True):
         if outcome.stop is not None and outcome.stop.reason in FATAL:
             raise InputError(f"{walker.id}: {outcome.halted}")
@@ -126,12 +126,12 @@ def _check(plan: SegmentPlan, result: SegmentResult) -> None:
             pace = plumed.pace(action)
             if last // pace > walker.step // pace and name not in laid:
                 raise InputError(
-                    f"{walker.id}: METAD {name} laid no hill at a step that PACE={pace} divides"
+                    f"{walker.id}: METAD {name} deposited no hill at a multiple of PACE={pace}"
                 )
 
 
 def _reason(finished: Finished, plan: SegmentPlan) -> str:
-    """Why LAMMPS ended, in its or PLUMED's own words; empty where neither said anything."""
+    """Why LAMMPS ended, in its or PLUMED's own words; empty if neither said anything."""
     for walker in plan.walkers:
         log = finished.directory / f"{walker.id}.log"
         stop = logs.read_log(log).stop if log.is_file() else None

@@ -327,7 +327,7 @@ def _quoted(path: Path) -> str:
 
 
 def main() -> None:
-    """Entry point: one line for each error, exit code 2 where the user can mend it."""
+    """Entry point: one line per error, exit code 2 if the user can correct it."""
     signals.listen()
     terminal.accept_any_text()
     gc.set_threshold(*GARBAGE)

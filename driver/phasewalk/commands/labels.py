@@ -64,8 +64,8 @@ def atoms(
         out.print(Text(f"level of theory: {level.title}, {level.method}"))
     if any("failed" in row for row in rows):
         raise InputError(
-            "some atoms have no energy: see above; give them as reference.atom_energies_eV, or "
-            "leave them out (the model's energies then count from a fit)"
+            "some atoms have no energy (see above); set reference.atom_energies_eV, or set "
+            "reference.isolated_atoms to false (the energy reference is then fitted)"
         )
 
 

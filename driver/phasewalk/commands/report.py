@@ -39,7 +39,7 @@ def show_report(
     """Write the report of a campaign: one HTML page that needs no network.
 
     Also while the campaign runs, which writes it itself after every round. Beside the page lies a
-    file of all labelled frames for chemiscope (chemiscope.org), where chemiscope is installed.
+    file of all labelled frames for chemiscope (chemiscope.org) if it is installed.
     """
     if methods_only and (output is not None or figures is not None):
         raise InputError("--methods: prints and writes nothing; use it without -o and --figures")

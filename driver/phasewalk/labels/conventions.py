@@ -1,9 +1,9 @@
-"""Sign, unit and order of labels from elsewhere, tried against each other.
+"""Consistency check of sign, unit and component order of imported labels.
 
-Between two frames of the same atoms the energy changes by the work of forces and stress, to third
-order of their distance: ΔE = −½(F₁ + F₂)·Δx + ½(V₁σ₁ + V₂σ₂):ε. Over many pairs, how much of
-each work stands in ΔE is 1 for ASE's conventions (eV, eV/Å, eV/Å³ and tension positive), and tells
-which other ones were used.
+The energy difference of two frames of the same atoms is the work of forces and stress, up to third
+order in their distance: ΔE = −½(F₁ + F₂)·Δx + ½(V₁σ₁ + V₂σ₂):ε. The coefficients of both works
+in ΔE are fitted to many pairs. They are 1 for ASE's conventions (eV, eV/Å, eV/Å³, tension
+positive); other values identify other conventions.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ Array = NDArray[np.float64]
 MAX_PAIRS, MAX_FRAMES, MIN_PAIRS = 400, 60, 6
 MAX_ROTATION, MAX_STRAIN, MAX_MOVE_A = 0.05, 0.15, 0.6
 SAMPLES, DECIDED = 200, 0.2
-"""Draws of the bootstrap; a share whose relative error is smaller decides."""
+"""Number of bootstrap samples; largest relative error of a significant coefficient."""
 SMALLEST, LARGEST = 0.2, 5.0
-"""Shares of frames that are far apart are some way from 1; beyond these it is the convention."""
+"""Limits of a coefficient (far frames change it, too); outside, the convention differs."""
 CLEARLY_BETTER = 0.5
-"""Of the squared errors in ΔE, what is left in Voigt's other order where that is the right one."""
+"""Ratio of squared errors in ΔE below which the other Voigt order is taken to be the right one."""
 OTHER_ORDER = (0, 1, 2, 5, 4, 3)
 MAX_STRESS_GPA = 100.0
 HARTREE_PER_BOHR = 51.4221
 STRESSES = {
-    -1.0: "the opposite sign: the stress counts as pressures do, positive when compressed",
+    -1.0: "the opposite sign: positive under compression, like a pressure",
     1 / GPA_PER_EV_PER_A3: "GPa",
     -1 / GPA_PER_EV_PER_A3: "GPa with the opposite sign",
     0.1 / GPA_PER_EV_PER_A3: "kbar",
@@ -46,14 +46,14 @@ FORCES = {
 
 @dataclass(frozen=True)
 class _Share:
-    """How much of a work stands in the energies, and its standard error."""
+    """Coefficient of a work in the energy differences, and its standard error."""
 
     value: float
     error: float
 
     @property
-    def decides(self) -> bool:
-        """Whether it is more than chance."""
+    def significant(self) -> bool:
+        """Whether the relative error is small enough."""
         return self.error < DECIDED * abs(self.value)
 
     def __str__(self) -> str:
@@ -61,60 +61,61 @@ class _Share:
 
 
 def check(labels: Sequence[Label], where: str) -> str:
-    """What was found of the labels' conventions.
+    """Describe the conventions of the labels.
 
     Raises:
-        InputError: energies, forces and stress contradict each other, or a stress cannot be one.
+        InputError: energies, forces and stress are inconsistent, or the stress is too large.
     """
     stresses = np.array([label.stress for label in labels])
     largest = float(np.median(np.abs(stresses).max(axis=1))) * GPA_PER_EV_PER_A3
     if largest > MAX_STRESS_GPA:
         raise InputError(
-            f"{where}: the stress of a usual frame reaches {largest:.3g} GPa if it is in eV/Å³ "
-            f"(limit {MAX_STRESS_GPA:g} GPa): convert it (1 eV/Å³ is {GPA_PER_EV_PER_A3:.1f} GPa)"
+            f"{where}: the median of the frames' largest stress component is {largest:.3g} GPa if "
+            f"the unit is eV/Å³ (limit {MAX_STRESS_GPA:g} GPa); convert it to eV/Å³ "
+            f"(1 eV/Å³ is {GPA_PER_EV_PER_A3:.1f} GPa)"
         )
     pairs = _pairs(labels)
     if len(pairs) < MIN_PAIRS:
-        return "too few frames are near each other to check the signs of forces and stress"
+        return "too few similar frames to check the signs of forces and stress"
     force, stress = _shares(np.array(pairs))
     turned = _pairs([replace(label, stress=label.stress[list(OTHER_ORDER)]) for label in labels])
     better = _left(turned) < CLEARLY_BETTER * _left(pairs)
-    if better and _shares(np.array(turned))[1].decides:
+    if better and _shares(np.array(turned))[1].significant:
         raise InputError(
-            f"{where}: energies and stress fit each other only where the stress is taken as xx yy "
-            "zz xy xz yz; ASE's order is xx yy zz yz xz xy: convert it"
+            f"{where}: energies and stress agree only if the order of the stress is xx yy zz xy xz "
+            "yz; ASE's order is xx yy zz yz xz xy; convert it"
         )
     count = round(float(np.median([len(label.atoms) for label in labels])))
     per_atom = {1 / count: f"energies per atom: multiply them by {count}"} if count > 1 else {}
     for name, share, known in (("forces", force, FORCES), ("stress", stress, STRESSES)):
         _refuse(where, name, share, {**known, **per_atom})
-    told = [
-        f"{name} in ASE's sign and unit (their work is {share} of the energy's change)"
+    found = [
+        f"{name} in ASE's sign and unit (work / energy difference: {share})"
         for name, share in (("forces", force), ("stress", stress))
-        if share.decides
+        if share.significant
     ]
-    silent = [n for n, s in (("forces", force), ("stress", stress)) if not s.decides]
-    if silent:
-        told.append(f"the sign of {' and '.join(silent)} cannot be told from these frames")
-    return "; ".join(told)
+    unknown = [n for n, s in (("forces", force), ("stress", stress)) if not s.significant]
+    if unknown:
+        found.append(f"the sign of {' and '.join(unknown)} cannot be determined from these frames")
+    return "; ".join(found)
 
 
 def _refuse(where: str, name: str, share: _Share, known: dict[float, str]) -> None:
-    """Raise InputError where a share is clearly another than 1."""
-    if not share.decides or SMALLEST < share.value < LARGEST:
+    """Raise InputError if a coefficient clearly differs from 1."""
+    if not share.significant or SMALLEST < share.value < LARGEST:
         return
     close = {f: abs(np.log(share.value / f)) for f in known if share.value / f > 0}
     best = min(close, key=lambda factor: close[factor])
     likely = f"; it looks like {known[best]}" if close[best] < np.log(LARGEST) else ""
     raise InputError(
-        f"{where}: energies and {name} contradict each other: the work of the {name} is {share} of "
-        f"the energy's change, and must be 1 in ASE's conventions (eV, eV/Å, eV/Å³ with tension "
-        f"positive, Voigt xx yy zz yz xz xy){likely}; convert them"
+        f"{where}: energies and {name} are inconsistent: the work of the {name} divided by the "
+        f"energy difference is {share}, expected 1 in ASE's conventions (eV, eV/Å, eV/Å³ with "
+        f"tension positive, Voigt xx yy zz yz xz xy){likely}; convert them"
     )
 
 
 def _pairs(labels: Sequence[Label]) -> list[tuple[int, int, float, float, float]]:
-    """Of the nearest pairs: their frames, ΔE, the work of forces and of stress, all in eV."""
+    """For the nearest pairs: the two frames, ΔE, work of the forces, work of the stress, eV."""
     chosen = labels[:: max(1, len(labels) // MAX_FRAMES)]
     found = []
     for (i, one), (j, other) in combinations(enumerate(chosen), 2):
@@ -126,7 +127,7 @@ def _pairs(labels: Sequence[Label]) -> list[tuple[int, int, float, float, float]
 
 
 def work(one: Label, other: Label) -> tuple[float, float] | None:
-    """Work (eV) of forces and of stress from one frame to another; None where they are too far."""
+    """Work (eV) of forces and of stress from one frame to another; None if they are too far."""
     if one.atoms.numbers.tolist() != other.atoms.numbers.tolist():
         return None
     cells = one.atoms.cell.array, other.atoms.cell.array
@@ -147,7 +148,7 @@ def work(one: Label, other: Label) -> tuple[float, float] | None:
 
 
 def _shares(pairs: Array) -> tuple[_Share, _Share]:
-    """Shares of both works in ΔE, by least squares; errors by drawing frames again and again."""
+    """Least-squares coefficients of both works in ΔE, with bootstrap errors."""
     best = _fit(pairs, np.ones(len(pairs)))
     frames = pairs[:, :2].astype(int)
     count = int(frames.max()) + 1
@@ -171,7 +172,7 @@ def _left(pairs: Sequence[tuple[int, int, float, float, float]]) -> float:
 
 
 def _fit(pairs: Array, weights: Array) -> Array:
-    """(2,) shares; near pairs count more, since their error is of third order."""
+    """(2,) coefficients; near pairs have larger weights, since their error is of third order."""
     works = pairs[:, 3:]
     distance = np.abs(works).sum(axis=1) + 1e-9
     root = np.sqrt(weights) / (distance + np.median(distance))

@@ -1,4 +1,4 @@
-"""Labels as extxyz: out with all that is known of them, and exact to the last bit; and in."""
+"""Write labels as extxyz, with their metadata and at full precision."""
 
 import string
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ _SAFE = "".join(sorted(set(string.printable) - set('%"\\') - set(string.whitespa
 
 
 def to_extxyz(labels: Sequence[Label], level: Level | None) -> str:
-    """Frames as ASE reads them: eV, eV/Å, eV/Å³ (tension positive), Å.
+    """Frames in a format that ASE reads: eV, eV/Å, eV/Å³ (tension positive), Å.
 
-    ASE's own writer rounds to eight digits, and a frame that was rounded is another frame.
+    ASE's own writer rounds to eight digits, which would change the frames.
 
     Args:
-        labels: what to write.
-        level: their level of theory, which goes with each frame; None where it is not known.
+        labels: the labels to write.
+        level: their level of theory, written with each frame; None if it is not known.
     """
     return "".join(_frame(label, level) for label in labels)
 
@@ -54,13 +54,13 @@ def _frame(label: Label, level: Level | None) -> str:
 
 
 def _number(value: float) -> str:
-    """All digits, with a point: without one, ASE's reader of headers cuts 9e-05 to 0."""
+    """All digits, with a decimal point: without one, ASE reads 9e-05 in a header as 0."""
     text = repr(value)
     return text if "." in text or "e" not in text else text.replace("e", ".0e")
 
 
 def quoted(data: Any) -> Any:
-    """JSON data whose texts hold nothing that ASE's reader of headers would trip over."""
+    """JSON data with characters escaped that ASE cannot read in a header."""
     if isinstance(data, Mapping):
         return {quoted(str(key)): quoted(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -69,6 +69,6 @@ def quoted(data: Any) -> Any:
 
 
 def _matrix(voigt: Sequence[float]) -> list[float]:
-    """Nine components, as extxyz has them: a stress of six could be of anybody's order."""
+    """Nine components, as usual in extxyz, because the order of six is ambiguous."""
     xx, yy, zz, yz, xz, xy = voigt
     return [xx, xy, xz, xy, yy, yz, xz, yz, zz]

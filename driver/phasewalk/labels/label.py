@@ -28,7 +28,7 @@ CARRIED = {
     carried.MASSES: "masses_amu",
     carried.FIXED: "fixed",
 }
-"""What a frame carries beside elements, positions and cell, as JSON has it."""
+"""JSON keys of the properties that a frame may have beside elements, positions and cell."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Label:
     """One labelled frame.
 
     Attributes:
-        key: content address, from the frame and the level.
+        key: content address, computed from the frame and the level.
         atoms: the frame (Å).
         energy: eV.
         forces: (N, 3), eV/Å.
@@ -44,7 +44,7 @@ class Label:
         level: key of the level of theory.
         origin: where the frame comes from (system, round, walker, step …).
         seconds: wall time of the reference.
-        made: how it was made (program, version, try, steps of the SCF …).
+        made: how it was computed (program, version, attempt, number of SCF steps …).
     """
 
     key: str
@@ -58,13 +58,13 @@ class Label:
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def with_results(self) -> Atoms:
-        """The frame with a calculator that holds the label, as ASE writes and reads it."""
+        """The frame with a calculator that contains the label, as ASE writes and reads it."""
         atoms = self.atoms.copy()
         atoms.calc = SinglePointCalculator(
             atoms, energy=self.energy, forces=self.forces, stress=self.stress
         )
         info = {"key": self.key, "level": self.level, **self.origin}
-        # An empty value would swallow the next one in the line that ASE writes.
+        # After an empty value, ASE would read the next key as its value.
         atoms.info.update({name: value for name, value in info.items() if value != ""})
         return atoms
 
@@ -88,12 +88,12 @@ def content_hash(label: Label) -> str:
 
 
 def check(label: Label, *, max_force: float = math.inf, max_net_force: float = math.inf) -> None:
-    """Raise InputError where a label must not be believed; forces in eV/Å."""
+    """Raise InputError if a label is invalid or exceeds a limit; forces in eV/Å."""
     count = len(label.atoms)
     if label.forces.shape != (count, 3) or label.stress.shape != (6,):
         raise InputError(
             f"label {label.key}: forces {label.forces.shape} and stress {label.stress.shape} "
-            f"do not fit {count} atoms"
+            f"do not match {count} atoms"
         )
     if not (
         math.isfinite(label.energy)
@@ -104,23 +104,25 @@ def check(label: Label, *, max_force: float = math.inf, max_net_force: float = m
     largest = float(np.abs(label.forces).max())
     if largest > max_force:
         raise InputError(
-            f"label {label.key}: the largest force component is {largest:.1f} eV/Å "
-            f"(limit {max_force:g}, reference.max_force_eV_per_A)"
+            f"label {label.key}: largest force component {largest:.1f} eV/Å exceeds "
+            f"{max_force:g} (reference.max_force_eV_per_A)"
         )
-    with np.errstate(over="ignore"):  # what a file holds may be of any size
+    with np.errstate(over="ignore"):  # numbers in a file may have any size
         net = float(np.linalg.norm(label.forces.sum(axis=0)))
-    if net > max_net_force * math.sqrt(count):  # as the noise of a grid grows
+    limit = max_net_force * math.sqrt(count)  # the noise of a grid grows like this
+    if net > limit:
         raise InputError(
-            f"label {label.key}: the forces add up to {net:.2f} eV/Å (limit {max_net_force:g} × "
-            f"√{count}, reference.max_net_force_eV_per_A): a finer grid of the reference helps"
+            f"label {label.key}: net force {net:.2f} eV/Å exceeds {limit:.2f} "
+            f"({max_net_force:g} × √{count}, reference.max_net_force_eV_per_A); use a finer grid "
+            "in the reference"
         )
 
 
 def frame_to_json(atoms: Atoms) -> dict[str, Any]:
     """A frame as JSON lists, exact to the last bit.
 
-    Elements, positions (Å), cell (rows, Å); and what it carries, where it does: `magnetic_moments`
-    (Bohr magnetons) and `charges` (e) to start from, `masses_amu`, `fixed`.
+    Elements, positions (Å), cell (rows, Å); and, if present, initial `magnetic_moments` (Bohr
+    magnetons) and `charges` (e), `masses_amu`, `fixed`.
     """
     return {
         "numbers": atoms.numbers.tolist(),
@@ -131,17 +133,17 @@ def frame_to_json(atoms: Atoms) -> dict[str, Any]:
 
 
 def frame_from_json(data: Mapping[str, Any]) -> Atoms:
-    """The reverse of `frame_to_json`; periodic. ValueError where it is no frame."""
+    """The reverse of `frame_to_json`; periodic. ValueError if it is not a frame."""
     numbers = np.array(data["numbers"])
     positions, cell = (np.array(data[key], dtype=float) for key in ("positions_A", "cell_A"))
     if numbers.ndim != 1 or numbers.dtype.kind != "i" or not len(numbers):
-        raise ValueError("its atomic numbers are not whole numbers")
+        raise ValueError("atomic numbers are not integers")
     if numbers.min() < 1 or numbers.max() >= len(chemical_symbols):
-        raise ValueError("an atomic number is not an element's")
+        raise ValueError("an atomic number is not that of an element")
     if positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
-        raise ValueError("its positions or its cell do not fit its atoms")
+        raise ValueError("positions or cell have a wrong shape")
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
-        raise ValueError("its positions or its cell are not finite")
+        raise ValueError("positions or cell are not finite")
     atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
     return carried.carry(atoms, _extras(data, len(numbers)))
 
@@ -151,7 +153,7 @@ FrameJson = Annotated[Atoms, made_by(frame_from_json)]
 
 
 def _extras(data: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:
-    """What a frame carries; ValueError where it does not fit its atoms."""
+    """Optional properties of a frame; ValueError if one has a wrong shape."""
     found: dict[str, NDArray[Any]] = {}
     for name, key in CARRIED.items():
         if key not in data:
@@ -160,7 +162,7 @@ def _extras(data: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:
         found[name] = values = np.array(data[key], dtype=kind)
         shapes = [(count,), (count, 3)] if name == carried.MOMENTS else [(count,)]
         if values.shape not in shapes or not np.isfinite(values).all():
-            raise ValueError(f"its {key} do not fit its atoms")
+            raise ValueError(f"{key} have a wrong shape or are not finite")
         if name == carried.MASSES and not (values > 0).all():
             raise ValueError("a mass is not positive")
     return found
@@ -186,7 +188,7 @@ def to_json(label: Label) -> str:
 
 
 def from_json(text: str, path: Path) -> Label:
-    """A label from the text of its file; ParseError where it is not one."""
+    """A label from the text of its file; ParseError if it is not valid."""
     try:
         data = json.loads(text)
         label = Label(
@@ -201,22 +203,22 @@ def from_json(text: str, path: Path) -> Label:
             made=dict(data["made"]),
         )
         if not (isinstance(label.key, str) and isinstance(label.level, str)):
-            raise TypeError("its key or its level is not text")
+            raise TypeError("key or level is not a string")
         if not isinstance(label.origin, dict):
-            raise TypeError("its origin has no names")
+            raise TypeError("origin is not a mapping")
         check(label)
         if content_hash(label) != data["sha256"]:
-            raise ValueError("its numbers are not those that were written")
+            raise ValueError("its numbers do not match its sha256")
     except (*UNREADABLE, InputError) as error:
         raise ParseError(path, f"not a label ({error!r})") from error
     return label
 
 
 def split(count: int, validation_every: int) -> list[bool]:
-    """The fixed rule: which of the labels, in the order of the campaign, are for validation.
+    """Whether each label, in the order of the campaign, is held out for validation.
 
-    One of each `validation_every` is; which one moves on by three from block to block, so that no
-    walker is always the one. Growing the list never moves a label from one set to the other.
+    One of each block of `validation_every` labels is; its position moves by three from block to
+    block, so that it is not always the same walker. A longer list never changes earlier entries.
     """
     return [
         index % validation_every
@@ -226,9 +228,9 @@ def split(count: int, validation_every: int) -> list[bool]:
 
 
 def same_level(labels: Sequence[Label]) -> None:
-    """Raise InputError where labels of different levels of theory would train one model.
+    """Raise InputError if labels of different levels of theory would train one model.
 
-    The method must be one for all, and the sampling one for each composition.
+    All must have the same method, and those of one composition the same sampling.
     """
     methods = sorted({method_of(label.level) for label in labels})
     if len(methods) > 1:
@@ -241,5 +243,5 @@ def same_level(labels: Sequence[Label]) -> None:
         if levels.setdefault(formula, label.level) != label.level:
             raise InputError(
                 f"labels of {formula} at two levels of theory ({levels[formula]} and "
-                f"{label.level}: other cells, another sampling) cannot train one model"
+                f"{label.level}, which differ in cell and sampling) cannot train one model"
             )

@@ -1,7 +1,7 @@
-"""Labels that campaigns share: the user's cache, one folder for each level's method.
+"""Labels shared between campaigns: the user's cache, with one folder per method.
 
 CACHE/labels/<method>/level.json      the level of theory
-CACHE/labels/<method>/<key>.json      a label, as a campaign keeps it
+CACHE/labels/<method>/<key>.json      a label, in the format of a campaign
 CACHE/labels/<method>/atoms/O.json    energy of an isolated atom
 """
 
@@ -26,7 +26,7 @@ def _folder(cache: Path, method: str) -> Path:
 
 
 def find(cache: Path, at: Level, key: str) -> Label | None:
-    """The label of this content address, if a campaign has made it; a damaged one is none."""
+    """The cached label with this content address; None if there is none or its file is damaged."""
     path = _folder(cache, at.method) / f"{key}.json"
     with contextlib.suppress(InputError, OSError):
         label = read(path)
@@ -38,7 +38,7 @@ def read(path: Path) -> Label:
     """The label in a file of the cache.
 
     Raises:
-        ParseError: it cannot be read, or is not the one that its name says.
+        ParseError: it cannot be read, or does not match its file name.
     """
     try:
         text = path.read_text(errors="replace", encoding="utf-8")
@@ -46,14 +46,14 @@ def read(path: Path) -> Label:
         raise ParseError(path, f"cannot be read ({error.strerror})") from error
     label = labels.from_json(text, path)
     if label.key != path.stem or labels.content_key(label.atoms, label.level) != label.key:
-        raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
+        raise ParseError(path, "contains another frame than its name says; damaged or renamed")
     if levels.method_of(label.level) != path.parent.name:
         raise ParseError(path, f"is of another level of theory ({label.level})")
     return label
 
 
 def keep(cache: Path, at: Level, label: Label) -> None:
-    """Keep a label for other campaigns; a cache that cannot be written is no harm."""
+    """Store a label for other campaigns; does nothing if the cache cannot be written."""
     path = _folder(cache, at.method) / f"{label.key}.json"
     with contextlib.suppress(StoreError, OSError):
         _keep_level(cache, at)
@@ -71,7 +71,7 @@ def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
     """Each level of theory in the cache, and the files of its labels.
 
     Raises:
-        ParseError: a level cannot be read, or is not the one that its folder says.
+        ParseError: a level cannot be read, or does not match its folder's name.
     """
     for folder in sorted((cache / "labels").glob("*/")):
         path = folder / LEVEL
@@ -80,18 +80,18 @@ def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
         except (*UNREADABLE, InputError) as error:
             raise ParseError(path, f"not a level of theory ({error})") from error
         if level.method != folder.name:
-            raise ParseError(path, "is another level of theory than its folder's name says")
+            raise ParseError(path, "is another level of theory than its folder's name")
         yield level, sorted(file for file in folder.glob("*.json") if file.name != LEVEL)
 
 
 def atom_energy(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> float | None:
-    """Energy (eV) of the isolated atom, where it was computed in this way (its box …)."""
+    """Energy (eV) of the isolated atom, or None if it was not computed in this way (box …)."""
     found = atom(cache, at, symbol, how)
     return None if found is None else found[0]
 
 
 def atom(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> tuple[float, str] | None:
-    """Energy (eV) of the isolated atom, and which campaign has computed it in this way."""
+    """Energy (eV) of the isolated atom and the campaign that computed it in this way, or None."""
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(*UNREADABLE):
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def keep_atom(
     how: Mapping[str, Any],
     campaign: str = "",
 ) -> None:
-    """Keep the energy of an isolated atom that a campaign has computed in this way."""
+    """Store the energy of an isolated atom that a campaign has computed in this way."""
     data = {"element": symbol, "energy_eV": energy_eV, "how": dict(how), "campaign": campaign}
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
     with contextlib.suppress(StoreError, OSError):

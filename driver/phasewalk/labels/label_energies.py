@@ -1,8 +1,8 @@
-"""Energies of labelled frames beside each other: one that cannot be, and what is worth a look.
+"""Checks of the energies of labelled frames against each other: errors and notes.
 
-Energies per atom differ by what the elements contribute, which is fitted (least absolute values, so
-that a few wrong frames do not bend the fit), and by structure: phases of one composition lie within
-a few eV per atom of each other, whatever they are.
+Energies per atom differ by the contributions of the elements, which are fitted (least absolute
+deviations, robust against a few wrong frames), and by structure: phases of one composition are
+within a few eV per atom of each other.
 """
 
 from collections.abc import Sequence
@@ -19,21 +19,20 @@ from .label_values import ALSO
 Array = NDArray[np.float64]
 
 MAX_GAP_EV_PER_ATOM = 20.0
-"""Between frames and all others no structure makes such a difference, unless it is pressed."""
+"""Larger differences from all other frames are errors, unless the frame is compressed."""
 FORCE_FACTOR = 2.0
-"""A frame that is pressed together lies high, and its forces and stress are large."""
+"""A compressed frame has a high energy, but also large forces and stress, which raise the limit."""
 NOTED_GAP_EV_PER_ATOM, SUSPECT_GAP_EV_PER_ATOM = 2.0, 0.3
-"""Above the first it is said; above the second a frame is compared with a near one, by the work."""
+"""Above the first limit a note is printed; above the second a frame is checked with a near one."""
 WORK_FACTOR = 3.0
-"""How much of the work between near frames may be missing in their energies (it is of third order
-of their distance)."""
+"""Allowed difference between energy and work of near frames, as a multiple of the work."""
 MAX_NEAR, FIT_STEPS = 60, 60
 INTENSIVE = 0.2
-"""Of the growth with the size of the cell, what is left where energies are per atom."""
+"""Relative growth of the energy with the cell below which energies are taken to be per atom."""
 
 
 def check(labels: Sequence[Label], path: object) -> None:
-    """Raise InputError where a frame's energy cannot be beside the others'."""
+    """Raise InputError if a frame's energy is inconsistent with the others'."""
     left = residuals(labels)
     far, gap = _apart(left)
     if not len(far) or gap <= SUSPECT_GAP_EV_PER_ATOM:
@@ -47,38 +46,37 @@ def check(labels: Sequence[Label], path: object) -> None:
     )
     limit = MAX_GAP_EV_PER_ATOM + FORCE_FACTOR * _strained(one)
     if gap > limit:
-        raise InputError(f"{where} (limit {limit:.3g} eV/atom): correct it, or leave the frame out")
+        raise InputError(f"{where} (limit {limit:.3g} eV/atom); correct it or remove the frame")
     found = _unexplained(labels, worst)
     if found is not None:
         other, missing, done = found
         raise InputError(
-            f"{where}, and {missing:.2g} eV/atom from what forces and stress say of the way to "
-            f"frame {other + 1}, which is near it (work {done:.2g} eV/atom): correct it, or leave "
-            "the frame out"
+            f"{where}, and differs by {missing:.2g} eV/atom from the work of forces and stress to "
+            f"the near frame {other + 1} ({done:.2g} eV/atom); correct it or remove the frame"
         )
 
 
 def _strained(label: Label) -> float:
-    """How high, eV/atom, forces over 1 Å and stress over the volume say that a frame may lie."""
+    """Energy (eV/atom) that forces over 1 Å and stress over the volume may account for."""
     pressed = np.abs(label.stress).max() * label.atoms.get_volume() / len(label.atoms)
     return float(np.abs(label.forces).max() + pressed)
 
 
 def notices(labels: Sequence[Label]) -> list[str]:
-    """What is worth a look in labelled frames, one line each."""
+    """Notes on the energies of labelled frames, one line each."""
     found = []
     left = residuals(labels)
     far, gap = _apart(left)
     if len(far) and gap > NOTED_GAP_EV_PER_ATOM:
         numbers = ", ".join(str(n + 1) for n in far[:5]) + (" …" if len(far) > 5 else "")
-        found.append(f"frame(s) {numbers} lie {gap:.2g} eV/atom from all others: are they meant?")
+        found.append(f"frame(s) {numbers} differ by {gap:.2g} eV/atom from all others; check them")
     found += _per_atom(labels)
     also: dict[str, float] = {}
     for label in labels:
         for name, energy in dict(label.made.get(ALSO) or {}).items():
             also[name] = max(also.get(name, 0.0), abs(energy - label.energy))
     found += [
-        f"`energy` is taken; `{name}` is there too and differs by up to {apart:.3g} eV"
+        f"`energy` is used; `{name}` is also present and differs by up to {apart:.3g} eV"
         for name, apart in also.items()
         if apart > 1e-6
     ]
@@ -86,7 +84,7 @@ def notices(labels: Sequence[Label]) -> list[str]:
 
 
 def residuals(labels: Sequence[Label]) -> Array:
-    """(frames,) energy per atom without what the elements contribute, eV/atom."""
+    """(frames,) energy per atom minus the fitted contributions of the elements, eV/atom."""
     if not labels:
         return np.zeros(0)
     numbers = sorted({int(n) for label in labels for n in label.atoms.numbers})
@@ -106,7 +104,7 @@ def residuals(labels: Sequence[Label]) -> Array:
 
 
 def _apart(left: Array) -> tuple[NDArray[np.int_], float]:
-    """The frames beyond the widest gap in sorted residuals, the fewer ones; and the gap."""
+    """The smaller group of frames beyond the widest gap in the sorted residuals, and the gap."""
     if len(left) < 2:
         return np.zeros(0, dtype=int), 0.0
     order = np.argsort(left, kind="stable")
@@ -117,9 +115,9 @@ def _apart(left: Array) -> tuple[NDArray[np.int_], float]:
 
 
 def _unexplained(labels: Sequence[Label], at: int) -> tuple[int, float, float] | None:
-    """The nearest frame, the energy that the work to it misses, and the work, eV/atom.
+    """The nearest frame, the energy difference minus the work, and the work, eV/atom.
 
-    None where none is near, or where the work is as large as what it misses.
+    None if no frame is near, or the difference is small compared with the work.
     """
     one, best = labels[at], None
     others = [n for n in range(len(labels)) if n != at]
@@ -136,7 +134,7 @@ def _unexplained(labels: Sequence[Label], at: int) -> tuple[int, float, float] |
 
 
 def _per_atom(labels: Sequence[Label]) -> list[str]:
-    """Whether energies do not grow with the cell: they are per atom, then."""
+    """A note if energies do not grow with the cell, as energies per atom."""
     groups: dict[str, dict[int, list[float]]] = {}
     for label in labels:
         sizes = groups.setdefault(reduced_formula(label.atoms), {})
@@ -148,6 +146,6 @@ def _per_atom(labels: Sequence[Label]) -> list[str]:
         if few < many and max(abs(one), abs(other)) > 1.0 and grown < INTENSIVE * (1 - few / many):
             return [
                 f"energies look like energies per atom: {formula} has {one:.4g} eV in {few} atoms "
-                f"and {other:.4g} eV in {many}; the energy of the whole frame is needed"
+                f"and {other:.4g} eV in {many}; give the energy of the whole frame"
             ]
     return []

@@ -1,4 +1,4 @@
-"""Energy, forces and stress of a labelled frame as its file has them: numbers, or an error."""
+"""Energy, forces and stress of a labelled frame read from a file, validated."""
 
 import contextlib
 import re
@@ -15,9 +15,9 @@ Array = NDArray[np.float64]
 
 VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 ALSO = "other energies"
-"""Under this name a label's `made` keeps energies that its frame has under other names."""
+"""Key in a label's `made` for energies that its frame has under other names."""
 MAX_STRESS_DIFFERENCE = 1e-3
-"""Of the largest component; a virial is printed with fewer digits than a stress."""
+"""Relative to the largest component; a virial is printed with fewer digits than a stress."""
 MIN_STRESS_DIFFERENCE = 1e-5
 """eV/Å³ (1.6 MPa)."""
 MAX_WHOLE = 1e300
@@ -36,33 +36,33 @@ def values(atoms: Atoms, where: str) -> tuple[float, Array, Array]:
     """Energy (eV), forces (N, 3), eV/Å, and stress (6,) Voigt, eV/Å³, tension positive.
 
     Raises:
-        InputError: one is missing, is no number or not finite, or stress and virial differ.
+        InputError: one is missing, not a number or not finite, or stress and virial differ.
     """
     found: dict[str, Any] = dict(atoms.calc.results) if atoms.calc is not None else {}
     virial = atoms.info.get("virial")
     missing = [n for n in _NEEDED if n not in found and (n != "stress" or virial is None)]
     if missing:
         raise InputError(
-            f"{where}: no {' and no '.join(missing)}; it needs energy (eV), forces (eV/Å) and "
+            f"{where}: no {' and no '.join(missing)}; required: energy (eV), forces (eV/Å) and "
             f"stress (eV/Å³, tension positive), as ASE writes them, or virial (eV){_meant(atoms)}"
         )
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise InputError(f"{where}: positions or cell hold a value that is not finite")
+        raise InputError(f"{where}: positions or cell contain a value that is not finite")
     if not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1.0:
         raise InputError(f"{where}: not periodic in three dimensions")
     energy = _numbers(found["energy"], (), "energy", where)
     forces = _numbers(found["forces"], (len(atoms), 3), "forces", where)
     stress = _numbers(found["stress"], (6,), "stress", where) if "stress" in found else None
     if virial is not None:
-        told = _from_virial(virial, atoms, where)
+        from_virial = _from_virial(virial, atoms, where)
         if stress is None:
-            return float(energy), forces, told
-        _agree(stress, told, where)
+            return float(energy), forces, from_virial
+        _agree(stress, from_virial, where)
     return float(energy), forces, np.zeros(6) if stress is None else stress
 
 
 def other_energies(atoms: Atoms) -> dict[str, float]:
-    """Energies that a frame has under other names, eV: the one called `energy` is taken."""
+    """Energies that a frame has under other names than `energy`, eV; these are not used."""
     named = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
     return {
         str(name): float(value)
@@ -74,7 +74,7 @@ def other_energies(atoms: Atoms) -> dict[str, float]:
 
 
 def _meant(atoms: Atoms) -> str:
-    """Names in the file that may be those that are missing."""
+    """A hint with names in the file that may be meant for the missing ones."""
     results = atoms.calc.results if atoms.calc is not None else {}
     names = [
         str(name)
@@ -83,19 +83,19 @@ def _meant(atoms: Atoms) -> str:
         and name not in (*_NEEDED, "virial")
     ]
     shown = ", ".join(name[:MAX_NAME] for name in names[:MAX_NAMES])
-    return f"; it has {brief(shown)}: rename what is meant" if names else ""
+    return f"; found {brief(shown)}; rename the right ones" if names else ""
 
 
 def _numbers(value: Any, shape: tuple[int, ...], what: str, where: str) -> Array:
-    """Finite numbers of a shape; whole numbers are numbers, truths and texts are none."""
+    """Finite numbers of a given shape, as floats; booleans and strings are errors."""
     found = np.asarray(value)
     if found.dtype.kind not in "fiu":
-        raise InputError(f"{where}: {what} is no number: {brief(repr(value))[:MAX_SHOWN]}")
+        raise InputError(f"{where}: {what} is not a number: {brief(repr(value))[:MAX_SHOWN]}")
     if found.shape != shape:
         wanted = " × ".join(map(str, shape)) or "one"
         raise InputError(f"{where}: {what} must be {wanted} number(s), not {found.shape}")
     if not np.isfinite(found).all():
-        raise InputError(f"{where}: {what} holds a value that is not finite")
+        raise InputError(f"{where}: {what} contains a value that is not finite")
     return found.astype(float)
 
 
@@ -107,27 +107,28 @@ def _from_virial(virial: Any, atoms: Atoms, where: str) -> Array:
     return stress
 
 
-def _agree(stress: Array, told: Array, where: str) -> None:
-    """Raise InputError where the stress is not the virial's."""
+def _agree(stress: Array, from_virial: Array, where: str) -> None:
+    """Raise InputError if the stress differs from that of the virial."""
     limit = max(MIN_STRESS_DIFFERENCE, MAX_STRESS_DIFFERENCE * float(np.abs(stress).max()))
-    apart = np.abs(stress - told)
+    apart = np.abs(stress - from_virial)
     if apart.max() <= limit:
         return
     at = int(apart.argmax())
-    turned = bool(np.abs(stress + told).max() <= limit)
+    turned = bool(np.abs(stress + from_virial).max() <= limit)
     hint = "; they differ in sign" if turned else ""
     raise InputError(
-        f"{where}: stress and virial contradict each other: component "
+        f"{where}: stress and virial are inconsistent: component "
         f"{('xx', 'yy', 'zz', 'yz', 'xz', 'xy')[at]} of the stress is {stress[at]:.5g} eV/Å³, and "
-        f"−virial/volume is {told[at]:.5g} (limit {limit:.1g}){hint}; leave the wrong one out"
+        f"−virial/volume is {from_virial[at]:.5g} (tolerance {limit:.1g}){hint}; remove the wrong "
+        "one"
     )
 
 
 def check_text(path: Path) -> None:
-    """Raise InputError where ASE would read something else in an extxyz file than stands there.
+    """Raise InputError if ASE would misread a value in an extxyz file.
 
-    It cuts a number without a decimal point to a whole one (-5698e-2 becomes -56), and of a stress
-    it takes one triangle.
+    ASE truncates numbers with an exponent but no decimal point to integers (-5698e-2 becomes -56),
+    and reads only one triangle of a stress.
     """
     if path.suffix.lower() not in (".xyz", ".extxyz"):
         return
@@ -139,7 +140,7 @@ def check_text(path: Path) -> None:
             frame += 1
             kind = _COLUMNS.search(line)
             if kind and kind[1].upper() not in ("R", "I"):
-                raise InputError(f"{path}, frame {frame} (line {number}): forces is no number")
+                raise InputError(f"{path}, frame {frame} (line {number}): forces is not a number")
             for name, text in _HEADER.findall(line):
                 wrong = _misread(name, text.strip('"'))
                 if wrong:
@@ -147,17 +148,17 @@ def check_text(path: Path) -> None:
 
 
 def _misread(name: str, text: str) -> str:
-    """What ASE would get wrong of a value in a frame's header; "" for nothing."""
+    """The error ASE would make in reading a value of a frame's header; "" if none."""
     for cut in _TRUNCATED.findall(text):
         if not float(cut).is_integer() and abs(float(cut)) < MAX_WHOLE:
             shown = cut[:MAX_NAME]
-            return f"holds {shown}, which ASE cuts to a whole number; write it with a decimal point"
+            return f"contains {shown}, which ASE reads as an integer; write it with a decimal point"
     words = text.split()
     with contextlib.suppress(ValueError):
         if name.lower() == "stress" and len(words) == 9:
             tensor = np.array([float(word) for word in words]).reshape(3, 3)
             if not np.isfinite(tensor).all():
-                return "holds a value that is not finite"
+                return "contains a value that is not finite"
             apart = float(np.abs(tensor - tensor.T).max())
             if apart > MIN_STRESS_DIFFERENCE + MAX_STRESS_DIFFERENCE * np.abs(tensor).max():
                 return f"is not symmetric (by {apart:.3g} eV/Å³): {text[:MAX_SHOWN]}"

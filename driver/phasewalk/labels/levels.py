@@ -1,4 +1,4 @@
-"""Levels of theory: what two labels must share to train one model."""
+"""Levels of theory, which must be the same for all labels of a model."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UNREADABLE, InputError, brief
 
 MAX_SHOWN = 6
-"""Differences that a message names."""
+"""Maximum number of differences in a message."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Level:
     """A level of theory.
 
     Attributes:
-        program: what computes, with its method ("GFN1-xTB", "CP2K").
-        version: of the program ("tblite 0.8.0"); empty as long as it was not asked.
-        settings: all that changes its numbers, by flat names ("FORCE_EVAL/DFT/MGRID/CUTOFF"),
-            without coordinates.
-        files: name → SHA-256 of the data that it reads: basis sets, potentials.
-        cell_multiple: primitive cells in the simulated cell. A program that samples the Γ point, or
-            a fixed mesh, samples the Brillouin zone through it: MIL-53(Al) as 38 and as 76 atoms
-            differs by 1.0 GPa in GFN1-xTB.
+        program: program or method ("GFN1-xTB", "CP2K").
+        version: of the program ("tblite 0.8.0"); empty if not yet known.
+        settings: all settings that change the results, by flat names
+            ("FORCE_EVAL/DFT/MGRID/CUTOFF"), without coordinates.
+        files: name → SHA-256 of the data files it reads: basis sets, potentials.
+        cell_multiple: number of primitive cells in the simulated cell. With the Γ point or a fixed
+            mesh it determines the Brillouin-zone sampling: MIL-53(Al) as 38 and as 76 atoms differs
+            by 1.0 GPa in GFN1-xTB.
     """
 
     program: str
@@ -35,7 +35,7 @@ class Level:
 
     @property
     def method(self) -> str:
-        """Fingerprint of all but the cell multiple: what all labels of one model share."""
+        """Fingerprint of all but the cell multiple; the same for all labels of one model."""
         text = json.dumps(
             [self.program, self.version, dict(self.settings), dict(self.files)], sort_keys=True
         )
@@ -43,11 +43,11 @@ class Level:
 
     @property
     def key(self) -> str:
-        """Fingerprint of the method, and the cell multiple through which it samples."""
+        """Fingerprint of the method, with the cell multiple."""
         return f"{self.method}-x{self.cell_multiple}"
 
     def at(self, cell_multiple: int) -> "Level":
-        """The same method in so many primitive cells."""
+        """The same method for a number of primitive cells."""
         return replace(self, cell_multiple=cell_multiple)
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Level:
 
     @property
     def title(self) -> str:
-        """The program with its version, for people."""
+        """The program with its version, for messages."""
         return f"{self.program} ({self.version})" if self.version else self.program
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ def method_of(key: str) -> str:
 
 
 def from_dict(data: Any) -> Level:
-    """The reverse of `Level.as_dict`; InputError where it is none."""
+    """The reverse of `Level.as_dict`; InputError if it is not a level."""
     try:
         found = Level(
             str(data["program"]), str(data["version"]), dict(data["settings"]), dict(data["files"])
@@ -86,7 +86,7 @@ def from_dict(data: Any) -> Level:
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What differs between two nested mappings, as `name: this | that` lines joined by `; `."""
+    """The differences of two nested mappings, as `name: this | that`, joined by `; `."""
     ours, theirs = _flat(one), _flat(other)
     names = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
     lines = [f"{name}: {_shown(ours, name)} | {_shown(theirs, name)}" for name in names[:MAX_SHOWN]]

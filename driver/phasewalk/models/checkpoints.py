@@ -57,7 +57,7 @@ def copied(source: Path, folder: Path) -> Path:
 
 
 def _reasons(data: Any) -> Iterator[str]:
-    """Why what a checkpoint asks for is not given; nothing where it is."""
+    """Why what a checkpoint asks for is not given; nothing if it is."""
     try:
         asked = data["hyper_parameters"]
         classes = [asked["info_dict"]["training_module"]["_target_"]]

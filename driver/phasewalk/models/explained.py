@@ -1,8 +1,8 @@
-"""How much of the forces a generation has learned: its errors beside those of no forces at all.
+"""Force errors of a generation relative to those of zero forces.
 
-The best constant model of forces is zero: its RMSE is the forces' own rms, its MAE their mean size.
-The limit of generation 0 was measured: KCl with six neighbours in sight kept 0.63 of that error, so
-that every walker broke down; KCl at 0.38, ice at 0.20 and MIL-53(Al) at 0.12 walked.
+The RMSE of zero forces is the rms force, and the MAE the mean absolute force. The limit of
+generation 0 was measured: with a ratio of 0.63 (KCl, six neighbors within the cutoff) every walker
+broke down; 0.38 (KCl), 0.20 (ice) and 0.12 (MIL-53(Al)) were stable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from ..labels import Label
 from .settings import Budget, ModelSettings, Statistics
 
 WORST_LATER = 1.0
-"""A later generation meets harder frames than the bootstrap's: it must only be better than zero."""
+"""Limit of later generations, whose frames are harder than the bootstrap's."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Explained:
 
     @property
     def ratio(self) -> float:
-        """Error over that of a model without forces: by MAE or by RMSE, whichever is kinder.
+        """Error divided by that of zero forces: the smaller of the ratios of MAE and RMSE.
 
-        A single frame of a walker that broke down rules one of them, but hardly both.
+        A single frame from a breakdown can dominate one of them, but hardly both.
         """
         return min(
             self.force_mae_meV_per_A / self.force_zero_mae_meV_per_A,
@@ -52,18 +52,18 @@ class Explained:
 
     def __str__(self) -> str:
         return (
-            f"force MAE {self.force_mae_meV_per_A:.0f} meV/Å (without any model "
-            f"{self.force_zero_mae_meV_per_A:.0f}), RMSE {self.force_rmse_meV_per_A:.0f} (without "
-            f"{self.force_rms_meV_per_A:.0f}) on {self.frames} validation labels"
+            f"force MAE {self.force_mae_meV_per_A:.0f} meV/Å (zero forces: "
+            f"{self.force_zero_mae_meV_per_A:.0f}), RMSE {self.force_rmse_meV_per_A:.0f} (zero "
+            f"forces: {self.force_rms_meV_per_A:.0f}) on {self.frames} validation labels"
         )
 
 
 def explained(last_epoch: Mapping[str, Any], validation: Sequence[Label]) -> Explained | None:
-    """What a training's last epoch says of the validation labels; None where these have no forces.
+    """Errors on the validation labels in the last epoch; None if all their forces are zero.
 
     Args:
-        last_epoch: `forces_mae` and `forces_rmse`, eV/Å, as the training writes them.
-        validation: the labels that it was validated on.
+        last_epoch: `forces_mae` and `forces_rmse`, eV/Å, as written by the training.
+        validation: the validation labels.
     """
     zero, rms = of_zero(validation)
     errors = [last_epoch.get(name) for name in ("forces_mae", "forces_rmse")]
@@ -88,11 +88,11 @@ def check(
     numbers: Statistics,
     first: bool,
 ) -> None:
-    """Raise TooPoor where a generation explains too little to be sent walking.
+    """Raise TooPoor if the force errors of a generation are too large for MD.
 
     Args:
         name: of the generation.
-        found: its errors; None where they are not known.
+        found: its errors; None if they are not known.
         settings: of the model.
         budget: that it was trained with.
         numbers: of the first training set.
@@ -113,18 +113,17 @@ def check(
         else f"model.warm.epochs ({budget.epochs})"
     )
     raise TooPoor(
-        f"generation {name} has learned too little to walk with: {found}; that is "
-        f"{100 * found.ratio:.0f} % of what is wrong without any model, and "
-        f"{100 * limit:.0f} % is the limit (model.max_force_error_ratio). Raise {more}, and run "
-        "the same command again: labels are kept"
+        f"generation {name} is too inaccurate for MD: {found}; the ratio to the errors of zero "
+        f"forces is {found.ratio:.2f}, limit {limit:g} (model.max_force_error_ratio). Increase "
+        f"{more}, then run the same command again; labels are kept"
     )
 
 
 def advice(settings: ModelSettings) -> str | None:
-    """What is to be chosen before generation 0, since it cannot be changed after."""
+    """Advice on settings that cannot be changed after generation 0; None if there is none."""
     if settings.zbl:
         return None
     return (
-        "model.zbl is false: nothing keeps atoms apart where nothing was learned. With ions, at "
-        "high temperature or pressure set it to true, now: after generation 0 it cannot be added"
+        "model.zbl is false: no repulsion at distances that no label covers. For ions, or high "
+        "temperature or pressure, set it to true now; it cannot be added after generation 0"
     )

@@ -77,7 +77,7 @@ def energy_shifts(
     Args:
         counts: (frames, types) atoms of each type in each frame.
         energies: (frames,) eV.
-        atoms_eV: (types,) energies of isolated atoms; None where unknown.
+        atoms_eV: (types,) energies of isolated atoms; None if unknown.
     """
     per_frame = counts.sum(axis=1)
     fractions = counts / per_frame[:, None]
@@ -120,8 +120,8 @@ def training_job(
     """
     if not training or not validation:
         raise InputError(
-            f"{name}: {len(training)} training and {len(validation)} validation labels; "
-            "each needs at least one"
+            f"{name}: {len(training)} training and {len(validation)} validation labels; at least "
+            "one of each is required"
         )
     same_level([*training, *validation])
     config = training_config(
@@ -208,7 +208,7 @@ class Trained:
 
 
 def read_training(finished: Finished) -> Trained:
-    """What a finished training made; EngineFailed where it failed."""
+    """What a finished training made; EngineFailed if it failed."""
     finished.require_success()
     place = finished.directory
     last = training_progress(place)
@@ -256,7 +256,7 @@ class Deployed:
 
 
 def misfit(stamp: Deployed, *, torch: str, features: str, has_gpu: bool) -> str:
-    """Why a model cannot run here; empty where it can.
+    """Why a model cannot run here; empty if it can.
 
     Args:
         stamp: of the model.
@@ -316,17 +316,17 @@ def deploy_job(
 
 
 def read_deployment(finished: Finished) -> Deployed:
-    """What the deployment made; EngineFailed where it failed."""
+    """What the deployment made; EngineFailed if it failed."""
     require_loaded(finished)
     return read_stamp(finished.directory / "stamp.json")
 
 
 def require_loaded(finished: Finished) -> None:
-    """InputError where a child did not load a checkpoint, since that might run code."""
+    """InputError if a child did not load a checkpoint, since that might run code."""
     if finished.returncode == REFUSED:
         raise InputError(
-            f"{finished.job.argv[3]}: not loaded: {finished.last_lines(1)}; loading it may run "
-            f"its maker's code as yours: {TRUST} loads it all the same"
+            f"{finished.job.argv[3]}: not loaded: {finished.last_lines(1)}; loading it may execute "
+            f"code from its author; if you trust it, use {TRUST}"
         )
     finished.require_success()
 
@@ -340,7 +340,7 @@ def read_stamp(path: Path) -> Deployed:
 
 
 def stamp_from_json(data: Mapping[str, Any]) -> Deployed:
-    """The reverse of `asdict`; TypeError or ValueError where a field is of another kind."""
+    """The reverse of `asdict`; TypeError or ValueError if a field is of another kind."""
     stamp = Deployed(**{**data, "types": tuple(data["types"])})
     numbers = (stamp.r_max_A, stamp.seconds)
     texts = [v for k, v in vars(stamp).items() if k not in ("types", "r_max_A", "seconds")]

@@ -16,7 +16,7 @@ class Left:
 
     Attributes:
         inputs: files for the next try: the newest checkpoints, and the epochs' numbers.
-        epochs: that the newest one has behind it; 0 where there is none.
+        epochs: that the newest one has behind it; 0 if there is none.
         place: the try that it is from.
         damaged: checkpoints that are not whole.
     """

@@ -1,4 +1,4 @@
-"""Settings of model, training and deployment, and the numbers that all generations share."""
+"""Settings of the model, its training and deployment, and statistics shared by all generations."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,29 +48,36 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Budget(Settings):
-    """How long one training may take: whichever limit is met first ends it."""
+    """Length of one training run, which ends when the first limit is reached."""
 
-    epochs: int = Field(ge=1, description="Passes over the training labels.")
-    minutes: float | None = Field(None, gt=0, description="Wall-clock limit, minutes.")
+    epochs: int = Field(ge=1, description="Maximum number of epochs.")
+    minutes: float | None = Field(None, gt=0, description="Wall-time limit, minutes.")
     learning_rate: float = Field(
-        gt=0, le=1, description="Adam's highest learning rate; it falls to 0 by the last epoch."
+        gt=0, le=1, description="Peak learning rate of Adam; decays to 0 by the last epoch."
     )
 
 
 class LossWeights(Settings):
-    """Weights of the squared errors: energy per atom, force component, stress component."""
+    """Weights of the squared errors in the loss function."""
 
-    energy: float = Field(10.0, ge=0, description="Energy per atom, eV.")
-    forces: float = Field(1.0, ge=0, description="Forces, eV/Å.")
-    stress: float = Field(1000.0, ge=0, description="Stress, eV/Å³; 0 leaves NPT untrained.")
+    energy: float = Field(10.0, ge=0, description="Weight of the energy per atom, eV.")
+    forces: float = Field(1.0, ge=0, description="Weight of force components, eV/Å.")
+    stress: float = Field(
+        1000.0,
+        ge=0,
+        description="Weight of stress components, eV/Å³. With 0 the stress is not trained and NPT "
+        "is unreliable.",
+    )
 
 
 class FinalSettings(Settings):
-    """The last model, trained on all labels when the rounds are over."""
+    """The final model, trained on all labels after the last round."""
 
-    from_scratch: bool = Field(False, description="Forget the weights of the last generation.")
+    from_scratch: bool = Field(
+        False, description="Start from random weights, not from the last generation's."
+    )
     budget: Budget = Field(
-        Budget(epochs=100, learning_rate=0.01), description="Length of this training."
+        Budget(epochs=100, learning_rate=0.01), description="Length of the final training."
     )
 
 
@@ -78,45 +85,49 @@ class ModelSettings(Settings):
     """The NequIP model and its training."""
 
     preset: Literal["tiny", "small", "paper"] = Field(
-        "small", description="Size of the network: tiny (tests), small, paper (as published)."
+        "small", description="Network size: tiny (for tests), small, or paper (as published)."
     )
     r_max_A: float | None = Field(
-        None, gt=1, le=12, description="Cutoff radius, Å; default: the preset's."
+        None, gt=1, le=12, description="Cutoff radius, Å. Default: that of the preset."
     )
-    dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the model.")
+    dtype: Literal["float32", "float64"] = Field(
+        "float32", description="Floating-point precision of the model."
+    )
     species: list[str] | None = Field(
         None,
-        description="Elements that the model knows; default: those of all systems. More can never "
-        "be added later.",
+        description="Elements that the model supports. Default: the elements of all systems. "
+        "Elements cannot be added later.",
     )
     first: Budget = Field(
-        Budget(epochs=70, learning_rate=0.02), description="Training of generation 0."
+        Budget(epochs=70, learning_rate=0.02), description="Length of the training of generation 0."
     )
     warm: Budget = Field(
-        Budget(epochs=25, learning_rate=0.01), description="Training of each later generation."
+        Budget(epochs=25, learning_rate=0.01),
+        description="Length of the training of each later generation.",
     )
-    final: FinalSettings | None = Field(FinalSettings(), description="Final model; null for none.")
+    final: FinalSettings | None = Field(FinalSettings(), description="The final model; null: none.")
     max_force_error_ratio: float | None = Field(
         0.5,
         gt=0,
         le=1,
-        description="Largest force error on the validation labels, relative to that of a model "
-        "without forces, with which generation 0 is sent walking (later ones: 1); null for any.",
+        description="Maximum force RMSE on the validation labels, divided by the rms force, for "
+        "generation 0 to be used in MD (later generations: 1); null: no limit.",
     )
-    batch_size: int = Field(2, ge=1, description="Frames in one step of the optimizer.")
-    loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss.")
+    batch_size: int = Field(2, ge=1, description="Number of frames per optimizer step.")
+    loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss terms.")
     zbl: bool = Field(
         False,
-        description="Add the ZBL repulsion, which keeps atoms apart where nothing was learned.",
+        description="Add the ZBL short-range repulsion, which keeps atoms apart at distances that "
+        "no label covers.",
     )
-    threads: int = Field(1, ge=1, description="Threads of one training.")
+    threads: int = Field(1, ge=1, description="Number of CPU threads for training.")
     loggers: list[Literal["tensorboard", "wandb"]] = Field(
-        [], description="NequIP's own loggers, besides phasewalk's progress."
+        [], description="NequIP loggers to use in addition to phasewalk's progress output."
     )
     overrides: dict[str, Any] = Field(
         {},
-        description="Any key of nequip-train's configuration by its dotted path, for example "
-        "training_module.model.num_features: 24.",
+        description="Values that replace keys of the nequip-train configuration, given by dotted "
+        "path; for example training_module.model.num_features: 24.",
     )
 
     @field_validator("species")
@@ -131,32 +142,32 @@ class ModelSettings(Settings):
 
     @property
     def cutoff_A(self) -> float:
-        """The cutoff radius in force, Å."""
+        """Cutoff radius, Å: r_max_A if given, else that of the preset."""
         return self.r_max_A or float(PRESETS[self.preset]["r_max_A"])
 
 
 class DeploySettings(Settings):
-    """How a checkpoint becomes a model that LAMMPS runs."""
+    """How a checkpoint is compiled into a model that LAMMPS can run."""
 
     mode: Literal["auto", "torchscript", "aotinductor"] = Field(
         "auto",
-        description="torchscript compiles in seconds, aotinductor in a minute but steps 2–3 times "
-        "faster; auto takes what makes the next segment finish earlier.",
+        description="torchscript compiles in seconds; aotinductor compiles in about a minute and "
+        "runs 2–3 times faster; auto selects the one with which the next segment ends earlier.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where the model runs; auto: cuda where torch sees a GPU."
+        "auto", description="Device that runs the model; auto: cuda if torch finds a GPU, else cpu."
     )
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Numbers of the first training set that all generations share.
+    """Statistics of the first training set, used by all generations.
 
     Attributes:
-        average_neighbors: within the cutoff.
+        average_neighbors: average number of neighbors within the cutoff.
         energy_scale: root mean square of the force components, eV/Å.
         energy_shifts: energy of each type, eV, in the model's order; see models.energy_shifts.
-        shifts_from: where these come from, in words.
+        shifts_from: description of how these were obtained.
     """
 
     average_neighbors: float

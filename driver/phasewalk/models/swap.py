@@ -1,10 +1,10 @@
-"""Put new weights into a deployed model: a compilation's result, in a fraction of a second.
+"""Replace the weights in a deployed model, which avoids compiling it again.
 
-Both kinds of deployed model are zip archives that hold each weight's bytes once: TorchScript as a
-file of its own, AOTInductor inside the compiled library. Where the bytes of every weight of the
-compiled checkpoint are found exactly once, another checkpoint of the same graph is deployed by
-writing its weights there. Anything else that a graph depends on is compiled in; it is named by the
-graph's hash, and a model of another graph is refused.
+Both kinds of deployed model are zip archives that contain the bytes of each weight once:
+TorchScript in a separate file, AOTInductor inside the compiled library. If the bytes of every
+weight of the compiled checkpoint are found exactly once, another checkpoint with the same graph is
+deployed by writing its weights there. Everything else is compiled in and identified by the graph's
+hash; a model with another graph is refused.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, Runtim
 
 @dataclass(frozen=True)
 class Place:
-    """Where a weight stands: file in the archive, offset and length in bytes."""
+    """Position of a weight: file in the archive, offset and length in bytes."""
 
     entry: str
     offset: int
@@ -69,10 +69,10 @@ def read_weights(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
 
 
 def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
-    """Where the weights stand in a model that was compiled from them.
+    """Find the weights in a model that was compiled from them.
 
     Raises:
-        InputError: a weight is there more than once or not at all, so that it cannot be replaced.
+        InputError: a weight is not found exactly once and cannot be replaced.
     """
     entries = _entries(package)
     places = {}
@@ -86,7 +86,9 @@ def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
             for offset in _offsets(content, wanted)
         ]
         if len(found) != 1:
-            raise InputError(f"weight {name} stands {len(found)} times in the deployed model")
+            raise InputError(
+                f"weight {name} found {len(found)} times in the deployed model, expected once"
+            )
         places[name] = found[0]
     _check_apart(places)
     return Template(graph, hashlib.sha256(package).hexdigest(), places)
@@ -144,7 +146,7 @@ def _is_place(place: Place) -> bool:
 
 
 def _check_apart(places: Mapping[str, Place]) -> None:
-    """Raise InputError where two weights share bytes: to write one would change the other."""
+    """Raise InputError if two weights share bytes: to write one would change the other."""
     ordered = sorted(places.items(), key=lambda item: (item[1].entry, item[1].offset))
     for (one, before), (other, after) in itertools.pairwise(ordered):
         if before.entry == after.entry and before.offset + before.length > after.offset:

@@ -21,7 +21,7 @@ SWAPPED = ("seed", "per_type_energy_shifts")
 
 
 def epochs_of(checkpoint: Path) -> int:
-    """Epochs that were done when it was written, by its name; 0 where that tells none."""
+    """Epochs that were done when it was written, by its name; 0 if that tells none."""
     found = re.fullmatch(r"resume-(\d{1,9})\.ckpt", checkpoint.name)
     return int(found[1]) if found else 0
 

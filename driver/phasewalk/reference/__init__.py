@@ -1,4 +1,4 @@
-"""The reference: the program that makes labels, what it is asked and what it answers."""
+"""The reference program: its settings, input for one frame, and output."""
 
 from . import cp2k_input, programs, requests
 from .programs import COMMAND, Reference

@@ -1,7 +1,7 @@
 """Child process that labels one frame: `python -m phasewalk.reference REQUEST RESULT`.
 
-A process of its own for each frame: a crash of the program costs one label, and nothing is ever
-forked after OpenMP has run. The result is written whole or not at all.
+Each frame has its own process: a crash of the program affects only one label, and no process is
+forked after OpenMP has run. The result is written atomically.
 """
 
 import importlib
@@ -18,18 +18,18 @@ import numpy as np
 from ase import Atoms
 
 NOT_CONVERGED = 3
-"""Exit code where the calculation did not converge."""
+"""Exit code if the calculation did not converge."""
 _UNCONVERGED = re.compile(r"converge", re.IGNORECASE)
 
 
 def compute(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer a request.
+    """Process a request.
 
     Returns:
-        For a frame: energy (eV), forces (eV/Å), stress (Voigt, eV/Å³, tension positive); of an
-        isolated atom the energy alone. Without a frame: what can be said without calculating.
+        For a frame: energy (eV), forces (eV/Å), stress (Voigt, eV/Å³, tension positive); for an
+        isolated atom only the energy. Without a frame: only the version.
     """
-    sys.path.insert(0, str(Path()))  # a function of the user's lies beside the request
+    sys.path.insert(0, str(Path()))  # a user's function is in the directory of the request
     made = {"xtb": _xtb, "ase": _calculator, "function": _function}[request["program"]](request)
     version = _version(request["packages"])
     if "frame" not in request:
@@ -48,7 +48,7 @@ def compute(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results(atoms: Atoms, calculator: Any, *, with_forces: bool) -> dict[str, Any]:
-    """What an ASE calculator says of the frame, which it must leave as it is."""
+    """Results of an ASE calculator for the frame, which it must not change."""
     before = atoms.copy()
     atoms.calc = calculator
     found = {"energy_eV": float(atoms.get_potential_energy())}
@@ -57,10 +57,12 @@ def _results(atoms: Atoms, calculator: Any, *, with_forces: bool) -> dict[str, A
         found["stress_eV_per_A3"] = np.asarray(atoms.get_stress(voigt=True), dtype=float).tolist()
     converged = getattr(calculator, "converged", True)
     if converged is False or (callable(converged) and converged() is False):
-        raise RuntimeError("the calculator says that it has not converged")
+        raise RuntimeError("the calculator reports that it has not converged")
     for other in (atoms, getattr(calculator, "atoms", None)):
         if isinstance(other, Atoms) and not _same(before, other):
-            raise ValueError("the calculator has changed the frame: it must not relax or sort it")
+            raise ValueError(
+                "the calculator has changed the frame; it must not relax or sort the atoms"
+            )
     return found
 
 
@@ -73,7 +75,7 @@ def _same(one: Atoms, other: Atoms) -> bool:
 
 
 def _checked(answer: Any) -> dict[str, Any]:
-    """What a function of the user's has returned."""
+    """The values returned by a user's function, checked."""
     if not isinstance(answer, Mapping) or "energy" not in answer:
         raise TypeError(
             f"the function returned {type(answer).__name__}; it must return a mapping with energy "
@@ -104,18 +106,18 @@ def _function(request: Mapping[str, Any]) -> Any:
 
 
 def _version(packages: list[str]) -> str:
-    """The packages with their versions, as they are here."""
+    """The packages with their installed versions."""
     names = importlib.metadata.packages_distributions()
     found = {name: names.get(name, [name])[0] for name in packages}
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found.values())
 
 
 def main(argv: list[str]) -> int:
-    """Read the request, write the result; 0 when done."""
+    """Read the request and write the result; returns the exit code."""
     request, result = Path(argv[1]), Path(argv[2])
     try:
         answer = compute(json.loads(request.read_text(encoding="utf-8")))
-    except Exception as error:  # whatever the program raises is this label's failure, in one line
+    except Exception as error:  # any exception of the program is reported as this label's failure
         print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)
         return NOT_CONVERGED if _UNCONVERGED.search(str(error)) else 1
     unfinished = result.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""The user's own CP2K input: the level of theory in it, and the input for one frame."""
+"""The user's CP2K input: its level of theory, and the input for one frame made from it."""
 
 import copy
 import re
@@ -31,34 +31,34 @@ _GLOBAL_THEORY = {
     "GLOBAL/ALLTOALL_SGL": False,  # single precision on the way
     "GLOBAL/GRID/APPLY_CUTOFF": True,
 }
-"""Of &GLOBAL, what the numbers depend on, with CP2K's defaults; the rest says how to run."""
+"""Keywords of &GLOBAL that the results depend on, with CP2K's defaults."""
 _GLOBAL_PRINTS = ("print", "trace", "echo_", "timings", "references", "program_run_info", "rng")
 _GLOBAL_OURS = ("output_file_name", "program_name")
 _ROUTE = "FORCE_EVAL/DFT/SCF/"
 _THEORY_IN_SCF = re.compile(
     r"^(EPS_SCF|ADDED_MOS|SMEAR(/.*)?|MOM(/.*)?|OUTER_SCF/(EPS_SCF|TYPE)|IGNORE_CONVERGENCE_FAILURE)$"
 )
-"""Of SCF, what the answer depends on; the rest says how to get there."""
+"""Keywords of SCF that the results depend on; the others only control convergence."""
 _OF_ONE_FRAME = (
     *("+coord", "+topology", "+velocity", "+kind", "+colvar", "+rng_init"),
     *("+shell_coord", "+shell_velocity", "+core_coord", "+core_velocity"),
 )
-"""Of SUBSYS, what belongs to the atoms of the user's own run; kinds are put in again."""
+"""Parts of SUBSYS that belong to the atoms of the user's run; kinds are added again."""
 _XTB_FILES = {"param_file_name": "xTB_parameters", "dispersion_parameter_file": "dftd3.dat"}
 _NO_DATA_FILE = re.compile(r"restart|coord_file|output|^filename$")
 _WITHOUT_BASIS = ("xtb", "dftb")
 
 
 def read_input(path: Path, *, xml: Path | None = None) -> Input:
-    """Read and check the user's input; what it includes is looked for beside it.
+    """Read and check the user's input; included files are searched in its directory.
 
     Raises:
-        InputError: it is none, or it asks for what cannot be.
+        InputError: it is not a valid input, or it is not supported.
         EngineMissing: cp2k-input-tools is not installed.
     """
     read = Input(path, parse(read_text(path), path, xml), xml)
     if len(read.tree.get("+force_eval", ())) != 1:
-        raise InputError(f"{path}: it needs one &FORCE_EVAL section, and no more")
+        raise InputError(f"{path}: it must contain exactly one &FORCE_EVAL section")
     force_eval = read.force_eval
     method = force_eval.get("method", "quickstep")
     if method not in ("quickstep", "qs") or "+dft" not in force_eval:
@@ -67,11 +67,13 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
     poisson = force_eval["+dft"].get("+poisson", {})
     for name, section in (("CELL", cell), ("POISSON", poisson)):
         if section.get("periodic", "xyz") != "xyz":
-            raise InputError(f"{path}: {name}/PERIODIC must be XYZ: a campaign is of crystals")
+            raise InputError(
+                f"{path}: {name}/PERIODIC must be XYZ: only fully periodic systems are supported"
+            )
     if force_eval["+dft"].get("+scf", {}).get("ignore_convergence_failure"):
         raise InputError(
-            f"{path}: SCF/IGNORE_CONVERGENCE_FAILURE: a label that has not converged is never "
-            "believed; remove it"
+            f"{path}: SCF/IGNORE_CONVERGENCE_FAILURE: labels that have not converged are never "
+            "accepted; remove this keyword"
         )
     _check_kinds(read)
     return read
@@ -80,7 +82,7 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
 def level(read: Input) -> dict[str, Any]:
     """The level of theory in the input: flat names ("FORCE_EVAL/DFT/MGRID/CUTOFF") → values.
 
-    Without coordinates and cell, run type, prints, and what only says how the SCF converges.
+    Without coordinates, cell, run type, print keys and keywords that only control convergence.
     """
     found: dict[str, Any] = {}
     for name, value in _flat({"+force_eval": read.force_eval}):
@@ -89,7 +91,7 @@ def level(read: Input) -> dict[str, Any]:
             continue
         if inside != name and not _THEORY_IN_SCF.match(inside):
             continue
-        # a unit that was converted leaves its own last digits
+        # unit conversion changes the last digits
         found[name] = float(f"{value:.9g}") if isinstance(value, float) else value
     for name, value in _flat({"+global": read.tree.get("+global", {})}):
         if name in _GLOBAL_THEORY and value != _GLOBAL_THEORY[name]:
@@ -98,15 +100,15 @@ def level(read: Input) -> dict[str, Any]:
 
 
 def counts(name: str) -> bool:
-    """Whether a flat name of a level counts: versions before kept names that do not."""
+    """Whether a flat name is part of a level of theory (older versions stored other names, too)."""
     return not any(pattern.search(name) for pattern in _NOT_THEORY)
 
 
 def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Each keyword with the names of its sections; repeated sections by parameter or number."""
+    """Each keyword with its section path; repeated sections have their parameter or number."""
     for key, value in tree.items():
         if not key.startswith("+"):
-            if key == "_":  # CP2K does not mind the case of a section's parameter
+            if key == "_":  # a section's parameter is not case-sensitive in CP2K
                 yield before.rstrip("/"), value.upper() if isinstance(value, str) else value
             else:
                 yield f"{before}{key.upper()}", value
@@ -124,7 +126,7 @@ def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]
 
 
 def files(read: Input) -> list[str]:
-    """Names of the data files that CP2K will look for: basis sets, potentials, parameters."""
+    """Names of the data files that CP2K will read: basis sets, potentials, parameters."""
     found = []
     dft = read.force_eval["+dft"]
     for name, value in _flat({"+force_eval": read.force_eval}):
@@ -145,32 +147,32 @@ def files(read: Input) -> list[str]:
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:
-    """The file of that name in the first of the folders that has it."""
+    """The file with this name in the first folder that contains it, or None."""
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def kinds_missing(read: Input, symbols: Sequence[str]) -> list[str]:
-    """Elements for which the input has no &KIND, where it needs one."""
+    """Elements without a &KIND, if the method of the input requires one."""
     if read.force_eval["+dft"].get("+qs", {}).get("method") in _WITHOUT_BASIS:
         return []
     return [symbol for symbol in dict.fromkeys(symbols) if _kind(read, symbol) is None]
 
 
 def _check_kinds(read: Input) -> None:
-    """Raise InputError where two kinds are of one element: a frame cannot tell them apart."""
+    """Raise InputError if an element has two kinds, which a frame cannot distinguish."""
     elements: dict[str, str] = {}
     for kind in read.force_eval.get("+subsys", {}).get("+kind", []):
         name = str(kind.get("_", ""))
         element = str(kind.get("element", name)).upper()
         if elements.setdefault(element, name) != name:
             raise InputError(
-                f"{read.path}: &KIND {elements[element]} and &KIND {name} are both of {element}, "
-                "and a frame does not tell its atoms apart; keep one"
+                f"{read.path}: &KIND {elements[element]} and &KIND {name} are both {element}, "
+                "and frames do not distinguish them; keep one"
             )
 
 
 def _kind(read: Input, symbol: str) -> Mapping[str, Any] | None:
-    """The &KIND of an element: of its name, or the only one of that element, or DEFAULT."""
+    """The &KIND of an element: that with its name, else the only one with it, else DEFAULT."""
     kinds = read.force_eval.get("+subsys", {}).get("+kind", [])
     named = {str(kind.get("_", "")).upper(): kind for kind in kinds}
     others = [kind for kind in kinds if str(kind.get("element", "")).upper() == symbol.upper()]
@@ -190,9 +192,9 @@ def frame_input(
     """The input that labels one frame.
 
     Args:
-        read: the user's own.
+        read: the user's input.
         atoms: the frame, Å.
-        guess: name of a wave function beside the input to start from.
+        guess: name of a wave function file in the same directory to start from.
         changes: paths below FORCE_EVAL/DFT → values; None removes. See `check_changes`.
     """
     force_eval = _bare(read)
@@ -209,7 +211,7 @@ def frame_input(
 
 
 def atom_input(read: Input, symbol: str, *, box_A: float, multiplicity: int) -> str:
-    """The input that computes an isolated atom in a cubic box, Å, in its spin multiplicity."""
+    """The input for an isolated atom in a cubic box of edge `box_A` with a spin multiplicity."""
     force_eval = _bare(read)
     dft = force_eval["+dft"]
     for key in (*MULTIPLICITY_KEYS, "roks", "+low_spin_roks", "+kpoints"):
@@ -224,7 +226,7 @@ def atom_input(read: Input, symbol: str, *, box_A: float, multiplicity: int) -> 
 
 
 def _bare(read: Input) -> dict[str, Any]:
-    """A copy of FORCE_EVAL without prints, restarts and guesses of the user's own."""
+    """A copy of FORCE_EVAL without the user's print keys, restart files and guess."""
     force_eval: dict[str, Any] = _without_prints(copy.deepcopy(dict(read.force_eval)))
     dft = force_eval["+dft"]
     dft.pop("wfn_restart_file_name", None)
@@ -242,7 +244,7 @@ def _without_prints(tree: Any) -> Any:
 
 
 def _how_to_run(read: Input) -> dict[str, Any]:
-    """The user's &GLOBAL without what is printed, and where: the output is read here."""
+    """The user's &GLOBAL without keywords that change what the output contains."""
     return {
         key: value
         for key, value in read.tree.get("+global", {}).items()
@@ -285,13 +287,13 @@ def _text(read: Input, force_eval: dict[str, Any], atoms: Atoms, *, run_type: st
 
 
 def check_changes(read: Input, changes: Mapping[str, Any]) -> None:
-    """Raise InputError where a further try would be no input, or of another level of theory."""
+    """Raise InputError if a retry is not a valid input or changes the level of theory."""
     for path in changes:
         inside = path.upper().removeprefix("SCF/")
         if inside == path.upper() or _THEORY_IN_SCF.match(inside):
             raise InputError(
-                f"{path}: would change the level of theory; a further try may change what is below "
-                "SCF, but for EPS_SCF, ADDED_MOS and SMEAR"
+                f"{path}: would change the level of theory; a retry may only change keywords below "
+                "SCF, except EPS_SCF, ADDED_MOS and SMEAR"
             )
     symbol = next((s for s in chemical_symbols[1:] if _kind(read, s)), "H")
     atoms = Atoms([symbol], positions=[[0, 0, 0]], cell=[9.0] * 3, pbc=True)
@@ -311,7 +313,7 @@ def _scf_theory(read: Input) -> dict[str, Any]:
 
 
 def _set(dft: dict[str, Any], path: str, value: Any, *, xml: Path | None) -> None:
-    """Set, or with None remove, the keyword or section at a path; sections are made on the way."""
+    """Set (or remove if None) the keyword or section at a path; missing sections are created."""
     *parents, last = path.lower().split("/")
     group = dft
     for parent in parents:
@@ -320,7 +322,7 @@ def _set(dft: dict[str, Any], path: str, value: Any, *, xml: Path | None) -> Non
         group.pop(last, None)
         group.pop(f"+{last}", None)
     elif f"+{last}" in group or (isinstance(value, bool) and is_section(path, xml)):
-        # "SCF/OT: true" is a section that is there, with what it holds by default
+        # "SCF/OT: true" adds the section with its defaults
         group[f"+{last}"] = {**group.get(f"+{last}", {}), "_": value}
     else:
         group[last] = value

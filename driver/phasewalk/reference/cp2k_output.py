@@ -1,4 +1,4 @@
-"""What CP2K's main output says, read strictly: a number is taken only where all of it fits.
+"""Strict reader of CP2K's main output: a number is accepted only if all checks pass.
 
 Titles have changed from version to version: the energy's unit ("(a.u.)" to 7.1, "[a.u.]",
 "[hartree]" in 2025), the headline of the coordinates (capitals since 2023.1), the stress ("STRESS
@@ -44,21 +44,21 @@ _SECONDS = re.compile(r"^ CP2K +1 +1\.0 .* (\d+\.\d+)$")
 _WARNINGS = re.compile(r"The number of warnings for this run is : *(\d+)")
 _NUMBER = re.compile(r"[-+]?\d+\.\d*(?:[EeDd][-+]?\d+)?")
 _SUM_TOLERANCE = 1e-6
-"""Of the digits that are printed, hartree/bohr and relative: a row that was lost is seen."""
+"""Tolerance of the printed sum of forces, hartree/bohr and relative; detects a missing row."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What CP2K says of a frame.
+    """CP2K's results for a frame.
 
     Attributes:
         energy: eV.
         forces: (N, 3), eV/Å.
         stress: (6,) Voigt xx yy zz yz xz xy, eV/Å³, tension positive.
         version: "CP2K 2023.1".
-        scf_steps: of all inner loops.
-        warnings: how many it counts itself.
-        seconds: wall time by its own clock.
+        scf_steps: number of SCF steps in all inner loops.
+        warnings: number of warnings that CP2K reports.
+        seconds: wall time reported by CP2K.
     """
 
     energy: float
@@ -71,18 +71,18 @@ class Output:
 
 
 def version(text: str) -> str | None:
-    """The version that a text names, as "CP2K 2023.1"; None for none."""
+    """The version named in a text, as "CP2K 2023.1"; None if there is none."""
     found = _VERSION.search(text)
     return f"CP2K {found[1]}" if found else None
 
 
 def read_output(path: Path, atoms: Atoms) -> Output:
-    """Energy, forces and stress of a frame, from a run that ended well.
+    """Energy, forces and stress of a frame, from a successful run.
 
     Raises:
         NotConverged: the SCF, or its outer loop, has not converged.
-        EngineFailed: CP2K gave up; its own reason.
-        ParseError: the output is cut off, damaged, or of another frame.
+        EngineFailed: CP2K aborted; gives its reason.
+        ParseError: the output is truncated, damaged, or of another frame.
     """
     lines = _lines(path)
     check_lines(path, lines)
@@ -102,14 +102,14 @@ def read_output(path: Path, atoms: Atoms) -> Output:
 
 
 def read_energy(path: Path) -> tuple[float, str]:
-    """Energy (eV) and version, as strict as `read_output`, of a run that has no forces."""
+    """Energy (eV) and version of a run without forces; as strict as `read_output`."""
     lines = _lines(path)
     check_lines(path, lines)
     return _energy(path, lines), version("\n".join(lines)) or ""
 
 
 def check_end(path: Path) -> None:
-    """Raise what the output of a run that failed says of it; nothing where it says nothing.
+    """Raise the reason that the output of a failed run gives; return if it gives none.
 
     Raises:
         NotConverged, EngineFailed: see `read_output`.
@@ -119,28 +119,28 @@ def check_end(path: Path) -> None:
     walltime = _WALLTIME.search(text)
     if walltime:
         raise EngineFailed(
-            f"CP2K stopped after {walltime[1]} s, the WALLTIME in &GLOBAL of its input: raise it, "
-            f"or leave it out (reference.timeout_s limits a label) ({path})"
+            f"CP2K stopped after {walltime[1]} s, the WALLTIME in &GLOBAL of its input; increase "
+            f"or remove it (reference.timeout_s limits the time of a label) ({path})"
         )
     if _UNCONVERGED.search(text):
         raise NotConverged(f"the SCF did not converge ({path})")
     if reason:
-        raise EngineFailed(f"CP2K gave up: {reason} ({path})")
+        raise EngineFailed(f"CP2K aborted: {reason} ({path})")
 
 
 def check_lines(path: Path, lines: Sequence[str]) -> None:
-    """Raise what an output says of its own end, where that is not a good one."""
+    """Raise an error if the output does not show a successful, converged end."""
     check_end(path)
     if not any(_ENDED in line for line in lines):
-        raise ParseError(path, "is cut off: CP2K has not come to its end")
+        raise ParseError(path, "is truncated: CP2K has not finished")
     if not any(_CONVERGED.search(line) for line in lines):
-        raise ParseError(path, "does not say that the SCF has converged")
+        raise ParseError(path, "does not report that the SCF converged")
     if version("\n".join(lines)) is None:
-        raise ParseError(path, "does not name CP2K's version")
+        raise ParseError(path, "does not contain CP2K's version")
 
 
 def abort_message(text: str) -> str | None:
-    """What stands in CP2K's box of stars beside the figure that falls; None without one."""
+    """The text in CP2K's [ABORT] box; None if there is none."""
     if "[ABORT]" not in text:
         return None
     lines = text.splitlines()
@@ -153,9 +153,9 @@ def abort_message(text: str) -> str | None:
                 break
             continue
         inside = re.sub(r"\S+\.F:\d+\s*$", "", body.strip("*"))
-        # The figure takes the first ten columns of the box.
+        # The first ten columns of the box hold a drawing.
         words += inside[10:].split()
-    return brief(" ".join(words)) or "it does not say why"
+    return brief(" ".join(words)) or "no reason given"
 
 
 def _lines(path: Path) -> list[str]:
@@ -168,19 +168,21 @@ def _search(pattern: re.Pattern[str], lines: Sequence[str]) -> re.Match[str] | N
 
 
 def _number(path: Path, word: str, line: int) -> float:
-    """A number of Fortran's; ParseError for stars, NaN and the like. `line` counts from 0."""
+    """A Fortran number; ParseError for asterisks, NaN etc. `line` counts from 0."""
     if not _NUMBER.fullmatch(word):
         raise ParseError(path, f"not a number: {word!r}", line + 1)
     return float(word.replace("D", "E").replace("d", "e"))
 
 
 def _only(path: Path, what: str, found: Sequence[int]) -> int:
-    """The line of what must stand once."""
+    """The line of an item that must be found exactly once."""
     if len(found) != 1:
         hint = (
-            "" if found else " (a version of CP2K with other titles? see its versions in the docs)"
+            ""
+            if found
+            else " (unsupported version of CP2K? see the supported versions in the docs)"
         )
-        raise ParseError(path, f"{what} stands {len(found)} times in it, and must once{hint}")
+        raise ParseError(path, f"{what} found {len(found)} times, expected once{hint}")
     return found[0]
 
 
@@ -191,7 +193,7 @@ def _energy(path: Path, lines: Sequence[str]) -> float:
 
 
 def _forces(path: Path, lines: Sequence[str], atoms: Atoms) -> Array:
-    """(N, 3) in hartree/bohr; their sum must be the one that is printed."""
+    """(N, 3) in hartree/bohr; their sum must equal the printed one."""
     old = [n for n, line in enumerate(lines) if _OLD_FORCES.match(line)]
     new = [n for n, line in enumerate(lines) if _NEW_FORCES.match(line)]
     begin = _only(path, "the table of forces", [*old, *new])
@@ -207,22 +209,26 @@ def _forces(path: Path, lines: Sequence[str], atoms: Atoms) -> Array:
         symbol = words[2] if old else atoms.symbols[min(len(rows), len(atoms) - 1)]
         columns = words[3:6] if old else words[1:4]
         if int(words[0]) != len(rows) + 1 or len(columns) != 3 or len(rows) == len(atoms):
-            raise ParseError(path, f"not the force on atom {len(rows) + 1}: {lines[at]!r}", at + 1)
+            raise ParseError(
+                path, f"expected the force on atom {len(rows) + 1}, found {lines[at]!r}", at + 1
+            )
         if symbol != atoms.symbols[len(rows)]:
-            raise ParseError(path, f"a force on {symbol}, not {atoms.symbols[len(rows)]}", at + 1)
+            raise ParseError(
+                path, f"force on {symbol}, expected {atoms.symbols[len(rows)]}", at + 1
+            )
         rows.append([_number(path, word, at) for word in columns])
-    raise ParseError(path, "the table of forces has no end", begin + 1)
+    raise ParseError(path, "the table of forces is not complete", begin + 1)
 
 
 def _summed(
     path: Path, rows: Sequence[Sequence[float]], total: Sequence[float], atoms: Atoms, at: int
 ) -> Array:
     if len(rows) != len(atoms) or len(total) != 3:
-        raise ParseError(path, f"forces on {len(rows)} atoms, not on {len(atoms)}", at + 1)
+        raise ParseError(path, f"forces on {len(rows)} atoms, expected {len(atoms)}", at + 1)
     forces = np.array(rows)
     limit = _SUM_TOLERANCE * (1 + np.abs(forces).max())
     if np.abs(forces.sum(axis=0) - total).max() > limit:
-        raise ParseError(path, "the forces do not add up to the sum that is printed", at + 1)
+        raise ParseError(path, "the sum of the forces differs from the printed sum", at + 1)
     return forces
 
 
@@ -248,14 +254,14 @@ def _stress(path: Path, lines: Sequence[str]) -> Array:
         raise ParseError(path, "the stress is not symmetric", begin + 1)
     at, words = block[4] if len(block) > 4 else (begin, [])
     if words[:1] != ["1/3"] or not words[1].startswith("Trace"):
-        raise ParseError(path, "the stress has no trace", at + 1)
+        raise ParseError(path, "the trace of the stress is missing", at + 1)
     if abs(np.trace(tensor) / 3 - _number(path, words[-1], at)) > scale:
-        raise ParseError(path, "the stress does not fit its trace", begin + 1)
+        raise ParseError(path, "the stress does not match its printed trace", begin + 1)
     return stress_from_cp2k(tensor, _STRESS_UNITS[title[2].lower()] if title else "")
 
 
 def _same_frame(path: Path, lines: Sequence[str], atoms: Atoms) -> None:
-    """ParseError where species, order, positions or cell are not those that were asked for."""
+    """ParseError if species, order, positions or cell differ from those of the input."""
     for number, name in enumerate("abc"):
         found = [n for n, line in enumerate(lines) if (m := _CELL.match(line)) and m[1] == name]
         at = _only(path, f"cell vector {name}", found)
@@ -275,22 +281,22 @@ def _same_frame(path: Path, lines: Sequence[str], atoms: Atoms) -> None:
                 break
             continue
         if count == len(atoms) or int(words[0]) != count + 1 or len(words) < 7:
-            raise ParseError(path, f"not atom {count + 1}: {lines[at]!r}", at + 1)
+            raise ParseError(path, f"expected atom {count + 1}, found {lines[at]!r}", at + 1)
         if words[2] != atoms.symbols[count] or words[3] != str(atoms.numbers[count]):
             raise ParseError(
-                path, f"atom {count + 1} is {words[2]}, not {atoms.symbols[count]}", at + 1
+                path, f"atom {count + 1} is {words[2]}, expected {atoms.symbols[count]}", at + 1
             )
         _close(path, words[4:7], atoms.positions[count], f"atom {count + 1}", at)
         count += 1
     if count != len(atoms):
-        raise ParseError(path, f"coordinates of {count} atoms, not of {len(atoms)}", begin + 1)
+        raise ParseError(path, f"coordinates of {count} atoms, expected {len(atoms)}", begin + 1)
 
 
 def _close(path: Path, words: Sequence[str], wanted: Array, what: str, at: int) -> None:
-    """ParseError where printed coordinates are others, to the digits that are printed."""
+    """ParseError if printed coordinates differ from those of the input, to the printed digits."""
     for word, value in zip(words, wanted, strict=True):
         digits = len(word.partition(".")[2])
         if abs(_number(path, word, at) - value) > 0.51 * 10.0**-digits:
             raise ParseError(
-                path, f"{what} is at {' '.join(words)} Å, not where it was put", at + 1
+                path, f"{what} is at {' '.join(words)} Å, which differs from the input", at + 1
             )

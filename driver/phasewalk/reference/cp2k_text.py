@@ -1,4 +1,4 @@
-"""CP2K's input as lines: comments and what this program drops are taken out before it is parsed."""
+"""CP2K's input as lines: comments and ignored sections are removed before it is parsed."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,16 @@ from ..errors import InputError, brief
 
 COMMENTS = "!#"
 DROPPED = ("MOTION", "PRINT", "EXT_RESTART", "VIBRATIONAL_ANALYSIS")
-"""Of the user's own run; prints are put in."""
+"""Sections of the user's run that are not used; print keys are added again."""
 MAX_DEPTH = 20
-"""Files that include each other in a ring would never end."""
+"""Limit for files that include each other."""
 _INCLUDE = re.compile(r"@INCLUDE\s+(.+)", re.IGNORECASE)
 _FORTRAN = re.compile(r"(?<=\s)([-+]?\d+\.?\d*)[dD]([-+]?\d+)(?=\s|$)")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its comment; `number` counts from 1 in its own file."""
+    """A line without its comment; `number` is its line number in its file, from 1."""
 
     text: str
     path: Path
@@ -26,7 +26,7 @@ class Line:
 
     @property
     def where(self) -> str:
-        """File and line, for people."""
+        """File and line number, for messages."""
         return f"{self.path}, line {self.number}"
 
 
@@ -34,14 +34,14 @@ def read_text(path: Path) -> str:
     """The text of a file: UTF-8 with or without a byte-order mark, else Latin-1 (in comments).
 
     Raises:
-        InputError: no such file, or no text.
+        InputError: there is no such file, or it is not text.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
-        raise InputError(f"{path}: cannot be read (no text, or UTF-16); save it as UTF-8")
+        raise InputError(f"{path}: cannot be read (not text, or UTF-16); save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -49,17 +49,17 @@ def read_text(path: Path) -> str:
 
 
 def lines_of(text: str, path: Path) -> list[Line]:
-    """The lines of an input, and of what it includes, without comments and dropped sections.
+    """The lines of an input and of included files, without comments and ignored sections.
 
-    An include whose name holds a variable, or that is not there, is left to the parser: it may
-    stand in a branch that is not taken.
+    An @INCLUDE with a variable in its name, or of a file that does not exist, is left to the
+    parser, because it may be in a branch that is not used.
     """
     return list(_without_dropped(_included(text, path, path.parent, 0)))
 
 
 def _included(text: str, path: Path, folder: Path, depth: int) -> Iterator[Line]:
     if depth > MAX_DEPTH:
-        raise InputError(f"{path}: files include each other more than {MAX_DEPTH} deep")
+        raise InputError(f"{path}: files include each other to a depth of more than {MAX_DEPTH}")
     for number, raw in enumerate(text.splitlines(), start=1):
         line = Line(without_comment(raw), path, number)
         asked = _INCLUDE.match(line.text.strip())
@@ -71,10 +71,10 @@ def _included(text: str, path: Path, folder: Path, depth: int) -> Iterator[Line]
 
 
 def without_comment(raw: str) -> str:
-    """A line without its comment and trailing blanks, tabs as blanks.
+    """A line without its comment and trailing blanks; tabs are replaced by blanks.
 
-    A quotation mark opens a text only at the beginning of a word and where it is closed again on
-    the line; inside such a text nothing is a comment.
+    A quotation mark starts a quoted string only at the beginning of a word and if it is closed on
+    the same line; a quoted string contains no comments.
     """
     line, at = raw.expandtabs(1), 0
     while at < len(line):
@@ -88,7 +88,7 @@ def without_comment(raw: str) -> str:
 
 
 def _without_dropped(lines: Iterator[Line]) -> Iterator[Line]:
-    """Blank lines for sections that are dropped, and that the parser may refuse (newer prints)."""
+    """Replace ignored sections, which the parser may not know (newer prints), by blank lines."""
     open_: list[Line] = []
     for line in lines:
         word = section(line.text)
@@ -106,18 +106,18 @@ def _without_dropped(lines: Iterator[Line]) -> Iterator[Line]:
 
 
 def section(text: str) -> str:
-    """The name of the section that a line opens, "END" where it closes one, else ""."""
+    """The name of the section that a line opens, "END" if it closes one, else ""."""
     words = text.split()
     return words[0][1:].upper() if words and words[0].startswith("&") else ""
 
 
 def joined(lines: Sequence[Line]) -> str:
-    """The text for the parser, with exponents that it reads (1.0d-6 → 1.0e-6)."""
+    """The text for the parser, with Fortran exponents replaced (1.0d-6 → 1.0e-6)."""
     return "\n".join(_FORTRAN.sub(r"\1e\2", line.text) for line in lines) + "\n"
 
 
 def inside(lines: Sequence[Line], at: Line) -> str:
-    """In which section a line stands, and where that was opened, for people."""
+    """The section that contains a line, and the line that opens it, for messages."""
     open_: list[tuple[str, Line]] = []
     for line in lines:
         if line == at:
@@ -131,7 +131,7 @@ def inside(lines: Sequence[Line], at: Line) -> str:
 
 
 def unbalanced(lines: Sequence[Line]) -> str | None:
-    """What is wrong with the nesting of sections, with lines; None where nothing is."""
+    """The first error in the nesting of sections, with line numbers; None if there is none."""
     open_: list[tuple[str, Line]] = []
     for line in lines:
         name = section(line.text)
@@ -139,12 +139,12 @@ def unbalanced(lines: Sequence[Line]) -> str | None:
             open_ += [(name, line)] if name else []
             continue
         if not open_:
-            return f"{line.where}: &END closes nothing: no section is open there"
+            return f"{line.where}: &END without an open section"
         begun, since = open_.pop()
         words = line.text.split()
         if len(words) > 1 and words[1].upper() != begun:
             return (
-                f"{line.where}: {brief(line.text)} closes &{begun}, which was opened in line "
+                f"{line.where}: {brief(line.text)} closes &{begun}, which is opened in line "
                 f"{since.number}"
             )
     if open_:

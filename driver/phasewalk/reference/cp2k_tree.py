@@ -1,7 +1,7 @@
-"""CP2K's input as a tree, and back, by cp2k-input-tools.
+"""CP2K's input as a tree, read and written by cp2k-input-tools.
 
-In its trees a section is "+name" and a keyword "name", "_" is a section's parameter, "*" its lines
-without a keyword, and all names are lower case.
+In the tree, "+name" is a section, "name" a keyword, "_" a section's parameter and "*" its lines
+without a keyword; all names are lower case.
 """
 
 import io
@@ -17,8 +17,7 @@ from . import cp2k_text
 from .cp2k_text import Line
 
 _XML = (
-    "keywords of another version of CP2K are known from what `cp2k --xml` writes: "
-    "reference.cp2k.input_xml"
+    "for another version of CP2K, set reference.cp2k.input_xml to the file that `cp2k --xml` writes"
 )
 
 
@@ -28,8 +27,8 @@ class Input:
 
     Attributes:
         path: the file.
-        tree: its content, as cp2k-input-tools gives it.
-        xml: what describes the keywords of this version of CP2K, if not the library's own.
+        tree: its content as parsed by cp2k-input-tools.
+        xml: description of the keywords of this version of CP2K; None for the library's own.
     """
 
     path: Path
@@ -45,7 +44,7 @@ class Input:
 
 @lru_cache(maxsize=4)
 def _parser(xml: Path | None, folder: Path) -> Any:
-    """The library's parser; it takes a second to read what it knows of all keywords."""
+    """The library's parser, which takes a second to load its description of all keywords."""
     from cp2k_input_tools.parser import CP2KInputParser
 
     return CP2KInputParser(xmlspec=str(xml) if xml else None, base_dir=str(folder))
@@ -53,7 +52,7 @@ def _parser(xml: Path | None, folder: Path) -> Any:
 
 @lru_cache(maxsize=2)
 def generator(xml: Path | None) -> Any:
-    """The library's writer of inputs; see `_parser`."""
+    """The library's input writer; see `_parser`."""
     from cp2k_input_tools import DEFAULT_CP2K_INPUT_XML
     from cp2k_input_tools.generator import CP2KInputGenerator
 
@@ -61,10 +60,10 @@ def generator(xml: Path | None) -> Any:
 
 
 def parse(text: str, path: Path, xml: Path | None) -> Mapping[str, Any]:
-    """The tree of an input; what it includes is looked for beside it.
+    """The tree of an input; included files are searched in its directory.
 
     Raises:
-        InputError: it is none; names the line where that is known.
+        InputError: it is not a valid input; names the line if it is known.
         EngineMissing: cp2k-input-tools is not installed.
     """
     lines = cp2k_text.lines_of(text, path)
@@ -74,24 +73,24 @@ def parse(text: str, path: Path, xml: Path | None) -> Mapping[str, Any]:
         tree: Mapping[str, Any] = _parser(xml, path.parent).parse(stream)
     except ImportError as error:
         raise EngineMissing(
-            "CP2K: its input is read by cp2k-input-tools; pip install 'phasewalk[cp2k]'"
+            "CP2K: reading its input requires cp2k-input-tools; pip install 'phasewalk[cp2k]'"
         ) from error
     except Exception as error:  # the library raises anything
         begun = stream.getvalue()[: stream.tell()].count("\n")
         at = lines[begun - 1] if begun else Line("", path, 1)
         raise InputError(_reason(error, lines, at)) from error
-    told = None if tree else cp2k_text.unbalanced(lines)
-    if told:
-        raise InputError(told)
+    problem = None if tree else cp2k_text.unbalanced(lines)
+    if problem:
+        raise InputError(problem)
     return tree
 
 
 def _reason(error: Exception, lines: Sequence[Line], at: Line) -> str:
-    """Why the library refuses an input, in words of CP2K's manual, with file and line."""
+    """Why the library rejects an input, in terms of CP2K's manual, with file and line."""
     kind, said = type(error).__name__, str(error.args[0]) if error.args else ""
-    told = cp2k_text.unbalanced(lines)
-    if told and kind in ("SectionMismatchError", "IndexError", "AttributeError"):
-        return told
+    unbalanced = cp2k_text.unbalanced(lines)
+    if unbalanced and kind in ("SectionMismatchError", "IndexError", "AttributeError"):
+        return unbalanced
     context = next((arg for arg in error.args if hasattr(arg, "linenr")), None)
     name, number = getattr(context, "filename", None), getattr(context, "linenr", None)
     where = (
@@ -100,45 +99,45 @@ def _reason(error: Exception, lines: Sequence[Line], at: Line) -> str:
         else (f"{name}, line {number}")
     )
     shown = brief(at.text.strip())
-    return f"{where}: not an input of CP2K: {_told(kind, said, lines, at)}" + (
+    return f"{where}: not a valid CP2K input: {_problem(kind, said, lines, at)}" + (
         f" ({shown})" if shown and where == at.where else ""
     )
 
 
-def _told(kind: str, said: str, lines: Sequence[Line], at: Line) -> str:
-    """What is wrong with a line, from the kind of the library's exception."""
+def _problem(kind: str, said: str, lines: Sequence[Line], at: Line) -> str:
+    """The error in a line, from the type of the library's exception."""
     quoted = re.search(r"'([^']*)'", said)
     name = quoted[1] if quoted else ""
     first = (at.text.split() or [""])[0]
     inside = cp2k_text.inside(lines, at)
     if kind == "InvalidSectionError":
-        return f"CP2K knows no section &{name} {inside}; {_XML}"
+        return f"unknown section &{name} {inside}; {_XML}"
     if kind == "InvalidNameError" and "multiple times" in said:
-        return f"section &{name} stands twice, and may once"
+        return f"section &{name} found twice, allowed once"
     if kind == "InvalidNameError":
-        return f"CP2K knows no keyword {name} {inside}; {_XML}"
+        return f"unknown keyword {name} {inside}; {_XML}"
     if kind == "NameRepetitionError":
-        return f"keyword {name} stands twice in its section, and may once"
+        return f"keyword {name} found twice in its section, allowed once"
     if kind == "InvalidParameterError" and first.startswith("&"):
-        return f"section {first} takes no such parameter"
+        return f"invalid parameter of section {first}"
     if kind == "InvalidParameterError":
-        return f"keyword {name or first} takes no such value; {_XML}"
+        return f"invalid value of keyword {name or first}; {_XML}"
     if kind in ("UnterminatedStringError", "InvalidTokenCharError"):
-        return "a quotation mark is not closed, or stands inside a word"
+        return "a quotation mark is not closed, or is inside a word"
     if kind == "LineContinuationError":
-        return "its last line ends in \\, which continues a line"
+        return "the last line ends in \\, which requires a continuation line"
     if kind == "PreprocessorError":
         return brief(said)
-    return "a value, or its unit, cannot be read"
+    return "a value or its unit cannot be read"
 
 
 def is_section(path: str, xml: Path | None) -> bool:
-    """Whether CP2K knows a path below FORCE_EVAL/DFT as a section."""
+    """Whether a path below FORCE_EVAL/DFT is a section of CP2K's input."""
     tree: dict[str, Any] = {}
     for name in reversed(path.lower().split("/")):
         tree = {f"+{name}": tree}
     try:
         list(generator(xml).line_iter({"+force_eval": [{"+dft": tree}]}))
-    except Exception:  # the library raises anything where it does not know the name
+    except Exception:  # the library may raise anything for an unknown name
         return False
     return True

@@ -1,4 +1,4 @@
-"""The reference of a campaign: the program that makes labels, and its level of theory."""
+"""The reference of a campaign: the program that computes labels, and its level of theory."""
 
 import hashlib
 import re
@@ -20,9 +20,9 @@ PROGRAMS = ("cp2k.psmp", "cp2k.popt", "cp2k")
 _DATA = ("share/cp2k/data", "share/cp2k", "share/data", "data")
 CHILD = (sys.executable, "-m", "phasewalk.reference")
 COMMAND = "reference.command"
-"""Its name among the settings of a level of theory."""
+"""Key of the command in the settings of a level of theory."""
 MAX_SCRIPT_BYTES, MAX_HASHED_BYTES = 1_000_000, 100_000_000
-"""Of a file that is larger than the second, its size, its first and its last half of that count."""
+"""Of files larger than the second limit, only the size and the first and last half of it count."""
 SCRIPTS = (
     ".py",
     ".sh",
@@ -38,18 +38,18 @@ SCRIPTS = (
     ".toml",
 )
 WRITTEN = (".log", ".out", ".err", ".txt")
-"""Files that a command writes say nothing of what it computes."""
+"""Suffixes of files that a command writes; these do not define what it computes."""
 _RUNS = re.compile(
     r"(python|pypy|perl|ruby|node|julia)[\d.]*|R|Rscript|env|(ba|da|z|k)?sh|timeout|time|nice|"
     r"mpirun|mpiexec(\.\w+)?|srun|prterun|orterun|taskset|numactl|stdbuf|apptainer|singularity|docker"
 )
-"""Interpreters and launchers, which differ from machine to machine and count by their names."""
+"""Interpreters and launchers, whose files differ between machines; only their names count."""
 _PATHS = re.compile(r"(?<![\w.~/$}])/[^\s'\"`;|&<>(){}\[\]=:,]+")
-"""Absolute paths in a text: of a shell, of Python, of an option with its value."""
+"""Absolute paths in a text: in shell or Python code, or in an option with a value."""
 _GLUED = re.compile(r"^-\w(/.+)")
 _REDIRECTED = re.compile(r">>?\s*[^\s;|&]+")
 _NO_BINDING = {
-    # Each MPI launch would bind its ranks to the first cores, and labels side by side share these.
+    # By default each MPI launch binds its ranks to the first cores, which parallel labels share.
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
 }
@@ -57,15 +57,15 @@ _NO_BINDING = {
 
 @dataclass(frozen=True)
 class Reference:
-    """The program that makes labels, and what it reads.
+    """The program that computes labels, and the files it reads.
 
     Attributes:
-        settings: of the campaign.
-        method: its level of theory, for one primitive cell.
-        command: program and arguments; empty where nothing can be computed.
-        staged: name → file that is put into each label's directory.
-        env: added to the environment.
-        input: the user's own CP2K input.
+        settings: reference settings of the campaign.
+        method: level of theory, for one primitive cell.
+        command: program and arguments; empty if nothing can be computed.
+        staged: name → file that is linked into each label's directory.
+        env: variables added to the environment.
+        input: the user's CP2K input.
     """
 
     settings: ReferenceSettings
@@ -79,24 +79,24 @@ class Reference:
     def shares(self) -> bool:
         """Whether its labels are exchanged with other campaigns.
 
-        Never those of a program of the user's own that its level of theory does not name.
+        False for a user's program that is not part of the level of theory.
         """
         own = own_program(self.settings.command)
         return self.settings.share and (own is None or COMMAND in self.method.settings)
 
 
 def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) -> Reference:
-    """The reference of a campaign whose file is in `folder`; nothing is started.
+    """The reference of a campaign whose file is in `folder`; starts no process.
 
     Raises:
-        InputError: a file that it reads is missing, or says what cannot be.
-        EngineMissing: the program is missing.
+        InputError: an input file is missing or invalid.
+        EngineMissing: the program is not found.
     """
     if settings.cp2k:
         return _cp2k(settings, settings.cp2k, folder, environ)
     if settings.imported:
-        told = Level(settings.imported.level_of_theory, "")
-        return Reference(settings, told)
+        declared = Level(settings.imported.level_of_theory, "")
+        return Reference(settings, declared)
     command = tuple(settings.command or CHILD)
     if settings.ase or settings.function:
         return _with_program(_calculator(settings, command, folder))
@@ -107,7 +107,7 @@ def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) 
 
 
 def _with_program(reference: Reference) -> Reference:
-    """The same; a program of the user's own is part of the level of theory, with its files."""
+    """The reference with a user's program and its files added to the level of theory."""
     own = own_program(reference.settings.command)
     if own is None:
         return reference
@@ -125,10 +125,10 @@ def _with_program(reference: Reference) -> Reference:
 def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] | None:
     """The words of `reference.command`, and the files that they name.
 
-    A word that is nothing but an absolute path stands by its last name, so that a campaign may
-    move; every other one is kept as it is, since any part of it may choose what is computed.
+    A word that is an absolute path is replaced by its last component, so that a campaign can be
+    moved; other words are kept, because any part of them may change what is computed.
 
-    None where it only starts phasewalk's own child, through a launcher or a container.
+    Returns None if the command only starts phasewalk's own child, for example in a container.
     """
     if command is None or tuple(command[-2:]) == CHILD[1:]:
         return None
@@ -139,16 +139,16 @@ def own_program(command: Sequence[str] | None) -> tuple[list[str], list[Path]] |
 
 
 def _short(word: str) -> str:
-    """The last name of an absolute path, also of one that the command is yet to write.
+    """The last component of an absolute path, which need not exist; other words unchanged.
 
-    A word with a space is a path if it is in a folder that exists; else it is a shell's text.
+    A word with a space is a path if its folder exists, otherwise shell code.
     """
     is_path = word.startswith("/") and (" " not in word or _is_there(Path(word).parent, "is_dir"))
     return Path(word).name if is_path else word
 
 
 def _files(word: str) -> list[Path]:
-    """The files whose content counts in a word: all of it, a value after `=`, paths in a text."""
+    """Files named in a word (as a whole, as a value after `=`, or in code) whose content counts."""
     read = _REDIRECTED.sub(" ", word)
     places = [word, word.partition("=")[2], *_PATHS.findall(read), *_GLUED.findall(word)]
     return [
@@ -162,15 +162,15 @@ def _files(word: str) -> list[Path]:
 
 
 def _is_there(path: Path, kind: Literal["is_file", "is_dir"]) -> bool:
-    """Whether there is a regular file, or a folder, of that name."""
+    """Whether a regular file, or a folder, with this name exists."""
     try:
         return bool(getattr(path, kind)())
-    except (OSError, ValueError):  # too long for a name, or in a folder that is closed
+    except (OSError, ValueError):  # the name is too long, or access is denied
         return False
 
 
 def _is_script(path: Path) -> bool:
-    """Whether it is a text that is run, or that says what to compute."""
+    """Whether a file is a script or a text file with settings."""
     try:
         if not path.is_absolute() or not path.is_file() or path.stat().st_size > MAX_SCRIPT_BYTES:
             return False
@@ -182,7 +182,7 @@ def _is_script(path: Path) -> bool:
 
 
 def _content(path: Path) -> str:
-    """SHA-256 of a file; of a script without its first line, where that names an interpreter."""
+    """SHA-256 of a file; for a script without its `#!` line."""
     with named(path), path.open("rb") as stream:
         size = path.stat().st_size
         if size > MAX_HASHED_BYTES:
@@ -196,7 +196,7 @@ def _content(path: Path) -> str:
 
 
 def _versions(packages: list[str]) -> str:
-    """Packages with their versions, as in the child; EngineMissing where one is not installed."""
+    """Packages with their versions, as in the child; EngineMissing if one is not installed."""
     try:
         return ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     except metadata.PackageNotFoundError as error:
@@ -239,9 +239,9 @@ def _cp2k(
         found = beside or cp2k_input.find_file(name, [data] if data else folders)
         if found is None:
             raise InputError(
-                f"{path}: its data file {name} is neither beside it nor in "
+                f"{path}: data file {name} not found beside it or in "
                 f"{', '.join(map(str, [data] if data else folders)) or 'a data directory'}; put it "
-                "beside the input, or name its folder as reference.cp2k.data_directory"
+                "beside the input, or set reference.cp2k.data_directory to its folder"
             )
         hashes[name] = _hash(found)
         if beside is not None and not Path(name).is_absolute():
@@ -256,7 +256,7 @@ def _cp2k(
 def _data_folders(
     given: Path | None, environ: Mapping[str, str], command: tuple[str, ...]
 ) -> list[Path]:
-    """Where CP2K's data files may be, in the order in which they are looked for there."""
+    """Folders to search for CP2K's data files, in this order."""
     named_there = environ.get("CP2K_DATA_DIR")
     programs = [which(word) for word in (*command, *PROGRAMS)]
     near = [program.parent.parent / place for program in programs if program for place in _DATA]
@@ -265,7 +265,7 @@ def _data_folders(
 
 
 def _cp2k_command(own: Cp2kSettings) -> tuple[str, ...]:
-    """Program and arguments, the program found and the layout put in."""
+    """Program and arguments, with the program found and {ranks} and {threads} replaced."""
     layout = {"{ranks}": str(own.ranks), "{threads}": str(own.threads)}
     if own.command is not None:
         command = []
@@ -278,15 +278,15 @@ def _cp2k_command(own: Cp2kSettings) -> tuple[str, ...]:
     if program is None:
         raise EngineMissing(
             "CP2K: not found (cp2k.psmp, cp2k.popt, cp2k); install it (Debian: apt-get install "
-            "cp2k), load its module, or name it as reference.cp2k.command"
+            "cp2k), load its module, or set reference.cp2k.command"
         )
     if own.ranks == 1:
         return (str(program),)
     launcher = program.with_name("mpirun")
     if not launcher.is_file():
         raise EngineMissing(
-            f"CP2K: no mpirun beside {program} for {own.ranks} ranks; give the whole command as "
-            "reference.cp2k.command, for example [mpirun, -n, '{ranks}', cp2k.psmp]"
+            f"CP2K: no mpirun beside {program} to start {own.ranks} ranks; set "
+            "reference.cp2k.command, for example to [mpirun, -n, '{ranks}', cp2k.psmp]"
         )
     return (str(launcher), "-n", str(own.ranks), str(program))
 

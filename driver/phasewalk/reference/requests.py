@@ -1,4 +1,4 @@
-"""What the reference is asked, and what it answers: the jobs of labels and isolated atoms."""
+"""Jobs of the reference program for labels and isolated atoms, and their results."""
 
 import json
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ Array = NDArray[np.float64]
 
 REQUEST, RESULT = "request.json", "result.json"
 UNCONVERGED = 3
-"""The exit code of the child where the calculation did not converge."""
+"""Exit code of the child process if the calculation did not converge."""
 INPUT, GUESS = "label.inp", "guess"
 WAVE_FUNCTIONS = ("label-RESTART.wfn", "label-RESTART.kp")
-"""What CP2K leaves to start from; the second with k-points."""
+"""Restart files that CP2K writes; the second with k-points."""
 VERSION_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Try:
-    """One of the tries to label a frame.
+    """One attempt to label a frame.
 
     Attributes:
-        changes: how it differs from the first: settings, by the program's own names.
+        changes: settings that differ from the first attempt, by the program's names.
         guess: a wave function to start from.
     """
 
@@ -45,15 +45,15 @@ class Try:
 
 @dataclass(frozen=True)
 class Result:
-    """What the reference says of a frame.
+    """The reference's results for a frame.
 
     Attributes:
         energy: eV.
         forces: (N, 3), eV/Å.
         stress: (6,) Voigt xx yy zz yz xz xy, eV/Å³, tension positive.
         seconds: wall time.
-        version: of the program that said so; empty where it does not tell.
-        notes: what else it tells (steps of the SCF, warnings).
+        version: of the program; empty if unknown.
+        notes: other output (number of SCF steps, warnings).
     """
 
     energy: float
@@ -65,7 +65,7 @@ class Result:
 
 
 def version_job(reference: Reference, directory: Path) -> Job | None:
-    """A job that asks the program for its version; None where it is known."""
+    """A job that determines the version of the program; None if it is known."""
     settings = reference.settings
     if reference.method.version or not reference.command:
         return None
@@ -79,11 +79,11 @@ def version_job(reference: Reference, directory: Path) -> Job | None:
 
 
 def with_version(reference: Reference, finished: Finished) -> Reference:
-    """The reference, once it has told its version.
+    """The reference with the version from a finished `version_job`.
 
     Raises:
         EngineFailed: the program does not start.
-        ParseError: it did not tell.
+        ParseError: the result cannot be read.
     """
     finished.require_success()
     if reference.settings.cp2k:
@@ -91,7 +91,7 @@ def with_version(reference: Reference, finished: Finished) -> Reference:
         version = cp2k_output.version(text)
         if version is None:
             program = " ".join(reference.command)
-            raise InputError(f"{program} --version does not say that it is CP2K")
+            raise InputError(f"{program} --version does not print a version of CP2K")
     else:
         version = str(_answer(finished.directory).get("version", ""))
     return replace(reference, method=replace(reference.method, version=version))
@@ -131,7 +131,7 @@ def atom_job(name: str, symbol: str, *, reference: Reference, directory: Path) -
 def multiplicity(symbol: str) -> int:
     """Spin multiplicity 2S + 1 of a free atom in its ground state (ASE's table of moments).
 
-    The lowest one that its electrons allow where the table has none, or one that cannot be.
+    The lowest possible one if the table has none or an impossible one.
     """
     number = atomic_numbers[symbol]
     table = ground_state_magnetic_moments[number : number + 1]
@@ -164,7 +164,7 @@ def _child_job(
 
 
 def _arguments(settings: ReferenceSettings) -> dict[str, Any]:
-    """What the child needs to know of the program."""
+    """The parts of a request that depend on the program."""
     if settings.ase:
         own = settings.ase
         packages = own.packages or [own.calculator.partition(".")[0]]
@@ -201,7 +201,7 @@ def _cp2k_job(name: str, text: str, *, reference: Reference, directory: Path) ->
 
 
 def tries(reference: Reference, guess: Path | None) -> list[Try]:
-    """The tries of a label, in their order: as declared, and a guess is used in the first alone."""
+    """The attempts at a label in order, as declared; only the first uses a guess."""
     settings = reference.settings
     first = [Try(guess=guess)] if guess else []
     own = getattr(settings, settings.program) or settings.tight_binding
@@ -213,25 +213,25 @@ def tries(reference: Reference, guess: Path | None) -> list[Try]:
 
 
 def read(finished: Finished, atoms: Atoms, *, reference: Reference) -> Result:
-    """What a finished job says of its frame.
+    """The result of a finished job for its frame.
 
     Raises:
         NotConverged: the calculation has not converged.
         EngineFailed: the program failed.
         ParseError: its result cannot be read.
-        InputError: it is not of this frame, or of another version of the program.
+        InputError: it belongs to another frame or another version of the program.
     """
     _require(finished, reference)
     return read_result(finished.directory, atoms, reference=reference)
 
 
 def _require(finished: Finished, reference: Reference) -> None:
-    """Raise what a program's end means."""
+    """Raise an error if the program failed or did not converge."""
     if reference.input is None:
         if finished.returncode == UNCONVERGED:
             raise NotConverged(
-                f"{finished.job.name} did not converge: {finished.last_lines(1)} (everything is "
-                f"in {finished.directory})"
+                f"{finished.job.name} did not converge: {finished.last_lines(1)} (all files "
+                f"are in {finished.directory})"
             )
     elif finished.returncode not in (0, None):
         cp2k_output.check_end(finished.directory / Finished.STDOUT)
@@ -239,7 +239,7 @@ def _require(finished: Finished, reference: Reference) -> None:
 
 
 def read_result(directory: Path, atoms: Atoms, *, reference: Reference) -> Result:
-    """The result in the directory of a job that has ended well; see `read`."""
+    """The result in the directory of a successful job; see `read`."""
     if reference.input is not None:
         output = cp2k_output.read_output(directory / Finished.STDOUT, atoms)
         notes = {"scf_steps": output.scf_steps, "warnings": output.warnings}
@@ -272,15 +272,15 @@ def believed(
     origin: Mapping[str, Any],
     made: Mapping[str, Any],
 ) -> Label:
-    """The label that a result makes; InputError where it must not be believed.
+    """The label made from a result; InputError if it exceeds the limits.
 
     Args:
         result: of the frame.
         atoms: the frame.
-        reference: says within which limits a label is believed.
-        at: the level of theory, in as many primitive cells as the frame has.
+        reference: has the limits for accepting a label.
+        at: the level of theory, for the number of primitive cells of the frame.
         origin: where the frame comes from.
-        made: which of the tries it was.
+        made: which attempt succeeded.
     """
     label = Label(
         key=label_key(atoms, at),
@@ -298,7 +298,7 @@ def believed(
 
 
 def check_limits(label: Label, reference: Reference) -> None:
-    """Raise InputError where a label is not within the limits of the campaign."""
+    """Raise InputError if a label exceeds the limits of the campaign."""
     check(
         label,
         max_force=reference.settings.max_force_eV_per_A,
@@ -307,13 +307,13 @@ def check_limits(label: Label, reference: Reference) -> None:
 
 
 def read_atom(finished: Finished, reference: Reference) -> float:
-    """Energy (eV) of the isolated atom that a job has computed; see `read`."""
+    """Energy (eV) of an isolated atom from a finished job; see `read`."""
     _require(finished, reference)
     return read_atom_result(finished.directory, reference)
 
 
 def read_atom_result(directory: Path, reference: Reference) -> float:
-    """Energy (eV) in the directory of a job that has ended well; see `read_atom`."""
+    """Energy (eV) in the directory of a successful job; see `read_atom`."""
     if reference.input is not None:
         energy, version = cp2k_output.read_energy(directory / Finished.STDOUT)
     else:
@@ -341,7 +341,7 @@ def _answer(directory: Path) -> dict[str, Any]:
 
 
 def _check_version(version: str, reference: Reference, directory: Path) -> None:
-    """Raise InputError where another version answers than the level of theory names."""
+    """Raise InputError if the version differs from that of the level of theory."""
     named_version = reference.method.version
     if version and named_version and version != named_version:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Settings of the reference: the program that makes labels, and what it takes to believe them."""
+"""Settings of the reference program, which computes labels, and limits for accepting labels."""
 
 from typing import Any, Literal
 
@@ -11,173 +11,185 @@ PROGRAMS = ("xtb", "cp2k", "ase", "function", "imported")
 
 
 class XtbRetry(Settings):
-    """What a further try changes."""
+    """Settings that one retry changes."""
 
-    max_iterations: int | None = Field(None, ge=1, description="SCF iterations.")
+    max_iterations: int | None = Field(None, ge=1, description="Maximum number of SCF iterations.")
     mixer_damping: float | None = Field(
-        None, gt=0, le=1, description="Share of the new density that is mixed in; usually 0.4."
+        None,
+        gt=0,
+        le=1,
+        description="Fraction of the new density in the mixing; tblite's default is 0.4.",
     )
 
 
 class XtbSettings(Settings):
-    """Extended tight binding, built in (tblite); samples the Γ point alone."""
+    """GFN-xTB, built in (tblite); Γ point only."""
 
     method: Literal["GFN1-xTB", "GFN2-xTB"] = Field(
-        "GFN1-xTB", description="Parametrization. GFN2-xTB's periodic multipoles are approximate."
+        "GFN1-xTB", description="Parametrization. In GFN2-xTB, periodic multipoles are approximate."
     )
     electronic_temperature_K: float = Field(
         300.0, ge=0, le=10000, description="Fermi smearing of the electronic occupations, K."
     )
-    max_iterations: int = Field(250, ge=1, description="SCF iterations before a label fails.")
+    max_iterations: int = Field(250, ge=1, description="Maximum number of SCF iterations.")
     retries: list[XtbRetry] = Field(
         [],
         max_length=5,
-        description="What to change in each further try of a label whose SCF did not converge, "
-        "for example {max_iterations: 1000, mixer_damping: 0.1}.",
+        description="Changed settings for each retry if the SCF does not converge, for example "
+        "{max_iterations: 1000, mixer_damping: 0.1}.",
     )
 
 
 class Cp2kSettings(Settings):
-    """CP2K with the user's own input."""
+    """CP2K with a user-supplied input file."""
 
     input: str = Field(
         min_length=1,
-        description="The input file, beside the campaign file. What is in it for the level of "
-        "theory counts; cell, coordinates, project, run type and prints are put in, the rest of "
-        "&GLOBAL is kept.",
+        description="CP2K input file, in the directory of the campaign file. It defines the level "
+        "of theory; phasewalk sets cell, coordinates, project name, run type and print keys, and "
+        "keeps the rest of &GLOBAL.",
     )
     command: list[str] | None = Field(
         None,
         min_length=1,
-        description="Program and arguments, as in [srun, -n, '{ranks}', cp2k.psmp]; a list, never "
-        "a shell line; {ranks} and {threads} are put in. Default: cp2k.psmp or cp2k on the path, "
-        "with the mpirun beside it where ranks is above 1.",
+        description="Program and arguments as a list (no shell), for example "
+        "[srun, -n, '{ranks}', cp2k.psmp]; {ranks} and {threads} are replaced by their values. "
+        "Default: cp2k.psmp or cp2k on PATH, started with the mpirun of the same directory if "
+        "ranks is greater than 1.",
     )
-    ranks: int = Field(1, ge=1, description="MPI ranks of one label.")
-    threads: int = Field(1, ge=1, description="OpenMP threads of each rank.")
+    ranks: int = Field(1, ge=1, description="Number of MPI ranks per label.")
+    threads: int = Field(1, ge=1, description="Number of OpenMP threads per rank.")
     data_directory: str | None = Field(
         None,
-        description="Where basis sets and potentials are that are not beside the input; default: "
-        "CP2K_DATA_DIR, else what belongs to the program.",
+        description="Directory of basis sets and potentials that are not beside the input file. "
+        "Default: CP2K_DATA_DIR, else the program's own data directory.",
     )
     input_xml: str | None = Field(
         None,
-        description="What `cp2k --xml` writes, for keywords that cp2k-input-tools does not know.",
+        description="File written by `cp2k --xml`; needed only if cp2k-input-tools does not "
+        "recognize a keyword.",
     )
     guess: Literal["none", "walker"] = Field(
         "none",
-        description="walker: start from the wave function of the same walker's last label.",
+        description="Initial guess of the SCF; walker: the wave function of the same walker's "
+        "previous label.",
     )
     retries: list[dict[str, str | int | float | bool | None]] = Field(
         [],
         max_length=5,
-        description="What to change in each further try of a label whose SCF did not converge, by "
-        "paths below FORCE_EVAL/DFT, for example {SCF/MIXING/ALPHA: 0.1}; only what does not "
-        "change the level of theory.",
+        description="Changed keywords for each retry if the SCF does not converge, given by path "
+        "below FORCE_EVAL/DFT, for example {SCF/MIXING/ALPHA: 0.1}. Keywords that change the level "
+        "of theory are not allowed.",
     )
 
 
 class AseSettings(Settings):
-    """Any calculator that ASE knows, or that follows its protocol."""
+    """Any ASE calculator, or a class with the same interface."""
 
     calculator: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
-        description="Import path of the calculator, for example gpaw.GPAW.",
+        description="Import path of the calculator class, for example gpaw.GPAW.",
     )
-    arguments: dict[str, Any] = Field({}, description="Its keyword arguments.")
+    arguments: dict[str, Any] = Field({}, description="Keyword arguments of the calculator.")
     atom_arguments: dict[str, Any] = Field(
-        {}, description="Arguments that replace others for isolated atoms (spin, k-points)."
+        {}, description="Arguments that are different for isolated atoms (spin, k-points)."
     )
     files: list[str] = Field(
         [],
-        description="Files beside the campaign file that it reads (pseudopotentials, a model): "
-        "put into each label's directory, and part of the level of theory.",
+        description="Files that the calculator reads (pseudopotentials, a model), in the directory "
+        "of the campaign file. They are copied into each label's directory and are part of the "
+        "level of theory.",
     )
     packages: list[str] = Field(
         [],
-        description="Packages whose versions are part of the level of theory; default: the one "
-        "that holds the calculator.",
+        description="Python packages whose versions are part of the level of theory. Default: the "
+        "package of the calculator.",
     )
     version: str | None = Field(
-        None, description="Version of a program behind it that no package tells (VASP, ORCA)."
+        None, description="Version of an external program that the calculator runs (VASP, ORCA)."
     )
     retries: list[dict[str, Any]] = Field(
         [],
         max_length=5,
-        description="Arguments that replace others in each further try of a label that failed; "
-        "only what does not change the level of theory.",
+        description="Changed arguments for each retry if a label fails. Arguments that change the "
+        "level of theory are not allowed.",
     )
 
 
 class FunctionSettings(Settings):
-    """A function of the user's own: the last resort."""
+    """A user-supplied Python function, for programs without an ASE calculator."""
 
     function: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
-        description="module:function; called with the frame (ase.Atoms) and the arguments, gives "
-        "energy (eV), forces (eV/Å) and stress (eV/Å³, Voigt, tension positive) as a mapping.",
+        description="module:function. It is called with the frame (ase.Atoms) and the arguments, "
+        "and returns a mapping with energy (eV), forces (eV/Å) and stress (eV/Å³, Voigt order, "
+        "positive under tension).",
     )
-    arguments: dict[str, Any] = Field({}, description="Its keyword arguments.")
+    arguments: dict[str, Any] = Field({}, description="Keyword arguments of the function.")
     files: list[str] = Field(
-        [], description="Files beside the campaign file that it needs, its own module among them."
+        [],
+        description="Files that the function needs, including its module, in the directory of the "
+        "campaign file.",
     )
     packages: list[str] = Field(
-        [], description="Packages whose versions are part of the level of theory."
+        [], description="Python packages whose versions are part of the level of theory."
     )
     retries: list[dict[str, Any]] = Field(
-        [], max_length=5, description="Arguments that replace others in each further try."
+        [], max_length=5, description="Changed arguments for each retry if a label fails."
     )
 
 
 class ImportedSettings(Settings):
-    """No program: all labels come from initial_data."""
+    """No reference program: all labels come from initial_data."""
 
     level_of_theory: str = Field(
-        min_length=1, description="How the labels were made, in your words: it identifies them."
+        min_length=1,
+        description="Name of the method that the labels were computed with; identifies them.",
     )
 
 
 class ReferenceSettings(Settings):
-    """The program that makes labels (one of five), and what it takes to believe them."""
+    """The program that computes labels (give one of five), and the limits for accepting them."""
 
-    xtb: XtbSettings | None = Field(None, description="GFN-xTB, built in; the default.")
-    cp2k: Cp2kSettings | None = Field(None, description="CP2K with your own input.")
+    xtb: XtbSettings | None = Field(None, description="GFN-xTB, built in (default).")
+    cp2k: Cp2kSettings | None = Field(None, description="CP2K with your input file.")
     ase: AseSettings | None = Field(None, description="Any ASE calculator.")
-    function: FunctionSettings | None = Field(None, description="A function of your own.")
-    imported: ImportedSettings | None = Field(None, description="Labels from initial_data alone.")
+    function: FunctionSettings | None = Field(None, description="A Python function of yours.")
+    imported: ImportedSettings | None = Field(None, description="Labels from initial_data only.")
     max_force_eV_per_A: float = Field(
-        30.0, gt=0, description="A label whose largest force component is above this is rejected."
+        30.0, gt=0, description="Reject a label if a force component exceeds this."
     )
     max_net_force_eV_per_A: float = Field(
         0.3,
         gt=0,
-        description="A label whose forces add up to more than this × √(atoms) is rejected.",
+        description="Reject a label if its net force exceeds this × √(number of atoms).",
     )
     cores_per_label: int = Field(
-        1, ge=1, description="Cores that one label occupies; of CP2K: ranks × threads."
+        1, ge=1, description="Number of cores per label; for CP2K: ranks × threads."
     )
-    timeout_s: float = Field(3600.0, gt=0, description="A label is given up after this wall time.")
+    timeout_s: float = Field(3600.0, gt=0, description="Wall-time limit of one label.")
     command: list[str] | None = Field(
         None,
         min_length=1,
-        description="Program and arguments to run in place of `python -m phasewalk.reference` "
-        "(not for CP2K); it gets the names of a request and of a result file. A list, never a "
-        "shell line. Part of the level of theory, with the content of its script, unless it ends "
-        "in `-m phasewalk.reference` (a launcher or a container in front).",
+        description="Program and arguments as a list (no shell), run instead of "
+        "`python -m phasewalk.reference` with the names of a request file and a result file as "
+        "arguments (not for CP2K). The command and the content of its script are part of the "
+        "level of theory, unless it ends in `-m phasewalk.reference` (as with a container or "
+        "launcher).",
     )
     isolated_atoms: bool = Field(
-        True, description="Compute the energy of each isolated atom, for the model's zero."
+        True, description="Compute the energies of isolated atoms, the model's energy reference."
     )
     atom_energies_eV: dict[str, float] | None = Field(
-        None, description="Energies of the isolated atoms, where they are known."
+        None, description="Energies of the isolated atoms, if known."
     )
     atom_box_A: float = Field(
-        12.0, ge=5, le=50, description="Edge of the cubic cell that holds an isolated atom, Å."
+        12.0, ge=5, le=50, description="Edge length of the cubic cell of an isolated atom, Å."
     )
     share: bool = Field(
         True,
-        description="Use, and add to, the labels that other campaigns keep in the cache; one of "
-        "each campaign's is computed again and compared before they are used.",
+        description="Use labels that other campaigns have stored in the cache, and store new ones. "
+        "Before the labels of a campaign are used, one of them is recomputed and compared.",
     )
 
     @model_validator(mode="before")
@@ -185,15 +197,15 @@ class ReferenceSettings(Settings):
     def _one(cls, data: Any) -> Any:
         given = [n for n in PROGRAMS if isinstance(data, dict) and data.get(n) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are given; a campaign has one reference")
+            raise ValueError(f"{' and '.join(given)} are given; give only one reference program")
         return data
 
     @model_validator(mode="after")
     def _fit(self) -> "ReferenceSettings":
         if self.cp2k and self.command:
-            raise ValueError("command is not for CP2K; use cp2k.command")
+            raise ValueError("command does not apply to CP2K; use cp2k.command")
         if self.cp2k and self.cores_per_label not in (1, self.cp2k.ranks * self.cp2k.threads):
-            raise ValueError("cores_per_label of CP2K are cp2k.ranks × cp2k.threads; leave it out")
+            raise ValueError("cores_per_label: CP2K uses cp2k.ranks × cp2k.threads; remove it")
         return self
 
     @field_validator("atom_energies_eV")
@@ -206,21 +218,21 @@ class ReferenceSettings(Settings):
 
     @property
     def program(self) -> str:
-        """Which one was chosen."""
+        """Name of the chosen program."""
         return next((name for name in PROGRAMS if getattr(self, name) is not None), "xtb")
 
     @property
     def tight_binding(self) -> XtbSettings:
-        """The settings of xTB, which is the default."""
+        """The settings of xTB, or its defaults if none are given."""
         return self.xtb or XtbSettings()
 
     @property
     def cores(self) -> int:
-        """Cores that one label occupies."""
+        """Number of cores per label."""
         return self.cp2k.ranks * self.cp2k.threads if self.cp2k else self.cores_per_label
 
     @property
     def retries(self) -> int:
-        """Further tries of a label that failed."""
+        """Number of retries of a label that failed."""
         own = getattr(self, self.program)
         return len(getattr(own, "retries", ()) or ())

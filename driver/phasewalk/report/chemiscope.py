@@ -17,7 +17,7 @@ def write(found: History, path: Path) -> int:
 
     Properties: energy (eV/atom), largest force (eV/Å), volume (Å³), round, walker, the collective
     variables, and the errors of the newest generation that had not learned the frame when it was
-    measured; not a number where that never happened, as for the bootstrap.
+    measured; not a number if that never happened, as for the bootstrap.
 
     Args:
         found: the campaign.

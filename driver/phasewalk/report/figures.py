@@ -29,7 +29,7 @@ class Section:
         name: for anchors.
         title: of the part.
         how: how to read it, in words.
-        pictures: its panels; empty where there is nothing to show yet.
+        pictures: its panels; empty if there is nothing to show yet.
         missing: why there are none, and what would make them.
     """
 
@@ -128,7 +128,7 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
 
 
 def _of_frame(one: Compared, key: str) -> float | None:
-    """An error of one frame; None where one frame alone has none, as the scatter of energies."""
+    """An error of one frame; None if one frame alone has none, as the scatter of energies."""
     if key == "pressure_mae_GPa":
         return abs(float(one.pressure[1] - one.pressure[0]))
     return one.errors.get(key)

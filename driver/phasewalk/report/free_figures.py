@@ -50,7 +50,7 @@ def _title(one: Mapping[str, Any], *, begin: bool = False) -> str:
 
 
 def _doubt(one: Mapping[str, Any]) -> str:
-    """What has changed since, as a sentence; empty where nothing has."""
+    """What has changed since, as a sentence; empty if nothing has."""
     outdated = one.get("outdated", "")
     return f"NOT of the campaign as it stands: it is {outdated}. " if outdated else ""
 

@@ -68,7 +68,7 @@ def bibtex(paragraph: str) -> str:
 
 
 def _versions(found: History) -> Mapping[str, str]:
-    """Of engines, as the journal has them; several where they changed."""
+    """Of engines, as the journal has them; several if they changed."""
     seen: dict[str, list[str]] = {}
     for _, noted in each(found.records, Versions):
         for name, value in noted.versions.items():

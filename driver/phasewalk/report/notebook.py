@@ -221,9 +221,9 @@ class Campaign:
         """Free energies that `phasewalk fes` left, of one generation or of all.
 
         Columns: generation, system, outdated (why it is not that of the generation which the
-        campaign has now; empty where it is), labels (of which the model was made), the variables
+        campaign has now; empty if it is), labels (of which the model was made), the variables
         (units of the PLUMED text), and free_energy_kJ_per_mol, error_kJ_per_mol,
-        from_hills_kJ_per_mol; not a number where a bin was not sampled.
+        from_hills_kJ_per_mol; not a number if a bin was not sampled.
 
         Args:
             generation: 0, 1, … or "final"; all where None.

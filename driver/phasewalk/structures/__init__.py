@@ -1,4 +1,4 @@
-"""Structures: read strictly, checked, perturbed, and what a frame carries beside its positions."""
+"""Read, check and perturb structures, including magnetic moments, charges and fixed atoms."""
 
 from . import carried, molecules
 from .structure import (

@@ -1,7 +1,7 @@
-"""What a frame carries beside elements, positions and cell.
+"""Optional properties of the atoms of a frame.
 
-Initial magnetic moments and charges, from which the reference starts; masses that are not the
-elements' own; and which atoms are fixed. All are arrays of the atoms, and go where atoms go.
+Initial magnetic moments and charges for the reference, masses that differ from the elements', and
+fixed atoms. All are stored as arrays of the ASE atoms.
 """
 
 import re
@@ -16,43 +16,43 @@ from numpy.typing import NDArray
 from ..errors import InputError, brief
 
 MOMENTS, CHARGES, MASSES, FIXED = "initial_magmoms", "initial_charges", "masses", "phasewalk_fixed"
-"""Arrays of atoms that are carried; FIXED is ours, since ASE's constraints would change forces."""
+"""Names of the arrays; FIXED is phasewalk's own, since ASE's constraints would change forces."""
 OWN_MASS = 1e-4
 """Masses that differ by less than this (relative) from the element's are the element's."""
 _STATES = {
     **dict.fromkeys(("charge", "total_charge"), (0,)),
     **dict.fromkeys(("spin", "multiplicity", "spin_multiplicity"), (0, 1)),
 }
-"""What some calculators read from a frame's header, and the values that change nothing."""
+"""Header keys that some calculators read, with their default values."""
 _MEANT = {
     MOMENTS: re.compile(r"(initial_?)?(mag(mom|netic_?moment|neti[sz]ation)?s?|spins?|moments?)"),
     CHARGES: re.compile(r"(initial_?|formal_?)?charges?|q"),
     MASSES: re.compile(r"mass(es)?"),
     "move_mask": re.compile(r"fix(ed)?|frozen|mov(e|able)|mobile|constraints?|selective\w*"),
 }
-"""Columns that say what is carried, by names that ASE does not know."""
+"""Other column names that are probably meant for these properties."""
 
 
 def checked(atoms: Atoms) -> Atoms:
-    """A copy of a structure that was read, with its fixed atoms as an array.
+    """A copy of a structure, with its fixed atoms as an array.
 
     Raises:
-        InputError: it holds what would be lost, and changes the result.
+        InputError: it has properties that change the results but are not supported.
     """
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     moments = [results.get(name, 0.0) for name in ("magmoms", "magmom")]  # a number is their sum
     if not atoms.has(MOMENTS) and any(np.ndim(found) and np.any(found) for found in moments):
         raise InputError(
-            "its magnetic moments (magmoms) are taken for the result of a calculation; "
-            "write them as initial_magmoms if labels are to start from them, or leave them out"
+            "its magnetic moments (magmoms) are results of a calculation; rename them to "
+            "initial_magmoms to use them as initial moments, or remove them"
         )
     for name, value in atoms.info.items():
         harmless = _STATES.get(str(name).lower())
         if harmless is not None and not any(str(value) in (str(h), f"{h}.0") for h in harmless):
             raise InputError(
                 brief(
-                    f"its header says {name}={value}, which is not given to the reference; set it "
-                    "in the reference's own settings, and leave it out here"
+                    f"its header has {name}={value}, which is not passed to the reference; set it "
+                    "in the reference's settings and remove it here"
                 )
             )
     _check_columns(atoms)
@@ -61,19 +61,19 @@ def checked(atoms: Atoms) -> Atoms:
     found.set_array(FIXED, _fixed_atoms(atoms), dtype=bool, shape=())
     for name in (MOMENTS, CHARGES, MASSES):
         if atoms.has(name) and not np.isfinite(atoms.arrays[name]).all():
-            raise InputError(f"{name} hold a value that is not finite")
+            raise InputError(f"{name} contain a value that is not finite")
     _check_masses(found)
     return found
 
 
 def _check_columns(atoms: Atoms) -> None:
-    """Raise InputError where a column would be carried, had it the name that ASE knows."""
+    """Raise InputError for a column with a probably wrong name."""
     for name, values in atoms.arrays.items():
         for meant, pattern in _MEANT.items():
             if name != meant and pattern.fullmatch(name.lower()) and np.any(values):
                 raise InputError(
-                    f"its column {name} is not used by that name; call it {meant}"
-                    f"{' (T for atoms that move)' if meant == 'move_mask' else ''}, or leave it out"
+                    f"unknown column {name}; rename it to {meant}"
+                    f"{' (T for atoms that move)' if meant == 'move_mask' else ''} or remove it"
                 )
 
 
@@ -81,7 +81,7 @@ def _fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
     """(N,) whether an atom is fixed, by the constraints that ASE has read.
 
     Raises:
-        InputError: a constraint that walkers cannot keep.
+        InputError: a constraint is not supported.
     """
     from ase.constraints import FixAtoms, FixCartesian, FixScaled
 
@@ -95,22 +95,21 @@ def _fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
             if mask.any() and not mask.all():
                 number = int(np.atleast_1d(constraint.index)[0])
                 raise InputError(
-                    f"{atoms.symbols[number]}{number + 1} is fixed along some directions alone "
-                    f"({kind}), which walkers cannot keep; fix it along all three, or free it"
+                    f"{atoms.symbols[number]}{number + 1} is fixed along some directions only "
+                    f"({kind}), which is not supported; fix it along all three or none"
                 )
             fixed[constraint.index] |= bool(mask.all())
         else:
             raise InputError(
-                f"it has the constraint {kind}, which walkers cannot keep (fixed atoms alone are); "
-                "remove it"
+                f"its constraint {kind} is not supported (only fixed atoms are); remove it"
             )
     if len(atoms) and fixed.all():
-        raise InputError("all of its atoms are fixed, so that walkers could not move; free some")
+        raise InputError("all of its atoms are fixed; at least one must be free")
     return fixed
 
 
 def _check_masses(atoms: Atoms) -> None:
-    """Raise InputError for masses that LAMMPS cannot have: there, one element has one mass."""
+    """Raise InputError if atoms of an element have different masses, as LAMMPS needs one each."""
     if not atoms.has(MASSES):
         return
     masses = atoms.arrays[MASSES]
@@ -126,12 +125,12 @@ def _check_masses(atoms: Atoms) -> None:
 
 
 def like(atoms: Atoms, other: Atoms) -> Atoms:
-    """A copy of the atoms with what another frame of the same atoms carries."""
+    """A copy of the atoms with the optional properties of another frame of the same atoms."""
     return carry(atoms.copy(), extras(other))
 
 
 def for_label(atoms: Atoms) -> Atoms:
-    """A copy with what a label depends on alone: no masses, and no atom is fixed."""
+    """A copy with only the properties a label depends on: no masses, no fixed atoms."""
     found = atoms.copy()
     for name in (MASSES, FIXED):
         if found.has(name):
@@ -140,14 +139,14 @@ def for_label(atoms: Atoms) -> Atoms:
 
 
 def carry(atoms: Atoms, extras: Mapping[str, Any]) -> Atoms:
-    """The same object with further arrays, by their names."""
+    """Add arrays to the atoms by name; returns the same object."""
     for name, values in extras.items():
         atoms.set_array(name, np.array(values))
     return atoms
 
 
 def extras(atoms: Atoms) -> dict[str, NDArray[Any]]:
-    """What a frame carries: the arrays that say something, by their names."""
+    """The optional properties that differ from their defaults, as arrays by name."""
     found: dict[str, NDArray[Any]] = {}
     for name in (MOMENTS, CHARGES):
         if atoms.has(name) and np.any(atoms.arrays[name]):
@@ -167,8 +166,8 @@ def fixed(atoms: Atoms) -> NDArray[np.bool_]:
     return np.array(extras(atoms).get(FIXED, np.zeros(len(atoms), dtype=bool)))
 
 
-def told(atoms: Atoms) -> str:
-    """What a structure carries beside elements, positions and cell, in words; empty for nothing."""
+def described(atoms: Atoms) -> str:
+    """Describe the optional properties of a structure; empty if there are none."""
     found, words = extras(atoms), []
     if MOMENTS in found:
         moments = found[MOMENTS]
@@ -189,7 +188,7 @@ def told(atoms: Atoms) -> str:
 
 
 def mass(atoms: Atoms, name: str) -> float:
-    """Mass (amu) of a species: that of its atoms, which must agree, or of the element."""
+    """Mass (amu) of a species: that of its atoms, or of the element if there are none."""
     masses = atoms.get_masses()[[symbol == name for symbol in atoms.get_chemical_symbols()]]
     if len(masses) == 0:
         if name not in atomic_numbers:

@@ -1,4 +1,4 @@
-"""Which elements the sites of a CIF are, by what is written there, and not by its first letters."""
+"""Strict check of the elements of CIF sites."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,11 @@ _AMOUNT = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
 
 
 def check_elements(labels: Sequence[str], symbols: Sequence[str]) -> None:
-    """Raise InputError where a site is not one element: `CU`, `Fe/Mg`, `H2O`.
+    """Raise InputError if a site is not one element: `CU`, `Fe/Mg`, `H2O`.
 
     Args:
         labels: of the sites.
-        symbols: their types; none where the file has labels alone.
+        symbols: their types; empty if the file has only labels.
     """
     for label, written in zip(labels, symbols or labels, strict=False):
         found = _element(written, named=not symbols)
@@ -48,7 +48,7 @@ def check_formula(formula: str, elements: Iterable[str]) -> None:
     """Raise InputError if an element of the formula has no site, as hydrogen often has none.
 
     Args:
-        formula: `_chemical_formula_sum`; nothing is said of one that is written in another way.
+        formula: `_chemical_formula_sum`; ignored if it has another format.
         elements: those that were read.
     """
     amounts = [_AMOUNT.fullmatch(word) for word in formula.split()]

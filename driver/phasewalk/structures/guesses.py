@@ -77,7 +77,7 @@ def check(path: Path, kind: str, index: int | None) -> None:
 def check_shares(
     info: Mapping[str, Any], arrays: Mapping[str, Any], symbols: Sequence[str]
 ) -> None:
-    """Raise InputError where a frame that ASE has read says that sites are partly occupied.
+    """Raise InputError if a frame that ASE has read says that sites are partly occupied.
 
     Args:
         info: of the frame: `occupancy` holds shares by site and element where the format has them.

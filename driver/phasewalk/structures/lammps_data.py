@@ -12,13 +12,13 @@ from ..errors import InputError, ParseError
 
 STYLES = ("atomic", "charge", "full", "molecular", "bond", "angle")
 HEADER_LINES = 60
-"""Within these a data file says how many atoms and which box it holds."""
+"""The number of atoms and the box must be in these first lines of a data file."""
 _ATOMS = re.compile(r"\s*(\d{1,18})\s+atoms\b")
 _HYDROGEN = {"D": "H", "T": "H"}
 OFF = 0.15
-"""How far from its element's a mass may be, relative, before the comment beside it is doubted."""
+"""Maximum relative difference between a mass and that of the element in its comment."""
 HEAVIEST_HYDROGEN = 4.5
-"""Deuterium and tritium are hydrogen, and so is what takes mass from its neighbours; amu."""
+"""Maximum mass of hydrogen, amu: includes deuterium, tritium and repartitioned masses."""
 _WHAT_TO_WRITE = "write the element after each mass, as in: 1 22.98977  # Na"
 
 
@@ -31,12 +31,12 @@ def is_data_file(path: Path) -> bool:
 
 
 def read(path: Path) -> Atoms:
-    """The atoms of a LAMMPS data file, whose types must say which element they are.
+    """The atoms of a LAMMPS data file in which the element of each type is given.
 
-    A comment after each mass says so, or a section Atom Type Labels. Charges are initial charges.
+    It is given by a comment after each mass or by Atom Type Labels. Charges are initial charges.
 
     Raises:
-        InputError: it leaves open which elements, columns or units it has.
+        InputError: elements, columns or units are ambiguous.
     """
     from ase.io.lammpsdata import read_lammps_data
 
@@ -46,7 +46,7 @@ def read(path: Path) -> Atoms:
         raise InputError(f"it is in LAMMPS units {stated[1]}; write it in metal or real units (Å)")
     announced = next((int(m[1]) for m in map(_ATOMS.match, lines[1:]) if m), 0)
     if announced > len(lines):
-        raise InputError(f"it announces {announced} atoms, and has {len(lines)} lines")
+        raise InputError(f"its header has {announced} atoms, but the file only {len(lines)} lines")
     elements, masses = _types(path, lines)
     atoms: Atoms = read_lammps_data(
         path,
@@ -60,15 +60,15 @@ def read(path: Path) -> Atoms:
 
 
 def _style(lines: Sequence[str]) -> str:
-    """The comment after Atoms, without which one column could be taken for another."""
+    """The atom style in the comment after Atoms, which defines the columns."""
     for line in lines:
         found = re.match(r"\s*Atoms\b\s*(?:#\s*(\S+))?", line)
         if found and found[1] in STYLES:
             return found[1]
         if found:
             raise InputError(
-                f"its section Atoms does not say which of {', '.join(STYLES)} it is; write it "
-                "there, as in: Atoms # atomic"
+                f"its section Atoms has no atom style ({', '.join(STYLES)}); add it as a comment: "
+                "Atoms # atomic"
             )
     raise InputError("it has no section Atoms")
 
@@ -90,9 +90,9 @@ def _types(path: Path, lines: Sequence[str]) -> tuple[dict[int, str], dict[int, 
         written = names.get(kind, "")
         found = _HYDROGEN.get(written, written)
         if atomic_numbers.get(found, 0) < 1:
-            said = f" (it says {written!r})" if written else ""
+            said = f" (found {written!r})" if written else ""
             raise InputError(
-                f"a LAMMPS data file whose type {kind} does not say its element{said}; "
+                f"the element of type {kind} of the LAMMPS data file is not given{said}; "
                 f"{_WHAT_TO_WRITE}"
             )
         _check_mass(kind, found, masses)
@@ -106,8 +106,8 @@ def _check_mass(kind: int, element: str, masses: Mapping[int, float]) -> None:
     high = HEAVIEST_HYDROGEN if element == "H" else usual * (1.0 + OFF)
     if not usual * (1.0 - OFF) <= given <= high:
         raise InputError(
-            f"its type {kind} is {element} with a mass of {given:g} amu, and {element} weighs "
-            f"{usual:g}; mend the one or the other"
+            f"its type {kind} is {element} with a mass of {given:g} amu, but the mass of {element} "
+            f"is {usual:g}; correct the element or the mass"
         )
 
 

@@ -1,7 +1,7 @@
-"""Molecules made whole for drawing: atoms that are bonded across the cell's faces side by side.
+"""Make molecules whole for drawing: move bonded atoms to the same side of periodic boundaries.
 
-Metals are left where they are, within the cell, and do not join molecules: a linker of a framework
-is drawn whole, and a salt or a metal as a cell full of atoms.
+Metals stay in the cell and do not count as bonded, so that the linkers of a framework are whole
+molecules and salts and metals are not moved.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ NON_METALS = frozenset(
     [*range(1, 3), *range(5, 11), *range(14, 19), *range(32, 37), *range(52, 55), 85, 86]
 )
 STRETCH = 1.2
-"""Two atoms are bonded nearer than the sum of their covalent radii, × this."""
+"""Atoms are bonded if they are closer than this × the sum of their covalent radii."""
 
 
 def whole(atoms: Atoms) -> Array:
-    """(N, 3) positions with molecules whole, their middles in the cell; Å.
+    """(N, 3) positions with whole molecules whose centers are in the cell; Å.
 
-    What is bonded to its own image (a chain, a network) stays as it is, within the cell.
+    Atoms bonded to their own periodic image (chains, networks) are only wrapped into the cell.
     """
     wrapped = atoms.copy()
     wrapped.wrap()
@@ -61,7 +61,7 @@ def _bonds(atoms: Atoms) -> list[list[tuple[int, tuple[int, int, int]]]]:
 def _molecule(
     start: int, bonds: list[list[tuple[int, tuple[int, int, int]]]]
 ) -> tuple[dict[int, tuple[int, int, int]], bool]:
-    """The atoms that hang together, the image of each; whether no bond leads to an own image."""
+    """The bonded atoms with their images, and whether none is bonded to its own image."""
     images, waiting, closed = {start: (0, 0, 0)}, [start], True
     while waiting:
         atom = waiting.pop(0)

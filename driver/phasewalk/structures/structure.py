@@ -20,24 +20,27 @@ Array = NDArray[np.float64]
 MAX_REDRAWS = 200
 _WIDE = re.compile(rb'roperties="?[^\s"]*:[0-9_]{4}')
 MAX_LENGTH_A, MIN_HEIGHT_A = 1e4, 0.5
-"""Beyond these the search for neighbours would take all memory."""
+"""Limits of the cell, beyond which the neighbour search would need too much memory."""
 
 
 _HINTS = (
-    (r"KeyError: '[DT]'", "an isotope is no element: write H and a column masses, 2.014 for D"),
-    (r"KeyError: '\d+'", "a number names no element: write element symbols"),
+    (
+        r"KeyError: '[DT]'",
+        "an isotope is not an element; write H and a column masses with 2.014 for D",
+    ),
+    (r"KeyError: '\d+'", "expected element symbols, found numbers"),
 )
 
 
 def read_structure(path: Path) -> Atoms:
-    """Read the one structure of a file in any format that ASE knows, and check it.
+    """Read one structure from a file in any format that ASE reads, and check it.
 
-    FILE@0 is the first of several, FILE@-1 the last. LAMMPS data files are read where their types
-    say which elements they are.
+    FILE@0 is the first of several, FILE@-1 the last. LAMMPS data files must give the element of
+    each type.
 
     Raises:
-        InputError: unreadable, open in what it holds, several without @, not periodic in three
-            dimensions, or not a possible crystal.
+        InputError: the file is unreadable or ambiguous, has several structures and no @ is given,
+            or the structure is not a valid crystal with three periodic directions.
     """
     file, index = _pointed(path)
     if file.is_file() and lammps_data.is_data_file(file):
@@ -57,7 +60,7 @@ def read_structure(path: Path) -> Atoms:
 
 
 def _pointed(path: Path) -> tuple[Path, int | None]:
-    """The file, and which of its structures FILE@INDEX names."""
+    """The file and index of FILE@INDEX."""
     found = re.fullmatch(r"(.+)@(-?\d{1,9})", str(path), re.DOTALL)
     if found is None or path.is_file():
         return path, None
@@ -71,25 +74,25 @@ def _check_open(path: Path, index: int | None) -> None:
 
 
 def _one(frames: list[Atoms], path: Path, index: int | None) -> Atoms:
-    """The structure that is meant, of those that a file holds."""
+    """The structure with this index, or the only one."""
     if not frames:
-        raise InputError(f"structure {path}: it holds none")
+        raise InputError(f"structure {path}: it contains no structure")
     count = len(frames)
     if index is None and count > 1:
         raise InputError(
-            f"structure {path}: it holds {count} structures; name one, as {path.name}@0 for the "
-            f"first or {path.name}@-1 for the last"
+            f"structure {path}: it contains {count} structures; select one, for example "
+            f"{path.name}@0 for the first or {path.name}@-1 for the last"
         )
     if index is not None and not -count <= index < count:
         raise InputError(
-            f"structure {path}@{index}: it holds {count} structure(s), counted from 0 (-1 is the "
-            "last)"
+            f"structure {path}@{index}: it contains {count} structure(s), counted from 0 (-1 is "
+            "the last)"
         )
     return frames[index or 0]
 
 
 def _guarded(path: Path, what: str, function: Any, *arguments: Any) -> Any:
-    """What a reader returns; whatever it raises becomes one line that begins with `what` it is."""
+    """Call a reader; any exception becomes an InputError of one line that starts with `what`."""
     try:
         return function(*arguments)
     except ParseError:
@@ -103,7 +106,7 @@ def _guarded(path: Path, what: str, function: Any, *arguments: Any) -> Any:
 
 
 def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
-    """Frames of a file in any format that ASE knows; a message begins with `what` it is.
+    """Frames of a file in any format that ASE reads; messages start with `what`.
 
     Raises:
         InputError: no such file, or an unreadable one.
@@ -148,7 +151,7 @@ def _check_counts(path: Path) -> None:
 
 
 def check_structure(atoms: Atoms, where: str) -> None:
-    """Raise InputError where the atoms cannot be a periodic structure to simulate."""
+    """Raise InputError if the atoms are not a valid periodic structure."""
     if len(atoms) == 0:
         raise InputError(f"structure {where}: it has no atoms")
     if not atoms.pbc.all():
@@ -157,7 +160,7 @@ def check_structure(atoms: Atoms, where: str) -> None:
             f"{' '.join('TF'[not p] for p in atoms.pbc)}; write the cell into the file"
         )
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise InputError(f"structure {where}: positions or cell hold a value that is not finite")
+        raise InputError(f"structure {where}: positions or cell contain a value that is not finite")
     reach = max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max())
     if reach > MAX_LENGTH_A:
         raise InputError(
@@ -186,7 +189,7 @@ def check_structure(atoms: Atoms, where: str) -> None:
 
 
 def bare(atoms: Atoms) -> Atoms:
-    """Elements, positions (Å), cell (rows, Å) and what is carried, as a new object; periodic."""
+    """A new periodic object with elements, positions, cell and optional properties only."""
     found = Atoms(
         numbers=atoms.numbers.copy(),
         positions=atoms.positions.copy(),
@@ -197,9 +200,9 @@ def bare(atoms: Atoms) -> Atoms:
 
 
 def fingerprint(atoms: Atoms) -> str:
-    """SHA-256 of what a label depends on, bit for bit and in order.
+    """SHA-256 of everything that a label depends on, bit for bit and in order.
 
-    Elements, positions and cell; moments and charges where there are any.
+    Elements, positions and cell; moments and charges if there are any.
     """
     digest = hashlib.sha256()
     digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
@@ -224,7 +227,7 @@ def clash(atoms: Atoms, fraction: float) -> str | None:
     """Describe the closest pair that is nearer than `fraction` × the sum of covalent radii.
 
     Returns:
-        None where there is no such pair.
+        None if there is no such pair.
     """
     from ase.neighborlist import neighbor_list
 
@@ -245,8 +248,8 @@ def closest_contact(atoms: Atoms) -> float | None:
     """Distance of the closest pair, as a fraction of the sum of its covalent radii.
 
     Returns:
-        None where no pair is nearer than twice that sum, or where positions and cell are none to
-        look for pairs in (a walker that ran away).
+        None if no pair is closer than twice that sum, or positions or cell are out of range (as
+        after a breakdown).
     """
     from ase.neighborlist import neighbor_list
 
@@ -273,11 +276,11 @@ def perturb(
     strain: float,
     min_distance_fraction: float,
 ) -> Atoms:
-    """Uniform random displacements on a random symmetric strain, redrawn where atoms clash.
+    """Uniform random displacements on a random symmetric strain, redrawn if atoms clash.
 
     Each Cartesian component moves by up to ±`displacement_A`; each of the six independent strain
-    components is uniform in ±`strain` (Vandenhaute et al. 2023, Methods). Fixed atoms stay where
-    they are: then the cell is not strained either, as it never is in their walkers.
+    components is uniform in ±`strain` (Vandenhaute et al. 2023, Methods). Fixed atoms are not
+    moved; if there are any, the cell is not strained.
 
     Raises:
         InputError: no draw without a clash was found.
@@ -303,7 +306,7 @@ def perturb(
 
 
 def difference(atoms: Atoms, other: Atoms) -> tuple[float, float]:
-    """How two frames of the same atoms in the same order differ.
+    """Difference of two frames of the same atoms in the same order.
 
     Returns:
         The root mean square (Å) of the atoms' displacements at the mean cell, without a common
@@ -329,7 +332,7 @@ def cell_multiple(atoms: Atoms) -> int:
     import spglib
 
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    # spglib warns that it will raise, one day, where it returns None now.
+    # spglib warns that it will raise in future where it returns None now.
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         primitive = spglib.find_primitive(cell, symprec=0.1)
     return 1 if primitive is None else max(1, round(len(atoms) / len(primitive[2])))

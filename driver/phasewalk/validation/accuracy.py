@@ -59,7 +59,7 @@ class Errors:
     """Errors of a model on labelled frames.
 
     Energies per atom in meV, once with and once without the common offset of each composition
-    (the scatter; None where no composition has two frames);
+    (the scatter; None if no composition has two frames);
     forces in meV/Å over all components, beside the root mean square and the mean size of the
     reference's own forces: the RMSE and the MAE of a model without any;
     pressure and stress components in GPa.
@@ -129,7 +129,7 @@ def job(
 
 
 def read(finished: Finished) -> Predictions:
-    """The predictions, in the order of the frames; EngineFailed where LAMMPS failed."""
+    """The predictions, in the order of the frames; EngineFailed if LAMMPS failed."""
     finished.require_success()
     path = finished.directory / RESULT
     try:
@@ -142,7 +142,7 @@ def read(finished: Finished) -> Predictions:
 
 
 def prediction(entry: Mapping[str, Any]) -> Prediction:
-    """One frame's results as a child process writes them; ValueError where they fit no frame."""
+    """One frame's results as a child process writes them; ValueError if they fit no frame."""
     found = Prediction(
         energy=float(entry["energy_eV"]),
         energies=np.array(entry["energies_eV"], dtype=float),

@@ -71,7 +71,7 @@ class Conservation:
 
 
 def analyse(energies: Mapping[float, Sequence[float] | Array], atoms: int) -> Conservation | None:
-    """What the runs say; None where the shortest two did not end, or are not finite.
+    """What the runs say; None if the shortest two did not end, or are not finite.
 
     Args:
         energies: total energies (eV) each `EVERY_FS`, by time step in fs.

@@ -63,7 +63,7 @@ NVE_STEPS_FS = STEPS_FS
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a proof."""
+    """Result of one check."""
 
     name: str
     value: float
@@ -83,7 +83,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Proof:
-    """All checks of a model, and the numbers of its NVE runs."""
+    """Results of all checks of a model, and of its NVE runs."""
 
     checks: tuple[Check, ...]
     warnings: tuple[str, ...] = ()
@@ -101,13 +101,13 @@ class Proof:
 
 @dataclass(frozen=True)
 class Probes:
-    """What is asked of a model, and what its checkpoint says.
+    """Test frames of a model, and the results of its checkpoint.
 
     Attributes:
-        frames: a few real ones.
-        eager: the checkpoint's own evaluation of them, in Python.
+        frames: a few frames of the campaign.
+        eager: results of the checkpoint for them, in Python.
         dtype: precision.
-        full: all probes, as for a new compilation.
+        full: whether to use all probes, as for a new compilation.
     """
 
     frames: Sequence[Atoms]
@@ -138,7 +138,7 @@ def judge(
     total_energies: Mapping[float, Array],
     dtype: str,
 ) -> Proof:
-    """Compare what the deployed model says of the probes.
+    """Check the results of the deployed model for the probes.
 
     Args:
         found: from `probes`.

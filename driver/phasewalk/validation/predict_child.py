@@ -120,7 +120,7 @@ def _runs(model: Model, atoms: Atoms, steps_fs: Sequence[float]) -> dict[str, li
 
 
 def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
-    """Total energies; not a number where LAMMPS gives up, which is a result like another."""
+    """Total energies; not a number if LAMMPS gives up, which is a result like another."""
     try:
         times = {"length_fs": conservation.LENGTH_FS, "every_fs": conservation.EVERY_FS}
         return model.nve(atoms, timestep_fs, **times)

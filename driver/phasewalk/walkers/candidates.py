@@ -14,36 +14,40 @@ LAST = "last frame"
 
 
 class CandidateSettings(Settings):
-    """What makes a frame good enough to pay for its label."""
+    """Checks that a frame must pass before its label is computed."""
 
     min_distance_fraction: float = Field(
         0.6,
         gt=0,
         lt=1,
-        description="Closest pair allowed, as a fraction of the sum of covalent radii.",
+        description="Minimum pair distance, as a fraction of the sum of covalent radii.",
     )
     min_volume_ratio: float = Field(
-        0.4, gt=0, lt=1, description="Smallest volume, relative to the system's start structure."
+        0.4, gt=0, lt=1, description="Minimum volume, relative to the system's start structure."
     )
     max_volume_ratio: float = Field(
-        2.0, gt=1, description="Largest volume, relative to the system's start structure."
+        2.0, gt=1, description="Maximum volume, relative to the system's start structure."
     )
     tries: int = Field(
-        3, ge=1, le=100, description="Frames of one walker that may be tried where labels fail."
+        3, ge=1, le=100, description="Maximum number of frames of a walker to try if labels fail."
     )
     tries_apart_fs: float = Field(
-        50.0, gt=0, le=1e6, description="How much older than the last one the next try is."
+        50.0,
+        gt=0,
+        le=1e6,
+        description="Minimum time between one tried frame and the next (older) one.",
     )
     min_rmsd_A: float = Field(
         0.02,
         ge=0,
-        description="A frame that is nearer than this to one that was labelled is not labelled.",
+        description="Skip a frame if its rms displacement from a labelled frame is less than this "
+        "and their cells differ by less than min_strain.",
     )
     min_strain: float = Field(
-        0.002, ge=0, description="… and whose cell differs by less than this strain."
+        0.002, ge=0, description="Strain between the cells of two frames, used with min_rmsd_A."
     )
     empty_rounds: int = Field(
-        2, ge=1, description="Rounds in a row without a new label after which the campaign stops."
+        2, ge=1, description="Stop the campaign after this many consecutive rounds without a label."
     )
 
 

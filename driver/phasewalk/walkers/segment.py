@@ -26,79 +26,84 @@ Thermostat = Literal["langevin", "csvr", "nose-hoover"]
 
 
 class RampSettings(Settings):
-    """A temperature that rises over the first rounds, while the potential is still poor."""
+    """A temperature that increases over the first rounds, while the potential is inaccurate."""
 
-    from_K: float = Field(gt=0, le=10_000, description="Temperature of round 1.")
-    rounds: int = Field(ge=1, description="Rounds until temperature_K is reached.")
+    from_K: float = Field(gt=0, le=10_000, description="Temperature in round 1.")
+    rounds: int = Field(ge=1, description="Number of rounds until temperature_K is reached.")
 
 
 class PolicySettings(Settings):
-    """Where a walker goes on from; each decision stands in the journal with its numbers."""
+    """Where a walker continues from; the journal records each decision with its numbers."""
 
     after_breakdown: Literal["good", "before", "start"] = Field(
         "good",
-        description="good: from its last good frame; before: from where the round began; start: "
-        "from the system's start structure, as always where no frame was good. Velocities are "
-        "drawn anew.",
+        description="After a breakdown, continue from: good: the last good frame; before: the "
+        "frame that the round began with; start: the system's start structure, which is also used "
+        "if no frame is good. New velocities are drawn.",
     )
     after_failed_label: Literal["before", "start"] = Field(
-        "before", description="Where every frame that was tried failed; as above."
+        "before",
+        description="Continue from here if the labels of all tried frames failed; values as in "
+        "after_breakdown.",
     )
     max_force_error_ratio: float | None = Field(
         1.0,
         gt=0,
-        description="A walker is reset to the start structure where the model's error (RMSE) on "
-        "its new frame is larger than this × the rms of the frame's forces; null for never.",
+        description="Reset a walker to the start structure if the model's force RMSE on its new "
+        "frame exceeds this × the rms force of the frame; null: never.",
     )
 
 
 class SystemSettings(Settings):
-    """One structure, how it is simulated, and what pushes it."""
+    """One structure with its ensemble, walkers and bias."""
 
     structure: str = Field(
-        description="File with the start structure, in any format ASE reads; FILE@0 is the first, "
-        "FILE@-1 the last of several. Its moments, charges, masses and fixed atoms are kept."
+        description="File with the start structure, in any format that ASE reads; FILE@0 selects "
+        "the first of several structures, FILE@-1 the last. Magnetic moments, charges, masses and "
+        "fixed atoms are kept."
     )
-    walkers: int = Field(4, ge=1, le=10_000, description="Walkers that explore it at once.")
+    walkers: int = Field(4, ge=1, le=10_000, description="Number of parallel walkers.")
     ensemble: Ensemble = Field(
-        "nvt", description="nvt: fixed cell; npt: fully flexible, triclinic cell."
+        "nvt", description="nvt: fixed cell; npt: fully flexible (triclinic) cell."
     )
     thermostat: Thermostat = Field(
         "langevin",
-        description="langevin: random forces on each atom bring every species to the temperature "
-        "within thermostat_damping_fs; the crystal's centre drifts. csvr: one random factor for "
-        "all velocities; nose-hoover: deterministic chains; both keep the centre at rest, and "
-        "leave it to the forces to share energy among atoms.",
+        description="langevin: random forces on each atom; every species reaches the temperature "
+        "within thermostat_damping_fs, and the center of mass drifts. csvr: stochastic velocity "
+        "rescaling; nose-hoover: Nosé–Hoover chains; with both, the center of mass stays at rest "
+        "and energy is exchanged between atoms only by the forces.",
     )
     temperature_K: float = Field(300.0, gt=0, le=10_000, description="Temperature.")
     temperature_ramp: RampSettings | None = Field(
-        None, description="A temperature that rises over the first rounds; none when left out."
+        None, description="Increase the temperature over the first rounds. Default: no ramp."
     )
     pressure_MPa: float | None = Field(
-        None, ge=-100_000, le=1_000_000, description="Pressure (npt only; 0 when left out)."
+        None, ge=-100_000, le=1_000_000, description="Pressure (npt only). Default: 0."
     )
     plumed: str | None = Field(
         None,
-        description="PLUMED input, or one word: the name of a file with it beside the campaign "
-        "file. phasewalk sets METAD's FILE, RESTART, WALKERS_* and, where it is needed, TEMP, and "
-        "the names of files that PLUMED writes, and adds a FLUSH; all else stays as written. Files "
-        "that PLUMED reads lie beside the campaign file. Without it the walkers are unbiased.",
+        description="PLUMED input, or the name of a PLUMED input file (one word) in the directory "
+        "of the campaign file. phasewalk sets FILE, RESTART, WALKERS_* and, if needed, TEMP of "
+        "METAD and the names of output files, and adds a FLUSH; the rest is not changed. Files "
+        "that PLUMED reads must be in the directory of the campaign file. Default: no bias.",
     )
     bias_sharing: BiasSharing = Field(
         "merged",
-        description="merged: hills of all walkers are shared between rounds; live: also within a "
-        "round, through files; mpi: the same through MPI; own: each walker keeps its own bias.",
+        description="How walkers share hills. merged: between rounds; live: also within a round, "
+        "through files; mpi: also within a round, through MPI; own: not at all, each walker has "
+        "its own bias.",
     )
     velocities: Literal["keep", "draw"] = Field(
         "keep",
-        description="keep: a walker goes on with its velocities (drawn in the first round); "
-        "draw: new ones each round.",
+        description="keep: walkers keep their velocities between rounds; draw: draw new velocities "
+        "in each round. In the first round they are always drawn.",
     )
     cell_multiple: int | None = Field(
         None,
         ge=1,
-        description="How many primitive cells the structure holds, where it is not to be found "
-        "by symmetry: labels sampled with different cells never train one model.",
+        description="Number of primitive cells in the structure; required only if symmetry does "
+        "not determine it. It prevents training one model on labels whose k-point sampling "
+        "differs.",
     )
 
     @property
@@ -140,54 +145,58 @@ class SystemSettings(Settings):
 
 
 class SegmentSettings(Settings):
-    """What every walker does in one round."""
+    """Molecular dynamics of each walker in one round."""
 
-    steps: int = Field(2000, ge=1, le=10**9, description="Time steps of each walker in a round.")
+    steps: int = Field(2000, ge=1, le=10**9, description="Number of time steps per round.")
     timestep_fs: float = Field(0.5, gt=0, le=10, description="Time step.")
     thermostat_damping_fs: float = Field(
         100.0,
         gt=0,
         le=1e6,
-        description="Relaxation time of the thermostat; at least 10 time steps.",
+        description="Damping time of the thermostat; at least 10 time steps.",
     )
     barostat_damping_fs: float = Field(
         500.0,
         gt=0,
         le=1e6,
-        description="Relaxation time of the cell (npt); at least 50 time steps.",
+        description="Damping time of the barostat (npt); at least 50 time steps.",
     )
-    dump_every_steps: int = Field(50, ge=1, description="Steps between frames that are kept.")
-    thermo_every_steps: int = Field(50, ge=1, description="Steps between lines of the log.")
+    dump_every_steps: int = Field(50, ge=1, description="Number of steps between saved frames.")
+    thermo_every_steps: int = Field(
+        50, ge=1, description="Number of steps between thermo lines in the log."
+    )
     sentinel: bool = Field(
         True,
-        description="Watch every step: a walker that breaks down stops softly and alone. Without "
-        "it one walker's error ends the segment of all.",
+        description="Check the limits below at every step and stop only the walker that exceeds "
+        "one. Without it, an error in one walker ends the segment for all.",
     )
     max_force_eV_per_A: float = Field(
-        50.0, gt=0, description="A walker stops where a force component exceeds this."
+        50.0, gt=0, description="Stop a walker if a force component exceeds this."
     )
     max_temperature_ratio: float = Field(
         5.0,
         gt=1,
-        description="A walker stops above this multiple of its temperature, or above what one "
-        "sample in 10⁹ reaches at equilibrium if that is more, as in cells of a few atoms.",
+        description="Stop a walker if its temperature exceeds this multiple of the target. For "
+        "cells of a few atoms the limit is raised to a value that 1 sample in 10⁹ exceeds at "
+        "equilibrium.",
     )
     min_distance_fraction: float = Field(
         0.5,
         gt=0,
         lt=1,
-        description="A walker stops where a pair is closer than this × the sum of covalent radii.",
+        description="Stop a walker if a pair distance is below this × the sum of covalent radii.",
     )
     breakdown_fs: float = Field(
         20.0,
         ge=0,
         le=1e6,
-        description="What a walker did in this time before a stop is part of its breakdown.",
+        description="Frames within this time before a breakdown are not labelled.",
     )
     timeout_s: float | None = Field(
         None,
         gt=0,
-        description="Wall time after which the walkers stop softly; none when left out.",
+        description="Wall-time limit of a segment, after which all walkers stop and are kept. "
+        "Default: no limit.",
     )
 
     @model_validator(mode="after")
