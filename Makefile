@@ -18,7 +18,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # Slow files first, each in one worker (tests/conftest.py); what is left goes to whoever is idle.
-PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
 CXX_FILES := $(wildcard cmake/plugin/*.cpp cmake/plugin/*.h cmake/tests/*.cpp cmake/tests/*.h)
 
 setup: $(VENV)/.ready

@@ -25,10 +25,7 @@ settings.load_profile("phasewalk")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first, those with the most patience before the others, each in one worker.
-
-    Their tests share what takes minutes to make; all other tests go to whoever has nothing to do.
-    """
+    """Slow files first, those with the longest time limit before the others."""
     patience: dict[Path, float] = {}
     for item in items:
         if item.get_closest_marker("slow") or item.get_closest_marker("engine"):
@@ -38,8 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.fuzz)
-        if item.path in patience:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: -patience.get(item.path, -1.0))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +51,16 @@ def one_line(caught: pytest.ExceptionInfo[PhasewalkError]) -> str:
     assert "\n" not in text
     assert caught.value.exit_code == 2
     return text
+
+
+def test_a_record_is_in_memory_as_it_is_read_again(root: Path, opened: Store) -> None:
+    statistics = {"energy_shifts": (-1.5, -2.5), 1: (np.float64(0.5),)}
+    opened.append(Record("train", "train", 0, "", {"statistics": statistics}, 0.0, 0.0))
+    kept = opened.find("train")
+    opened.close()
+    assert kept is not None
+    assert kept.outputs == directory.read_campaign(root).find("train").outputs  # type: ignore[union-attr]
+    assert kept.outputs["statistics"] == {"energy_shifts": [-1.5, -2.5], "1": [0.5]}
 
 
 def test_what_was_appended_is_there_after_reopening(root: Path, opened: Store) -> None:
