@@ -150,6 +150,7 @@ class File:
     def __init__(self, raw: Any, disk: Disk) -> None:
         self.raw, self.disk = raw, disk
         self.tell, self.fileno, self.flush = raw.tell, raw.fileno, raw.flush
+        self.seek, self.read = raw.seek, raw.read
         self.truncate = disk.guard(raw.truncate)
 
     def write(self, content: bytes) -> None:

@@ -331,6 +331,8 @@ class _Walk:
         for action in plumed.parse(text):
             name = action.get("FILE") or ""
             if action.name == "METAD":
+                if (number := action.get("WALKERS_ID")) is not None:
+                    name = f"{name}.{number}"
                 history = self.held.get(name, b"").decode()
                 new = self.hills(action)
                 head = (
