@@ -106,7 +106,7 @@ class Finished:
         else:
             what = f"ended with code {self.returncode}{_signal(self.returncode)}"
         raise EngineFailed(
-            f"{self.job.name} {what}: {self.last_lines()} (everything is in {self.directory})"
+            f"{self.job.name} {what}: {self.last_lines()} (all files are in {self.directory})"
         )
 
 

@@ -130,7 +130,7 @@ def test_a_failure_ends_the_campaign_and_keeps_its_directory(opened: Store, tmp_
     with pytest.raises(EngineFailed) as caught:
         work(opened, FakeLauncher(fail)).do([task("a")])
     kept = tmp_path / "run/rounds/002/a.failed-1"
-    assert str(caught.value) == f"a ended with code 1: no convergence (everything is in {kept})"
+    assert str(caught.value) == f"a ended with code 1: no convergence (all files are in {kept})"
     assert (kept / "in").read_text() == "1"
     assert opened.records() == []
     with pytest.raises(EngineFailed, match="failed-2"):

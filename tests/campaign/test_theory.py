@@ -163,7 +163,7 @@ def test_a_program_that_does_not_start_is_bad_input(tmp_path: Path) -> None:
     campaign = inputs.load(write_campaign(tmp_path, text))
     with pytest.raises(InputError, match=r"reference: .*No module named 'gpaw'") as caught:
         theory.settle(campaign, FakeLauncher(play))
-    assert "everything is in" not in str(caught.value)
+    assert "all files are in" not in str(caught.value)
 
 
 def test_a_directory_of_before_goes_on_at_the_level_that_it_names(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_failing_program(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed) as caught:
         finished.require_success()
     message = str(caught.value)
-    assert message == f"job ended with code 3: no convergence (everything is in {tmp_path / 'job'})"
+    assert message == f"job ended with code 3: no convergence (all files are in {tmp_path / 'job'})"
 
 
 def test_a_program_that_dies_of_a_signal(tmp_path: Path) -> None:

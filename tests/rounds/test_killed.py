@@ -24,7 +24,7 @@ def opened(tmp_path: Path) -> Iterator[Store]:
 
 def read(finished: Finished) -> Outputs:
     if finished.returncode == 9:
-        raise Killed(f"a rank was killed (everything is in {finished.directory})")
+        raise Killed(f"a rank was killed (all files are in {finished.directory})")
     finished.require_success()
     return {"walked": True}
 

@@ -39,7 +39,7 @@ def settle(
                 finished = run(launcher, job)
                 reference = requests.with_version(campaign.reference, finished)
             except EngineFailed as error:
-                reason = str(error).partition(" (everything is in")[0]
+                reason = str(error).partition(" (all files are in")[0]
                 raise InputError(f"{campaign.path}: reference: {reason}") from error
             campaign = replace(campaign, reference=reference)
     if root is not None and (root / IDENTITY).is_file():

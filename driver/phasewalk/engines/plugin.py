@@ -147,7 +147,7 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
         if finished.returncode != 0:
             raise EngineFailed(
                 f"building the plugin failed ({name}): {_first_error(finished)} "
-                f"(everything is in {work})"
+                f"(all files are in {work})"
             )
     for name in (STAMP, LIBRARY):
         unfinished = work / f"{name}.part"

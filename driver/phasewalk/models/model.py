@@ -216,7 +216,7 @@ def read_training(finished: Finished) -> Trained:
     if last is None or not all(file.is_file() for file in (checkpoint, weights, eager)):
         raise EngineFailed(
             f"{finished.job.name} ended without a checkpoint: {finished.last_lines()} "
-            f"(everything is in {place})"
+            f"(all files are in {place})"
         )
     return Trained(checkpoint, weights, eager, last)
 

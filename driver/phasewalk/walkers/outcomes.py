@@ -67,7 +67,7 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
         halted = next(filter(None, map(in_words, stops)), None)
         raise EngineFailed(
             f"{finished.job.name}: no walker did a step: "
-            f"{halted or ended or finished.last_lines()} (everything is in {directory})"
+            f"{halted or ended or finished.last_lines()} (all files are in {directory})"
         )
     results = [
         _result(plan, partition, log, directory=directory, end=end)
@@ -139,7 +139,7 @@ def _check_memory(finished: Finished, plan: SegmentPlan, logs: Sequence[logs.Log
             if _SCARCE.search(line) and log.steps_done:
                 raise Killed(
                     f"{finished.job.name}: {walker.id} ended for want of memory or disk: {line} "
-                    f"(everything is in {finished.directory})"
+                    f"(all files are in {finished.directory})"
                 )
 
 
@@ -155,7 +155,7 @@ def _printed(finished: Finished) -> list[str]:
 
 def _killed(found: Death | None, finished: Finished) -> str:
     """How a launch was ended from outside, in words."""
-    where = f"(everything is in {finished.directory})"
+    where = f"(all files are in {finished.directory})"
     if found is None:
         return (
             f"it ended with code {finished.returncode}, and neither LAMMPS nor the sentinel said "
