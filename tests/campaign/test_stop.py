@@ -11,6 +11,7 @@ from phasewalk.campaign import inputs, stop
 from phasewalk.campaign.stop_settings import StopSettings
 from phasewalk.errors import InputError
 from phasewalk.store.records import Record
+from phasewalk.store.records_names import LOCATED
 
 HOUR = 3600.0
 
@@ -58,7 +59,7 @@ def label(round_: int, key: str, walker: str | None = "a-0", seconds: float = 1.
 
 def located(round_: int, system: str = "a", **values: float) -> Record:
     found = {key: [value] for key, value in values.items()}
-    return record(stop.LOCATED, round_, system=system, names=["v"], values=found, test=False)
+    return record(LOCATED, round_, system=system, names=["v"], values=found, test=False)
 
 
 def judge(
@@ -167,7 +168,7 @@ def test_another_system_covers_nothing() -> None:
 
 
 def test_variables_that_are_not_known_cover_nothing() -> None:
-    records = [*(label(1, key) for key in FULL), record(stop.LOCATED, 1, failed="PLUMED")]
+    records = [*(label(1, key) for key in FULL), record(LOCATED, 1, failed="PLUMED")]
     assert not ends(COVERED, records)
 
 

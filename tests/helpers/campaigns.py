@@ -22,7 +22,7 @@ from phasewalk.bias.hills import HillsRecord
 from phasewalk.engines import plugin
 from phasewalk.engines.discovery import EngineSettings, find
 from phasewalk.labels.label import frame_from_json
-from phasewalk.store.journal import FILES
+from phasewalk.store.records import FILES
 from phasewalk.structures.structure import fingerprint
 
 LATTICE_A = {"NaCl": 5.64, "KCl": 6.29}

@@ -17,6 +17,7 @@ from phasewalk.commands import cli
 from phasewalk.engines import local
 from phasewalk.jobs import Event, Job, Started
 from phasewalk.store import directory, journal
+from phasewalk.store.records import Record
 
 
 def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
@@ -30,7 +31,7 @@ def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def killed_append(self: directory.Store, entry: journal.Record) -> None:
+    def killed_append(self: directory.Store, entry: Record) -> None:
         nonlocal count
         count += 1
         if when == "middle" and count == nth:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from phasewalk.campaign import stop
-from phasewalk.rounds.rewinding import at_end
 from phasewalk.status import summary
 from phasewalk.store import ledger
 from phasewalk.store.directory import read_campaign
+from phasewalk.store.records import at_end
 
 
 def numbers(root: Path) -> dict[str, float]:

@@ -4,8 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..store import LOCATED as LOCATED
-from ..store import Evaluated, Judged, Labelled, Located, MeasuredErrors, Record, each, ledger
+from ..store import (
+    Evaluated,
+    Judged,
+    Labelled,
+    Located,
+    MeasuredErrors,
+    Record,
+    each,
+    ledger,
+)
 from .stop_settings import CoverGoal, ErrorGoal, StopSettings
 
 GOAL, BUDGET = "goal", "budget"

@@ -20,12 +20,20 @@ from ..errors import (
 from ..files import set_aside
 from ..jobs import Event, Finished, Job, Launcher
 from ..moment import NOTHING, Seen
-from ..store import CRASH as CRASH
-from ..store import EARLIER, FAILED, KIND, SEGMENT, TRAIN, Record, Store, now
-from ..store import INITIAL as INITIAL
-from ..store import REFUSED as REFUSED
-from ..store import TIME_LIMIT as TIME_LIMIT
-from ..store import UNCONVERGED as UNCONVERGED
+from ..store import (
+    CRASH,
+    EARLIER,
+    FAILED,
+    KIND,
+    REFUSED,
+    SEGMENT,
+    TIME_LIMIT,
+    TRAIN,
+    UNCONVERGED,
+    Record,
+    Store,
+    now,
+)
 from .inputs import Campaign
 
 Outputs = Mapping[str, Any]

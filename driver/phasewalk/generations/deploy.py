@@ -16,6 +16,7 @@ from ..models import Deployed, Weights, graph_of, swap
 from ..store import (
     COMPILE,
     DEPLOY,
+    FINAL,
     Compilation,
     DeployedModel,
     Evaluated,
@@ -24,7 +25,6 @@ from ..store import (
     deploy_task,
     each,
 )
-from ..store import FINAL as FINAL
 from . import compile
 from .compile import Compiled
 

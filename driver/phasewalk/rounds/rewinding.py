@@ -21,8 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..store import END, FINAL, JOURNAL, REWINDING, Record, Store, evaluate_task, reopen_campaign
-from ..store import at_end as at_end
+from ..store import (
+    END,
+    FINAL,
+    JOURNAL,
+    REWINDING,
+    Record,
+    Store,
+    at_end,
+    evaluate_task,
+    reopen_campaign,
+)
 
 BY_ROUND = ("rounds/*", "bias/*/round-*", "models/gen-*", "fes/gen-*")
 """What a campaign keeps of each round, with the round's number in its name."""

@@ -119,10 +119,9 @@ class Store:
             files = {**record.outputs.get(FILES, {}), **self._left}
             record = replace(record, outputs={**record.outputs, FILES: files})
         path = self.root / JOURNAL
-        # As the next run reads it: without tuples, and with text for each key.
-        outputs = json.loads(json.dumps(record.outputs))
-        record = replace(record, outputs=outputs, source=path)
         line, crc = line_of(record, self._crc)
+        # As the next run reads it: without tuples, and with text for each key.
+        record = replace(record, outputs=json.loads(line)["outputs"], source=path)
         with named(path), path.open("ab") as stream:
             if stream.tell() > self._end:  # a kill or a full disk has left a part of a line
                 stream.truncate(self._end)

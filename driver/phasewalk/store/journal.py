@@ -10,11 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UNREADABLE, ParseError, named
 from ..files import fault_of
-from .records import EARLIER as EARLIER
-from .records import FAILED as FAILED
-from .records import FILES as FILES
-from .records import KIND as KIND
-from .records import Record as Record
+from .records import Record
 from .records_outputs import Number
 
 SCHEMA = 4
