@@ -1,9 +1,10 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
 import contextlib
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from ..errors import (
     TooPoor,
 )
 from ..files import set_aside
-from ..jobs import Event, Finished, Job, Launcher
+from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before, submit
 from ..moment import NOTHING, Seen
 from ..store import CRASH as CRASH
 from ..store import EARLIER, FAILED, KIND, SEGMENT, TRAIN, Record, Store, now
@@ -29,6 +30,8 @@ from ..store import UNCONVERGED as UNCONVERGED
 from .inputs import Campaign
 
 Outputs = Mapping[str, Any]
+WHOSE = "task.json"
+"""In a job's directory: the task that it was started for."""
 LEARNED = (SEGMENT, TRAIN)
 """Stages of which each round's stand on those of the round before."""
 
@@ -116,10 +119,14 @@ class Work:
             if adopted is not None:
                 outputs[task.name] = self.record(task, adopted, 0.0)
                 continue
+            left = self._left(task)
+            if left is not None:
+                outputs[task.name] = left
+                continue
             waiting[self.store.workplace(task.place)] = task
-        jobs = [task.job(directory) for directory, task in waiting.items()]
+        jobs = [_job(task, directory) for directory, task in waiting.items()]
         # Closing: what still runs must have ended before the lock is given up.
-        with contextlib.closing(self.launcher.submit(jobs)) as events:
+        with contextlib.closing(submit(self.launcher, jobs)) as events:
             for event in events:
                 self.store.beat()
                 self.observer.see(event)
@@ -130,6 +137,25 @@ class Work:
                         task, self._read(task, event), event.seconds, cores=event.job.cores
                     )
         return [outputs[task.name] for task in tasks]
+
+    def _left(self, task: Task) -> Outputs | None:
+        """Outputs of a run of exactly this job that has ended, but was killed before its record.
+
+        Returns None if there is no such run, or if its results are not believed: it is done again.
+        """
+        place = self.store.root / task.place
+        if not (place / ENDED).is_file():
+            return None
+        finished = done_before(_job(task, place))
+        if finished is None:
+            return None
+        try:
+            outputs = task.read(finished)
+        except StoreError:
+            raise
+        except (PhasewalkError, OSError):
+            return None
+        return self.record(task, outputs, finished.seconds, cores=finished.job.cores)
 
     def _stands(self, task: Task) -> None:
         """Raise StoreError where later rounds stand on a task that would be done anew."""
@@ -193,6 +219,13 @@ class Work:
         self.store.append(
             Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
         )
+
+
+def _job(task: Task, directory: Path) -> Job:
+    """The job of a task, which says in its directory whose it is."""
+    job = task.job(directory)
+    whose = json.dumps({"task": task.name, "inputs": task.inputs}).encode()
+    return replace(job, inputs={**job.inputs, WHOSE: whose})
 
 
 def _kind(error: PhasewalkError, finished: Finished) -> str:

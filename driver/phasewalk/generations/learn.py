@@ -230,7 +230,7 @@ def _continued(work: Work, job: Job, epochs: int) -> Job:
         f"{job.name} goes on after {left.epochs} of {epochs} epochs, which an earlier try has done "
         f"({left.place})"
     )
-    return replace(job, inputs={**job.inputs, **left.inputs})
+    return replace(job, inputs={**job.inputs, **left.inputs}, links={**job.links, **left.links})
 
 
 def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
@@ -288,7 +288,7 @@ def _watch_training(work: Work, zero: float | None = None) -> Callable[[Event], 
     without = f", without any model {zero:.0f}" if zero else ""
 
     def watch(event: Event) -> None:
-        if isinstance(event, Running) and event.job.name.startswith("train"):
+        if isinstance(event, Running) and event.job.kind == "train":
             last = models.training_progress(event.job.directory)
             if last is not None:
                 error, total = last.get("forces_mae"), last.get("epochs")
