@@ -169,6 +169,10 @@ class Session(Protocol):
         """
         ...
 
+    def narrow(self, directory: Path, cores: int) -> None:
+        """The running job of a directory needs no more than these cores from now on."""
+        ...
+
     def stop(self, directory: Path) -> None:
         """End the job of a directory, or do not start it; it has no further event."""
         ...
@@ -222,6 +226,9 @@ class _ObservedSession:
         for event in self.session.events():
             self.each()
             yield event
+
+    def narrow(self, directory: Path, cores: int) -> None:
+        self.session.narrow(directory, cores)
 
     def stop(self, directory: Path) -> None:
         self.session.stop(directory)

@@ -122,6 +122,7 @@ class FakeSession:
     running: dict[Path, tuple[Job, float]] = field(default_factory=dict)
     due: list[tuple[type[Event], Path]] = field(default_factory=list)
     clock: float = 0.0
+    cores: dict[Path, int] = field(default_factory=dict)
 
     def add(self, job: Job) -> None:
         """Take a job."""
@@ -145,6 +146,10 @@ class FakeSession:
                 elif self._end(job, begun) <= self.clock:
                     yield self._finish(job, self._end(job, begun) - begun)
 
+    def narrow(self, directory: Path, cores: int) -> None:
+        """A running job needs fewer cores."""
+        self.cores[directory] = cores
+
     def stop(self, directory: Path) -> None:
         """End a job."""
         self.waiting = [job for job in self.waiting if job.directory != directory]
@@ -160,7 +165,7 @@ class FakeSession:
     def _fits(self, job: Job) -> bool:
         if self.launcher.takes is None:
             return not self.running
-        busy = sum(other.cores for other, _ in self.running.values())
+        busy = sum(self.cores.get(place, job.cores) for place, (job, _) in self.running.items())
         return not self.running or busy + job.cores <= self.launcher.cores
 
     def _start(self, job: Job) -> Job:

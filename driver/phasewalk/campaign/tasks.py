@@ -1,10 +1,9 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
-import contextlib
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ from ..errors import (
     TooPoor,
 )
 from ..files import set_aside
-from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before, submit
+from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before
 from ..moment import NOTHING, Seen
 from ..store import CRASH as CRASH
 from ..store import EARLIER, FAILED, KIND, SEGMENT, TRAIN, Record, Store, now
@@ -28,6 +27,7 @@ from ..store import REFUSED as REFUSED
 from ..store import TIME_LIMIT as TIME_LIMIT
 from ..store import UNCONVERGED as UNCONVERGED
 from .inputs import Campaign
+from .under_way import UnderWay
 
 Outputs = Mapping[str, Any]
 WHOSE = "task.json"
@@ -94,6 +94,7 @@ class Work:
     launcher: Launcher
     engines: Engines
     observer: Observer
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def do(
         self, tasks: Sequence[Task], watch: Callable[[Event], None] = lambda event: None
@@ -109,8 +110,12 @@ class Work:
         """
         outputs: dict[str, Outputs] = {}
         waiting: dict[Path, Task] = {}
+        begun: dict[Path, Task] = {}
         for task in tasks:
             self._stands(task)
+            if self.under_way.began(self.store.root / task.place):
+                begun[self.store.root / task.place] = task
+                continue
             record = self.store.done(task.name, task.inputs)
             if record is not None and not (task.again and FAILED in record.outputs):
                 outputs[task.name] = record.outputs
@@ -125,18 +130,30 @@ class Work:
                 continue
             waiting[self.store.workplace(task.place)] = task
         jobs = [_job(task, directory) for directory, task in waiting.items()]
-        # Closing: what still runs must have ended before the lock is given up.
-        with contextlib.closing(submit(self.launcher, jobs)) as events:
-            for event in events:
+        waiting |= begun
+        try:
+            for event in self.under_way.run(self.launcher, jobs, begun):
                 self.store.beat()
                 self.observer.see(event)
+                task = waiting.get(event.job.directory)
+                if task is None:
+                    continue  # of a job that runs ahead of its turn
                 watch(event)
                 if isinstance(event, Finished):
-                    task = waiting[event.directory]
                     outputs[task.name] = self.record(
                         task, self._read(task, event), event.seconds, cores=event.job.cores
                     )
+        except BaseException:
+            # What still runs must have ended before the lock is given up.
+            self.under_way.close()
+            raise
         return [outputs[task.name] for task in tasks]
+
+    def ahead(self, task: Task) -> None:
+        """Start the job of a task beside those that run; `do` finds it running, or ended."""
+        place = self.store.root / task.place
+        if not place.exists() and not self.under_way.began(place):
+            self.under_way.ahead(self.launcher, _job(task, self.store.workplace(task.place)))
 
     def _left(self, task: Task) -> Outputs | None:
         """Outputs of a run of exactly this job that has ended, but was killed before its record.

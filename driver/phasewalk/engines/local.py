@@ -34,6 +34,7 @@ class _Process:
     started: float
     streams: tuple[IO[bytes], ...]
     next_sign: float
+    cores: int
 
     def kill(self) -> None:
         """Stop the whole process group: ours alone, since each job has a session of its own."""
@@ -84,6 +85,12 @@ class LocalSession:
                 if event is not None:
                     yield event
 
+    def narrow(self, directory: Path, cores: int) -> None:
+        """The running job of a directory needs no more than these cores from now on."""
+        for process in self._running:
+            if process.job.directory == directory:
+                process.cores = min(process.cores, cores)
+
     def stop(self, directory: Path) -> None:
         """End the job of a directory, or do not start it."""
         self._waiting = [one for one in self._waiting if one.job.directory != directory]
@@ -99,11 +106,12 @@ class LocalSession:
 
     def _next(self) -> _Waiting | None:
         """The job to start now, if any: the largest that fits, of equal ones the first."""
-        busy = sum(process.job.cores for process in self._running)
+        busy = sum(process.cores for process in self._running)
         overdue = next((one for one in self._waiting if one.passed >= PATIENCE), None)
         asked = self._waiting if overdue is None else [overdue]
         # A job larger than the machine runs alone.
-        fits = [one for one in asked if not busy or busy + one.job.cores <= self.cores]
+        alone = not self._running
+        fits = [one for one in asked if alone or busy + one.job.cores <= self.cores]
         if not fits:
             return None
         chosen = max(fits, key=lambda one: min(one.job.cores, self.cores))
@@ -156,7 +164,7 @@ def _start(job: Job) -> _Process:
         stderr.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S)
+    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S, job.cores)
 
 
 def _seen_from(folder: Path, target: Path) -> str:
