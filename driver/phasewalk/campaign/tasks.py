@@ -135,10 +135,10 @@ class Work:
             for event in self.under_way.run(self.launcher, jobs, begun):
                 self.store.beat()
                 self.observer.see(event)
-                task = waiting.get(event.job.directory)
-                if task is None:
-                    continue  # of a job that runs ahead of its turn
+                if event.job.directory not in waiting:
+                    continue  # it runs ahead of its turn
                 watch(event)
+                task = waiting[event.job.directory]
                 if isinstance(event, Finished):
                     outputs[task.name] = self.record(
                         task, self._read(task, event), event.seconds, cores=event.job.cores

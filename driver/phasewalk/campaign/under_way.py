@@ -55,11 +55,10 @@ class UnderWay:
                 mine.discard(directory)
                 yield ended
         for event in session.events() if mine else ():
-            ends = isinstance(event, Finished)
-            if ends and event.job.directory in self._ahead:
-                self._ahead[event.job.directory] = event
-            elif ends:
-                mine.discard(event.job.directory)
+            if isinstance(event, Finished):
+                if event.directory in self._ahead:
+                    self._ahead[event.directory] = event
+                mine.discard(event.directory)
             yield event
             if not mine:
                 break

@@ -37,7 +37,6 @@ from ..store import (
     IDENTITY,
     SEGMENT,
     Segment,
-    Store,
     each,
     open_campaign,
     read_identity,
