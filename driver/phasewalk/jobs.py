@@ -52,6 +52,7 @@ class Job:
         threads: number of threads of each rank.
         gpus: number of GPUs on each machine.
         memory_GB: on each machine; None if it is not known.
+        background: nothing waits for its cores: on this machine it shares those of others.
         timeout_s: it is stopped, and counts as failed, after this time; None for no limit.
     """
 
@@ -69,6 +70,7 @@ class Job:
     threads: int = 1
     gpus: int = 0
     memory_GB: float | None = None
+    background: bool = False
     timeout_s: float | None = None
 
     @property

@@ -165,7 +165,12 @@ class FakeSession:
     def _fits(self, job: Job) -> bool:
         if self.launcher.takes is None:
             return not self.running
-        busy = sum(self.cores.get(place, job.cores) for place, (job, _) in self.running.items())
+        if job.background or all(other.background for other, _ in self.running.values()):
+            return True
+        busy = sum(
+            self.cores.get(place, 0 if other.background else other.cores)
+            for place, (other, _) in self.running.items()
+        )
         return not self.running or busy + job.cores <= self.launcher.cores
 
     def _start(self, job: Job) -> Job:

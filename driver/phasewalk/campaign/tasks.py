@@ -113,8 +113,9 @@ class Work:
         begun: dict[Path, Task] = {}
         for task in tasks:
             self._stands(task)
-            if self.under_way.began(self.store.root / task.place):
-                begun[self.store.root / task.place] = task
+            place = self.under_way.place(task.name)
+            if place is not None:
+                begun[place] = task
                 continue
             record = self.store.done(task.name, task.inputs)
             if record is not None and not (task.again and FAILED in record.outputs):
@@ -149,11 +150,19 @@ class Work:
             raise
         return [outputs[task.name] for task in tasks]
 
-    def ahead(self, task: Task) -> None:
-        """Start the job of a task beside those that run; `do` finds it running, or ended."""
-        place = self.store.root / task.place
-        if not place.exists() and not self.under_way.began(place):
-            self.under_way.ahead(self.launcher, _job(task, self.store.workplace(task.place)))
+    def ahead(self, task: Task, *, anew: bool = False) -> None:
+        """Start the job of a task beside those that run; `do` finds it running, or ended.
+
+        Args:
+            task: to start.
+            anew: also if an earlier run has left something in its directory, which else is for
+                `do` to look at.
+        """
+        left = (self.store.root / task.place).exists()
+        if (left and not anew) or self.under_way.place(task.name):
+            return
+        job = _job(task, self.store.workplace(task.place))
+        self.under_way.ahead(self.launcher, task.name, job)
 
     def _left(self, task: Task) -> Outputs | None:
         """Outputs of a run of exactly this job that has ended, but was killed before its record.
@@ -236,6 +245,11 @@ class Work:
         self.store.append(
             Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
         )
+
+
+def in_background(task: Task) -> Task:
+    """The same task, with a job for whose cores nothing waits."""
+    return replace(task, job=lambda directory: replace(task.job(directory), background=True))
 
 
 def _job(task: Task, directory: Path) -> Job:

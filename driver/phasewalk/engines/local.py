@@ -110,11 +110,11 @@ class LocalSession:
         overdue = next((one for one in self._waiting if one.passed >= PATIENCE), None)
         asked = self._waiting if overdue is None else [overdue]
         # A job larger than the machine runs alone.
-        alone = not self._running
-        fits = [one for one in asked if alone or busy + one.job.cores <= self.cores]
+        alone = all(process.job.background for process in self._running)
+        fits = [one for one in asked if alone or busy + _asked(one.job) <= self.cores]
         if not fits:
             return None
-        chosen = max(fits, key=lambda one: min(one.job.cores, self.cores))
+        chosen = max(fits, key=lambda one: min(_asked(one.job), self.cores))
         for one in self._waiting[: self._waiting.index(chosen)]:
             one.passed += 1
         return chosen
@@ -129,6 +129,11 @@ class LocalLauncher:
     def session(self) -> Session:
         """Begin a session."""
         return LocalSession(self.cores)
+
+
+def _asked(job: Job) -> int:
+    """Cores that must be free before a job starts."""
+    return 0 if job.background else job.cores
 
 
 def _start(job: Job) -> _Process:
@@ -164,7 +169,7 @@ def _start(job: Job) -> _Process:
         stderr.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S, job.cores)
+    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S, _asked(job))
 
 
 def _seen_from(folder: Path, target: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from .. import labels, models
-from ..campaign import Outputs, Task, Work
+from ..campaign import Outputs, Task, Work, in_background
 from ..engines import has_gpu, processor
 from ..files import check_file, file_hash, hash_of, read
 from ..jobs import Event, Finished, Job, Running
@@ -83,6 +83,8 @@ def _finish(
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
     zero, _ = explained.of_zero(_split(work, known)[1])
     watch = _watch_training(work, None if name == FINAL else zero)
+    for task in how.ahead:
+        work.ahead(in_background(task), anew=True)
     trained = work.do([*tasks, *how.compilation], watch)[0]
     generation = deploy(work, number, name, trained, how)
     work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
