@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from phasewalk import jobs
 from phasewalk.engines.local import PATIENCE, LocalLauncher, LocalSession
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Event, Finished, Job, Running, Started, finished, run, submit
@@ -119,6 +120,38 @@ def test_no_job_waits_for_ever(tmp_path: Path, late: int) -> None:
             if "patient" in started:
                 break
     assert started.index("patient") <= PATIENCE
+
+
+WAITS = "import pathlib, time\nwhile not pathlib.Path('../other/here').exists(): time.sleep(0.01)"
+SAYS = "import pathlib; pathlib.Path('here').touch()"
+
+
+def test_cores_that_a_running_job_gives_up_are_used(tmp_path: Path) -> None:
+    """It ends only if the other one runs beside it."""
+    session = LocalSession(2)
+    with closing(session):
+        session.add(script(tmp_path, WAITS, "waits", threads=2, timeout_s=5.0))
+        session.add(script(tmp_path, SAYS, "other"))
+        events = session.events()
+        assert isinstance(next(events), Started)
+        session.narrow(tmp_path / "waits", 1)
+        assert names(events, Finished) == ["other", "waits"]
+    assert jobs.finished(script(tmp_path, "", "waits")).returncode == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("first", ["waits", "other"])
+def test_nothing_waits_for_the_cores_of_a_job_in_the_background(tmp_path: Path, first: str) -> None:
+    texts = {"waits": WAITS, "other": SAYS}
+    added = [first, *(name for name in texts if name != first)]
+    session = LocalSession(1)
+    with closing(session):
+        for name in added:
+            background = name == "waits"
+            session.add(
+                script(tmp_path, texts[name], name, threads=3, background=background, timeout_s=5.0)
+            )
+        ended = [event for event in session.events() if isinstance(event, Finished)]
+    assert [event.returncode for event in ended] == [0, 0]
 
 
 def test_ranks_are_started_by_the_launcher_of_the_program_s_mpi(tmp_path: Path) -> None:

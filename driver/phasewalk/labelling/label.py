@@ -81,9 +81,7 @@ def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]
             break
         made = _label_frames(work, round_, [frame for _, frame in asked])
         found.update({index: label for (index, _), label in zip(asked, made, strict=True) if label})
-    work.under_way.drop(
-        "label"
-    )  # what was started ahead for a frame that is not labelled after all
+    work.under_way.drop("label")  # started ahead, for frames that are not labelled after all
     return [found[index] for index in sorted(found)]
 
 
