@@ -448,7 +448,7 @@ def walking(folder: Path, step_s: float, monkeypatch: pytest.MonkeyPatch) -> Ite
     with at_work(folder, "auto", play=no_compiler_for_training) as work:
         generation(work, 0)
         outputs = {"generation": "0", "seconds_per_step": step_s}
-        work.store.append(Record("evaluate 0", "evaluate", 0, "", outputs, 0.0, 0.0))
+        work.store.append(whole(Record("evaluate 0", "evaluate", 0, "", outputs, 0.0, 0.0)))
         yield work
 
 

@@ -94,7 +94,7 @@ class Story:
             walkers=tuple(Walker(f"ar-{n}", "ar", n, ARGON, 110) for n in range(2)),
             systems=settings.systems,
             settings=settings.segment,
-            records={},
+            histories={},
             model=Path("model.nequip.pth"),
             type_names=("Ar",),
             seed=1,
