@@ -1,50 +1,89 @@
 """What is to be run, and what became of it: data only.
 
 A noun that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` turns one into the
-other. Its one verb yields events in the order in which they happen, so that progress can be shown
-and a result can be used as soon as it is there.
+other. It opens a `Session`, to which jobs are added while others run and which yields events in the
+order in which they happen, so that progress can be shown and a result used as soon as it is there.
+
+What became of a job is in its directory: its output, and `finished.json`, which is written when the
+program has ended. `finished` reads it back, whoever started the job.
 """
 
 import contextlib
+import json
 import re
 import shutil
 import signal
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from .errors import EngineFailed
+from .errors import UNREADABLE, EngineFailed
+from .files import write_file
 
 FULL_BYTES = 2**20
 """A disk with less than this left takes no output, and so no reason, of a program that fails."""
+ENDED = "finished.json"
+"""In a job's directory once its program has ended: return code, seconds, host."""
+Kind = Literal[
+    "label", "atom", "segment", "train", "compile", "evaluate", "colvars", "check", "build", "other"
+]
+"""Kinds of work: a launcher may have other machines, or other limits, for each."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One program to run in a directory of its own.
+    """One program to run in a directory of its own: what it is and what it needs.
 
     Attributes:
-        name: short and unique among the jobs of one call, for people and for file names.
-        argv: program and arguments; never a shell line.
+        name: short and unique among the jobs of a session, for people and for file names.
+        argv: program and arguments, without an MPI launcher; never a shell line.
         directory: where it runs; made (and filled with `inputs`) by the launcher.
-        inputs: file name → content, written before the start.
-        links: file name → file that it stands for, linked before the start.
+        kind: of work.
+        inputs: file name → content, written before the start: small texts.
+        links: file name → file that it stands for, linked before the start: whatever is large.
         copies: the same of files that the program appends to: copied.
         env: added to the environment of the launcher.
-        cores: how many cores it occupies.
+        mpiexec: the MPI launcher that belongs to the program's MPI library, without a number of
+            ranks; empty for a program that is started without one. The launcher puts it before
+            `argv`, or what its cluster has in place of it.
+        nodes: number of machines.
+        ranks: number of MPI ranks on each.
+        threads: number of threads of each rank.
+        gpus: number of GPUs on each machine.
+        memory_GB: on each machine; None if it is not known.
+        background: nothing waits for its cores: on this machine it shares those of others.
         timeout_s: it is stopped, and counts as failed, after this time; None for no limit.
     """
 
     name: str
     argv: tuple[str, ...]
     directory: Path
+    kind: Kind = "other"
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     links: Mapping[str, Path] = field(default_factory=dict)
     copies: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
-    cores: int = 1
+    mpiexec: tuple[str, ...] = ()
+    nodes: int = 1
+    ranks: int = 1
+    threads: int = 1
+    gpus: int = 0
+    memory_GB: float | None = None
+    background: bool = False
     timeout_s: float | None = None
+
+    @property
+    def cores(self) -> int:
+        """How many cores it occupies."""
+        return self.nodes * self.ranks * self.threads
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Program and arguments as they are started on this machine, with the MPI launcher."""
+        if not self.mpiexec:
+            return self.argv
+        return (*self.mpiexec, "-n", str(self.nodes * self.ranks), *self.argv)
 
 
 @dataclass(frozen=True)
@@ -70,11 +109,13 @@ class Finished:
         job: what was run.
         returncode: of the program; negative for a signal; None when it ran past its time limit.
         seconds: wall time.
+        host: name of the machine on which it ran.
     """
 
     job: Job
     returncode: int | None
     seconds: float
+    host: str = ""
 
     STDOUT = "stdout.txt"
     STDERR = "stderr.txt"
@@ -113,6 +154,36 @@ class Finished:
 Event = Started | Running | Finished
 
 
+class Session(Protocol):
+    """Runs the jobs that are added to it, as many at once as its cores allow.
+
+    Use it with `contextlib.closing`: what runs ends with the session.
+    """
+
+    def add(self, job: Job) -> None:
+        """Take a job; it is started while events are asked for."""
+        ...
+
+    def events(self) -> Generator[Event]:
+        """Yield events until no job waits or runs.
+
+        Jobs may be added meanwhile. No event is lost if this is left early and called again.
+        """
+        ...
+
+    def narrow(self, directory: Path, cores: int) -> None:
+        """The running job of a directory needs no more than these cores from now on."""
+        ...
+
+    def stop(self, directory: Path) -> None:
+        """End the job of a directory, or do not start it; it has no further event."""
+        ...
+
+    def close(self) -> None:
+        """End what runs, and start nothing more."""
+        ...
+
+
 class Launcher(Protocol):
     """Runs jobs. A laptop, a cluster and a test are the same code behind this one verb."""
 
@@ -121,12 +192,51 @@ class Launcher(Protocol):
         """How many cores may be busy at once."""
         ...
 
-    def submit(self, jobs: Sequence[Job]) -> Generator[Event]:
-        """Run the jobs, as many at once as cores allow; yield events until all are finished.
-
-        Closing the generator, or an exception in it, stops what is still running.
-        """
+    def session(self) -> Session:
+        """Begin a session; nothing is started yet."""
         ...
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A launcher that calls `each` at each event of its sessions."""
+
+    launcher: Launcher
+    each: Callable[[], None]
+
+    @property
+    def cores(self) -> int:
+        """How many cores may be busy at once."""
+        return self.launcher.cores
+
+    def session(self) -> Session:
+        """Begin a session of the launcher's."""
+        return _ObservedSession(self.launcher.session(), self.each)
+
+
+@dataclass(frozen=True)
+class _ObservedSession:
+    """See `Observed`."""
+
+    session: Session
+    each: Callable[[], None]
+
+    def add(self, job: Job) -> None:
+        self.session.add(job)
+
+    def events(self) -> Generator[Event]:
+        for event in self.session.events():
+            self.each()
+            yield event
+
+    def narrow(self, directory: Path, cores: int) -> None:
+        self.session.narrow(directory, cores)
+
+    def stop(self, directory: Path) -> None:
+        self.session.stop(directory)
+
+    def close(self) -> None:
+        self.session.close()
 
 
 def _signal(code: int) -> str:
@@ -166,9 +276,70 @@ def death(code: int, printed: Sequence[str] = ()) -> Death | None:
     return None
 
 
+def record_end(directory: Path, returncode: int | None, seconds: float, host: str) -> None:
+    """Write down how the program of a directory has ended: whole, or not at all."""
+    ended = {"returncode": returncode, "seconds": round(seconds, 6), "host": host}
+    write_file(directory / ENDED, json.dumps(ended).encode())
+
+
+def finished(job: Job) -> Finished | None:
+    """What became of a job, from the files in its directory alone.
+
+    Returns None if its program has not ended, or if the record of that is damaged.
+    """
+    try:
+        ended = json.loads((job.directory / ENDED).read_text(encoding="utf-8"))
+        code, seconds, host = ended["returncode"], ended["seconds"], ended["host"]
+    except UNREADABLE:
+        return None
+    known = code is None or type(code) is int
+    if not (known and type(seconds) in (int, float) and isinstance(host, str)):
+        return None
+    return Finished(job, code, float(seconds), host)
+
+
+def done_before(job: Job) -> Finished | None:
+    """A run of exactly this job that has ended well, whoever started it; None if there is none."""
+    found = finished(job)
+    if found is None or found.returncode != 0 or not same_inputs(job, job.directory):
+        return None
+    ended = (job.directory / ENDED).stat().st_mtime_ns
+    changed = any(path.stat().st_mtime_ns > ended for path in job.links.values())
+    return None if changed else found
+
+
+def same_inputs(job: Job, place: Path) -> bool:
+    """Whether the directory of an earlier try holds exactly what this job would be given."""
+    try:
+        written = all((place / name).read_bytes() == text for name, text in job.inputs.items())
+        linked = all(_same_file(place / name, path) for name, path in job.links.items())
+    except OSError:
+        return False
+    return written and linked
+
+
+def _same_file(kept: Path, source: Path) -> bool:
+    """Whether a file of an earlier try (a link, or a copy) is the source, or equals it."""
+    if kept.samefile(source):
+        return True
+    return kept.stat().st_size == source.stat().st_size and kept.read_bytes() == source.read_bytes()
+
+
+def submit(launcher: Launcher, jobs: Sequence[Job]) -> Generator[Event]:
+    """Run jobs in a session of their own; yield events until all are finished.
+
+    Closing the generator, or an exception in it, stops what is still running.
+    """
+    with contextlib.closing(launcher.session()) as session:
+        for job in jobs:
+            session.add(job)
+        yield from session.events()
+
+
 def run(launcher: Launcher, job: Job) -> Finished:
-    """Submit one job and wait for its end."""
-    for event in launcher.submit([job]):
-        if isinstance(event, Finished):
-            return event
+    """Run one job in a session of its own and wait for its end."""
+    with contextlib.closing(submit(launcher, [job])) as events:
+        for event in events:
+            if isinstance(event, Finished):
+                return event
     raise EngineFailed(f"{job.name}: the launcher ended without a result")

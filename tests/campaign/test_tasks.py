@@ -126,6 +126,43 @@ def test_a_finished_but_unrecorded_run_is_adopted(opened: Store, tmp_path: Path)
     assert [record.task for record in opened.records()] == ["a", "b"]
 
 
+def left_by_a_kill(opened: Store, made: Task) -> Path:
+    """What a run leaves whose driver dies after the job has ended, and before its record."""
+
+    def killed(finished: Finished) -> Outputs:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(opened, FakeLauncher(play)).do([dataclasses.replace(made, read=killed)])
+    assert opened.records() == []
+    return opened.root / made.place
+
+
+def test_a_job_that_has_ended_is_not_started_again_after_a_kill(opened: Store) -> None:
+    left_by_a_kill(opened, task("a"))
+    launcher = FakeLauncher(play)
+    assert work(opened, launcher).do([task("a")]) == [{"answer": "a1"}]
+    assert launcher.jobs == []
+    (record,) = opened.records()
+    assert (record.task, record.seconds, record.cores) == ("a", 0.5, 1)
+
+
+@pytest.mark.parametrize("what", ["other inputs", "no record of the end", "not believed"])
+def test_what_is_not_the_same_job_is_done_again(opened: Store, what: str) -> None:
+    made = task("a")
+    place = left_by_a_kill(opened, made)
+    if what == "other inputs":
+        made = task("a", inputs="2")
+    elif what == "no record of the end":
+        (place / "finished.json").unlink()
+    else:
+        (place / "out").unlink()
+    launcher = FakeLauncher(play)
+    work(opened, launcher).do([made])
+    assert [job.name for job in launcher.jobs] == ["a"]
+    assert place.with_name("a.interrupted-1").is_dir()
+
+
 def test_a_failure_ends_the_campaign_and_keeps_its_directory(opened: Store, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed) as caught:
         work(opened, FakeLauncher(fail)).do([task("a")])

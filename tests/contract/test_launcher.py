@@ -1,16 +1,21 @@
 """What every launcher must do: the one that starts processes, and the one that plays them."""
 
+import dataclasses
+import json
+import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from helpers.fakes import FakeLauncher
+from phasewalk import jobs
 from phasewalk.engines.local import LocalLauncher
-from phasewalk.jobs import Finished, Job, Launcher, Running, Started, run
+from phasewalk.jobs import Event, Finished, Job, Launcher, Running, Started, run, submit
 
 PROGRAMS = {
     "copy": "open('out.txt', 'w').write(open('in.txt').read()); print('copied')",
@@ -47,7 +52,7 @@ class Case:
         )
 
     def events(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        found = self.launcher.submit([self.job(name) for name in names])
+        found = submit(self.launcher, [self.job(name) for name in names])
         return [(type(event).__name__, event.job.name) for event in found]
 
 
@@ -99,13 +104,147 @@ def test_no_jobs_are_no_events(case: Case) -> None:
 
 
 def test_nothing_is_started_before_the_first_event_is_asked_for(case: Case) -> None:
-    case.launcher.submit([case.job("copy")])
+    submit(case.launcher, [case.job("copy")])
+    case.launcher.session().add(case.job("copy"))
     assert list(case.folder.iterdir()) == []
 
 
 def test_closing_stops_what_would_still_be_started(case: Case) -> None:
-    events = case.launcher.submit([case.job("copy-1"), case.job("hang-2"), case.job("copy-3")])
+    jobs = [case.job("copy-1"), case.job("hang-2"), case.job("copy-3")]
+    events = submit(case.launcher, jobs)
     next(events)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert list(events) == []
     assert not (case.folder / "not there yet/copy-3").exists()
+
+
+def told(events: Iterator[Event]) -> list[tuple[str, str]]:
+    return [
+        (type(event).__name__, event.job.name) for event in events if not isinstance(event, Running)
+    ]
+
+
+def test_a_job_is_added_while_another_runs(case: Case) -> None:
+    with closing(case.launcher.session()) as session:
+        session.add(case.job("copy-1"))
+        for event in session.events():
+            if isinstance(event, Started) and event.job.name == "copy-1":
+                session.add(case.job("copy-2"))
+        assert (case.folder / "not there yet/copy-2/out.txt").read_text() == "copy-2"
+
+
+def test_events_that_are_left_early_go_on_where_they_were(case: Case) -> None:
+    names = ["copy-1", "copy-2", "fail-3"]
+    with closing(case.launcher.session()) as session:
+        for name in names:
+            session.add(case.job(name))
+        seen: list[tuple[str, str]] = []
+        while event := next(session.events(), None):
+            seen += told(iter([event]))
+        assert list(session.events()) == []
+    assert sorted(seen) == sorted(
+        (kind, name) for kind in ("Started", "Finished") for name in names
+    )
+
+
+def test_a_job_that_is_stopped_has_no_further_event(case: Case) -> None:
+    with closing(case.launcher.session()) as session:
+        running, waiting, last = (case.job(name) for name in ("hang-1", "hang-2", "copy-3"))
+        session.add(running)
+        assert told(iter([next(session.events())])) == [("Started", "hang-1")]
+        session.add(waiting)
+        session.add(last)
+        session.stop(running.directory)
+        session.stop(waiting.directory)
+        session.stop(case.folder)  # nothing of that name: nothing to stop
+        assert told(session.events()) == [("Started", "copy-3"), ("Finished", "copy-3")]
+    assert not waiting.directory.exists()
+    assert jobs.finished(running) is None
+
+
+def test_a_session_that_is_closed_starts_nothing(case: Case) -> None:
+    session = case.launcher.session()
+    session.add(case.job("copy"))
+    session.close()
+    assert list(session.events()) == []
+    assert list(case.folder.iterdir()) == []
+
+
+def test_two_sessions_know_nothing_of_each_other(case: Case) -> None:
+    with closing(case.launcher.session()) as one, closing(case.launcher.session()) as other:
+        one.add(case.job("copy-1"))
+        other.add(case.job("copy-2"))
+        assert {name for _, name in told(other.events())} == {"copy-2"}
+        assert {name for _, name in told(one.events())} == {"copy-1"}
+
+
+@pytest.mark.parametrize(("name", "code"), [("copy", 0), ("fail", 3), ("hang", None)])
+def test_what_became_of_a_job_is_read_from_its_directory_alone(
+    case: Case, name: str, code: int | None
+) -> None:
+    job = case.job(name)
+    assert jobs.finished(job) is None
+    ended = run(case.launcher, job)
+    assert jobs.finished(job) == ended
+    assert ended.returncode == code
+    assert ended.host
+    assert sorted(json.loads((job.directory / jobs.ENDED).read_text())) == [
+        *("host", "returncode", "seconds")
+    ]
+    assert not list(job.directory.glob("*.part"))
+
+
+def test_large_files_are_linked_and_survive_a_move_of_both(case: Case) -> None:
+    model = case.folder / "campaign/models/a model.pth"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"weights")
+    place = case.folder / "campaign/rounds/001/segment"
+    job = dataclasses.replace(case.job("copy"), directory=place, links={"model.pth": model})
+    run(case.launcher, job).require_success()
+    link = job.directory / "model.pth"
+    assert link.is_symlink()
+    assert link.samefile(model)
+    (case.folder / "campaign").rename(case.folder / "moved")
+    assert (case.folder / "moved/rounds/001/segment/model.pth").read_bytes() == b"weights"
+
+
+def test_only_a_run_of_the_same_job_counts_as_done_before(case: Case) -> None:
+    model = case.folder / "model.pth"
+    model.write_bytes(b"weights")
+    job = dataclasses.replace(case.job("copy"), links={"model.pth": model})
+    assert jobs.done_before(job) is None
+    ended = run(case.launcher, job)
+    assert jobs.done_before(job) == ended
+    other = {"inputs": {"in.txt": b"other"}, "links": {"model.pth": job.directory / "out.txt"}}
+    for key, value in other.items():
+        assert jobs.done_before(dataclasses.replace(job, **{key: value})) is None
+    later = (job.directory / jobs.ENDED).stat().st_mtime + 5
+    os.utime(model, (later, later))  # it was written again since
+    assert jobs.done_before(job) is None
+
+
+def test_a_failed_run_is_not_done_before(case: Case) -> None:
+    run(case.launcher, case.job("fail"))
+    assert jobs.done_before(case.job("fail")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "{",
+            "[]",
+            '"x"',
+            '{"returncode": 0}',
+            '{"returncode": 0.5, "seconds": 1, "host": ""}',
+        ),
+        *('{"returncode": 0, "seconds": "1", "host": ""}', '{"returncode": true, "seconds": 1}'),
+        '{"returncode": 0, "seconds": 1, "host": 3}',
+    ],
+)
+def test_a_damaged_record_of_an_end_is_none(case: Case, text: str) -> None:
+    job = case.job("copy")
+    run(case.launcher, job)
+    (job.directory / jobs.ENDED).write_text(text)
+    assert jobs.finished(job) is None

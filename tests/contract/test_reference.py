@@ -12,7 +12,7 @@ from ase import Atoms
 from helpers import fake_reference
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import NotConverged
-from phasewalk.jobs import Finished, Job, run
+from phasewalk.jobs import Finished, Job, run, submit
 from phasewalk.reference import programs, requests
 from phasewalk.reference.requests import REQUEST, RESULT, Result, Try
 from phasewalk.reference.settings import ReferenceSettings, XtbSettings
@@ -43,7 +43,7 @@ def label(
         requests.job(f"{index}", atoms, reference=xtb, directory=folder / f"{index}", attempt=Try())
         for index, atoms in enumerate(frames)
     ]
-    ended = {e.job.name: e for e in LocalLauncher(2).submit(jobs) if isinstance(e, Finished)}
+    ended = {e.job.name: e for e in submit(LocalLauncher(2), jobs) if isinstance(e, Finished)}
     return [
         requests.read(ended[job.name], atoms, reference=xtb)
         for job, atoms in zip(jobs, frames, strict=True)

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from phasewalk.engines.local import LocalLauncher
+from phasewalk import jobs
+from phasewalk.engines.local import PATIENCE, LocalLauncher, LocalSession
 from phasewalk.errors import EngineFailed
-from phasewalk.jobs import Event, Finished, Job, Running, Started, run
+from phasewalk.jobs import Event, Finished, Job, Running, Started, finished, run, submit
 
 SLEEPY = "import time; time.sleep(60)"
 GRANDCHILD = f"""
@@ -74,31 +76,118 @@ def test_the_rest_of_the_environment_is_inherited(
     run(LocalLauncher(1), script(tmp_path, "import os; os.environ['PW_OUTER']")).require_success()
 
 
-def test_jobs_start_in_order_and_never_more_than_cores(tmp_path: Path) -> None:
+def test_never_more_than_cores_are_busy(tmp_path: Path) -> None:
     text = "import time; time.sleep(0.15)"
-    jobs = [script(tmp_path, text, f"{i}", cores=cores) for i, cores in enumerate([1, 1, 2, 1])]
+    jobs = [script(tmp_path, text, f"{i}", threads=cores) for i, cores in enumerate([1, 1, 2, 1])]
     busy, most, started = 0, 0, []
-    for event in LocalLauncher(2).submit(jobs):
+    for event in submit(LocalLauncher(2), jobs):
         if isinstance(event, Started):
             busy += event.job.cores
             started.append(event.job.name)
         elif isinstance(event, Finished):
             busy -= event.job.cores
         most = max(most, busy)
-    assert started == ["0", "1", "2", "3"]
+    assert started == ["2", "0", "1", "3"]
     assert (most, busy) == (2, 0)
 
 
+def order(session: LocalSession) -> list[str]:
+    return names(session.events(), Started)
+
+
+def test_the_largest_that_fits_starts_first(tmp_path: Path) -> None:
+    session = LocalSession(2)
+    for name, cores in (("1a", 1), ("2", 2), ("1b", 1)):
+        session.add(script(tmp_path, "", name, threads=cores))
+    assert order(session) == ["2", "1a", "1b"]
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_no_job_waits_for_ever(tmp_path: Path, late: int) -> None:
+    """Neither a small one behind large ones, nor a large one beside small ones."""
+    session, started, added = LocalSession(2), list[str](), 0
+    session.add(script(tmp_path, "", "first", threads=1))
+    events = session.events()
+    with closing(session):
+        next(events)
+        session.add(script(tmp_path, "", "patient", threads=3 - late))
+        for event in events:
+            if isinstance(event, Started):
+                started.append(event.job.name)
+            while added < 30 and len(session._waiting) < 3:
+                session.add(script(tmp_path, "", f"later {added}", threads=late))
+                added += 1
+            if "patient" in started:
+                break
+    assert started.index("patient") <= PATIENCE
+
+
+WAITS = "import pathlib, time\nwhile not pathlib.Path('../other/here').exists(): time.sleep(0.01)"
+SAYS = "import pathlib; pathlib.Path('here').touch()"
+
+
+def test_cores_that_a_running_job_gives_up_are_used(tmp_path: Path) -> None:
+    """It ends only if the other one runs beside it."""
+    session = LocalSession(2)
+    with closing(session):
+        session.add(script(tmp_path, WAITS, "waits", threads=2, timeout_s=5.0))
+        session.add(script(tmp_path, SAYS, "other"))
+        events = session.events()
+        assert isinstance(next(events), Started)
+        session.narrow(tmp_path / "waits", 1)
+        assert sorted(names(events, Finished)) == ["other", "waits"]
+    assert jobs.finished(script(tmp_path, "", "waits")).returncode == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("first", ["waits", "other"])
+def test_nothing_waits_for_the_cores_of_a_job_in_the_background(tmp_path: Path, first: str) -> None:
+    texts = {"waits": WAITS, "other": SAYS}
+    added = [first, *(name for name in texts if name != first)]
+    session = LocalSession(1)
+    with closing(session):
+        for name in added:
+            background = name == "waits"
+            session.add(
+                script(tmp_path, texts[name], name, threads=3, background=background, timeout_s=5.0)
+            )
+        ended = [event for event in session.events() if isinstance(event, Finished)]
+    assert [event.returncode for event in ended] == [0, 0]
+
+
+def test_ranks_are_started_by_the_launcher_of_the_program_s_mpi(tmp_path: Path) -> None:
+    said = "import sys; print(sys.argv[1:])"
+    mpi = (sys.executable, "-c", said)
+    job = Job("mpi", ("lmp", "-in", "x"), tmp_path / "a", mpiexec=mpi, nodes=2, ranks=3, threads=4)
+    assert (job.cores, job.command) == (24, (*mpi, "-n", "6", "lmp", "-in", "x"))
+    finished = run(LocalLauncher(1), job).require_success()
+    assert finished.last_lines() == "['-n', '6', 'lmp', '-in', 'x']"
+
+
+def test_a_link_leads_out_of_a_campaign_by_its_absolute_path(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("x")
+    links = {"python": Path(sys.executable), "in": tmp_path / "in"}
+    run(LocalLauncher(1), script(tmp_path, "", links=links)).require_success()
+    assert (tmp_path / "job/in").readlink() == Path("../in")
+    assert (tmp_path / "job/python").readlink() == Path(sys.executable)
+
+
+def test_a_supervisor_that_is_killed_leaves_the_end_to_the_launcher(tmp_path: Path) -> None:
+    job = script(tmp_path, "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
+    ended = run(LocalLauncher(1), job)
+    assert ended.returncode == -signal.SIGKILL
+    assert finished(job) == ended
+
+
 def test_a_job_larger_than_the_machine_runs_alone(tmp_path: Path) -> None:
-    jobs = [script(tmp_path, "", f"{i}", cores=cores) for i, cores in enumerate([1, 9, 1])]
-    seen = [(type(event).__name__, event.job.name) for event in LocalLauncher(2).submit(jobs)]
-    assert [entry for entry in seen if entry[0] != "Running"] == [
-        (kind, name) for name in "012" for kind in ("Started", "Finished")
-    ]
+    jobs = [script(tmp_path, "", f"{i}", threads=cores) for i, cores in enumerate([1, 9, 1])]
+    seen = [(type(event).__name__, event.job.name) for event in submit(LocalLauncher(2), jobs)]
+    assert seen[0] == ("Started", "1")
+    assert [entry for entry in seen if entry[0] != "Running"][1] == ("Finished", "1")
+    assert sorted(name for kind, name in seen if kind == "Finished") == ["0", "1", "2"]
 
 
 def test_signs_of_life(tmp_path: Path) -> None:
-    events = list(LocalLauncher(1).submit([script(tmp_path, "import time; time.sleep(0.8)")]))
+    events = list(submit(LocalLauncher(1), [script(tmp_path, "import time; time.sleep(0.8)")]))
     assert isinstance(events[0], Started)
     assert any(isinstance(event, Running) for event in events)
     assert isinstance(events[-1], Finished)
@@ -146,11 +235,11 @@ def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
 
 def test_closing_the_events_ends_everything(tmp_path: Path) -> None:
     jobs = [script(tmp_path, GRANDCHILD, name) for name in ("a", "b", "never started")]
-    events = LocalLauncher(2).submit(jobs)
+    events = submit(LocalLauncher(2), jobs)
     assert names(iter([next(events), next(events)]), Started) == ["a", "b"]
     files = [tmp_path / name / "pids" for name in "ab"]
     assert soon(lambda: all(file.is_file() for file in files), 5.0)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     pids = [int(file.read_text()) for file in files]
     assert soon(lambda: not any(map(alive, pids)))
     assert not (tmp_path / "never started").exists()
@@ -159,10 +248,10 @@ def test_closing_the_events_ends_everything(tmp_path: Path) -> None:
 DRIVER = """
 import sys
 from pathlib import Path
-from phasewalk.jobs import Job
-from phasewalk.engines.local import LocalLauncher
+from phasewalk.jobs import Job, submit
+from phasewalk.engines.local import PATIENCE, LocalLauncher, LocalSession
 job = Job("job", (sys.executable, "-c", sys.argv[2]), Path(sys.argv[1]))
-for event in LocalLauncher(1).submit([job]):
+for event in submit(LocalLauncher(1), [job]):
     pass
 """
 
@@ -176,6 +265,7 @@ def test_engines_die_with_the_driver(tmp_path: Path, number: signal.Signals) -> 
         assert alive(pid)
         os.kill(driver.pid, number)
         assert soon(lambda: not alive(pid), 2.0)
+    assert not (tmp_path / "finished.json").exists()
 
 
 def test_only_our_own_processes_are_ended(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.fakes import FakeLauncher, Watcher, write_campaign
 from helpers.outputs import whole
-from phasewalk.campaign import inputs
+from phasewalk.campaign import inputs, tasks
 from phasewalk.campaign.tasks import Outputs, Task, Work
 from phasewalk.engines import discovery, shared_code
 from phasewalk.engines.discovery import EngineSettings
@@ -423,3 +423,96 @@ def test_a_model_that_fails_its_proof_walks_no_free_energy(
     with freezing_of(tmp_path / "a", "auto", False, monkeypatch) as (work, frozen, made):
         assert refit.refit(work, frozen, made, 10) is made
         assert "failed its gate" in work.observer.lines[-1]
+
+
+def train_beside(work: Work, number: int, seconds: float = 20.0) -> Generation:
+    """A generation as `learning` makes it: what is compiled ahead runs beside its training."""
+    takes = {"train": seconds, "compile": 100.0}
+    assert isinstance(work.launcher, FakeLauncher)
+    work.launcher.takes = lambda job: takes.get(job.kind, 1.0)
+    how = deploy.plan(work, number, str(number), NETWORK)
+    for task in how.ahead:
+        work.ahead(tasks.in_background(task), anew=True)
+    training = Task(
+        f"training {number}", "other", number, "", f"rounds/{number:03d}/train",
+        lambda place: Job("train", ("train",), place, "train"), lambda finished: {},
+    )  # fmt: skip
+    work.do([training, *how.compilation])
+    return deploy.deploy(work, number, str(number), trained(work, str(number)), how)
+
+
+@contextmanager
+def walking(folder: Path, step_s: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
+    """Generation 0 runs with TorchScript, of which a step takes so long."""
+    monkeypatch.setattr(deploy, "which", lambda program: Path("/usr/bin") / program)
+    with at_work(folder, "auto", play=no_compiler_for_training) as work:
+        generation(work, 0)
+        outputs = {"generation": "0", "seconds_per_step": step_s}
+        work.store.append(whole(Record("evaluate 0", "evaluate", 0, "", outputs, 0.0, 0.0)))
+        yield work
+
+
+def no_compiler_for_training(job: Job) -> int:
+    return compiler()(job) if job.kind == "compile" else 0
+
+
+def segment(work: Work, number: int, seconds: float) -> None:
+    takes = {"segment": seconds, "compile": 100.0}
+    work.launcher.takes = lambda job: takes[job.kind]  # type: ignore[attr-defined]
+    task = Task(
+        f"walk {number}", "other", number, "", f"rounds/{number:03d}/segment",
+        lambda place: Job("walk", ("lmp",), place, "segment", ranks=2), lambda finished: {},
+    )  # fmt: skip
+    work.do([task])
+
+
+def test_no_segment_waits_for_a_compilation_that_it_can_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with walking(tmp_path / "a", 0.045, monkeypatch) as work:
+        first = train_beside(work, 1)
+        assert first.stamp.mode == "torchscript"
+        assert "compile aotinductor" in started(work)
+        assert not [r for r in work.store.records() if r.task.startswith("compile aotinductor")]
+        segment(work, 2, 90.0)  # it has begun and ended before the compilation has
+        second = train_beside(work, 2)
+        assert second.stamp.mode == "aotinductor"
+        assert started(work).count("compile aotinductor") == 1
+        (made,) = (r for r in work.store.records() if r.task.startswith("compile aotinductor"))
+        assert made.seconds == 100.0
+        assert work.under_way._session is None
+
+
+def test_a_long_segment_waits_for_the_faster_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1000 steps of 0.2 s: 200 s now, or 60 s of compiling and 80 s."""
+    with walking(tmp_path / "a", 0.2, monkeypatch) as work:
+        assert train_beside(work, 1).stamp.mode == "aotinductor"
+
+
+def test_a_compilation_ahead_that_a_kill_has_ended_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with walking(tmp_path / "a", 0.045, monkeypatch) as work:
+        how = deploy.plan(work, 1, "1", NETWORK)
+        (task,) = how.ahead
+        (work.store.root / task.place).mkdir(parents=True)
+        assert train_beside(work, 1).stamp.mode == "torchscript"
+        assert work.under_way.place(task.name)
+        assert (work.store.root / f"{task.place}.interrupted-1").is_dir()
+        work.under_way.close()
+        (work.store.root / task.place / "finished.json").touch()  # now as if it had ended
+        assert deploy.plan(work, 1, "1", NETWORK).ahead == ()
+
+
+def test_a_failed_compilation_ahead_is_an_error_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with walking(tmp_path / "a", 0.045, monkeypatch) as work:
+        train_beside(work, 1)
+        work.launcher.play = lambda job: int(job.kind == "compile")  # type: ignore[attr-defined]
+        segment(work, 2, 200.0)
+        with pytest.raises(EngineFailed, match="compile aotinductor ended with code 1"):
+            train_beside(work, 2)
+        assert work.under_way._session is None

@@ -10,8 +10,10 @@ import pytest
 from helpers.fakes import Watcher
 from phasewalk.campaign.tasks import Work
 from phasewalk.generations import learn
-from phasewalk.jobs import Job, Running
+from phasewalk.jobs import Job, Kind, Running
 from phasewalk.models import model
+
+KIND: dict[str, Kind] = {"train": "train", "evaluate": "evaluate"}
 
 
 def watched(folder: Path, name: str, *epochs: tuple[float, dict[str, Any]]) -> Watcher:
@@ -21,7 +23,7 @@ def watched(folder: Path, name: str, *epochs: tuple[float, dict[str, Any]]) -> W
     for seconds, epoch in epochs:
         with (folder / model.PROGRESS).open("a") as stream:
             stream.write(json.dumps(epoch) + "\n")
-        watch(Running(Job(name, ("x",), folder), seconds))
+        watch(Running(Job(name, ("x",), folder, KIND[name.split()[0]]), seconds))
     return watcher
 
 
@@ -45,4 +47,4 @@ def test_an_epoch_without_numbers(tmp_path: Path) -> None:
 
 
 def test_other_jobs_have_no_epochs(tmp_path: Path) -> None:
-    assert watched(tmp_path, "evaluate", (3.0, {"epoch": 1})).advanced == []
+    assert watched(tmp_path, "evaluate generation 1", (3.0, {"epoch": 1})).advanced == []

@@ -1,8 +1,9 @@
 """Small crystals, labels, campaign files, and a launcher that starts nothing."""
 
+import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from phasewalk.jobs import Event, Finished, Job, Running, Started
+from phasewalk.jobs import Event, Finished, Job, Running, Started, finished, record_end
 from phasewalk.labels.label import Label, label_key
 from phasewalk.labels.levels import Level
 from phasewalk.moment import NOTHING, Seen
@@ -78,9 +79,10 @@ def stage(job: Job) -> None:
     """What a launcher does before it starts a program."""
     job.directory.mkdir(parents=True, exist_ok=True)
     for name, content in job.inputs.items():
+        (job.directory / name).parent.mkdir(parents=True, exist_ok=True)
         (job.directory / name).write_bytes(content)
     for name, target in job.links.items():
-        (job.directory / name).symlink_to(target.absolute())
+        (job.directory / name).symlink_to(os.path.relpath(target, job.directory))
     for name, source in job.copies.items():
         shutil.copyfile(source, job.directory / name)
     (job.directory / Finished.STDOUT).touch()
@@ -93,28 +95,100 @@ class FakeLauncher:
 
     Attributes:
         play: does the program's work in the job's directory; its exit code, None for a time-out.
+        takes: seconds of a job, on a clock of its own; None: one job after another, 0.5 s each.
+        watch: called with each running job and its seconds before each of its signs of life.
         jobs: what was started.
-        stopped: those that were running when the iterator was closed.
+        stopped: those that were running when the session was closed, or that were stopped.
     """
 
     play: Callable[[Job], int | None] = lambda job: 0
     cores: int = 2
+    takes: Callable[[Job], float] | None = None
+    watch: Callable[[Job, float], None] = lambda job, seconds: None
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Job] = field(default_factory=list)
 
-    def submit(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """One job after another."""
-        for job in jobs:
-            stage(job)
-            self.jobs.append(job)
-            try:
-                yield Started(job)
-                yield Running(job, 0.0)
-                code = self.play(job)
-            except GeneratorExit:
-                self.stopped.append(job)
-                raise
-            yield Finished(job, code, 0.5)
+    def session(self) -> "FakeSession":
+        """Begin a session."""
+        return FakeSession(self)
+
+
+@dataclass
+class FakeSession:
+    """Jobs side by side on a clock of its own, which goes from one event to the next."""
+
+    launcher: FakeLauncher
+    waiting: list[Job] = field(default_factory=list)
+    running: dict[Path, tuple[Job, float]] = field(default_factory=dict)
+    due: list[tuple[type[Event], Path]] = field(default_factory=list)
+    clock: float = 0.0
+    cores: dict[Path, int] = field(default_factory=dict)
+
+    def add(self, job: Job) -> None:
+        """Take a job."""
+        self.waiting.append(job)
+
+    def events(self) -> Iterator[Event]:
+        """Started, signs of life of all that run, and the end of the one that ends first."""
+        while self.waiting or self.running:
+            while self.waiting and self._fits(self.waiting[0]):
+                yield Started(self._start(self.waiting.pop(0)))
+            if not self.due:
+                ends = min(self._end(*one) for one in self.running.values())
+                self.clock = max(self.clock, min(ends, self.clock + 1.0))
+                self.due = [(kind, place) for kind in (Running, Finished) for place in self.running]
+            kind, place = self.due.pop(0)
+            if place in self.running:
+                job, begun = self.running[place]
+                if kind is Running:
+                    self.launcher.watch(job, self.clock - begun)
+                    yield Running(job, self.clock - begun)
+                elif self._end(job, begun) <= self.clock:
+                    yield self._finish(job, self._end(job, begun) - begun)
+
+    def narrow(self, directory: Path, cores: int) -> None:
+        """A running job needs fewer cores."""
+        self.cores[directory] = cores
+
+    def stop(self, directory: Path) -> None:
+        """End a job."""
+        self.waiting = [job for job in self.waiting if job.directory != directory]
+        if directory in self.running:
+            self.launcher.stopped.append(self.running.pop(directory)[0])
+
+    def close(self) -> None:
+        """End what runs."""
+        self.waiting.clear()
+        for directory in list(self.running):
+            self.stop(directory)
+
+    def _fits(self, job: Job) -> bool:
+        if self.launcher.takes is None:
+            return not self.running
+        if job.background or all(other.background for other, _ in self.running.values()):
+            return True
+        busy = sum(
+            self.cores.get(place, 0 if other.background else other.cores)
+            for place, (other, _) in self.running.items()
+        )
+        return not self.running or busy + job.cores <= self.launcher.cores
+
+    def _start(self, job: Job) -> Job:
+        stage(job)
+        self.launcher.jobs.append(job)
+        self.running[job.directory] = job, self.clock
+        return job
+
+    def _finish(self, job: Job, seconds: float) -> Finished:
+        code = self.launcher.play(job)
+        del self.running[job.directory]
+        record_end(job.directory, code, seconds, "nowhere")
+        ended = finished(job)
+        assert ended is not None
+        return ended
+
+    def _end(self, job: Job, begun: float) -> float:
+        return begun + (0.5 if self.launcher.takes is None else self.launcher.takes(job))
 
 
 @dataclass

@@ -9,13 +9,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from phasewalk.campaign import tasks
 from phasewalk.commands import cli
 from phasewalk.engines import local
-from phasewalk.jobs import Event, Job, Started
+from phasewalk.jobs import Event, Started
 from phasewalk.store import directory, journal
 from phasewalk.store.records import Record
 
@@ -23,7 +23,7 @@ from phasewalk.store.records import Record
 def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
     """Patch what writes and what starts, and run the program."""
     count = 0
-    append, submit, record = directory.Store.append, local.LocalLauncher.submit, tasks.Work.record
+    append, events, record = directory.Store.append, local.LocalSession.events, tasks.Work.record
 
     def note(line: str) -> None:
         with log.open("a") as stream:
@@ -44,8 +44,8 @@ def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
         if when == "after" and count == nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def noted_submit(self: local.LocalLauncher, jobs: Sequence[Job]) -> Iterator[Event]:
-        for event in submit(self, jobs):
+    def noted_events(self: local.LocalSession) -> Iterator[Event]:
+        for event in events(self):
             if isinstance(event, Started):
                 note(f"start {event.job.directory}")
             yield event
@@ -61,7 +61,7 @@ def main(when: str, nth: int, log: Path, arguments: list[str]) -> None:
         return record(self, task, outputs, seconds, cores)
 
     directory.Store.append = killed_append  # type: ignore[method-assign]
-    local.LocalLauncher.submit = noted_submit  # type: ignore[assignment,method-assign]
+    local.LocalSession.events = noted_events  # type: ignore[assignment,method-assign]
     tasks.Work.record = noted_record  # type: ignore[method-assign]
     sys.argv = ["phasewalk", *arguments]
     cli.main()

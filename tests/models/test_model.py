@@ -217,7 +217,7 @@ def test_the_training_job_brings_all_its_files(tmp_path: Path) -> None:
 def test_a_warm_start_brings_the_checkpoint_along(tmp_path: Path) -> None:
     (tmp_path / "old.ckpt").write_bytes(b"weights")
     job = training_job(tmp_path / "x", previous=tmp_path / "old.ckpt")
-    assert job.inputs["previous.ckpt"] == b"weights"
+    assert job.links["previous.ckpt"].read_bytes() == b"weights"
     assert "WarmStart" in job.inputs["config.yaml"].decode()
 
 

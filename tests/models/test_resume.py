@@ -31,11 +31,11 @@ def killed(folder: Path, *epochs: int, config: str = "epochs: 9", why: str = "in
 
 
 def names(left: resume.Left) -> list[str]:
-    return sorted(left.inputs)
+    return sorted([*left.inputs, *left.links])
 
 
 def test_nothing_left(tmp_path: Path) -> None:
-    assert resume.left_behind(job(tmp_path)) == resume.Left({}, 0, None, ())
+    assert resume.left_behind(job(tmp_path)) == resume.Left({}, {}, 0, None, ())
     killed(tmp_path)
     assert resume.left_behind(job(tmp_path)).place is None
 

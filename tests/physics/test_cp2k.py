@@ -12,7 +12,7 @@ from ase import Atoms, units
 from helpers.water import INPUT, water, write_input
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import EngineFailed, NotConverged
-from phasewalk.jobs import Finished, Job, run
+from phasewalk.jobs import Finished, Job, run, submit
 from phasewalk.reference import programs, requests
 from phasewalk.reference.programs import Reference
 from phasewalk.reference.requests import Result, Try
@@ -40,7 +40,7 @@ def computed(folder: Path, reference: Reference, frames: Sequence[Atoms]) -> lis
         requests.job(f"{n}", atoms, reference=reference, directory=folder / f"{n}", attempt=Try())
         for n, atoms in enumerate(frames)
     ]
-    found = {e.job.name: e for e in LocalLauncher(2).submit(jobs) if isinstance(e, Finished)}
+    found = {e.job.name: e for e in submit(LocalLauncher(2), jobs) if isinstance(e, Finished)}
     return [
         requests.read(found[job.name], atoms, reference=reference)
         for job, atoms in zip(jobs, frames, strict=True)

@@ -13,7 +13,7 @@ from physics_training import Recipe, Workshop, training
 
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.files import set_aside
-from phasewalk.jobs import Job, Running, run
+from phasewalk.jobs import Job, Running, run, submit
 from phasewalk.models import model, resume, training_config
 
 pytestmark = [pytest.mark.engine("nequip"), pytest.mark.slow]
@@ -22,7 +22,7 @@ RECIPE = Recipe()
 
 def kill(job: Job) -> Path:
     """Kill it as soon as it has kept two checkpoints; where it is set aside."""
-    with closing(LocalLauncher().submit([job])) as events:
+    with closing(submit(LocalLauncher(), [job])) as events:
         for event in events:
             kept = list(job.directory.glob(training_config.RESUMES))
             if isinstance(event, Running) and len(kept) == training_config.KEPT:
@@ -40,7 +40,12 @@ def test_killed_with_its_last_checkpoint_damaged(workshop: Workshop, tmp_path: P
     left = resume.left_behind(job)
     assert (left.epochs, left.damaged) == (training_config.epochs_of(before), (last,))
     trained = model.read_training(
-        run(LocalLauncher(), dataclasses.replace(job, inputs={**job.inputs, **left.inputs}))
+        run(
+            LocalLauncher(),
+            dataclasses.replace(
+                job, inputs={**job.inputs, **left.inputs}, links={**job.links, **left.links}
+            ),
+        )
     )
     lines = (job.directory / training_config.PROGRESS).read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, RECIPE.epochs + 1))

@@ -42,7 +42,7 @@ TASK = Task(
 
 def walked(opened: Store, monkeypatch: pytest.MonkeyPatch, *codes: int) -> tuple[Outputs, Watcher]:
     """What `codes` in a row come to."""
-    monkeypatch.setattr(explore, "_watch_segment", lambda work, plan: lambda event: None)
+    monkeypatch.setattr(explore, "_watch_segment", lambda *given: lambda event: None)
     nothing, ends = cast(Any, None), iter(codes)
     watcher = Watcher()
     work = Work(nothing, opened, FakeLauncher(lambda job: next(ends)), nothing, watcher)

@@ -96,7 +96,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Times:
 
 
 def job(number: int, cores: int = 1) -> Job:
-    return Job(f"label {number}", ("x",), Path(f"/camp/rounds/000/label/{number}"), cores=cores)
+    return Job(f"label {number}", ("x",), Path(f"/camp/rounds/000/label/{number}"), threads=cores)
 
 
 def test_labels_by_their_jobs(clock: Times) -> None:

@@ -152,14 +152,14 @@ def test_files_that_are_none(
         accuracy.read_labelled(path)
 
 
-def test_the_job_copies_the_model_so_that_no_path_reaches_lammps(tmp_path: Path) -> None:
+def test_the_job_links_the_model_so_that_no_path_reaches_lammps(tmp_path: Path) -> None:
     model = tmp_path / 'a "b" $c.nequip.pt2'
     model.write_bytes(b"model")
     job = accuracy.job("x", model, frames=[crystal()], directory=tmp_path / "x", env={"A": "1"})
     request = json.loads(job.inputs["request.json"])
     assert request["model"] == "model.nequip.pt2"
     assert request["device"] is None
-    assert job.inputs["model.nequip.pt2"] == b"model"
+    assert job.links["model.nequip.pt2"].read_bytes() == b"model"
     assert len(request["frames"]) == 1
     assert job.env == {"A": "1"}
 

@@ -295,17 +295,19 @@ def test_nothing_done_is_a_failure_with_lammps_own_words(tmp_path: Path) -> None
 def test_job_is_one_launch_of_a_partition_for_each_walker(tmp_path: Path) -> None:
     made = plan(tmp_path, settings=system(plumed=PLUMED), histories={"ar": history(tmp_path)})
     found = partitions.job(made, engines=NoEngines(env={"PLUMED_KERNEL": "k"}), directory=tmp_path)
-    assert found.argv[:7] == ("mpiexec", "-quiet", "-n", "2", "/opt/lmp", "-partition", "2x1")
+    assert found.command[:7] == ("mpiexec", "-quiet", "-n", "2", "/opt/lmp", "-partition", "2x1")
+    assert found.argv[0] == "/opt/lmp"
     assert (found.cores, found.env["OMP_NUM_THREADS"], found.env["PLUMED_KERNEL"]) == (2, "1", "k")
     assert set(found.inputs) == {
         "segment.lmp",
-        "model.nequip.pth",
         *(f"ar-{i}.{end}" for i in range(2) for end in ("lmp", "data", "plumed", "m.hills.1")),
     }
     assert found.inputs == partitions.files(made)
     assert found.inputs["ar-1.m.hills.1"].decode() == bias.header(RECORD, action="m")
     earlier = made.histories["ar"].files["m"].path
-    assert found.links == {"ar-0.m.hills.0": earlier, "ar-1.m.hills.0": earlier}
+    assert found.links == {
+        "model.nequip.pth": made.model, "ar-0.m.hills.0": earlier, "ar-1.m.hills.0": earlier,
+    }  # fmt: skip
     assert not found.copies
 
 

@@ -130,6 +130,7 @@ def job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.bias.colvars_child", REQUEST, RESULT),
         directory=directory,
+        kind="colvars",
         inputs={
             **{
                 one: (files or {})[one]

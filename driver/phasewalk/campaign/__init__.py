@@ -5,7 +5,7 @@ from .config import BootstrapSettings, CampaignSettings, parse
 from .inputs import Campaign
 from .stop import located
 from .stop_settings import FreeEnergyGoal
-from .tasks import Counter, Outputs, Task, Work
+from .tasks import Counter, Outputs, Task, Work, in_background
 
 __all__ = [
     "BootstrapSettings",
@@ -19,6 +19,7 @@ __all__ = [
     "config",
     "config_reference",
     "deck_versions",
+    "in_background",
     "inputs",
     "located",
     "parse",

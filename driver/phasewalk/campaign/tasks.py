@@ -1,9 +1,9 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
-import contextlib
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from ..errors import (
     TooPoor,
 )
 from ..files import set_aside
-from ..jobs import Event, Finished, Job, Launcher
+from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before
 from ..moment import NOTHING, Seen
 from ..store import (
     CRASH,
@@ -35,8 +35,11 @@ from ..store import (
     now,
 )
 from .inputs import Campaign
+from .under_way import UnderWay
 
 Outputs = Mapping[str, Any]
+WHOSE = "task.json"
+"""In a job's directory: the task that it was started for."""
 LEARNED = (SEGMENT, TRAIN)
 """Stages of which each round's stand on those of the round before."""
 
@@ -99,6 +102,7 @@ class Work:
     launcher: Launcher
     engines: Engines
     observer: Observer
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def do(
         self, tasks: Sequence[Task], watch: Callable[[Event], None] = lambda event: None
@@ -114,8 +118,13 @@ class Work:
         """
         outputs: dict[str, Outputs] = {}
         waiting: dict[Path, Task] = {}
+        begun: dict[Path, Task] = {}
         for task in tasks:
             self._stands(task)
+            place = self.under_way.place(task.name)
+            if place is not None:
+                begun[place] = task
+                continue
             record = self.store.done(task.name, task.inputs)
             if record is not None and not (task.again and FAILED in record.outputs):
                 outputs[task.name] = record.outputs
@@ -124,20 +133,63 @@ class Work:
             if adopted is not None:
                 outputs[task.name] = self.record(task, adopted, 0.0)
                 continue
+            left = self._left(task)
+            if left is not None:
+                outputs[task.name] = left
+                continue
             waiting[self.store.workplace(task.place)] = task
-        jobs = [task.job(directory) for directory, task in waiting.items()]
-        # Closing: what still runs must have ended before the lock is given up.
-        with contextlib.closing(self.launcher.submit(jobs)) as events:
-            for event in events:
+        jobs = [_job(task, directory) for directory, task in waiting.items()]
+        waiting |= begun
+        try:
+            for event in self.under_way.run(self.launcher, jobs, begun):
                 self.store.beat()
                 self.observer.see(event)
+                if event.job.directory not in waiting:
+                    continue  # it runs ahead of its turn
                 watch(event)
+                task = waiting[event.job.directory]
                 if isinstance(event, Finished):
-                    task = waiting[event.directory]
                     outputs[task.name] = self.record(
                         task, self._read(task, event), event.seconds, cores=event.job.cores
                     )
+        except BaseException:
+            # What still runs must have ended before the lock is given up.
+            self.under_way.close()
+            raise
         return [outputs[task.name] for task in tasks]
+
+    def ahead(self, task: Task, *, anew: bool = False) -> None:
+        """Start the job of a task beside those that run; `do` finds it running, or ended.
+
+        Args:
+            task: to start.
+            anew: also if an earlier run has left something in its directory, which else is for
+                `do` to look at.
+        """
+        left = (self.store.root / task.place).exists()
+        if (left and not anew) or self.under_way.place(task.name):
+            return
+        job = _job(task, self.store.workplace(task.place))
+        self.under_way.ahead(self.launcher, task.name, job)
+
+    def _left(self, task: Task) -> Outputs | None:
+        """Outputs of a run of exactly this job that has ended, but was killed before its record.
+
+        Returns None if there is no such run, or if its results are not believed: it is done again.
+        """
+        place = self.store.root / task.place
+        if not (place / ENDED).is_file():
+            return None
+        finished = done_before(_job(task, place))
+        if finished is None:
+            return None
+        try:
+            outputs = task.read(finished)
+        except StoreError:
+            raise
+        except (PhasewalkError, OSError):
+            return None
+        return self.record(task, outputs, finished.seconds, cores=finished.job.cores)
 
     def _stands(self, task: Task) -> None:
         """Raise StoreError where later rounds stand on a task that would be done anew."""
@@ -201,6 +253,18 @@ class Work:
         self.store.append(
             Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
         )
+
+
+def in_background(task: Task) -> Task:
+    """The same task, with a job for whose cores nothing waits."""
+    return replace(task, job=lambda directory: replace(task.job(directory), background=True))
+
+
+def _job(task: Task, directory: Path) -> Job:
+    """The job of a task, which says in its directory whose it is."""
+    job = task.job(directory)
+    whose = json.dumps({"task": task.name, "inputs": task.inputs}).encode()
+    return replace(job, inputs={**job.inputs, WHOSE: whose})
 
 
 def _kind(error: PhasewalkError, finished: Finished) -> str:

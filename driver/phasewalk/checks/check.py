@@ -107,14 +107,16 @@ def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:
 
 def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
     deck = b"variable w world a b\nprint 'partition ${w}'\n"
-    argv = (*engines.mpiexec, "-n", "2", str(engines.lmp), "-partition", "2x1", "-in", "in.lmp")
+    argv = (str(engines.lmp), "-partition", "2x1", "-in", "in.lmp")
     job = Job(
         "two partitions",
         argv,
         place / "mpi",
         inputs={"in.lmp": deck},
+        kind="check",
         env=engines.env,
-        cores=2,
+        mpiexec=engines.mpiexec,
+        ranks=2,
         timeout_s=LIMIT_S,
     )
     finished = run(launcher, job).require_success()

@@ -12,7 +12,7 @@ from ..engines import EngineSettings, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
 from ..files import file_hash, write_file
 from ..generations import compile
-from ..jobs import Finished, Job, Launcher, Running
+from ..jobs import Finished, Job, Launcher, Running, submit
 from ..models import TRUST, WEIGHTS, Deployed, swap
 
 SHARED = "models"
@@ -129,7 +129,7 @@ def _child(checkpoint: Path, mode: str, device: str, place: Path, more: Sequence
 def _wait(launcher: Launcher, job: Job, what: str, tell: Tell) -> Finished:
     """Run one job, and tell how long it has taken."""
     tell(f"{what} …")
-    for event in launcher.submit([job]):
+    for event in submit(launcher, [job]):
         if isinstance(event, Running):
             tell(f"{what} … {event.seconds:.0f} s")
         elif isinstance(event, Finished):

@@ -31,7 +31,6 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
         model = folder / MODEL
         model.touch()
         written = dict(walkers.files(first_segment(campaign, model)))
-    del written[MODEL]
     for name, content in written.items():
         write_file(root / name, content)
     yield f"{len(written)} files in {root}; add your model as {root / MODEL}"

@@ -94,7 +94,7 @@ def write_request(campaign: Campaign, directory: Path) -> list[str]:
     env = [f"environment: {key}={value}" for key, value in sorted(job.env.items())]
     return [
         f"{directory}: the label of {name}; nothing was started",
-        f"would run there: {shlex.join(job.argv)}",
+        f"would run there: {shlex.join(job.command)}",
         *links,
         *env,
     ]

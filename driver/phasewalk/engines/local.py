@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from ..errors import EngineFailed
-from ..jobs import Event, Finished, Job, Running, Started
+from .. import jobs
+from ..errors import EngineFailed, PhasewalkError
+from ..jobs import Event, Finished, Job, Running, Session, Started
 
 POLL_S = 0.05
 SIGN_OF_LIFE_S = 0.5
@@ -21,6 +22,8 @@ SCRATCH = "tmp"
 """A job's TMPDIR, in its directory: nothing stays elsewhere of a program that was killed."""
 TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 """What is written for programs, and read from them, is UTF-8, whatever the user's locale."""
+PATIENCE = 8
+"""So often may a job that waits be passed by others; then nothing else starts before it."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
@@ -31,6 +34,7 @@ class _Process:
     started: float
     streams: tuple[IO[bytes], ...]
     next_sign: float
+    cores: int
 
     def kill(self) -> None:
         """Stop the whole process group: ours alone, since each job has a session of its own."""
@@ -45,37 +49,91 @@ class _Process:
             stream.close()
 
 
+@dataclass
+class _Waiting:
+    """A job that is not started yet, and how many that came later were started before it."""
+
+    job: Job
+    passed: int = 0
+
+
+@dataclass
+class LocalSession:
+    """Jobs as child processes; see `jobs.Session`."""
+
+    cores: int
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _running: list[_Process] = field(default_factory=list)
+
+    def add(self, job: Job) -> None:
+        """Take a job."""
+        self._waiting.append(_Waiting(job))
+
+    def events(self) -> Generator[Event]:
+        """Start what fits, and look at what runs, until neither is left."""
+        while self._waiting or self._running:
+            while (chosen := self._next()) is not None:
+                self._waiting.remove(chosen)
+                process = _start(chosen.job)
+                self._running.append(process)
+                yield Started(process.job)
+            time.sleep(POLL_S)
+            for process in list(self._running):
+                event = _poll(process) if process in self._running else None
+                if isinstance(event, Finished):
+                    self._running.remove(process)
+                if event is not None:
+                    yield event
+
+    def narrow(self, directory: Path, cores: int) -> None:
+        """The running job of a directory needs no more than these cores from now on."""
+        for process in self._running:
+            if process.job.directory == directory:
+                process.cores = min(process.cores, cores)
+
+    def stop(self, directory: Path) -> None:
+        """End the job of a directory, or do not start it."""
+        self._waiting = [one for one in self._waiting if one.job.directory != directory]
+        for process in [one for one in self._running if one.job.directory == directory]:
+            self._running.remove(process)
+            process.kill()
+
+    def close(self) -> None:
+        """End what runs, and start nothing more."""
+        self._waiting.clear()
+        while self._running:
+            self._running.pop().kill()
+
+    def _next(self) -> _Waiting | None:
+        """The job to start now, if any: the largest that fits, of equal ones the first."""
+        busy = sum(process.cores for process in self._running)
+        overdue = next((one for one in self._waiting if one.passed >= PATIENCE), None)
+        asked = self._waiting if overdue is None else [overdue]
+        # A job larger than the machine runs alone.
+        alone = all(process.job.background for process in self._running)
+        fits = [one for one in asked if alone or busy + _asked(one.job) <= self.cores]
+        if not fits:
+            return None
+        chosen = max(fits, key=lambda one: min(_asked(one.job), self.cores))
+        for one in self._waiting[: self._waiting.index(chosen)]:
+            one.passed += 1
+        return chosen
+
+
 @dataclass(frozen=True)
 class LocalLauncher:
-    """Runs jobs as child processes, as many at once as `cores` allow."""
+    """Runs jobs as child processes of this one, as many at once as `cores` allow."""
 
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
-    def submit(self, jobs: Sequence[Job]) -> Generator[Event]:
-        """Run the jobs in order; see `jobs.Launcher`."""
-        waiting = list(jobs)
-        running: list[_Process] = []
-        try:
-            while waiting or running:
-                while waiting and self._fits(waiting[0], running):
-                    process = _start(waiting.pop(0))
-                    running.append(process)
-                    yield Started(process.job)
-                time.sleep(POLL_S)
-                for process in list(running):
-                    event = _poll(process)
-                    if isinstance(event, Finished):
-                        running.remove(process)
-                    if event is not None:
-                        yield event
-        finally:
-            for process in running:
-                process.kill()
+    def session(self) -> Session:
+        """Begin a session."""
+        return LocalSession(self.cores)
 
-    def _fits(self, job: Job, running: Sequence[_Process]) -> bool:
-        """A job larger than the machine runs alone."""
-        busy = sum(process.job.cores for process in running)
-        return not running or busy + job.cores <= self.cores
+
+def _asked(job: Job) -> int:
+    """Cores that must be free before a job starts."""
+    return 0 if job.background else job.cores
 
 
 def _start(job: Job) -> _Process:
@@ -87,14 +145,15 @@ def _start(job: Job) -> _Process:
     for name, target in job.links.items():
         path = job.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(target.absolute())
+        path.symlink_to(_seen_from(path.parent, target))
     for name, source in job.copies.items():
         shutil.copyfile(source, job.directory / name)
+    (job.directory / jobs.ENDED).unlink(missing_ok=True)
     scratch = job.directory.absolute() / SCRATCH
     scratch.mkdir(exist_ok=True)
     stdout = (job.directory / Finished.STDOUT).open("wb")
     stderr = (job.directory / Finished.STDERR).open("wb")
-    argv = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), *job.argv]
+    argv = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), jobs.ENDED, *job.command]
     try:
         popen = subprocess.Popen(
             argv,
@@ -110,7 +169,18 @@ def _start(job: Job) -> _Process:
         stderr.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S)
+    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S, _asked(job))
+
+
+def _seen_from(folder: Path, target: Path) -> str:
+    """How a link in a folder names its target.
+
+    Both may be in one campaign, which may be moved: then relative; else by its absolute path.
+    """
+    here, there = folder.resolve(), target.resolve()
+    if len(Path(os.path.commonpath([here, there])).parts) < 2:
+        return str(target.absolute())
+    return os.path.relpath(there, here)
 
 
 def _poll(process: _Process) -> Event | None:
@@ -120,11 +190,18 @@ def _poll(process: _Process) -> Event | None:
     code = process.popen.poll()
     if code is not None:
         process.kill()  # what it left running in its group
-        return Finished(process.job, code, seconds)
+        return jobs.finished(process.job) or _ended(process.job, code, seconds)
     if process.job.timeout_s is not None and seconds > process.job.timeout_s:
         process.kill()
-        return Finished(process.job, None, seconds)
+        return _ended(process.job, None, seconds)
     if now >= process.next_sign:
         process.next_sign = now + SIGN_OF_LIFE_S
         return Running(process.job, seconds)
     return None
+
+
+def _ended(job: Job, code: int | None, seconds: float) -> Finished:
+    """The end of a job whose own supervisor could not write it down."""
+    with contextlib.suppress(PhasewalkError):  # a full disk: what is known here still counts
+        jobs.record_end(job.directory, code, seconds, os.uname().nodename)
+    return jobs.finished(job) or Finished(job, code, seconds, os.uname().nodename)

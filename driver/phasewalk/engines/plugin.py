@@ -143,7 +143,9 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
         ("compile", (str(cmake), "--build", ".", "--target", "phasewalkplugin")),
     )
     for name, argv in steps:
-        finished = run(launcher, Job(f"plugin {name}", argv, work, timeout_s=BUILD_LIMIT_S))
+        finished = run(
+            launcher, Job(f"plugin {name}", argv, work, "build", timeout_s=BUILD_LIMIT_S)
+        )
         if finished.returncode != 0:
             raise EngineFailed(
                 f"building the plugin failed ({name}): {_first_error(finished)} "

@@ -97,6 +97,11 @@ def needed(work: Work, mode: str, graph: str) -> bool:
     return compiled is None or (own and unrecorded)
 
 
+def done_s(work: Work, mode: str, graph: str) -> float:
+    """Seconds of a compilation that are done, beside other work; infinite if it has ended."""
+    return work.under_way.done_s(compile_task(mode, key(work, mode, graph)))
+
+
 def _kept(name: str) -> str:
     return f"models/compiled/{name}"
 

@@ -1,5 +1,6 @@
 """Deploy: from a checkpoint to a model that LAMMPS runs, in the mode that pays."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +12,7 @@ from ..campaign import Outputs, Task, Work
 from ..engines import which
 from ..errors import InputError
 from ..files import file_hash, hash_of
-from ..jobs import Finished, Job
+from ..jobs import ENDED, Finished, Job
 from ..models import Deployed, Weights, graph_of, swap
 from ..store import (
     COMPILE,
@@ -71,11 +72,13 @@ class Plan:
         mode: torchscript or aotinductor.
         why: in words.
         compilation: what is to be done beside the training; nothing where it was done before.
+        ahead: a compilation for later generations, for which no segment waits.
     """
 
     mode: str
     why: str
     compilation: tuple[Task, ...]
+    ahead: tuple[Task, ...] = ()
 
 
 def folder(name: str) -> str:
@@ -104,7 +107,40 @@ def plan(
     task = compile.task(
         work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)
     )
+    if not done and wanted == "auto" and not again and name != FINAL:
+        told = _meanwhile(work, task, mode, graph)
+        if told:
+            return Plan("torchscript", told, (), ahead=(task,))
     return Plan(mode, why, () if done else (task,))
+
+
+def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
+    """Why the next segment does better with TorchScript than to wait for a compilation.
+
+    Returns an empty text if it does not, or if nothing has been measured.
+    """
+    step_s, wait_s = _measured(work, trained=False)
+    script = step_s.get("torchscript")
+    if mode != "aotinductor" or not script or compile.needed(work, "torchscript", graph):
+        return ""
+    if (work.store.root / task.place / ENDED).is_file():
+        return ""  # it had, when a run was killed
+    cores, walkers = work.campaign.cores, work.campaign.walkers
+    wait = max(0.0, wait_s[mode] - compile.done_s(work, mode, graph))
+    steps = work.campaign.settings.segment.steps * max(1.0, walkers / cores)
+    beside = 0.0 if walkers < cores else wait / cores  # it takes its share of their cores
+    now = steps * script + beside
+    later = wait + steps * (step_s.get(mode) or script / SPEEDUP)
+    if now >= later:
+        return ""
+    return (
+        f"the next segment ends after about {now:.0f} s, with {mode} after {later:.0f} s; that is "
+        "compiled meanwhile"
+    )
+
+
+def _title(name: str) -> str:
+    return f"deploy generation {name}"
 
 
 def _cores(mode: str, cores: int) -> int:
@@ -256,6 +292,9 @@ def choose_mode(
     free = {mode: compile.find(work, mode, graph) is not None for mode in models.ENDINGS}
     if free["aotinductor"]:
         return "aotinductor", "compiled before"
+    done_s = compile.done_s(work, "aotinductor", graph)
+    if done_s == math.inf:
+        return "aotinductor", "compiled beside the last round"
     if which("c++") is None:
         return "torchscript", "aotinductor needs a C++ compiler, and there is none"
     if not script:
@@ -266,7 +305,7 @@ def choose_mode(
     total = {
         "torchscript": wait_s["torchscript"] * (not (free["torchscript"] or trained))
         + steps * script,
-        "aotinductor": wait_s["aotinductor"] + steps * inductor,
+        "aotinductor": max(0.0, wait_s["aotinductor"] - done_s) + steps * inductor,
     }
     shown = ", ".join(f"{mode} {seconds:.0f} s" for mode, seconds in total.items())
     return min(total, key=lambda mode: total[mode]), f"{segments} segments to come: {shown}"

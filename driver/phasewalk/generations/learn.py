@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from .. import labels, models
-from ..campaign import Outputs, Task, Work
+from ..campaign import Outputs, Task, Work, in_background
 from ..engines import has_gpu, processor
 from ..files import check_file, file_hash, hash_of, read
 from ..jobs import Event, Finished, Job, Running
@@ -83,6 +83,8 @@ def _finish(
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
     zero, _ = explained.of_zero(_split(work, known)[1])
     watch = _watch_training(work, None if name == FINAL else zero)
+    for task in how.ahead:
+        work.ahead(in_background(task), anew=True)
     trained = work.do([*tasks, *how.compilation], watch)[0]
     generation = deploy(work, number, name, trained, how)
     work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
@@ -230,7 +232,7 @@ def _continued(work: Work, job: Job, epochs: int) -> Job:
         f"{job.name} goes on after {left.epochs} of {epochs} epochs, which an earlier try has done "
         f"({left.place})"
     )
-    return replace(job, inputs={**job.inputs, **left.inputs})
+    return replace(job, inputs={**job.inputs, **left.inputs}, links={**job.links, **left.links})
 
 
 def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
@@ -288,7 +290,7 @@ def _watch_training(work: Work, zero: float | None = None) -> Callable[[Event], 
     without = f", without any model {zero:.0f}" if zero else ""
 
     def watch(event: Event) -> None:
-        if isinstance(event, Running) and event.job.name.startswith("train"):
+        if isinstance(event, Running) and event.job.kind == "train":
             last = models.training_progress(event.job.directory)
             if last is not None:
                 error, total = last.get("forces_mae"), last.get("epochs")

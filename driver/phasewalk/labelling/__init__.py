@@ -2,13 +2,14 @@
 
 from . import initial, isolated_atoms, locate
 from .bootstrap import Frame, bootstrap_frames
-from .label import label_bootstrap, label_proposals
+from .label import label_ahead, label_bootstrap, label_proposals
 
 __all__ = [
     "Frame",
     "bootstrap_frames",
     "initial",
     "isolated_atoms",
+    "label_ahead",
     "label_bootstrap",
     "label_proposals",
     "locate",

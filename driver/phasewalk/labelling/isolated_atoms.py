@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 
 from ..campaign import Counter, Outputs, Task, Work
 from ..errors import PhasewalkError
-from ..jobs import Finished, Job, Launcher
+from ..jobs import Finished, Job, Launcher, submit
 from ..labels import label_cache
 from ..reference import Reference, requests
 from ..store import ATOM, FAILED, Atom, atom_task, train_task
@@ -144,7 +144,7 @@ def table(
         else:
             yield symbol, "no program to compute it", ""
     jobs = {symbol: _job(reference, symbol, folder / symbol) for symbol in waiting}
-    with contextlib.closing(launcher.submit(list(jobs.values()))) as events:
+    with contextlib.closing(submit(launcher, list(jobs.values()))) as events:
         for event in events:
             if isinstance(event, Finished):
                 symbol = event.directory.name

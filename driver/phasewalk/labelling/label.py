@@ -81,6 +81,7 @@ def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]
             break
         made = _label_frames(work, round_, [frame for _, frame in asked])
         found.update({index: label for (index, _), label in zip(asked, made, strict=True) if label})
+    work.under_way.drop("label")  # started ahead, for frames that are not labelled after all
     return [found[index] for index in sorted(found)]
 
 
@@ -122,6 +123,15 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
                 f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
             )
     return found
+
+
+def label_ahead(work: Work, round_: int, frame: Frame) -> None:
+    """Start to label a frame that `label_proposals` will probably ask for.
+
+    Its label is not recorded before it is asked for, so that nothing depends on when it was made.
+    """
+    if not _known(work, round_, frame) and _shared(work, frame) is None:
+        work.ahead(_asked(work, round_, frame, resumed=False))
 
 
 def _try_shared(work: Work, round_: int, frames: Sequence[Frame]) -> None:

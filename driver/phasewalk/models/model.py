@@ -139,8 +139,6 @@ def training_job(
         "validation.extxyz": _extxyz(validation),
         PROBED: json.dumps([frame_to_json(atoms) for atoms in probed]).encode(),
     }
-    if previous is not None:
-        inputs[PREVIOUS] = previous.read_bytes()
     threads = str(settings.threads)
     return Job(
         name=name,
@@ -154,14 +152,16 @@ def training_job(
             "config",
         ),
         directory=directory,
+        kind="train",
         inputs=inputs,
+        links={PREVIOUS: previous} if previous is not None else {},
         env={
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "passive",
             "HYDRA_FULL_ERROR": "1",
         },
-        cores=settings.threads,
+        threads=settings.threads,
     )
 
 
@@ -309,9 +309,10 @@ def deploy_job(
             *((TRUST,) if trusted else ()),
         ),
         directory=directory,
+        kind="compile",
         inputs=inputs,
         env={"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"},
-        cores=cores,
+        threads=cores,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UNREADABLE
-from ..jobs import Job
+from ..jobs import Job, same_inputs
 from .training_config import KEPT, PROGRESS, RESUMES, epochs_of
 
 
@@ -15,13 +15,15 @@ class Left:
     """What earlier tries of a training have left to continue from.
 
     Attributes:
-        inputs: files for the next try: the newest checkpoints, and the epochs' numbers.
+        inputs: files for the next try: the epochs' numbers.
+        links: the newest checkpoints, for the next try.
         epochs: that the newest one has behind it; 0 if there is none.
         place: the try that it is from.
         damaged: checkpoints that are not whole.
     """
 
     inputs: Mapping[str, bytes]
+    links: Mapping[str, Path]
     epochs: int
     place: Path | None
     damaged: tuple[Path, ...]
@@ -31,7 +33,7 @@ def left_behind(job: Job) -> Left:
     """What tries of the same training, set aside since, have left beside the job's directory."""
     found, damaged = [], []
     for place in sorted(job.directory.parent.glob(f"{job.directory.name}.*-*")):
-        if not _is_try(place, job):
+        if not same_inputs(job, place):
             continue
         for path in place.glob(RESUMES):
             if _is_whole(path):
@@ -41,21 +43,13 @@ def left_behind(job: Job) -> Left:
     newest = {path.name: path for _, path in sorted(found)}  # of one epoch, one is as good
     kept = [newest[name] for name in sorted(newest)[-KEPT:]]
     if not kept:
-        return Left({}, 0, None, tuple(damaged))
-    inputs = {path.name: path.read_bytes() for path in kept}
+        return Left({}, {}, 0, None, tuple(damaged))
+    links = {path.name: path for path in kept}
     last = kept[-1]
-    progress = last.parent / PROGRESS
+    progress, inputs = last.parent / PROGRESS, {}
     if progress.is_file():
         inputs[PROGRESS] = progress.read_bytes()
-    return Left(inputs, epochs_of(last), last.parent, tuple(damaged))
-
-
-def _is_try(place: Path, job: Job) -> bool:
-    """Whether a directory holds an earlier try of exactly this job."""
-    try:
-        return all((place / name).read_bytes() == content for name, content in job.inputs.items())
-    except OSError:
-        return False
+    return Left(inputs, links, epochs_of(last), last.parent, tuple(damaged))
 
 
 def _is_whole(path: Path) -> bool:

@@ -12,7 +12,7 @@ below the campaign's directory, which is only read:
 """
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..campaign import Campaign, Work, deck_versions
 from ..errors import InputError, NothingLeft
 from ..files import hash_of, set_aside
 from ..generations import Generation, folder, refit
-from ..jobs import Event, Job, Launcher
+from ..jobs import Observed
 from ..labels import levels
 from ..moment import FREE_ENERGY
 from ..rounds import explore, steer
@@ -37,7 +37,6 @@ from ..store import (
     IDENTITY,
     SEGMENT,
     Segment,
-    Store,
     each,
     open_campaign,
     read_identity,
@@ -169,7 +168,7 @@ def freeze(
     _keep_apart(work, root, identity)
     _check_same(root, identity)
     with closing(open_campaign(root, identity)) as opened:
-        launcher = _Beating(work.launcher, work.store)
+        launcher = Observed(work.launcher, work.store.beat)  # its lock is kept meanwhile
         frozen = Work(campaign, opened, launcher, work.engines, work.observer)
         _begin(replace(work, campaign=campaign), frozen, generation)
         walked = sum(record.stage == SEGMENT for record in opened.records())
@@ -374,20 +373,3 @@ def _covered(free: FreeEnergy, axis: int, ends: tuple[float, float]) -> float:
     sampled = np.isfinite(rows).any(axis=1)
     inside = (centres + width / 2 > ends[0]) & (centres - width / 2 < ends[1])
     return min(1.0, float((sampled & inside).sum()) * width / max(ends[1] - ends[0], width))
-
-
-class _Beating:
-    """A launcher that keeps the campaign's own lock alive while walkers of its child run."""
-
-    def __init__(self, launcher: Launcher, store: Store) -> None:
-        self._launcher, self._store = launcher, store
-
-    @property
-    def cores(self) -> int:
-        return self._launcher.cores
-
-    def submit(self, jobs: Sequence[Job]) -> Generator[Event]:
-        with closing(self._launcher.submit(jobs)) as events:
-            for event in events:
-                self._store.beat()
-                yield event

@@ -63,6 +63,8 @@ class Reference:
         settings: reference settings of the campaign.
         method: level of theory, for one primitive cell.
         command: program and arguments; empty if nothing can be computed.
+        mpiexec: the MPI launcher of that program; empty if it is started without one, or if
+            `command` holds it.
         staged: name → file that is linked into each label's directory.
         env: variables added to the environment.
         input: the user's CP2K input.
@@ -71,6 +73,7 @@ class Reference:
     settings: ReferenceSettings
     method: Level
     command: tuple[str, ...] = ()
+    mpiexec: tuple[str, ...] = ()
     staged: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     input: Input | None = None
@@ -215,7 +218,7 @@ def _calculator(settings: ReferenceSettings, command: tuple[str, ...], folder: P
         theory = dict(settings.function.arguments)
     staged = {name: _existing(folder / name, where) for name in files}
     hashes = {name: _hash(path) for name, path in staged.items()}
-    return Reference(settings, Level(program, "", theory, hashes), command, staged)
+    return Reference(settings, Level(program, "", theory, hashes), command, staged=staged)
 
 
 def _cp2k(
@@ -229,7 +232,7 @@ def _cp2k(
             cp2k_input.check_changes(read, changes)
         except InputError as error:
             raise InputError(f"reference.cp2k.retries, entry {number}: {error}") from error
-    command = _cp2k_command(own)
+    mpiexec, command = _cp2k_command(own)
     folders = _data_folders(
         folder / own.data_directory if own.data_directory else None, environ, command
     )
@@ -250,7 +253,8 @@ def _cp2k(
             data = next(place for place in folders if (place / name) == found)
     env = {"CP2K_DATA_DIR": str(data.absolute())} if data else {}
     method = Level("CP2K", "", cp2k_input.level(read), hashes)
-    return Reference(settings, method, command, staged, {**env, **_NO_BINDING}, read)
+    env |= _NO_BINDING
+    return Reference(settings, method, command, mpiexec, staged=staged, env=env, input=read)
 
 
 def _data_folders(
@@ -264,8 +268,12 @@ def _data_folders(
     return [place for place in dict.fromkeys([*first, *near]) if place and place.is_dir()]
 
 
-def _cp2k_command(own: Cp2kSettings) -> tuple[str, ...]:
-    """Program and arguments, with the program found and {ranks} and {threads} replaced."""
+def _cp2k_command(own: Cp2kSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """MPI launcher, and program with its arguments; the launcher is empty if the user names both.
+
+    The program is found with the launcher of its own MPI library; {ranks} and {threads} are
+    replaced.
+    """
     layout = {"{ranks}": str(own.ranks), "{threads}": str(own.threads)}
     if own.command is not None:
         command = []
@@ -273,7 +281,7 @@ def _cp2k_command(own: Cp2kSettings) -> tuple[str, ...]:
             for name, value in layout.items():
                 word = word.replace(name, value)
             command.append(word)
-        return tuple(command)
+        return (), tuple(command)
     program = next(filter(None, map(which, PROGRAMS)), None)
     if program is None:
         raise EngineMissing(
@@ -281,14 +289,14 @@ def _cp2k_command(own: Cp2kSettings) -> tuple[str, ...]:
             "cp2k), load its module, or set reference.cp2k.command"
         )
     if own.ranks == 1:
-        return (str(program),)
+        return (), (str(program),)
     launcher = program.with_name("mpirun")
     if not launcher.is_file():
         raise EngineMissing(
             f"CP2K: no mpirun beside {program} to start {own.ranks} ranks; set "
             "reference.cp2k.command, for example to [mpirun, -n, '{ranks}', cp2k.psmp]"
         )
-    return (str(launcher), "-n", str(own.ranks), str(program))
+    return (str(launcher),), (str(program),)
 
 
 def _existing(path: Path, where: str) -> Path:

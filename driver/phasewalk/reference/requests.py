@@ -71,9 +71,10 @@ def version_job(reference: Reference, directory: Path) -> Job | None:
         return None
     if settings.cp2k:
         argv = (*reference.command, "--version")
-        return Job("CP2K", argv, directory, env=reference.env, timeout_s=VERSION_LIMIT_S)
+        return Job("CP2K", argv, directory, "check", env=reference.env, timeout_s=VERSION_LIMIT_S)
     return replace(
         _child_job("reference", {}, reference=reference, directory=directory),
+        kind="check",
         timeout_s=VERSION_LIMIT_S,
     )
 
@@ -120,12 +121,14 @@ def atom_job(name: str, symbol: str, *, reference: Reference, directory: Path) -
     box, spin = reference.settings.atom_box_A, multiplicity(symbol)
     if reference.input is not None:
         text = cp2k_input.atom_input(reference.input, symbol, box_A=box, multiplicity=spin)
-        return _cp2k_job(name, text, reference=reference, directory=directory)
+        made = _cp2k_job(name, text, reference=reference, directory=directory)
+        return replace(made, kind="atom")
     atoms = Atoms([symbol], positions=[[box / 2] * 3], cell=[box] * 3, pbc=True)
     request = {"frame": frame_to_json(atoms), "multiplicity": spin}
     own = reference.settings.ase
     changes = own.atom_arguments if own else {}
-    return _child_job(name, request, reference=reference, directory=directory, changes=changes)
+    made = _child_job(name, request, reference=reference, directory=directory, changes=changes)
+    return replace(made, kind="atom")
 
 
 def multiplicity(symbol: str) -> int:
@@ -155,10 +158,11 @@ def _child_job(
         name=name,
         argv=(*reference.command, REQUEST, RESULT),
         directory=directory,
+        kind="label",
         inputs={REQUEST: json.dumps(asked).encode()},
         links=reference.staged,
         env={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **reference.env},
-        cores=settings.cores,
+        threads=settings.cores,
         timeout_s=settings.timeout_s,
     )
 
@@ -192,10 +196,13 @@ def _cp2k_job(name: str, text: str, *, reference: Reference, directory: Path) ->
         name=name,
         argv=(*reference.command, "-i", INPUT),
         directory=directory,
+        kind="label",
         inputs={INPUT: text.encode()},
         links=reference.staged,
         env={"OMP_NUM_THREADS": threads, **reference.env},
-        cores=reference.settings.cores,
+        mpiexec=reference.mpiexec,
+        ranks=own.ranks if own else 1,
+        threads=own.threads if own else 1,
         timeout_s=reference.settings.timeout_s,
     )
 

@@ -1,9 +1,11 @@
 """Segments: from a deployed model to candidates, with the bias and the walkers carried on."""
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,12 @@ from ase import Atoms
 from .. import bias, walkers
 from ..bias import Cut, HillsTable, hill_tables, plumed
 from ..campaign import Outputs, Task, Work, deck_versions
-from ..errors import Killed
+from ..errors import UNREADABLE, Killed, ParseError
 from ..files import hash_of
 from ..generations import Generation
 from ..jobs import Event, Finished, Running
-from ..labelling import Frame
-from ..labels import Label, label_key
+from ..labelling import Frame, label_ahead
+from ..labels import Label, frame_from_json, frame_to_json, label_key
 from ..moment import RUNNING, Seen
 from ..store import SEGMENT, label_task, segment_task, train_task
 from ..structures import bare, fingerprint
@@ -50,12 +52,31 @@ def walk(
         For each walker with a good frame that is not known yet: that frame, and older ones that
         are labelled where it cannot be.
     """
-    segment(work, round_, generation)
+    segment(work, round_, generation, known=known)
     return _proposals(work, round_, known)
 
 
-def segment(work: Work, round_: int, generation: Generation, *, stage: str = SEGMENT) -> Outputs:
-    """One segment of all walkers with a generation, shown as `stage`; what the journal says."""
+def segment(
+    work: Work,
+    round_: int,
+    generation: Generation,
+    *,
+    stage: str = SEGMENT,
+    known: Sequence[Label] | None = None,
+) -> Outputs:
+    """One segment of all walkers with a generation.
+
+    Args:
+        work: the campaign.
+        round_: number of the round.
+        generation: that drives the walkers.
+        stage: as it is shown.
+        known: labels that there are, if the frames of this segment will be labelled: then a walker
+            that has ended does not wait for the others with its label.
+
+    Returns:
+        What the journal says of it.
+    """
     plan, decisions = segment_plan(work, round_, generation)
 
     @cache
@@ -76,7 +97,8 @@ def segment(work: Work, round_: int, generation: Generation, *, stage: str = SEG
     )
     total = len(plan.walkers) * plan.settings.steps
     work.observer.begin(round_, stage, total, "steps")
-    outputs = _walk(work, task, plan)
+    early = None if known is None else _Early(work, plan, [label.atoms for label in known])
+    outputs = _walk(work, task, plan, early)
     _say_segment(work, outputs)
     return outputs
 
@@ -102,7 +124,7 @@ def inputs_hash(
     return before if record.inputs == before else found
 
 
-def _walk(work: Work, task: Task, plan: SegmentPlan) -> Outputs:
+def _walk(work: Work, task: Task, plan: SegmentPlan, early: "_Early | None" = None) -> Outputs:
     """Do the segment; again where it was ended from outside, from where it began.
 
     Raises:
@@ -111,7 +133,7 @@ def _walk(work: Work, task: Task, plan: SegmentPlan) -> Outputs:
     tried = 0
     while True:
         try:
-            (outputs,) = work.do([task], _watch_segment(work, plan))
+            (outputs,) = work.do([task], _watch_segment(work, plan, early))
             return outputs
         except Killed as error:
             tried += 1
@@ -157,9 +179,8 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
     seen = [label.atoms for label in known]
     proposals = []
     for state in steer.states(work, round_).values():
-        names = {"system": state.system, "round": round_, "walker": state.walker}
         frames = [
-            Frame(bare(atoms), state.system, {**names, "step": step})
+            _frame(state.walker, state.system, round_, step, bare(atoms))
             for step, atoms in state.frames
         ]
         if learned:  # whatever `candidates` says by now: those that the round has labelled
@@ -191,14 +212,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     cuts: dict[str, list[Cut]] = {name: [] for name in tables}
     states, entries = [], []
     for walker, outcome in zip(plan.walkers, result.walkers, strict=True):
-        chosen = select(
-            walker.id,
-            walker.system,
-            frames=_usable(plan, walker, outcome),
-            start=work.campaign.structures[walker.system],
-            settings=work.campaign.settings.candidates,
-            timestep_fs=plan.settings.timestep_fs,
-        )
+        chosen = _chosen(work, plan, walker, outcome)
         if walker.system in cuts and chosen.step < outcome.last_step:
             after = max(chosen.step, walker.step)
             cuts[walker.system].append(Cut(walker.id, plan.round, after))
@@ -232,6 +246,75 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
             name: _hill_counts(plan, result.walkers, table) for name, table in tables.items()
         },
     }
+
+
+def _chosen(work: Work, plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> Candidate:
+    """The frame of a walker that is worth a label, and older ones."""
+    return select(
+        walker.id,
+        walker.system,
+        frames=_usable(plan, walker, outcome),
+        start=work.campaign.structures[walker.system],
+        settings=work.campaign.settings.candidates,
+        timestep_fs=plan.settings.timestep_fs,
+    )
+
+
+@dataclass
+class _Early:
+    """Starts the label of a walker's frame when the walker has ended, while others run.
+
+    Attributes:
+        work, plan: whose segment it is.
+        seen: frames that are labelled, and those whose label was started here.
+        ended: partitions of the walkers that have ended.
+    """
+
+    work: Work
+    plan: SegmentPlan
+    seen: list[Atoms]
+    ended: set[int] = field(default_factory=set)
+
+    def look(self, running: Sequence[bool], directory: Path) -> None:
+        """Start what can be started.
+
+        Args:
+            running: of each walker, whether it may still run.
+            directory: of the segment.
+        """
+        for partition, walker in enumerate(self.plan.walkers):
+            if running[partition] or partition in self.ended:
+                continue
+            outcome = None
+            with contextlib.suppress(ParseError, *UNREADABLE):  # read again when all have ended
+                outcome = outcomes.ended(self.plan, partition, directory)
+            if outcome is None:
+                continue
+            self.ended.add(partition)
+            left = len(self.plan.walkers) - len(self.ended)
+            self.work.under_way.narrow(directory, max(1, left))
+            if left:
+                self._start(walker, outcome)
+
+    def _start(self, walker: Walker, outcome: WalkerResult) -> None:
+        chosen = _chosen(self.work, self.plan, walker, outcome)
+        if chosen.atoms is None:
+            return
+        # As it will be read again: its label has the same key then.
+        atoms = bare(frame_from_json(frame_to_json(chosen.atoms)))
+        if redundant(atoms, self.seen, self.work.campaign.settings.candidates) is not None:
+            return
+        self.seen.append(atoms)
+        label_ahead(
+            self.work,
+            self.plan.round,
+            _frame(walker.id, walker.system, self.plan.round, chosen.step, atoms),
+        )
+
+
+def _frame(walker: str, system: str, round_: int, step: int, atoms: Atoms) -> Frame:
+    origin = {"system": system, "round": round_, "walker": walker, "step": step}
+    return Frame(atoms, system, origin)
 
 
 def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
@@ -299,7 +382,9 @@ def _hill_counts(
     }
 
 
-def _watch_segment(work: Work, plan: SegmentPlan) -> Callable[[Event], None]:
+def _watch_segment(
+    work: Work, plan: SegmentPlan, early: "_Early | None" = None
+) -> Callable[[Event], None]:
     walkers_seen = Watch(plan)
 
     def watch(event: Event) -> None:
@@ -315,6 +400,8 @@ def _watch_segment(work: Work, plan: SegmentPlan) -> Callable[[Event], None]:
                 f"(slowest walker {slowest} of {plan.settings.steps})" if slowest else "",
                 Seen(rows, total=total, seconds_left=left),
             )
+            if early is not None:
+                early.look([row.state == RUNNING for row in rows], event.job.directory)
 
     return watch
 

@@ -52,6 +52,13 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None, *, compare: 
     Raises:
         PhasewalkError: what stopped it; everything that was finished is kept.
     """
+    try:
+        _run(work, after_round, compare)
+    finally:
+        work.under_way.close()
+
+
+def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     settings = work.campaign.settings
     _check_changes(work)
     _keep_settings(work)

@@ -97,7 +97,7 @@ def job(
 ) -> Job:
     """A child process that evaluates the frames with the deployed model in LAMMPS.
 
-    The model is copied to where the child runs: no path with quotes in it reaches LAMMPS.
+    The model is linked to where the child runs: no path with quotes in it reaches LAMMPS.
 
     Args:
         name: of the job.
@@ -123,7 +123,9 @@ def job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.validation.predict_child", REQUEST, RESULT),
         directory=directory,
-        inputs={REQUEST: json.dumps(request).encode(), local: model.read_bytes()},
+        kind="evaluate",
+        inputs={REQUEST: json.dumps(request).encode()},
+        links={local: model},
         env=env,
     )
 

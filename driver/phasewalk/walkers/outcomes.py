@@ -18,7 +18,7 @@ from ..units import FS_PER_PS
 from . import logs
 from .logs import ENDED, Stop
 from .partitions import colvar_files, good_file, hills_files
-from .segment import ColvarSummary, SegmentPlan, SegmentResult, WalkerResult
+from .segment import ColvarSummary, SegmentPlan, SegmentResult, Walker, WalkerResult
 
 HARMLESS = ("walltime", "another walker", ENDED)
 """Stops that no breakdown led to."""
@@ -79,6 +79,36 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
             own[hill.walker].append(hill)
     walkers = tuple(replace(result, new_hills=tuple(own[result.id])) for result in results)
     return SegmentResult(plan.round, walkers, ended, finished.seconds)
+
+
+def ended(plan: SegmentPlan, partition: int, directory: Path) -> WalkerResult | None:
+    """What became of a walker that has ended while others of its segment run, without its hills.
+
+    Returns None if it still runs, or if not all of its log and frames is written yet.
+    """
+    walker = plan.walkers[partition]
+    log = _log(directory / f"{walker.id}.log")
+    if log.loop_s is None or log.errors:
+        return None
+    frames = _frames(plan, walker, directory)
+    if not frames or frames[-1].step != log.last_step:
+        return None
+    stop = _stop(plan, partition, log, directory)
+    return WalkerResult(
+        id=walker.id,
+        system=walker.system,
+        frames=frames,
+        last_step=frames[-1].step,
+        steps_done=log.steps_done,
+        halted=in_words(stop),
+        stop=stop,
+        new_hills=(),
+        headers={},
+        colvars=(),
+        thermo=log.thermo,
+        seconds=log.loop_s,
+        broke=log.stop is not None and log.stop.reason not in HARMLESS,
+    )
 
 
 def hill_tables(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsTable]:
@@ -179,17 +209,12 @@ def _result(
     walker = plan.walkers[partition]
     cut = end if log.loop_s is None else None
     broke = cut is not None and cut.breaks(partition)
-    found = {}
-    for name in (f"{walker.id}.dump", good_file(walker)):
-        if (directory / name).is_file():
-            for frame in dumps.read_dump(directory / name, plan.type_names):
-                found[frame.step] = replace(frame, atoms=carried.like(frame.atoms, walker.atoms))
     stop = _stop(plan, partition, log, directory)
     hills, headers = _new_hills(plan, partition, log, directory=directory)
     return WalkerResult(
         id=walker.id,
         system=walker.system,
-        frames=tuple(found[step] for step in sorted(found)),
+        frames=_frames(plan, walker, directory),
         last_step=walker.step if log.last_step is None else log.last_step,
         steps_done=log.steps_done,
         halted=in_words(stop) or (cut.why if cut else None),
@@ -201,6 +226,16 @@ def _result(
         seconds=log.loop_s,
         broke=log.stop.reason not in HARMLESS if log.stop else broke,
     )
+
+
+def _frames(plan: SegmentPlan, walker: Walker, directory: Path) -> tuple[dumps.Frame, ...]:
+    """All frames of a walker, in the order of time."""
+    found = {}
+    for name in (f"{walker.id}.dump", good_file(walker)):
+        if (directory / name).is_file():
+            for frame in dumps.read_dump(directory / name, plan.type_names):
+                found[frame.step] = replace(frame, atoms=carried.like(frame.atoms, walker.atoms))
+    return tuple(found[step] for step in sorted(found))
 
 
 def _new_hills(

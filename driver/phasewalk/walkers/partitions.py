@@ -56,30 +56,28 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
     partitions = ("-partition", f"{count}x1")
     return Job(
         name=f"segment of round {plan.round}",
-        argv=(
-            *(*engines.mpiexec, "-n", str(count)),
-            *(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
-        ),
+        argv=(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
         directory=directory,
+        kind="segment",
         inputs=files(plan),
-        links=_histories(plan, appends=False),
+        links={_model_name(plan): plan.model, **_histories(plan, appends=False)},
         copies=_histories(plan, appends=True),
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
-        cores=count,
+        mpiexec=engines.mpiexec,
+        ranks=count,
         timeout_s=plan.settings.timeout_s and plan.settings.timeout_s + GRACE_S,
     )
 
 
 def files(plan: SegmentPlan) -> Mapping[str, bytes]:
-    """Every file that a segment reads, but those of earlier hills: name → content."""
+    """Every file that a segment reads, but the model and earlier hills: name → content."""
     _check(plan)
     found: dict[str, bytes] = {}
     ids = [walker.id for walker in plan.walkers]
     _add(found, SEGMENT, decks.segment_deck(ids).encode())
-    try:
-        _add(found, _model_name(plan), plan.model.read_bytes())
-    except OSError as error:
-        raise InputError(f"deployed model {plan.model}: {error.strerror}") from error
+    model = _model_name(plan)
+    if not plan.model.is_file():
+        raise InputError(f"deployed model {plan.model}: no such file")
     for walker in plan.walkers:
         atoms = decks.lammps_frame(walker.atoms)
         data = decks.data_file(atoms, plan.type_names, velocities=not _draws(plan, walker))
@@ -104,6 +102,8 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
         for item in hills:
             if item.content:
                 _add(found, item.name, item.content.encode())
+    if model in found:
+        raise InputError(f"two files need the name {model}; rename a system")
     return found
 
 
