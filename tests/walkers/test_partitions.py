@@ -341,7 +341,7 @@ def test_mpi_walkers_do_not_stop_alone_and_append_to_one_copy(tmp_path: Path) ->
     assert b"fix runaway" not in found.inputs["ar-0.lmp"]
     assert b"FILE=ar.m.hills RESTART=YES WALKERS_MPI" in found.inputs["ar-1.plumed"]
     assert found.copies == {"ar.m.hills": histories["ar"].files["m"].path}
-    assert not found.links
+    assert found.links == {"model.nequip.pth": made.model}
 
 
 def test_hills_of_mpi_walkers_go_to_those_who_laid_them(tmp_path: Path) -> None:

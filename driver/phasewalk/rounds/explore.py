@@ -1,43 +1,38 @@
 """Segments: from a deployed model to candidates, with the bias and the walkers carried on."""
 
-import contextlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 
 from .. import bias, walkers
 from ..bias import Cut, HillsTable, hill_tables, plumed
 from ..campaign import Outputs, Task, Work, deck_versions
-from ..errors import UNREADABLE, Killed, ParseError
+from ..errors import Killed
 from ..files import hash_of
 from ..generations import Generation
 from ..jobs import Event, Finished, Running
-from ..labelling import Frame, label_ahead
-from ..labels import Label, frame_from_json, frame_to_json, label_key
+from ..labelling import Frame
+from ..labels import Label
 from ..moment import RUNNING, Seen
-from ..store import SEGMENT, label_task, segment_task, train_task
-from ..structures import bare, fingerprint
+from ..store import SEGMENT, segment_task
+from ..structures import fingerprint
 from ..walkers import (
     LAST,
     Candidate,
     SegmentPlan,
     Stop,
-    Walker,
     WalkerResult,
     Watch,
     decks,
     outcomes,
-    redundant,
-    select,
     volume_limits,
 )
 from . import steer
+from .proposals import Early, chosen, proposals
 
 TRIES = 3
 """Of a segment that is ended from outside, in one run of the campaign."""
@@ -53,7 +48,7 @@ def walk(
         are labelled where it cannot be.
     """
     segment(work, round_, generation, known=known)
-    return _proposals(work, round_, known)
+    return proposals(work, round_, known)
 
 
 def segment(
@@ -97,7 +92,7 @@ def segment(
     )
     total = len(plan.walkers) * plan.settings.steps
     work.observer.begin(round_, stage, total, "steps")
-    early = None if known is None else _Early(work, plan, [label.atoms for label in known])
+    early = None if known is None else Early(work, plan, [label.atoms for label in known])
     outputs = _walk(work, task, plan, early)
     _say_segment(work, outputs)
     return outputs
@@ -124,7 +119,7 @@ def inputs_hash(
     return before if record.inputs == before else found
 
 
-def _walk(work: Work, task: Task, plan: SegmentPlan, early: "_Early | None" = None) -> Outputs:
+def _walk(work: Work, task: Task, plan: SegmentPlan, early: Early | None = None) -> Outputs:
     """Do the segment; again where it was ended from outside, from where it began.
 
     Raises:
@@ -172,39 +167,6 @@ def segment_plan(
     return plan, decisions
 
 
-def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Frame]]:
-    """The frames of each walker to label, but for what is known already."""
-    settings = work.campaign.settings.candidates
-    learned = work.store.find(train_task(round_)) is not None
-    seen = [label.atoms for label in known]
-    proposals = []
-    for state in steer.states(work, round_).values():
-        frames = [
-            _frame(state.walker, state.system, round_, step, bare(atoms))
-            for step, atoms in state.frames
-        ]
-        if learned:  # whatever `candidates` says by now: those that the round has labelled
-            frames = [frame for frame in frames if _labelled(work, round_, frame)]
-            proposals += [frames] if frames else []
-            continue
-        if not frames:
-            continue
-        same = redundant(frames[0].atoms, seen, settings)
-        if same is None:
-            proposals.append(frames)
-            seen.append(frames[0].atoms)
-        else:
-            work.observer.say(f"{state.walker}: its frame is not labelled again: {same}")
-    return proposals
-
-
-def _labelled(work: Work, round_: int, frame: Frame) -> bool:
-    """Whether the round has a label of this frame."""
-    key = label_key(frame.atoms, work.campaign.level(frame.system))
-    record = work.store.find(label_task(key, round_))
-    return record is not None and not record.failed
-
-
 def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     """Candidates, hills, and where the walkers go on from; written before the journal knows."""
     result = outcomes.read(finished, plan)
@@ -212,17 +174,19 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     cuts: dict[str, list[Cut]] = {name: [] for name in tables}
     states, entries = [], []
     for walker, outcome in zip(plan.walkers, result.walkers, strict=True):
-        chosen = _chosen(work, plan, walker, outcome)
-        if walker.system in cuts and chosen.step < outcome.last_step:
-            after = max(chosen.step, walker.step)
+        candidate = chosen(work, plan, walker, outcome)
+        if walker.system in cuts and candidate.step < outcome.last_step:
+            after = max(candidate.step, walker.step)
             cuts[walker.system].append(Cut(walker.id, plan.round, after))
-        if outcome.broke and chosen.reason == LAST:
-            chosen = replace(chosen, reason="last frame before that")
-        good = [] if chosen.atoms is None else [(chosen.step, chosen.atoms), *chosen.older]
+        if outcome.broke and candidate.reason == LAST:
+            candidate = replace(candidate, reason="last frame before that")
+        good = (
+            [] if candidate.atoms is None else [(candidate.step, candidate.atoms), *candidate.older]
+        )
         next_step = walker.step + plan.settings.steps
         broke = outcome.broke
         states.append(steer.state_json(walker, next_step=next_step, frames=good, broke=broke))
-        entries.append(_entry(chosen, outcome))
+        entries.append(_entry(candidate, outcome))
     tables = {
         name: replace(table, laid=bias.deactivate(table.laid, cuts[name]))
         for name, table in tables.items()
@@ -246,87 +210,6 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
             name: _hill_counts(plan, result.walkers, table) for name, table in tables.items()
         },
     }
-
-
-def _chosen(work: Work, plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> Candidate:
-    """The frame of a walker that is worth a label, and older ones."""
-    return select(
-        walker.id,
-        walker.system,
-        frames=_usable(plan, walker, outcome),
-        start=work.campaign.structures[walker.system],
-        settings=work.campaign.settings.candidates,
-        timestep_fs=plan.settings.timestep_fs,
-    )
-
-
-@dataclass
-class _Early:
-    """Starts the label of a walker's frame when the walker has ended, while others run.
-
-    Attributes:
-        work, plan: whose segment it is.
-        seen: frames that are labelled, and those whose label was started here.
-        ended: partitions of the walkers that have ended.
-    """
-
-    work: Work
-    plan: SegmentPlan
-    seen: list[Atoms]
-    ended: set[int] = field(default_factory=set)
-
-    def look(self, running: Sequence[bool], directory: Path) -> None:
-        """Start what can be started.
-
-        Args:
-            running: of each walker, whether it may still run.
-            directory: of the segment.
-        """
-        for partition, walker in enumerate(self.plan.walkers):
-            if running[partition] or partition in self.ended:
-                continue
-            outcome = None
-            with contextlib.suppress(ParseError, *UNREADABLE):  # read again when all have ended
-                outcome = outcomes.ended(self.plan, partition, directory)
-            if outcome is None:
-                continue
-            self.ended.add(partition)
-            left = len(self.plan.walkers) - len(self.ended)
-            self.work.under_way.narrow(directory, max(1, left))
-            if left:
-                self._start(walker, outcome)
-
-    def _start(self, walker: Walker, outcome: WalkerResult) -> None:
-        chosen = _chosen(self.work, self.plan, walker, outcome)
-        if chosen.atoms is None:
-            return
-        # As it will be read again: its label has the same key then.
-        atoms = bare(frame_from_json(frame_to_json(chosen.atoms)))
-        if redundant(atoms, self.seen, self.work.campaign.settings.candidates) is not None:
-            return
-        self.seen.append(atoms)
-        label_ahead(
-            self.work,
-            self.plan.round,
-            _frame(walker.id, walker.system, self.plan.round, chosen.step, atoms),
-        )
-
-
-def _frame(walker: str, system: str, round_: int, step: int, atoms: Atoms) -> Frame:
-    origin = {"system": system, "round": round_, "walker": walker, "step": step}
-    return Frame(atoms, system, origin)
-
-
-def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
-    """Frames that may become a candidate: not the start, and not the way into a breakdown."""
-    breakdown = round(plan.settings.breakdown_fs / plan.settings.timestep_fs)
-    last = outcome.last_step - (breakdown if outcome.broke else 0)
-    good = outcome.stop.good_step if outcome.stop else None
-    return [
-        (frame.step, frame.atoms)
-        for frame in outcome.frames
-        if walker.step < frame.step and (frame.step <= last or frame.step == good)
-    ]
 
 
 def _entry(chosen: Candidate, result: WalkerResult) -> dict[str, Any]:
@@ -383,7 +266,7 @@ def _hill_counts(
 
 
 def _watch_segment(
-    work: Work, plan: SegmentPlan, early: "_Early | None" = None
+    work: Work, plan: SegmentPlan, early: Early | None = None
 ) -> Callable[[Event], None]:
     walkers_seen = Watch(plan)
 

@@ -1,0 +1,139 @@
+"""The frames of a segment that are labelled: after it, or while other walkers still run."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ase import Atoms
+
+from ..campaign import Work
+from ..errors import UNREADABLE, ParseError
+from ..labelling import Frame, label_ahead
+from ..labels import Label, frame_from_json, frame_to_json, label_key
+from ..store import label_task, train_task
+from ..structures import bare
+from ..walkers import (
+    Candidate,
+    SegmentPlan,
+    Walker,
+    WalkerResult,
+    outcomes,
+    redundant,
+    select,
+)
+from . import steer
+
+
+def proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Frame]]:
+    """The frames of each walker to label, but for what is known already."""
+    settings = work.campaign.settings.candidates
+    learned = work.store.find(train_task(round_)) is not None
+    seen = [label.atoms for label in known]
+    found = []
+    for state in steer.states(work, round_).values():
+        frames = [
+            _frame(state.walker, state.system, round_, step, bare(atoms))
+            for step, atoms in state.frames
+        ]
+        if learned:  # whatever `candidates` says by now: those that the round has labelled
+            frames = [frame for frame in frames if _labelled(work, round_, frame)]
+            found += [frames] if frames else []
+            continue
+        if not frames:
+            continue
+        same = redundant(frames[0].atoms, seen, settings)
+        if same is None:
+            found.append(frames)
+            seen.append(frames[0].atoms)
+        else:
+            work.observer.say(f"{state.walker}: its frame is not labelled again: {same}")
+    return found
+
+
+def _labelled(work: Work, round_: int, frame: Frame) -> bool:
+    """Whether the round has a label of this frame."""
+    key = label_key(frame.atoms, work.campaign.level(frame.system))
+    record = work.store.find(label_task(key, round_))
+    return record is not None and not record.failed
+
+
+def chosen(work: Work, plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> Candidate:
+    """The frame of a walker that is worth a label, and older ones."""
+    return select(
+        walker.id,
+        walker.system,
+        frames=_usable(plan, walker, outcome),
+        start=work.campaign.structures[walker.system],
+        settings=work.campaign.settings.candidates,
+        timestep_fs=plan.settings.timestep_fs,
+    )
+
+
+@dataclass
+class Early:
+    """Starts the label of a walker's frame when the walker has ended, while others run.
+
+    Attributes:
+        work, plan: whose segment it is.
+        seen: frames that are labelled, and those whose label was started here.
+        ended: partitions of the walkers that have ended.
+    """
+
+    work: Work
+    plan: SegmentPlan
+    seen: list[Atoms]
+    ended: set[int] = field(default_factory=set)
+
+    def look(self, running: Sequence[bool], directory: Path) -> None:
+        """Start what can be started.
+
+        Args:
+            running: of each walker, whether it may still run.
+            directory: of the segment.
+        """
+        for partition, walker in enumerate(self.plan.walkers):
+            if running[partition] or partition in self.ended:
+                continue
+            outcome = None
+            with contextlib.suppress(ParseError, *UNREADABLE):  # read again when all have ended
+                outcome = outcomes.ended(self.plan, partition, directory)
+            if outcome is None:
+                continue
+            self.ended.add(partition)
+            left = len(self.plan.walkers) - len(self.ended)
+            self.work.under_way.narrow(directory, max(1, left))
+            if left:
+                self._start(walker, outcome)
+
+    def _start(self, walker: Walker, outcome: WalkerResult) -> None:
+        candidate = chosen(self.work, self.plan, walker, outcome)
+        if candidate.atoms is None:
+            return
+        # As it will be read again: its label has the same key then.
+        atoms = bare(frame_from_json(frame_to_json(candidate.atoms)))
+        if redundant(atoms, self.seen, self.work.campaign.settings.candidates) is not None:
+            return
+        self.seen.append(atoms)
+        label_ahead(
+            self.work,
+            self.plan.round,
+            _frame(walker.id, walker.system, self.plan.round, candidate.step, atoms),
+        )
+
+
+def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
+    """Frames that may become a candidate: not the start, and not the way into a breakdown."""
+    breakdown = round(plan.settings.breakdown_fs / plan.settings.timestep_fs)
+    last = outcome.last_step - (breakdown if outcome.broke else 0)
+    good = outcome.stop.good_step if outcome.stop else None
+    return [
+        (frame.step, frame.atoms)
+        for frame in outcome.frames
+        if walker.step < frame.step and (frame.step <= last or frame.step == good)
+    ]
+
+
+def _frame(walker: str, system: str, round_: int, step: int, atoms: Atoms) -> Frame:
+    origin = {"system": system, "round": round_, "walker": walker, "step": step}
+    return Frame(atoms, system, origin)
