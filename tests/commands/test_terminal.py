@@ -98,7 +98,7 @@ def test_a_locale_that_is_not_utf8_ends_nothing(encoding: str) -> None:
 _LOST = """
 import fcntl, sys, termios, time
 from pathlib import Path
-from phasewalk import stops
+from phasewalk.commands import signals as stops
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 stops.listen()
 try:

@@ -160,7 +160,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from phasewalk.jobs import Job
-from phasewalk.launch import LocalLauncher
+from phasewalk.engines.local import LocalLauncher
 job = Job("job", (sys.executable, "-c", sys.argv[2]), Path(sys.argv[1]))
 for event in LocalLauncher(1).submit([job]):
     pass

@@ -346,8 +346,8 @@ def freezing_of(folder: Path, mode: str, passes: bool, monkeypatch: Any) -> Iter
     def play(job: Job) -> int:
         return 0 if job.name == "prove" else compiler()(job)
 
-    monkeypatch.setattr(refit.evaluating, "proof_task", proof)
-    monkeypatch.setattr(refit.evaluating, "probes_for", lambda *_: None)
+    monkeypatch.setattr(refit.evaluate, "proof_task", proof)
+    monkeypatch.setattr(refit.evaluate, "probes_for", lambda *_: None)
     monkeypatch.setattr(refit, "_network", lambda campaign: NETWORK)
     monkeypatch.setattr(deploy, "which", lambda program: Path("/usr/bin") / program)
     with at_work(folder, "torchscript", play) as work:

@@ -276,7 +276,8 @@ def test_two_runs_in_one_directory(root: Path, opened: Store) -> None:
 TRY = """
 import sys
 from pathlib import Path
-from phasewalk import locking, store
+from phasewalk.store import locking
+from phasewalk.store import directory as store
 try:
     store.open_campaign(Path(sys.argv[1]), {"name": "salt", "species": ["Cl", "Na"]})
 except store.StoreError as error:
