@@ -23,6 +23,7 @@ from ..structures import bare, fingerprint
 from ..walkers import (
     LAST,
     Candidate,
+    NearFrames,
     SegmentPlan,
     Stop,
     Walker,
@@ -127,7 +128,7 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
     """The frames of each walker to label, but for what is known already."""
     settings = work.campaign.settings.candidates
     learned = work.store.find(f"train generation {round_}") is not None
-    seen = [label.atoms for label in known]
+    seen = NearFrames.of(label.atoms for label in known)
     proposals = []
     for state in steer.states(work, round_).values():
         names = {"system": state.system, "round": round_, "walker": state.walker}
@@ -144,7 +145,7 @@ def _proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fra
         same = redundant(frames[0].atoms, seen, settings)
         if same is None:
             proposals.append(frames)
-            seen.append(frames[0].atoms)
+            seen.add(frames[0].atoms)
         else:
             work.observer.say(f"{state.walker}: its frame is not labelled again: {same}")
     return proposals
