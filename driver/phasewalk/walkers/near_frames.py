@@ -36,6 +36,7 @@ class _Alike:
         inverses: (3, room, 3) rows of the inverses of their cells.
         cells: (room, 3, 3).
         sampled: (room, k, 3) scaled positions of some of their atoms.
+        pairs: (room, 3) the last of these from the first.
     """
 
     places: list[int] = field(default_factory=list)
@@ -44,6 +45,7 @@ class _Alike:
     inverses: Array = field(default_factory=lambda: np.zeros((3, 0, 3)))
     cells: Array = field(default_factory=lambda: np.zeros((0, 3, 3)))
     sampled: Array = field(default_factory=lambda: np.zeros((0, 0, 3)))
+    pairs: Array = field(default_factory=lambda: np.zeros((0, 3)))
 
     def take_in(self) -> None:
         """Make the arrays hold all frames."""
@@ -53,20 +55,21 @@ class _Alike:
         atoms = _sample(len(new[0]))
         if last > len(self.cells):
             room = max(last, 2 * first)
-            self.inverses = _larger(self.inverses.transpose(1, 0, 2), (room, 3, 3), first)
-            self.inverses = np.ascontiguousarray(self.inverses.transpose(1, 0, 2))
+            self.inverses = np.array([_larger(rows, (room, 3), first) for rows in self.inverses])
             self.cells = _larger(self.cells, (room, 3, 3), first)
             self.sampled = _larger(self.sampled, (room, len(atoms), 3), first)
+            self.pairs = _larger(self.pairs, (room, 3), first)
         cells = np.array([frame.cell.array for frame in new])
         inverses = np.linalg.inv(cells)
         self.cells[first:last] = cells
         self.inverses[:, first:last] = inverses.transpose(1, 0, 2)
         positions = np.array([frame.positions[atoms] for frame in new])
         self.sampled[first:last] = positions @ inverses
+        self.pairs[first:last] = self.sampled[first:last, -1] - self.sampled[first:last, 0]
         self.known = last
 
 
-def _larger(values: Array, shape: tuple[int, int, int], count: int) -> Array:
+def _larger(values: Array, shape: tuple[int, ...], count: int) -> Array:
     """An array with more room, which begins with the first `count` of these values."""
     found = np.zeros(shape)
     if count:
@@ -146,14 +149,18 @@ def _possible(alike: _Alike, atoms: Atoms, rmsd_A: float, strain: float) -> NDAr
     height = 1.0 / float(np.linalg.norm(inverse, axis=0).max())
     if 10.0 * limit > height**2:  # half a cell apart may be near: which way is shorter is open
         return found
-    sample = _sample(len(atoms))
-    mine = atoms.positions[sample] @ inverse
-    for chosen in ([0, len(sample) - 1], list(range(len(sample)))):
-        # all displacements' squares add up to N rmsd²; those of some atoms are less, and about
-        # the mean of these atoms less still
-        moved = mine[chosen] - alike.sampled[found[:, None], chosen]
-        moved -= np.rint(moved - moved[:, :1])
-        moved -= moved.mean(axis=1, keepdims=True)
-        apart = moved @ (0.5 * (cell + alike.cells[found]))
-        found = found[(apart**2).sum(axis=(1, 2)) < limit]
-    return found
+    # all displacements' squares add up to N rmsd²; those of some atoms are less, and about the
+    # mean of these atoms less still: with two atoms, half the square of what is between them
+    mine = atoms.positions[_sample(len(atoms))] @ inverse
+    every = len(found) == alike.known
+    pair = mine[-1] - mine[0] - (alike.pairs[: alike.known] if every else alike.pairs[found])
+    pair -= np.rint(pair)
+    cells = alike.cells[: alike.known] if every else alike.cells[found]
+    apart = 0.5 * (pair @ cell + np.einsum("ni,nij->nj", pair, cells))
+    found = found[np.einsum("nj,nj->n", apart, apart) < 2.0 * limit]
+    moved = mine - alike.sampled[found]
+    moved -= np.rint(moved - moved[:, :1])
+    moved -= moved.mean(axis=1, keepdims=True)
+    displacements = moved @ (0.5 * (cell + alike.cells[found]))
+    kept: NDArray[np.intp] = found[(displacements**2).sum(axis=(1, 2)) < limit]
+    return kept
