@@ -65,8 +65,12 @@ class Store:
     _left: dict[str, str] = field(default_factory=dict)
     """The same of what was left since the last record: the next one takes it."""
 
+    _added: list[Record] = field(default_factory=list)
+    """All records in the order in which they came, also those of what was done again later."""
+
     def __post_init__(self) -> None:
         self._files = _files_of(self._records.values())
+        self._added = list(self._records.values())
 
     @property
     def took_over(self) -> str:
@@ -76,6 +80,10 @@ class Store:
     def records(self) -> list[Record]:
         """All finished tasks, in the order in which they ended."""
         return list(self._records.values())
+
+    def since(self, count: int) -> list[Record]:
+        """The records that were added after the first `count`, also while this one works."""
+        return self._added[count:]
 
     def done(self, task: str, inputs: str) -> Record | None:
         """The task's record where it was done with the same inputs."""
@@ -120,6 +128,7 @@ class Store:
         self._end, self._crc = self._end + len(line), crc
         self._records.pop(record.task, None)  # one that was done again stands where it ended now
         self._records[record.task] = record
+        self._added.append(record)
         self._files |= record.files
         self._left = {}
 
@@ -132,6 +141,7 @@ class Store:
             content += line
         self.write(JOURNAL, content)
         self._records, self._end, self._crc = kept, len(content), crc
+        self._added = list(kept.values())
         self._files = _files_of(kept.values())
 
     def label(self, key: str) -> Label | None:
