@@ -4,10 +4,10 @@
 begins with a campaign directory that holds its labels as those of a bootstrap; its first round lays
 as many hills as there are labels (one for each walker at least), and is followed by rounds of
 `--hills` hills for each walker. Then the same command is given again with nothing left to do
-(resume), and `phasewalk status` and `phasewalk report`. Engines are fakes (see `fake_engines`), in
-the same process; their time is taken out. Numbers are CPU seconds of the driver (of a round: the
-last one), wall seconds in brackets, and the peak of its memory. What takes longer than `--limit`
-shows as `> limit`.
+(resume), and `phasewalk status` and `phasewalk report`. Engines are fakes
+(`helpers/fake_engines`), in the same process; their time is taken out. Numbers are CPU seconds of
+the driver (of a round: the last one), wall seconds in brackets, and the peak of its memory. What
+takes more CPU seconds than `--limit` shows as `> limit`.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ HERE = Path(__file__).absolute()
 PACE, STRIDE, BASE = 10, 50, 8
 ALL_WALKERS, ALL_LABELS = (10, 100, 1000), (100, 1000, 10_000, 100_000)
 QUICK_WALKERS, QUICK_LABELS = (10, 100), (100, 1000)
+LIMIT = "GROWTH_LIMIT_S"
 COLUMNS = ("round", "resume", "status", "report")
 CAMPAIGN = """\
 campaign: growth
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="10 to 1000 walkers, 10² to 10⁵ labels")
     parser.add_argument("--rounds", type=int, default=3, help="of each cell (3)")
     parser.add_argument("--hills", type=int, default=10, help="of a walker in a round (10)")
-    parser.add_argument("--limit", type=float, default=120.0, help="seconds of a command (120)")
+    parser.add_argument("--limit", type=float, default=120.0, help="CPU seconds of a command (120)")
     parser.add_argument("--keep", type=Path, help="folder to work in, which is kept")
     parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--profile", action="store_true", help="write cProfile files beside it")
@@ -139,21 +141,24 @@ def write(folder: Path, *, walkers: int, labels: int, steps: int, rounds: int) -
 def child(
     folder: Path, what: str, given: argparse.Namespace | None, *more: str, limit: float = 3600.0
 ) -> dict[str, Any] | None:
-    """What a process of its own measures; None where it ran past the limit."""
+    """What a process of its own measures; None if it ran past the limit (CPU seconds)."""
     result = folder / f"{what}.json"
     result.unlink(missing_ok=True)
     profile = folder / f"{what}-{time.time_ns()}.prof"
     options = ["-m", "cProfile", "-o", str(profile)] if given and given.profile else []
     argv = [sys.executable, *options, str(HERE), "--inside", what, str(folder), *more]
-    env = {**os.environ, "PHASEWALK_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PHASEWALK_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1",
+           LIMIT: str(round(limit))}  # fmt: skip
     with (folder / f"{what}.log").open("wb") as log:
         try:
             subprocess.run(
-                argv, check=True, timeout=limit, env=env, stdout=log, stderr=subprocess.STDOUT
+                argv, check=True, timeout=10 * limit, env=env, stdout=log, stderr=subprocess.STDOUT
             )
         except subprocess.TimeoutExpired:
             return None
-        except subprocess.CalledProcessError:
+        except subprocess.CalledProcessError as error:
+            if error.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+                return None
             print(f"{what} in {folder} failed:", (folder / f"{what}.log").read_text()[-3000:])
             raise
     found: dict[str, Any] = json.loads(result.read_text())
@@ -163,6 +168,8 @@ def child(
 def inside(words: list[str]) -> None:
     """In the child: do it, and write what it took."""
     what, folder = words[0], Path(words[1])
+    limit = int(os.environ[LIMIT])
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     started = time.perf_counter()
     told: dict[str, Any] = {}
     if what == "prepare":
@@ -179,8 +186,8 @@ def inside(words: list[str]) -> None:
 
 def run(folder: Path, argv: list[str], stop_at: str = "\0") -> dict[str, Any]:
     """`phasewalk` with these words over fake engines, in this process."""
-    sys.path.insert(0, str(HERE.parent))
-    from fake_engines import FakeLauncher
+    sys.path.insert(0, str(HERE.parents[1]))
+    from helpers.fake_engines import FakeLauncher
 
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="phasewalk")
     command = script.load()
@@ -247,8 +254,8 @@ def prepare(folder: Path, labels: int) -> None:
 def multiply(root: Path, labels: int, random: Any) -> None:
     """Let a bootstrap's labels be so many: frames, label files, and the journal's lines."""
     import numpy as np
-    from fake_engines import STRENGTH_EV, repulsion
 
+    from helpers.fake_engines import STRENGTH_EV, repulsion
     from phasewalk.files import hash_bytes
     from phasewalk.labels.label import Label, content_key, frame_from_json, frame_to_json, to_json
 
@@ -256,17 +263,18 @@ def multiply(root: Path, labels: int, random: Any) -> None:
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     frames = json.loads((root / "rounds/000/frames.json").read_text())
     records = [line for line in lines if line["stage"] == "label"]
+    first = json.loads((root / f"labels/{records[0]['outputs']['key']}.json").read_text())
+    level = first["level"]
     for index in range(len(frames), labels):
         atoms = frame_from_json(frames[index % BASE]["frame"])
         atoms.positions += random.normal(scale=0.04, size=atoms.positions.shape)
         origin = {**frames[0]["origin"], "index": index}
-        level = records[0]["outputs"]["level"]
         key = content_key(atoms, level)
         found = repulsion(atoms.positions, atoms.cell.array, STRENGTH_EV)
         label = Label(
             key, atoms, found["energy_eV"], np.array(found["forces_eV_per_A"]),
             np.array(found["stress_eV_per_A3"]), level, origin, 0.01,
-            json.loads((root / f"labels/{records[0]['outputs']['key']}.json").read_text())["made"],
+            first["made"],
         )  # fmt: skip
         content = to_json(label).encode()
         (root / f"labels/{key}.json").write_bytes(content)

@@ -108,7 +108,7 @@ class Work:
         for task in tasks:
             self._stands(task)
             record = self.store.done(task.name, task.inputs)
-            if record is not None and not (task.again and FAILED in record.outputs):
+            if record is not None and self.is_done(task):
                 outputs[task.name] = record.outputs
                 continue
             adopted = task.adopt(self.store.root / task.place)
@@ -129,6 +129,11 @@ class Work:
                         task, self._read(task, event), event.seconds, cores=event.job.cores
                     )
         return [outputs[task.name] for task in tasks]
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the journal holds a task, made from the same, so that it is not done again."""
+        record = self.store.done(task.name, task.inputs)
+        return record is not None and not (task.again and FAILED in record.outputs)
 
     def _stands(self, task: Task) -> None:
         """Raise StoreError where later rounds stand on a task that would be done anew."""

@@ -11,7 +11,7 @@ from .. import report
 from ..errors import EngineMissing, InputError
 from ..report import chemiscope, methods
 from ..status import history
-from ..store import journalled
+from ..store import JOURNAL, journalled
 from . import terminal
 
 out = terminal.stdout()
@@ -78,6 +78,15 @@ def _show(
         out.print(Text(str(error)), soft_wrap=True)
 
 
+def _is_new(root: Path) -> bool:
+    """Whether the page was written after the last record of the journal."""
+    try:
+        page, journal = (root / name for name in (report.REPORT, JOURNAL))
+        return page.stat().st_mtime_ns > journal.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
 def after_round(
     root: Path, say: Callable[[str], None], sign: Callable[[], None]
 ) -> Callable[[], None]:
@@ -91,6 +100,8 @@ def after_round(
     told: list[str] = []
 
     def write() -> None:
+        if _is_new(root):
+            return
         try:
             found = history.read(root, sign)
             line = f"report: {report.write(found, sign=sign)}: {report.answer(found)}"
