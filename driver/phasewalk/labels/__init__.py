@@ -1,6 +1,7 @@
 """Labels: what one is, at which level of theory, and the files that hold it."""
 
 from . import conventions, extxyz, label_cache, label_energies, label_values, levels
+from .extxyz import to_training
 from .label import (
     Label,
     check,
@@ -35,4 +36,5 @@ __all__ = [
     "same_level",
     "split",
     "to_json",
+    "to_training",
 ]

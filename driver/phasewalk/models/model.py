@@ -5,12 +5,10 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UNREADABLE, EngineFailed, InputError, ParseError
 from ..jobs import Finished, Job
-from ..labels import Label, frame_to_json, same_level
+from ..labels import Label, frame_to_json, same_level, to_training
 from .checkpoints import REFUSED, TRUST
 from .settings import Budget, ModelSettings, Statistics
 from .training_config import EAGER, PREVIOUS, PROBED, PROGRESS, WEIGHTS, training_config
@@ -134,8 +132,8 @@ def training_job(
     )
     inputs = {
         "config.yaml": json.dumps(config, indent=1).encode(),
-        "train.extxyz": _extxyz(training),
-        "validation.extxyz": _extxyz(validation),
+        "train.extxyz": to_training(training).encode(),
+        "validation.extxyz": to_training(validation).encode(),
         PROBED: json.dumps([frame_to_json(atoms) for atoms in probed]).encode(),
     }
     if previous is not None:
@@ -162,12 +160,6 @@ def training_job(
         },
         cores=settings.threads,
     )
-
-
-def _extxyz(labels: Sequence[Label]) -> bytes:
-    stream = StringIO()
-    ase.io.write(stream, [label.with_results() for label in labels], format="extxyz")
-    return stream.getvalue().encode()
 
 
 def training_progress(directory: Path) -> dict[str, Any] | None:
