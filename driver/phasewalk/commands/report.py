@@ -98,12 +98,13 @@ def after_round(
         sign: called again and again, to show other hosts that the campaign lives.
     """
     told: list[str] = []
+    walked: history.Walked = {}
 
     def write() -> None:
         if _is_new(root):
             return
         try:
-            found = history.read(root, sign)
+            found = history.read(root, sign, walked=walked)
             line = f"report: {report.write(found, sign=sign)}: {report.answer(found)}"
         except Exception as error:
             line = f"the report could not be written ({type(error).__name__}: {error})"
