@@ -285,7 +285,6 @@ class _LabelCounter:
     _failed: dict[str, bool] = field(default_factory=dict)
     """Of the tasks that the journal holds: whether each failed."""
     _counted: int = 0
-
     _wanted: frozenset[str] = frozenset()
     _all_failed: int = 0
 
@@ -308,9 +307,8 @@ class _LabelCounter:
                 failed_now, before = FAILED in record.outputs, self._failed.get(record.task, False)
                 self._all_failed += int(failed_now) - int(before)
                 self._failed[record.task] = failed_now
-        failed = self._all_failed
-        done = len(self._failed) - failed
-        numbers = {FAILED_NOW: self.lost + (0 if self.tried else failed)}
+        done = len(self._failed) - self._all_failed
+        numbers = {FAILED_NOW: self.lost + (0 if self.tried else self._all_failed)}
         detail = "(again, as declared)" if self.tried else ""
         self.work.observer.advance(self.before + done, detail, Seen(numbers=numbers))
 
