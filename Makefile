@@ -5,7 +5,7 @@
 #   make check       format, lint, types, fast tests
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make docs        the documentation, in build/site (its generated pages first)
-#   make bench       what a step, a swap, a compilation cost, as ratios taken side by side
+#   make bench       what a step, a swap, a compilation cost, as ratios; how the driver grows
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -79,6 +79,7 @@ docs: setup
 
 bench: setup
 	OMP_NUM_THREADS=1 python tests/bench/bench.py
+	OMP_NUM_THREADS=1 python tests/bench/growth.py
 
 image-cpu:
 	@$(PYTHON) docker/build-cpu

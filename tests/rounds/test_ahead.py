@@ -19,7 +19,7 @@ from phasewalk.engines.discovery import EngineSettings
 from phasewalk.jobs import Finished, Job, Started
 from phasewalk.labelling import label as labelling
 from phasewalk.labels.label import Label
-from phasewalk.rounds import explore
+from phasewalk.rounds import explore, proposals
 from phasewalk.store import directory as store
 from phasewalk.walkers.segment import SegmentPlan, Walker
 
@@ -111,12 +111,12 @@ class Story:
             job=lambda directory: Job("segment", ("lmp",), directory, "segment", ranks=2),
             read=lambda finished: explore._read_segment(work, plan, finished),
         )
-        early = explore._Early(work, plan, [one.atoms for one in known]) if ahead else None
+        early = proposals.Early.of(work, plan, known) if ahead else None
         explore._walk(work, task, plan, early)
 
     def labels(self, known: list[Label] = []) -> list[Label]:  # noqa: B006
-        proposals = explore._proposals(self.work, 1, known)
-        return labelling.label_proposals(self.work, 1, proposals)
+        found = proposals.proposals(self.work, 1, known)
+        return labelling.label_proposals(self.work, 1, found)
 
     def seen(self, kind: type) -> list[str]:
         assert isinstance(self.work.observer, Watcher)

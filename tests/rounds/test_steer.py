@@ -24,7 +24,7 @@ from phasewalk.jobs import Job
 from phasewalk.labelling import label as labelling
 from phasewalk.labelling.bootstrap import Frame
 from phasewalk.labels import label as labels
-from phasewalk.rounds import explore, steer
+from phasewalk.rounds import proposals, steer
 from phasewalk.store import directory
 from phasewalk.store.records import FAILED, KIND, REFUSED, Record
 from phasewalk.store.records_names import label_task
@@ -301,8 +301,8 @@ def test_a_failed_label_is_tried_with_the_next_good_frame(work: Work) -> None:
 def test_what_was_labelled_is_not_proposed_again(work: Work) -> None:
     after_round(work)
     known = [label(FRAMES[0][1])]
-    assert explore._proposals(work, 1, known) == []
-    (frames,) = explore._proposals(work, 1, [])
+    assert proposals.proposals(work, 1, known) == []
+    (frames,) = proposals.proposals(work, 1, [])
     assert [frame.origin["step"] for frame in frames] == list(STEPS)
 
 

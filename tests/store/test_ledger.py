@@ -1,5 +1,6 @@
 """The ledger: what labels cost, with all their tries."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,14 +51,19 @@ def test_a_line_for_people() -> None:
     assert ledger.line(ledger.costs([], "x")["labels"]) == ""
 
 
-def test_a_meter_adds_up_again_where_a_record_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_meter_adds_only_what_has_come() -> None:
     records: list[Record] = []
-    meter = ledger.Meter(lambda: records)
+    asked: list[int] = []
+
+    def since(count: int) -> list[Record]:
+        asked.append(count)
+        return records[count:]
+
+    meter = ledger.Meter(since)
     assert meter() == 0.0
     records.append(record("train", 1, 3600.0, 1))
     assert meter() == 1.0
-    with monkeypatch.context() as patched:
-        patched.setattr(ledger, "_core_hours", None)
-        assert meter() == 1.0
-    records[0] = record("train", 2, 7200.0, 1)  # done again: as many as before
+    assert meter() == 1.0
+    records.append(replace(record("train", 1, 7200.0, 1), task=records[0].task))  # done again
     assert meter() == 2.0
+    assert asked == [0, 0, 1, 1]

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from helpers.fakes import crystal
 from phasewalk.walkers.candidates import Candidate, CandidateSettings, redundant, screen, select
+from phasewalk.walkers.near_frames import NearFrames
 
 
 def bad(change: Callable[[Atoms], object]) -> Atoms:
@@ -106,14 +107,14 @@ def moved(shift: float, strain: float = 0.0) -> Atoms:
 )
 def test_what_hardly_differs_from_a_labelled_frame_is_not_new(atoms: Atoms, known: bool) -> None:
     others = [moved(0.5), crystal()]
-    found = redundant(atoms, others, CandidateSettings())
+    found = redundant(atoms, NearFrames.of(others), CandidateSettings())
     assert (found is not None) == known
     if found:
         assert "from labelled frame 2" in found
 
 
 def test_other_crystals_are_no_copies() -> None:
-    assert (
-        redundant(crystal(), [crystal("KCl"), crystal() * (2, 1, 1)], CandidateSettings()) is None
-    )
-    assert redundant(crystal(), [crystal()], CandidateSettings(min_rmsd_A=0)) is None
+    others = NearFrames.of([crystal("KCl"), crystal() * (2, 1, 1)])
+    assert redundant(crystal(), others, CandidateSettings()) is None
+    same = NearFrames.of([crystal()])
+    assert redundant(crystal(), same, CandidateSettings(min_rmsd_A=0)) is None

@@ -126,7 +126,7 @@ class Work:
                 begun[place] = task
                 continue
             record = self.store.done(task.name, task.inputs)
-            if record is not None and not (task.again and FAILED in record.outputs):
+            if record is not None and self.is_done(task):
                 outputs[task.name] = record.outputs
                 continue
             adopted = task.adopt(self.store.root / task.place)
@@ -190,6 +190,11 @@ class Work:
         except (PhasewalkError, OSError):
             return None
         return self.record(task, outputs, finished.seconds, cores=finished.job.cores)
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the journal holds a task, made from the same, so that it is not done again."""
+        record = self.store.done(task.name, task.inputs)
+        return record is not None and not (task.again and FAILED in record.outputs)
 
     def _stands(self, task: Task) -> None:
         """Raise StoreError where later rounds stand on a task that would be done anew."""

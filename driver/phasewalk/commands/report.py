@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from ..errors import EngineMissing, InputError
+from ..store import JOURNAL
 from . import terminal
 
 out = terminal.stdout()
@@ -77,6 +78,17 @@ def _show(
         out.print(Text(str(error)), soft_wrap=True)
 
 
+def _is_new(root: Path) -> bool:
+    """Whether the page was written after the last record of the journal."""
+    from .. import report
+
+    try:
+        page, journal = (root / name for name in (report.REPORT, JOURNAL))
+        return page.stat().st_mtime_ns > journal.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
 def after_round(
     root: Path, say: Callable[[str], None], sign: Callable[[], None]
 ) -> Callable[[], None]:
@@ -91,10 +103,13 @@ def after_round(
     from ..status import history
 
     told: list[str] = []
+    walked: history.Walked = {}
 
     def write() -> None:
+        if _is_new(root):
+            return
         try:
-            found = history.read(root, sign)
+            found = history.read(root, sign, walked=walked)
             line = f"report: {report.write(found, sign=sign)}: {report.answer(found)}"
         except Exception as error:
             line = f"the report could not be written ({type(error).__name__}: {error})"

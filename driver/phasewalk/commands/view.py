@@ -45,7 +45,7 @@ def live(console: Terminal, store: "Store", rounds: int) -> "Progress":
         with contextlib.suppress(PhasewalkError, OSError):
             store.write(moment.FILE, moment.to_text(now).encode())
 
-    return Progress(console, rounds, store.root, keep, Meter(store.records))
+    return Progress(console, rounds, store.root, keep, Meter(store.since))
 
 
 def show_status(

@@ -139,10 +139,6 @@ def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
     )
 
 
-def _title(name: str) -> str:
-    return f"deploy generation {name}"
-
-
 def _cores(mode: str, cores: int) -> int:
     """TorchScript needs no compiler and uses one core."""
     return cores if mode == "aotinductor" else 1
@@ -163,7 +159,7 @@ def deploy(
         how: from `plan`.
         again: even if it was deployed before, on another machine.
     """
-    inputs = hash_of("deploy", trained["sha256"])
+    inputs = _inputs(trained)
     record = None if again else work.store.done(deploy_task(name), inputs)
     if record is None:
         work.observer.begin(number, deploy_task(name), 1, "models")
@@ -178,6 +174,29 @@ def deploy(
         work.note(deploy_task(name), DEPLOY, number, outputs, inputs=inputs, seconds=seconds)
     else:
         outputs = dict(record.outputs)
+    return _generation(work, number, name, trained, outputs)
+
+
+def made(work: Work, number: int, name: str, trained: Outputs) -> Generation | None:
+    """What `deploy` has made before, from its record; None if it was not deployed.
+
+    Args:
+        work: the campaign at work.
+        number: of the generation.
+        name: of the generation.
+        trained: outputs of its training.
+    """
+    record = work.store.done(deploy_task(name), _inputs(trained))
+    return None if record is None else _generation(work, number, name, trained, record.outputs)
+
+
+def _inputs(trained: Outputs) -> str:
+    return hash_of("deploy", trained["sha256"])
+
+
+def _generation(
+    work: Work, number: int, name: str, trained: Outputs, outputs: Outputs
+) -> Generation:
     return Generation(
         number=number,
         name=name,

@@ -1,5 +1,6 @@
 """Learn: from labels to the next generation, trained, deployed, proved and evaluated."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,7 +19,7 @@ from ..labels import Label, split
 from ..models import Budget, Statistics, explained, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
 from ..store import FINAL, TRAIN, Trained, train_task
-from .deploy import Generation, deploy, folder, plan
+from .deploy import Generation, deploy, folder, made, plan
 from .evaluate import evaluation_task, probes_for, proof_task, say_errors
 
 FIRST = "0"
@@ -33,22 +34,62 @@ def learn(
     previous: Generation | None,
 ) -> Generation:
     """Make generation `number` from all labels; meanwhile measure the last one on the new."""
-    settings = work.campaign.settings.model
-    budget = settings.first if previous is None else settings.warm
-    train = _training(work, str(number), known, budget=budget, previous=previous, round_=number)
+    train = _of_round(work, number, known, previous)
     if work.store.find("train generation 0") is None:
         source = _statistics(work, _split(work, known)[0]).shifts_from
         work.observer.say(f"the model's energies count from {source}")
         if told := explained.advice(work.campaign.settings.model):
             work.observer.say(told)
-    beside = locate.tasks(work, number, known if previous is None else new)
-    if previous is None:
-        beside += locate.tasks(work, number, work.campaign.test_data, test=True)
-    elif new:
-        beside.append(evaluation_task(work, previous, round_=number, new=new, test=()))
+    beside = _beside(work, number, known=known, new=new, previous=previous)
     generation = _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
     locate.say_failures(work, number)
     return generation
+
+
+def learned(
+    work: Work,
+    number: int,
+    *,
+    known: Sequence[Label],
+    new: Sequence[Label],
+    previous: Generation | None,
+) -> Generation | None:
+    """What `learn` has made before, from its records; None if anything of it is left to do."""
+    train = _of_round(work, number, known, previous)
+    trained = work.store.done(train.name, train.inputs)
+    generation = None if trained is None else made(work, number, str(number), trained.outputs)
+    if generation is None:
+        return None
+    test = work.campaign.test_data
+    evaluation = evaluation_task(work, generation, round_=number, new=new, test=test)
+    proved = work.store.done(evaluation.name, evaluation.inputs)
+    beside = _beside(work, number, known=known, new=new, previous=previous)
+    done = proved is not None and "proof" in proved.outputs and all(map(work.is_done, beside))
+    return generation if done else None
+
+
+def _of_round(work: Work, number: int, known: Sequence[Label], previous: Generation | None) -> Task:
+    """The training of a generation of a round."""
+    settings = work.campaign.settings.model
+    budget = settings.first if previous is None else settings.warm
+    return _training(work, str(number), known, budget=budget, previous=previous, round_=number)
+
+
+def _beside(
+    work: Work,
+    number: int,
+    *,
+    known: Sequence[Label],
+    new: Sequence[Label],
+    previous: Generation | None,
+) -> list[Task]:
+    """What is to be done beside the training of a round."""
+    found = locate.tasks(work, number, known if previous is None else new)
+    if previous is None:
+        found += locate.tasks(work, number, work.campaign.test_data, test=True)
+    elif new:
+        found.append(evaluation_task(work, previous, round_=number, new=new, test=()))
+    return found
 
 
 def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generation:
@@ -153,14 +194,17 @@ def _training(
     round_: int,
 ) -> Task:
     campaign = work.campaign
-    training, validation = _split(work, known)
-    if name == FINAL:
-        training = list(known)
-    numbers = _statistics(work, training)
-    probed = _probed(known)
 
-    def job(directory: Path) -> Job:
-        made = models.training_job(
+    @functools.cache
+    def sets() -> tuple[list[Label], list[Label], Statistics]:
+        training, validation = _split(work, known)
+        if name == FINAL:
+            training = list(known)
+        return training, validation, _statistics(work, training)
+
+    def start(directory: Path) -> Job:
+        training, validation, numbers = sets()
+        job = models.training_job(
             train_task(name),
             training,
             validation=validation,
@@ -169,19 +213,20 @@ def _training(
             budget=budget,
             numbers=numbers,
             previous=previous.checkpoint if previous else None,
-            probed=probed,
+            probed=_probed(known),
             seed=campaign.settings.seed,
             directory=directory,
         )
-        return _continued(work, made, budget.epochs)
+        return _continued(work, job, budget.epochs)
 
     def read(finished: Finished) -> Outputs:
+        training, validation, numbers = sets()
         trained = models.read_training(finished)
         found = None
         if name != FINAL:
             found = _worth(work, name, trained, validation, budget=budget, numbers=numbers)
         return {
-            **_keep(work, name, trained, probed),
+            **_keep(work, name, trained, _probed(known)),
             "validation": found and found.as_dict(),
             "training_labels": len(training),
             "validation_labels": 0 if name == FINAL else len(validation),
@@ -194,11 +239,28 @@ def _training(
         name=train_task(name),
         stage=TRAIN,
         round=round_,
-        inputs=hash_of("train", [label.key for label in known], before, name, again),
+        inputs=inputs_of([label.key for label in known], before, name, again),
         place=f"rounds/{round_:03d}/train{'-final' if name == FINAL else ''}",
-        job=job,
+        job=start,
         read=read,
     )
+
+
+def inputs_of(
+    keys: Sequence[str],
+    before: str | None,
+    name: str,
+    again: Mapping[str, Any] | None = None,
+) -> str:
+    """Hash of what a training is made from.
+
+    Args:
+        keys: of all labels.
+        before: hash of the checkpoint from which it starts; None for a first one.
+        name: of the generation.
+        again: the budget of a final model, which may be asked for with a larger one.
+    """
+    return hash_of("train", list(keys), before, name, again)
 
 
 def _worth(

@@ -1,6 +1,7 @@
 """Labels, their levels of theory and their files."""
 
 from . import conventions, extxyz, label_cache, label_energies, label_values, levels
+from .extxyz import to_training
 from .label import (
     FrameJson,
     Label,
@@ -37,4 +38,5 @@ __all__ = [
     "same_level",
     "split",
     "to_json",
+    "to_training",
 ]

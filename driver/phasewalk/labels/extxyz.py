@@ -26,13 +26,22 @@ def to_extxyz(labels: Sequence[Label], level: Level | None) -> str:
     return "".join(_frame(label, level) for label in labels)
 
 
-def _frame(label: Label, level: Level | None) -> str:
-    from ase.io.extxyz import key_val_dict_to_str
+def to_training(labels: Sequence[Label]) -> str:
+    """Frames for a training: what is learned, exact to the last bit, and the key of each label."""
+    return "".join(_text(label, {**_learned(label), "key": label.key}) for label in labels)
 
-    atoms = carried.for_label(label.atoms)
-    about = {
+
+def _learned(label: Label) -> dict[str, str]:
+    """What a header says of energy and stress."""
+    return {
         "energy": _number(label.energy),
         "stress": " ".join(map(_number, _matrix(label.stress.tolist()))),
+    }
+
+
+def _frame(label: Label, level: Level | None) -> str:
+    about = {
+        **_learned(label),
         "key": label.key,
         "level": label.level,
         "seconds": label.seconds,
@@ -40,6 +49,14 @@ def _frame(label: Label, level: Level | None) -> str:
         "made": quoted(dict(label.made)),
         **({"level_of_theory": quoted(level.as_dict())} if level else {}),
     }
+    return _text(label, about)
+
+
+def _text(label: Label, about: Mapping[str, Any]) -> str:
+    """A frame, and what its header says about it but for what is empty."""
+    from ase.io.extxyz import key_val_dict_to_str
+
+    atoms = carried.for_label(label.atoms)
     lattice = " ".join(map(repr, atoms.cell.array.ravel().tolist()))
     extras = {n: v.reshape(len(atoms), -1) for n, v in carried.extras(atoms).items()}
     titles = "".join(f":{name}:R:{values.shape[1]}" for name, values in extras.items())

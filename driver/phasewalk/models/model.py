@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import UNREADABLE, EngineFailed, InputError, ParseError
 from ..jobs import Finished, Job
-from ..labels import Label, frame_to_json, same_level
+from ..labels import Label, frame_to_json, same_level, to_training
 from ..store import NetworkStatistics
 from .checkpoints import REFUSED, TRUST
 from .settings import Budget, ModelSettings, Statistics
@@ -135,8 +134,8 @@ def training_job(
     )
     inputs = {
         "config.yaml": json.dumps(config, indent=1).encode(),
-        "train.extxyz": _extxyz(training),
-        "validation.extxyz": _extxyz(validation),
+        "train.extxyz": to_training(training).encode(),
+        "validation.extxyz": to_training(validation).encode(),
         PROBED: json.dumps([frame_to_json(atoms) for atoms in probed]).encode(),
     }
     threads = str(settings.threads)
@@ -169,14 +168,6 @@ def stored_statistics(stored: NetworkStatistics) -> Statistics:
     """Statistics as the journal has them."""
     data = stored.dump()
     return Statistics(**{**data, "energy_shifts": tuple(data["energy_shifts"])})
-
-
-def _extxyz(labels: Sequence[Label]) -> bytes:
-    import ase.io
-
-    stream = StringIO()
-    ase.io.write(stream, [label.with_results() for label in labels], format="extxyz")
-    return stream.getvalue().encode()
 
 
 def training_progress(directory: Path) -> dict[str, Any] | None:

@@ -2,6 +2,6 @@
 
 from . import chemiscope, methods
 from .notebook import Campaign
-from .page import answer, write, write_figures
+from .page import REPORT, answer, write, write_figures
 
-__all__ = ["Campaign", "answer", "chemiscope", "methods", "write", "write_figures"]
+__all__ = ["REPORT", "Campaign", "answer", "chemiscope", "methods", "write", "write_figures"]

@@ -92,7 +92,7 @@ def segment(
     )
     total = len(plan.walkers) * plan.settings.steps
     work.observer.begin(round_, stage, total, "steps")
-    early = None if known is None else Early(work, plan, [label.atoms for label in known])
+    early = None if known is None else Early.of(work, plan, known)
     outputs = _walk(work, task, plan, early)
     _say_segment(work, outputs)
     return outputs

@@ -14,6 +14,7 @@ from ..errors import InputError, NothingLeft
 from ..files import file_hash
 from ..generations import Generation, learn
 from ..labelling import initial, isolated_atoms
+from ..labels import Label
 from ..store import (
     END,
     IDENTITY,
@@ -36,6 +37,7 @@ from ..store import (
 )
 from ..walkers import broke_down
 from . import explore
+from .finished_rounds import Learned, Past
 
 Compare = Callable[[Work, Generation], tuple[float | None, str]]
 
@@ -64,21 +66,26 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     _keep_settings(work)
     _note_versions(work)
     isolated_atoms.compute(work)
-    known = [
-        *initial.take(work),
-        *labelling.label_bootstrap(work, labelling.bootstrap_frames(work)),
-    ]
-    generation = learn.learn(work, 0, known=known, new=[], previous=None)
     begun = max((record.round for record in work.store.records()), default=0)
+    past = Past.of(work)
+    known, generation = _bootstrap(work, past)
     round_ = empty = 0
-    ended = _may_end(work, 0, generation, after_round, compare) if begun == 0 else False
+    ended = False
+
+    def judge() -> bool:
+        ends = _may_end(work, round_, generation, compare)
+        if not (ends or round_ == settings.rounds) or settings.model.final is not None:
+            after_round()  # else what is done at the end has it
+        return ends
+
+    if begun == 0:
+        ended = judge()
     while round_ < settings.rounds and not ended:
         round_ += 1
-        if round_ >= begun:
-            generation = learn.fit(work, generation)
-        proposals = explore.walk(work, round_, generation, known)
-        new = labelling.label_proposals(work, round_, proposals)
-        empty = 0 if new else empty + 1
+        found = past.round(round_, known, generation) if round_ <= begun else None
+        if found is None or (found.generation is None and round_ == begun):
+            found = _round(work, round_, known, generation, fit=round_ >= begun)
+        empty = 0 if found.new else empty + 1
         if empty == settings.candidates.empty_rounds:
             raise NothingLeft(
                 f"{empty} round(s) in a row, up to round {round_}, gave no label "
@@ -86,16 +93,37 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
                 "poor to walk with; start a new --dir with more bootstrap.count or "
                 "model.first.epochs, or a lower temperature_K (or a temperature_ramp)"
             )
-        if new:
-            known = [*known, *new]
-            generation = learn.learn(work, round_, known=known, new=new, previous=generation)
-        else:
-            work.observer.say(f"round {round_}: no new label, so no new generation")
-        ended = round_ >= begun and _may_end(work, round_, generation, after_round, compare)
+        known, generation = found.known, found.generation or generation
+        ended = round_ >= begun and judge()
     learn.learn_final(work, known, generation)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
     after_round()
+
+
+def _bootstrap(work: Work, past: Past) -> tuple[list[Label], Generation]:
+    """The first labels, and the generation that was made of them."""
+    first = initial.take(work)
+    found = past.bootstrap(first)
+    if found is not None and found.generation is not None:
+        return found.known, found.generation
+    known = [*first, *labelling.label_bootstrap(work, labelling.bootstrap_frames(work))]
+    return known, learn.learn(work, 0, known=known, new=[], previous=None)
+
+
+def _round(
+    work: Work, round_: int, known: list[Label], generation: Generation, *, fit: bool
+) -> Learned:
+    """Do a round, or what is left of it; `fit`: the generation may be of another machine."""
+    if fit:
+        generation = learn.fit(work, generation)
+    proposals = explore.walk(work, round_, generation, known)
+    new = labelling.label_proposals(work, round_, proposals)
+    if not new:
+        work.observer.say(f"round {round_}: no new label, so no new generation")
+        return Learned(known, [], generation)
+    known = [*known, *new]
+    return Learned(known, new, learn.learn(work, round_, known=known, new=new, previous=generation))
 
 
 def _keep_settings(work: Work) -> None:
@@ -121,13 +149,7 @@ def _note_versions(work: Work) -> None:
         work.note(versions_task(len(noted) + 1), VERSIONS, round_, {"versions": versions})
 
 
-def _may_end(
-    work: Work,
-    round_: int,
-    generation: Generation,
-    after_round: Callable[[], None],
-    compare: Compare,
-) -> bool:
+def _may_end(work: Work, round_: int, generation: Generation, compare: Compare) -> bool:
     """Judge the rules of `stop:` after a round, say them, and journal them where they changed."""
     work.observer.begin(round_, "stop rules and report", 0, "")
     rules = stop.judge(
@@ -147,7 +169,6 @@ def _may_end(
     told = bool(rules or stop.judged(work.store.records())[0])
     if told and (before is None or before.outputs != outputs):
         work.note(name, STOP, round_, outputs)
-    after_round()
     return bool(ends)
 
 

@@ -15,6 +15,7 @@ from ..store import label_task, train_task
 from ..structures import bare
 from ..walkers import (
     Candidate,
+    NearFrames,
     SegmentPlan,
     Walker,
     WalkerResult,
@@ -29,7 +30,7 @@ def proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fram
     """The frames of each walker to label, but for what is known already."""
     settings = work.campaign.settings.candidates
     learned = work.store.find(train_task(round_)) is not None
-    seen = [label.atoms for label in known]
+    seen = NearFrames.of(label.atoms for label in known)
     found = []
     for state in steer.states(work, round_).values():
         frames = [
@@ -45,7 +46,7 @@ def proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fram
         same = redundant(frames[0].atoms, seen, settings)
         if same is None:
             found.append(frames)
-            seen.append(frames[0].atoms)
+            seen.add(frames[0].atoms)
         else:
             work.observer.say(f"{state.walker}: its frame is not labelled again: {same}")
     return found
@@ -82,8 +83,13 @@ class Early:
 
     work: Work
     plan: SegmentPlan
-    seen: list[Atoms]
+    seen: NearFrames
     ended: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, work: Work, plan: SegmentPlan, known: Sequence[Label]) -> "Early":
+        """For a segment that begins, with all labels from before it."""
+        return cls(work, plan, NearFrames.of(label.atoms for label in known))
 
     def look(self, running: Sequence[bool], directory: Path) -> None:
         """Start what can be started.
@@ -114,7 +120,7 @@ class Early:
         atoms = bare(frame_from_json(frame_to_json(candidate.atoms)))
         if redundant(atoms, self.seen, self.work.campaign.settings.candidates) is not None:
             return
-        self.seen.append(atoms)
+        self.seen.add(atoms)
         label_ahead(
             self.work,
             self.plan.round,

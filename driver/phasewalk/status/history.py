@@ -174,12 +174,19 @@ class _Reader:
             return None
 
 
-def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
+Walked = dict[tuple[int, float], list[Trace]]
+"""Traces of finished segments, by round and by when they ended."""
+
+
+def read(
+    root: Path, sign: Callable[[], None] = lambda: None, *, walked: Walked | None = None
+) -> History:
     """Read all that a campaign directory tells.
 
     Args:
         root: the directory.
         sign: called again and again, to show that this lives.
+        walked: what was read before in this process, which is not read again; it grows.
 
     Raises:
         StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
@@ -188,7 +195,8 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
     store, reader = read_campaign(root), _Reader()
     records = store.records()
     settings = reader.try_(_settings, root)
-    walked: list[Trace | None] = []
+    traced: list[Trace] = []
+    seen: Walked = {} if walked is None else walked
     trainings: list[Training | None] = []
     compared: list[Compared] = []
     hills: dict[str, list[tuple[int, str]]] = {}
@@ -198,16 +206,7 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
     for record in records:
         sign()
         if record.stage == SEGMENT:
-            begun = _decisions(records, record.round)
-            place = f"rounds/{record.round:03d}/segment/"
-            for name in record.files:
-                if name.startswith(place) and (root / name).exists():
-                    reader.try_(store.checked, name)
-            for walker in record.of(Segment).walkers:
-                why = begun.get(walker.walker)
-                walked.append(
-                    reader.try_(traces.read, root, record, walker, begun=why, settings=settings)
-                )
+            traced += _walked(root, record, reader, seen, store=store, settings=settings)
             for name in record.files:
                 if name.startswith("bias/"):
                     hills.setdefault(name.split("/")[1], []).append((record.round, name))
@@ -226,13 +225,41 @@ def read(root: Path, sign: Callable[[], None] = lambda: None) -> History:
         state=state,
         records=records,
         settings=settings,
-        traces=[one for one in walked if one is not None],
+        traces=traced,
         compared=compared,
         trainings=[one for one in trainings if one is not None],
         biases={system: found for system, found in biases.items() if found is not None},
         free_energies=[one for one in free_energies if one is not None],
         problems=reader.problems,
     )
+
+
+def _walked(
+    root: Path,
+    segment: Record,
+    reader: _Reader,
+    seen: Walked,
+    *,
+    store: Store,
+    settings: CampaignSettings | None,
+) -> list[Trace]:
+    """What each walker did in a round; remembered unless something could not be read."""
+    key, problems = (segment.round, segment.time), len(reader.problems)
+    if key in seen:
+        return seen[key]
+    begun = _decisions(store.records(), segment.round)
+    place = f"rounds/{segment.round:03d}/segment/"
+    for name in segment.files:
+        if name.startswith(place) and (root / name).exists():
+            reader.try_(store.checked, name)
+    found = []
+    for walker in segment.of(Segment).walkers:
+        why = begun.get(walker.walker)
+        found.append(reader.try_(traces.read, root, segment, walker, begun=why, settings=settings))
+    whole = [one for one in found if one is not None]
+    if len(reader.problems) == problems:
+        seen[key] = whole
+    return whole
 
 
 def _settings(root: Path) -> CampaignSettings:

@@ -1,5 +1,6 @@
 """What each walker did over time, from the files that its segments left."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def read(
     )
     step_ps = settings.segment.timestep_fs / FS_PER_PS if settings else float("nan")
     own = settings.systems.get(system) if settings else None
-    unit = plumed.time_unit_ps(own.plumed) if own and own.plumed else 1.0
+    unit = _time_unit_ps(own.plumed) if own and own.plumed else 1.0
     tables = [
         (table.values[:, 0] * unit, dict(zip(table.fields[1:], table.values.T[1:], strict=True)))
         for path in sorted(folder.glob(f"{name}.colvar*"))
@@ -116,5 +117,16 @@ def _joined(
 
 def arguments(system: SystemSettings | None) -> list[str]:
     """The variables that METAD biases, by the text."""
-    actions = plumed.metad_actions(system.plumed).values() if system and system.plumed else ()
-    return list(dict.fromkeys(name for one in actions for name in colvars.arguments(one)))
+    return list(_arguments(system.plumed)) if system and system.plumed else []
+
+
+@functools.lru_cache(maxsize=64)
+def _arguments(text: str) -> tuple[str, ...]:
+    """The same of a text: thousands of walkers have the same."""
+    actions = plumed.metad_actions(text).values()
+    return tuple(dict.fromkeys(name for one in actions for name in colvars.arguments(one)))
+
+
+@functools.lru_cache(maxsize=64)
+def _time_unit_ps(text: str) -> float:
+    return plumed.time_unit_ps(text)

@@ -74,8 +74,12 @@ class Store:
     _left: dict[str, str] = field(default_factory=dict)
     """The same of what was left since the last record: the next one takes it."""
 
+    _added: list[Record] = field(default_factory=list)
+    """All records in the order in which they came, also those of what was done again later."""
+
     def __post_init__(self) -> None:
         self._files = _files_of(self._records.values())
+        self._added = list(self._records.values())
 
     @property
     def took_over(self) -> str:
@@ -85,6 +89,10 @@ class Store:
     def records(self) -> list[Record]:
         """All finished tasks, in the order in which they ended."""
         return list(self._records.values())
+
+    def since(self, count: int) -> list[Record]:
+        """The records that were added after the first `count`, also while this one works."""
+        return self._added[count:]
 
     def done(self, task: str, inputs: str) -> Record | None:
         """The task's record where it was done with the same inputs."""
@@ -131,6 +139,7 @@ class Store:
         self._end, self._crc = self._end + len(line), crc
         self._records.pop(record.task, None)  # one that was done again stands where it ended now
         self._records[record.task] = record
+        self._added.append(record)
         self._files |= record.files
         self._left = {}
 
@@ -143,6 +152,7 @@ class Store:
             content += line
         self.write(JOURNAL, content)
         self._records, self._end, self._crc = kept, len(content), crc
+        self._added = list(kept.values())
         self._files = _files_of(kept.values())
 
     def label(self, key: str) -> Label | None:
@@ -151,10 +161,11 @@ class Store:
         path = self.root / name
         if not path.is_file():
             return None
-        self.checked(name)
         with named(path):
-            text = path.read_text(errors="replace", encoding="utf-8")
-        label = labels.from_json(text, path)
+            content = path.read_bytes()
+        if self._files.get(name, ANY) not in (ANY, hash_bytes(content)):
+            self.checked(name)  # says what is wrong with it
+        label = labels.from_json(content.decode(errors="replace"), path)
         if label.key != key or labels.content_key(label.atoms, label.level) != key:
             raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
         return label

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .records import EARLIER, FAILED, KIND, Record
@@ -103,22 +103,25 @@ def timeline(records: Sequence[Record]) -> dict[str, float]:
 
 @dataclass
 class Meter:
-    """Core-hours of a growing journal: added up again only where a record has come.
+    """Core-hours of a growing journal: only what has come since the last time is added.
 
     Attributes:
-        records: all that there are now.
+        since: the records that were added after the first n, in their order.
     """
 
-    records: Callable[[], Sequence[Record]]
-    _last: tuple[object, ...] = ()
+    since: Callable[[int], Sequence[Record]]
+    _count: int = 0
     _hours: float = 0.0
+    _of: dict[str, float] = field(default_factory=dict)
 
     def __call__(self) -> float:
         """Core-hours of all that was done so far."""
-        records = self.records()
-        last = (len(records), records[-1].task, records[-1].time) if records else ()
-        if last != self._last:
-            self._last, self._hours = last, sum(_core_hours(records).values())
+        for record in self.since(self._count):
+            self._count += 1
+            hours = sum(map(_hours, _tries(record)))
+            # a task that is done again has what it cost before in its new record
+            self._hours += hours - self._of.get(record.task, 0.0)
+            self._of[record.task] = hours
         return self._hours
 
 

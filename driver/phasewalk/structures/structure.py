@@ -1,6 +1,7 @@
 """Structures: reading and checking them, their fingerprint, random perturbations, clashes."""
 
 import contextlib
+import functools
 import hashlib
 import re
 import warnings
@@ -324,7 +325,14 @@ def difference(atoms: Atoms, other: Atoms) -> tuple[float, float]:
 
 def reduced_formula(atoms: Atoms) -> str:
     """Composition in smallest whole numbers, Hill order: the same for a cell and its supercell."""
-    return str(atoms.symbols.formula.reduce()[0].format("hill"))
+    return _reduced_formula(np.asarray(atoms.numbers, dtype="<i8").tobytes())
+
+
+@functools.lru_cache(maxsize=1024)
+def _reduced_formula(numbers: bytes) -> str:
+    """Of atomic numbers: thousands of frames have the same."""
+    formula = Atoms(numbers=np.frombuffer(numbers, dtype="<i8")).symbols.formula
+    return str(formula.reduce()[0].format("hill"))
 
 
 def cell_multiple(atoms: Atoms) -> int:

@@ -4,6 +4,7 @@ from . import decks, logs, outcomes
 from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
 from .decks import DECK, lammps_frame
 from .logs import ENDED, Stop, broke_down
+from .near_frames import NearFrames
 from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
 from .segment import (
     Engines,
@@ -25,6 +26,7 @@ __all__ = [
     "Candidate",
     "CandidateSettings",
     "Engines",
+    "NearFrames",
     "PolicySettings",
     "SegmentPlan",
     "SegmentResult",

@@ -8,7 +8,8 @@ from ase import Atoms
 from pydantic import Field
 
 from ..settings import Settings
-from ..structures import clash, difference
+from ..structures import clash
+from .near_frames import NearFrames
 
 LAST = "last frame"
 
@@ -128,12 +129,9 @@ def screen(atoms: Atoms, *, start: Atoms, settings: CandidateSettings) -> str | 
     return clash(atoms, settings.min_distance_fraction)
 
 
-def redundant(atoms: Atoms, known: Sequence[Atoms], settings: CandidateSettings) -> str | None:
-    """Which of the known frames a frame hardly differs from; None where it is new."""
-    for index, other in enumerate(known, start=1):
-        if len(other) != len(atoms) or (other.numbers != atoms.numbers).any():
-            continue
-        rmsd, strain = difference(atoms, other)
-        if rmsd < settings.min_rmsd_A and strain < settings.min_strain:
-            return f"it differs by {rmsd:.3f} Å (rms) from labelled frame {index}"
-    return None
+def redundant(atoms: Atoms, known: NearFrames, settings: CandidateSettings) -> str | None:
+    """Which of the known frames a frame hardly differs from; None if it is new."""
+    near = known.first_within(atoms, rmsd_A=settings.min_rmsd_A, strain=settings.min_strain)
+    if near is None:
+        return None
+    return f"it differs by {near[1]:.3f} Å (rms) from labelled frame {near[0] + 1}"

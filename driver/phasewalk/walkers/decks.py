@@ -5,13 +5,15 @@ that it misses. Only numbers, switches and plain names enter a template, so that
 can become a LAMMPS command.
 """
 
+import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..structures import carried
 from ..units import velocities_to_lammps
+
+if TYPE_CHECKING:
+    import jinja2
 
 Array = NDArray[np.float64]
 Value = float | int | bool | str | None | Sequence[str]
@@ -115,9 +120,23 @@ def render(template: str, values: Mapping[str, Value]) -> str:
     Raises:
         InputError: a value that is no number, switch or plain name, or one too many or too few.
     """
+    compiled, wanted = _template(template)
+    if wanted != set(values):
+        raise InputError(
+            f"template {template}: it needs {_list(wanted - set(values))} more and does not use "
+            f"{_list(set(values) - wanted)}"
+        )
+    for name, value in values.items():
+        _check(name, value)
+    return re.sub(r"\n{3,}", "\n\n", compiled.render(values))
+
+
+@functools.cache
+def _template(name: str) -> tuple["jinja2.Template", frozenset[str]]:
+    """A compiled template, and the values that it needs: each is compiled once for all walkers."""
     import jinja2.meta
 
-    text = (template_folder() / template).read_text(encoding="utf-8")
+    text = (template_folder() / name).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: _number(value) if isinstance(value, float) else value,
@@ -127,14 +146,7 @@ def render(template: str, values: Mapping[str, Value]) -> str:
         autoescape=False,
     )
     wanted = jinja2.meta.find_undeclared_variables(environment.parse(text))
-    if wanted != set(values):
-        raise InputError(
-            f"template {template}: it needs {_list(wanted - set(values))} more and does not use "
-            f"{_list(set(values) - wanted)}"
-        )
-    for name, value in values.items():
-        _check(name, value)
-    return re.sub(r"\n{3,}", "\n\n", environment.from_string(text).render(values))
+    return environment.from_string(text), frozenset(wanted)
 
 
 def data_file(atoms: Atoms, type_names: Sequence[str], *, velocities: bool) -> str:
@@ -226,5 +238,5 @@ def _check(name: str, value: Value) -> None:
             )
 
 
-def _list(names: set[str]) -> str:
+def _list(names: Set[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"

@@ -1,0 +1,111 @@
+"""What finished rounds have left, from their records: a resume neither replays nor prints them.
+
+A round is finished if its generation was trained on just the labels that its records name, and
+was deployed, proved and evaluated. Anything else goes the way of a round that is not finished,
+which does what is left, or says what has changed.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..campaign import Work
+from ..errors import ParseError
+from ..generations import Generation, learn
+from ..labels import Label
+from ..store import LABEL, Labelled, Record, Segment, segment_task, train_task
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What there was after a finished round.
+
+    Attributes:
+        known: all labels, in the order in which the campaign counts them.
+        new: those of the round.
+        generation: the one that was made of them; None if the round had no new label.
+    """
+
+    known: list[Label]
+    new: list[Label]
+    generation: Generation | None
+
+
+@dataclass(frozen=True)
+class Past:
+    """The label records of a campaign, by round."""
+
+    work: Work
+    _labels: dict[int, list[Record]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, work: Work) -> "Past":
+        """As the journal has them now."""
+        found: dict[int, list[Record]] = defaultdict(list)
+        for record in work.store.records():
+            if record.stage == LABEL and not record.failed:
+                found[record.round].append(record)
+        return cls(work, dict(found))
+
+    def bootstrap(self, initial: Sequence[Label]) -> Learned | None:
+        """What there was after the bootstrap; None if it is not finished."""
+        systems = list(self.work.campaign.structures)
+        labels = [record.of(Labelled) for record in self._labels.get(0, ())]
+        origins = {label.key: label.origin for label in labels}
+        if any(origin.get("system") not in systems for origin in origins.values()):
+            return None
+        keys = sorted(
+            origins, key=lambda key: (systems.index(origins[key]["system"]), origins[key]["index"])
+        )
+        return self._learned(0, [], keys, first=initial, previous=None)
+
+    def round(self, number: int, known: Sequence[Label], previous: Generation) -> Learned | None:
+        """What there was after a round; None if it is not finished.
+
+        Args:
+            number: of the round.
+            known: all labels from before it.
+            previous: the generation from before it.
+        """
+        segment = self.work.store.find(segment_task(number))
+        if segment is None:
+            return None
+        steps: dict[str, tuple[int, str]] = {}
+        for record in self._labels.get(number, ()):
+            label = record.of(Labelled)
+            step = int(label.origin["step"]), label.key
+            walker = label.origin["walker"]
+            steps[walker] = max(step, steps.get(walker, step))
+        walkers = [entry.walker for entry in segment.of(Segment).walkers]
+        keys = [steps[walker][1] for walker in walkers if walker in steps]
+        if not keys:
+            return Learned(list(known), [], None)
+        return self._learned(number, known, keys, first=(), previous=previous)
+
+    def _learned(
+        self,
+        number: int,
+        known: Sequence[Label],
+        keys: Sequence[str],
+        *,
+        first: Sequence[Label],
+        previous: Generation | None,
+    ) -> Learned | None:
+        name = train_task(number)
+        all_keys = [*(label.key for label in (*known, *first)), *keys]
+        before = previous.checkpoint_hash if previous else None
+        if self.work.store.done(name, learn.inputs_of(all_keys, before, str(number))) is None:
+            return None
+        new = [*first, *(self._label(key) for key in keys)]
+        everything = [*known, *new]
+        generation = learn.learned(
+            self.work, number, known=everything, new=new if previous else [], previous=previous
+        )
+        return None if generation is None else Learned(everything, new, generation)
+
+    def _label(self, key: str) -> Label:
+        label = self.work.store.label(key)
+        if label is None:
+            path = self.work.store.root / "labels" / f"{key}.json"
+            raise ParseError(path, "is missing, but the journal holds it; restore it from a backup")
+        return label
