@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import engines as finding
 from .. import models, status, store
@@ -182,10 +183,12 @@ def in_lammps(
     ]
 
 
-def of_campaign(root: Path, environ: Mapping[str, str]) -> list[str]:
+def of_campaign(
+    root: Path, environ: Mapping[str, str], state: Mapping[str, Any] | None = None
+) -> list[str]:
     """How the last model of a campaign is used; nothing if there is none, or it cannot be read."""
     try:
-        model = status.deployed_model(root, None).absolute()
+        model = status.deployed_model(root, None, state).absolute()
         stamp = models.read_stamp(model.with_name(compile.STAMP))
         settings = config.parse(*store.settings_text(root)).engines
     except PhasewalkError:

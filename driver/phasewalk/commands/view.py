@@ -67,8 +67,9 @@ def show_status(
             print(json.dumps(moment.finite(state), indent=1, allow_nan=False))
         else:
             status.show(state, out)
-            for line in () if state["running"] else deployment.of_campaign(directory, os.environ):
-                out.print(Text(line), soft_wrap=True)
+            if not state["running"]:
+                for line in deployment.of_campaign(directory, os.environ, state):
+                    out.print(Text(line), soft_wrap=True)
         return
     if out.is_terminal and not as_json:
         _watch_terminal(directory)

@@ -10,10 +10,14 @@ from ..production import lineage
 from ..status import History, library
 
 ENDING = ".chemiscope.json.gz"
+MOST = 5000
+"""Frames in one file: a browser shows no more of them at a bearable speed."""
 
 
 def write(found: History, path: Path) -> int:
     """Write the frames of all labels for chemiscope (chemiscope.org, or its widget).
+
+    If there are more than `MOST`, each second, third … is taken, so that as many are left at most.
 
     Properties: energy (eV/atom), largest force (eV/Å), volume (Å³), round, walker, the collective
     variables, and the errors of the newest generation that had not learned the frame when it was
@@ -35,7 +39,8 @@ def write(found: History, path: Path) -> int:
         raise EngineMissing(
             "no chemiscope file: chemiscope is not installed (pip install 'phasewalk[notebook]')"
         ) from error
-    labels, _ = library.campaign_labels(found.root)
+    every = math.ceil(len(library.label_keys(found.records)) / MOST) or 1
+    labels, _ = library.campaign_labels(found.root, found.store, every=every)
     if not labels:
         return 0
     known, at = stop.located(found.records), lineage.moment(found.records)
@@ -64,11 +69,15 @@ def write(found: History, path: Path) -> int:
         properties=properties,
         metadata={
             "name": str(found.state["campaign"]),
-            "description": f"phasewalk: all labels; {at['records']} records of the journal, up to "
-            f"{at['last']} ({at['written']})",
+            "description": f"phasewalk: {_which(every)}; {at['records']} records of the journal, "
+            f"up to {at['last']} ({at['written']})",
         },
     )
     return len(labels)
+
+
+def _which(every: int) -> str:
+    return "all labels" if every == 1 else f"one of every {every} labels"
 
 
 def _property(values: list[Any], units: str = "") -> dict[str, Any]:

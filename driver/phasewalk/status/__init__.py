@@ -6,7 +6,8 @@ from ..faces import lazy
 
 if TYPE_CHECKING:
     from . import history, library, progress, verdict, verifying
-    from .history import Compared, History
+    from .compared import Compared
+    from .history import History
     from .progress import Progress
     from .summary import collect, deployed_model, show, show_errors
     from .traces import Trace
@@ -30,7 +31,8 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "history": ("Compared", "History"),
+        "compared": ("Compared",),
+        "history": ("History",),
         "library": (),
         "progress": ("Progress",),
         "verdict": (),

@@ -7,19 +7,18 @@ never the end of a report.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from .. import bias
 from ..bias import hill_tables, quantities
 from ..campaign import CampaignSettings, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
-from ..files import made_by, read_text
-from ..files import read as read_file
+from ..files import read_text
 from ..models import PROGRESS
 from ..production import Model, free_energy, lineage
 from ..store import (
@@ -41,7 +40,9 @@ from ..store import (
     read_campaign,
     settings_text,
 )
+from . import compared as compared_frames
 from . import summary, traces
+from .compared import Compared
 from .traces import Trace
 
 Array = NDArray[np.float64]
@@ -49,44 +50,6 @@ FROM_LOGS = {"volume_A3": "volume, Å³", "temperature_K": "temperature, K"}
 """Axes of what is no variable of a PLUMED text."""
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A labelled frame and what a generation says of it.
-
-    Attributes:
-        generation: its name.
-        round: in which it was measured.
-        of: new (the round's new frames) or test (the test set).
-        learned: the generation has learned the frame.
-        key: of the label.
-        system, walker: where the frame comes from; None where that is not known.
-        formula: its composition.
-        volume_A3: its volume.
-        energy: [reference, model], eV/atom.
-        pressure: [reference, model], GPa.
-        forces: (2, n) some of the force components, [reference, model], eV/Å.
-        errors: its errors of forces and stress, as `evaluation.Errors` names them.
-        colvars: its collective variables, where they are known.
-        stress: (2, 6) [reference, model], GPa, Voigt, tension positive; None where it was not kept.
-    """
-
-    generation: str
-    round: int
-    of: str
-    learned: bool
-    key: str
-    system: str | None
-    walker: str | None
-    formula: str
-    volume_A3: float
-    energy: Array
-    pressure: Array
-    forces: Array
-    errors: Mapping[str, float]
-    colvars: Mapping[str, float]
-    stress: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +76,7 @@ class History:
             is not that of the generation which the campaign has now (empty where it is), and
             `labels`, of which its model was made (None: not known).
         problems: what could not be read.
+        store: the directory as it was read; None if this was made from something else.
     """
 
     root: Path
@@ -125,12 +89,22 @@ class History:
     biases: Mapping[str, bias.HillsRecord] = field(default_factory=dict)
     free_energies: Sequence[Mapping[str, Any]] = ()
     problems: Sequence[str] = ()
+    store: Store | None = None
 
     def colvars(self, system: str) -> list[str]:
         """The variables along which a system is shown: those that are biased, else all printed."""
-        found = dict.fromkeys(n for t in self.traces if t.system == system for n in t.values)
-        biased = [name for name in self._biased(system) if name in found]
-        return biased or [name for name in found if not name.endswith(".bias")]
+        return self._colvars.get(system, [])
+
+    @cached_property
+    def _colvars(self) -> dict[str, list[str]]:
+        printed: dict[str, dict[str, None]] = {}
+        for trace in self.traces:
+            printed.setdefault(trace.system, {}).update(dict.fromkeys(trace.values))
+        return {
+            system: [name for name in self._biased(system) if name in names]
+            or [name for name in names if not name.endswith(".bias")]
+            for system, names in printed.items()
+        }
 
     def axis(self, system: str, name: str) -> str:
         """Title of an axis of a variable, with its unit by the PLUMED text (see `quantities`)."""
@@ -191,8 +165,8 @@ def read(
     Raises:
         StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
     """
-    state = summary.collect(root)
     store, reader = read_campaign(root), _Reader()
+    state = summary.collect(root, store)
     records = store.records()
     settings = reader.try_(_settings, root)
     traced: list[Trace] = []
@@ -211,7 +185,9 @@ def read(
                 if name.startswith("bias/"):
                     hills.setdefault(name.split("/")[1], []).append((record.round, name))
         elif record.task in measured and record.of(Evaluated).frames:
-            compared += reader.try_(_compared, store, record, known, learned, homes) or []
+            compared += (
+                reader.try_(compared_frames.read, store, record, known, learned, homes) or []
+            )
         elif record.stage == TRAIN:
             trainings.append(reader.try_(_training, root, record))
     biases = {system: reader.try_(_bias, store, names) for system, names in hills.items()}
@@ -231,6 +207,7 @@ def read(
         biases={system: found for system, found in biases.items() if found is not None},
         free_energies=[one for one in free_energies if one is not None],
         problems=reader.problems,
+        store=store,
     )
 
 
@@ -284,61 +261,6 @@ def _learned(records: Sequence[Record]) -> dict[str, int]:
 def _homes(records: Sequence[Record]) -> dict[str, str]:
     """Key of a label → the system to which its frame belongs, by its atoms."""
     return {key: located.system for _, located in each(records, Located) for key in located.values}
-
-
-def _compared(
-    store: Store,
-    record: Record,
-    known: Mapping[str, Mapping[str, float]],
-    learned: Mapping[str, int],
-    homes: Mapping[str, str],
-) -> list[Compared]:
-    """The frames of one evaluation."""
-    evaluated = record.of(Evaluated)
-    generation = evaluated.generation
-    number = int(generation) if generation.isdigit() else record.round
-
-    return [
-        Compared(
-            generation=generation,
-            round=record.round,
-            of=one.of,
-            learned=one.of == "new" and learned.get(one.key, number + 1) <= number,
-            key=one.key,
-            system=one.origin.get("system") or homes.get(one.key),
-            walker=one.origin.get("walker"),
-            formula=one.formula,
-            volume_A3=one.volume_A3,
-            energy=one.energy_eV_per_atom,
-            pressure=one.pressure_GPa,
-            forces=one.forces_eV_per_A,
-            errors=one.errors,
-            colvars=known.get(one.key, {}),
-            stress=one.stress_GPa,
-        )
-        for one in read_file(store.checked(evaluated.frames or ""), list[_ComparedFrame])
-    ]
-
-
-def _floats(values: Any) -> Array:
-    return np.array(values, dtype=float)
-
-
-class _ComparedFrame(BaseModel):
-    """A labelled frame and what a generation says of it, as its file has it."""
-
-    model_config = ConfigDict(strict=True)
-
-    of: str
-    key: str
-    origin: dict[str, Any]
-    formula: str
-    volume_A3: float
-    energy_eV_per_atom: Annotated[Array, made_by(_floats)]
-    pressure_GPa: Annotated[Array, made_by(_floats)]
-    forces_eV_per_A: Annotated[Array, made_by(_floats)]
-    errors: dict[str, float]
-    stress_GPa: Annotated[Array | None, made_by(_floats)] = None
 
 
 def _training(root: Path, record: Record) -> Training:

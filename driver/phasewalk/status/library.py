@@ -11,22 +11,29 @@ import numpy as np
 from .. import labels
 from ..errors import UNREADABLE, InputError, ParseError
 from ..labels import Label, Level, conventions, label_cache, levels
-from ..store import Imported, Labelled, Record, read_campaign, read_identity
+from ..store import Imported, Labelled, Record, Store, read_campaign, read_identity
 from ..structures import cell_multiple
 from ..validation import read_labelled
 
 
-def campaign_labels(root: Path) -> tuple[list[Label], Level]:
+def campaign_labels(
+    root: Path, store: Store | None = None, *, every: int = 1
+) -> tuple[list[Label], Level]:
     """The labels of a campaign in the order in which they were made, and their level.
+
+    Args:
+        root: its directory.
+        store: that directory, if it was read before.
+        every: take only each n-th label, beginning with the first.
 
     Raises:
         StoreError: it is no campaign.
         ParseError: a label that the journal holds is missing or damaged.
     """
-    store = read_campaign(root)
+    store = store or read_campaign(root)
     level = levels.from_dict(read_identity(root).get("level of theory"))
     found = []
-    for key in label_keys(store.records()):
+    for key in label_keys(store.records())[::every]:
         label = store.label(key)
         if label is None:
             raise ParseError(

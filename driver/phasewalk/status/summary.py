@@ -26,7 +26,9 @@ from ..store import (
     Record,
     Segment,
     Steered,
+    Store,
     Trained,
+    by_round,
     each,
     failures,
     ledger,
@@ -38,8 +40,12 @@ from ..store import now as clock
 from . import progress
 
 
-def collect(root: Path) -> dict[str, Any]:
+def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     """The state of a campaign as JSON-able data.
+
+    Args:
+        root: its directory.
+        store: that directory, where it was read before.
 
     `decisions` of a round say where each walker began, and why; `stop` of a walker what ended it.
     `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
@@ -50,12 +56,13 @@ def collect(root: Path) -> dict[str, Any]:
     errors before and after learning, seconds by stage), seconds, wall (see ledger.timeline), stop
     (rules, ended_by), cost (see ledger.costs), identity.
     """
-    store = read_campaign(root)
+    store = store or read_campaign(root)
     return _collect(root, read_identity(root), store.records())
 
 
 def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
-    last = max((record.round for record in records), default=0)
+    rounds = by_round(records)
+    last = max(rounds, default=0)
     running = locked(root)
     doing = moment.read(root, clock()) if running else None
     return {
@@ -70,7 +77,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
             "initial": sum(len(r.of(Imported).labels) for r in records if r.task == INITIAL),
         },
         "generations": _generations(records),
-        "rounds": [_round(n, records) for n in sorted({0, *(r.round for r in records)})],
+        "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],
         "seconds": _seconds(records),
         "wall": ledger.timeline(records),
         "stop": _stop(records),
@@ -133,8 +140,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _round(number: int, records: Sequence[Record]) -> dict[str, Any]:
-    mine = [record for record in records if record.round == number]
+def _round(number: int, mine: Sequence[Record]) -> dict[str, Any]:
     entry: dict[str, Any] = {"round": number, "seconds": _seconds(mine)}
     entry["labels"] = sum(r.stage == LABEL and not r.failed for r in mine)
     entry["failed_labels"] = [failure.reason for _, failure in failures(mine, LABEL)]
@@ -327,9 +333,18 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
         console.print(f"energy: scatter around it {e['energy_scatter_meV_per_atom']:.2f} meV/atom")
 
 
-def deployed_model(root: Path, generation: str | None) -> Path:
-    """The deployed model of a generation ("0", "1", … or "final"); the last one by default."""
-    entries = {e["generation"]: e for e in collect(root)["generations"] if "deployed" in e}
+def deployed_model(
+    root: Path, generation: str | None, state: Mapping[str, Any] | None = None
+) -> Path:
+    """The deployed model of a generation ("0", "1", … or "final"); the last one by default.
+
+    Args:
+        root: directory of the campaign.
+        generation: its name.
+        state: what `collect` gave for this directory, if it was called before.
+    """
+    state = state or collect(root)
+    entries = {e["generation"]: e for e in state["generations"] if "deployed" in e}
     if not entries:
         raise StoreError(f"{root}: no generation was deployed yet")
     name = generation if generation is not None else list(entries)[-1]

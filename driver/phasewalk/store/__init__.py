@@ -29,6 +29,7 @@ from .records import (
     UNCONVERGED,
     Record,
     at_end,
+    by_round,
     each,
     failures,
 )
@@ -161,6 +162,7 @@ __all__ = [
     "Walked",
     "at_end",
     "atom_task",
+    "by_round",
     "check_kept",
     "colvars_task",
     "compared_task",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .records import EARLIER, FAILED, KIND, Record
+from .records import EARLIER, FAILED, KIND, Record, by_round
 from .records_names import LABEL
 
 SECONDS_PER_HOUR = 3600.0
@@ -25,10 +25,7 @@ def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
     made = [record for record in records if record.stage == LABEL]
     return {
         "labels": _account(made),
-        "rounds": {
-            str(number): _account(r for r in made if r.round == number)
-            for number in sorted({record.round for record in made})
-        },
+        "rounds": {str(n): _account(mine) for n, mine in sorted(by_round(made).items())},
         "reference": reference,
         "core_hours": _core_hours(records),
     }

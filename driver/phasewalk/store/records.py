@@ -115,6 +115,14 @@ def _kind_of(record: Record) -> type[Outputs]:
     return imports.get(record.task, Outputs)
 
 
+def by_round(records: Iterable[Record]) -> dict[int, list[Record]]:
+    """Records of each round, in their order."""
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.round, []).append(record)
+    return found
+
+
 def each(records: Iterable[Record], kind: type[M]) -> Iterator[tuple[Record, M]]:
     """The records of a kind's stage that did not fail, with what they left."""
     for record in records:
