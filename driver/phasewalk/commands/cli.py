@@ -94,7 +94,7 @@ def run(
     Ctrl-C stops it cleanly; the same command goes on. Nothing that was finished is done again.
     """
     from .. import engines as finding
-    from .. import store
+    from .. import status, store
     from ..campaign import Work, inputs, plumed_inputs, theory
     from ..checks import check as checks
     from ..checks import deployment
@@ -128,7 +128,7 @@ def run(
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            after = report.after_round(root, progress.say, opened.beat)
+            after = report.after_round(opened, progress.say)
             loop.run(work, after, compare=agree.compare)
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
@@ -137,7 +137,7 @@ def run(
     finally:
         opened.close()
     _tell(f"campaign finished; see: phasewalk status {_quoted(root)}")
-    for line in deployment.of_campaign(root, os.environ):
+    for line in deployment.of_campaign(root, os.environ, status.collect(root, opened)):
         _tell(line)
 
 

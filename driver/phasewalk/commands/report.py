@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from ..errors import EngineMissing, InputError
-from ..store import JOURNAL
+from ..store import JOURNAL, Store
 from . import terminal
 
 out = terminal.stdout()
@@ -89,15 +89,12 @@ def _is_new(root: Path) -> bool:
         return False
 
 
-def after_round(
-    root: Path, say: Callable[[str], None], sign: Callable[[], None]
-) -> Callable[[], None]:
+def after_round(store: Store, say: Callable[[str], None]) -> Callable[[], None]:
     """Writes the report of a campaign at work; whatever is wrong with it, the campaign goes on.
 
     Args:
-        root: the campaign's directory.
+        store: the campaign's directory, which beats meanwhile to show other hosts that it lives.
         say: takes a line for people.
-        sign: called again and again, to show other hosts that the campaign lives.
     """
     from .. import report
     from ..status import history
@@ -106,11 +103,11 @@ def after_round(
     walked: history.Walked = {}
 
     def write() -> None:
-        if _is_new(root):
+        if _is_new(store.root):
             return
         try:
-            found = history.read(root, sign, walked=walked)
-            line = f"report: {report.write(found, sign=sign)}: {report.answer(found)}"
+            found = history.read(store.root, store.beat, walked=walked, store=store)
+            line = f"report: {report.write(found, sign=store.beat)}: {report.answer(found)}"
         except Exception as error:
             line = f"the report could not be written ({type(error).__name__}: {error})"
         if line not in told:

@@ -153,7 +153,11 @@ Walked = dict[tuple[int, float], list[Trace]]
 
 
 def read(
-    root: Path, sign: Callable[[], None] = lambda: None, *, walked: Walked | None = None
+    root: Path,
+    sign: Callable[[], None] = lambda: None,
+    *,
+    walked: Walked | None = None,
+    store: Store | None = None,
 ) -> History:
     """Read all that a campaign directory tells.
 
@@ -161,11 +165,12 @@ def read(
         root: the directory.
         sign: called again and again, to show that this lives.
         walked: what was read before in this process, which is not read again; it grows.
+        store: the directory, if it is open already.
 
     Raises:
         StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
     """
-    store, reader = read_campaign(root), _Reader()
+    store, reader = store or read_campaign(root), _Reader()
     state = summary.collect(root, store)
     records = store.records()
     settings = reader.try_(_settings, root)
