@@ -3,13 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import PlainValidator, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
-from .errors import UNREADABLE, ParseError, brief, named
+from .errors import UNREADABLE, InputError, ParseError, brief, named
 
 _BLOCK = 2**20
 
@@ -18,6 +19,9 @@ ANY = ""
 
 MAX_SHOWN = 60
 """Characters of a damaged value that a message shows."""
+
+EXACT = ConfigDict(strict=True, extra="forbid")
+"""Of a type that has exactly these fields in its file: `__pydantic_config__` of a dataclass."""
 
 T = TypeVar("T")
 
@@ -139,23 +143,78 @@ def read_text(path: Path) -> str:
         raise ParseError(path, f"cannot be read ({error})") from error
 
 
-def read(path: Path, kind: type[T]) -> T:
-    """What the campaign wrote as JSON, as the type that it must be of.
+def read(path: Path, kind: type[T], *, unlike: str = "") -> T:
+    """What was written as JSON, as the type that it must be of.
 
     Args:
         path: the file.
-        kind: a pydantic model, or a list or mapping of these.
+        kind: a pydantic model or a dataclass, or a list or mapping of these.
+        unlike: what to say of a file that is no such thing ("not a label"); the default is for
+            files of a campaign, which only a backup has again.
 
     Raises:
         ParseError: it cannot be read, or is of another kind; names the file and the field.
     """
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+        found: T = _adapter(kind).validate_json(path.read_bytes(), strict=True)
+        return found
     except ValidationError as error:
         told = fault_of(error)
     except (OSError, MemoryError) as error:
         told = str(error) or repr(error)
+    if unlike:
+        raise ParseError(path, f"{unlike} ({told})")
     raise ParseError(path, f"cannot be read ({told}); restore it from a backup")
+
+
+def typed(data: Any, kind: type[T], *, unlike: str, path: Path | str | None = None) -> T:
+    """Data from a larger JSON file, or its text, as the type that it must be of; see `read`.
+
+    Args:
+        data: what JSON gave; or the whole text, as `str` or `bytes`.
+        kind: a pydantic model or a dataclass, or a list or mapping of these.
+        unlike: what to say of data that are no such thing ("not a label").
+        path: the file that they are from.
+
+    Raises:
+        InputError: they are of another kind; a ParseError if there is a `path`.
+    """
+    try:
+        text = data if isinstance(data, str | bytes) else json.dumps(data)
+        found: T = _adapter(kind).validate_json(text, strict=True)
+        return found
+    except ValidationError as error:
+        told = fault_of(error)
+    except UNREADABLE as error:
+        told = brief(repr(error))
+    raise (
+        InputError(f"{unlike} ({told})") if path is None else ParseError(path, f"{unlike} ({told})")
+    )
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    """What validates a type; to make it takes longer than to use it."""
+    return TypeAdapter(kind)
+
+
+def numbers(*shape: int | None) -> PlainValidator:
+    """Validates nested lists as an array of floats; None is a length that is not known."""
+    wanted = " × ".join("N" if length is None else str(length) for length in shape)
+
+    def make(value: Any) -> Any:
+        import numpy as np
+
+        try:
+            found = np.array(value, dtype=float)
+        except UNREADABLE as error:
+            raise ValueError(f"{wanted} numbers") from error
+        fits = [length in (None, n) for length, n in zip(shape, found.shape, strict=False)]
+        if found.ndim != len(shape) or not all(fits):
+            raise ValueError(f"{wanted} numbers")
+        return found
+
+    return PlainValidator(make)
 
 
 def made_by(function: Callable[[Any], Any]) -> PlainValidator:
@@ -181,12 +240,12 @@ def fault_of(error: ValidationError) -> str:
     ).removeprefix(".")
     if kind == "missing":
         return f"{name} is missing"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{name} is not expected"
     if kind == "json_invalid":
         return str(first["msg"])
     wanted = "a number" if number else _wanted(first["msg"])
-    if kind in ("model_type", "dict_type"):
+    if kind in ("model_type", "dataclass_type", "dict_type"):
         wanted = "names with values"
     found = brief(repr(first["input"]))
     found = found if len(found) <= MAX_SHOWN else f"{found[:MAX_SHOWN]} …"

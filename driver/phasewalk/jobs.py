@@ -14,12 +14,12 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from .errors import UNREADABLE, EngineFailed
-from .files import write_file
+from .errors import EngineFailed, ParseError
+from .files import read, write_file
 
 FULL_BYTES = 2**20
 """A disk with less than this left takes no output, and so no reason, of a program that fails."""
@@ -276,10 +276,19 @@ def death(code: int, printed: Sequence[str] = ()) -> Death | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """How the program of a directory has ended, as its record says."""
+
+    returncode: int | None
+    seconds: float
+    host: str
+
+
 def record_end(directory: Path, returncode: int | None, seconds: float, host: str) -> None:
     """Write down how the program of a directory has ended: whole, or not at all."""
-    ended = {"returncode": returncode, "seconds": round(seconds, 6), "host": host}
-    write_file(directory / ENDED, json.dumps(ended).encode())
+    ended = _Ended(returncode, round(seconds, 6), host)
+    write_file(directory / ENDED, json.dumps(asdict(ended)).encode())
 
 
 def finished(job: Job) -> Finished | None:
@@ -288,14 +297,10 @@ def finished(job: Job) -> Finished | None:
     Returns None if its program has not ended, or if the record of that is damaged.
     """
     try:
-        ended = json.loads((job.directory / ENDED).read_text(encoding="utf-8"))
-        code, seconds, host = ended["returncode"], ended["seconds"], ended["host"]
-    except UNREADABLE:
+        ended = read(job.directory / ENDED, _Ended)
+    except ParseError:
         return None
-    known = code is None or type(code) is int
-    if not (known and type(seconds) in (int, float) and isinstance(host, str)):
-        return None
-    return Finished(job, code, float(seconds), host)
+    return Finished(job, ended.returncode, ended.seconds, ended.host)
 
 
 def done_before(job: Job) -> Finished | None:

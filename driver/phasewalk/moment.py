@@ -3,13 +3,16 @@
 import contextlib
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from .errors import UNREADABLE, ParseError
+from pydantic import BeforeValidator, Field
+
+from .errors import ParseError
+from .files import EXACT, typed
+from .files import read as read_file
 
 FILE = "now.json"
 STARTING, FREE_ENERGY = "starting", "free energy"
@@ -20,7 +23,13 @@ RUNNING, DONE, STOPPED = "running", "done", "stopped: "
 FORCE_MAE = "force_mae_meV_per_A"
 FAILED_NOW, RUNNING_NOW = "failed", "running"
 """Of `Now.numbers`, where a stage counts labels or atoms."""
-_STATE = re.compile(rf"{RUNNING}|{DONE}|{STOPPED}[a-z ]{{1,40}}")
+_UNLIKE = "does not say what a campaign is doing"
+
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[int | float, Field(gt=-1e15, lt=1e15)]
+OrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""In the file null stands for what was not finite."""
+State = Annotated[str, Field(pattern=rf"^({RUNNING}|{DONE}|{STOPPED}[a-z ]{{1,40}})$")]
 
 
 @dataclass(frozen=True)
@@ -37,15 +46,17 @@ class WalkerNow:
         state: "running", "done", or "stopped: " and what the sentinel stopped it for.
     """
 
+    __pydantic_config__ = EXACT
+
     walker: str
-    steps_done: int
-    steps: int
-    ps: float
-    temperature_K: float | None = None
-    volume_A3: float | None = None
-    colvars: Mapping[str, float] = field(default_factory=dict)
-    closest: float | None = None
-    state: str = RUNNING
+    steps_done: Count
+    steps: Count
+    ps: Number
+    temperature_K: Number | None = None
+    volume_A3: Number | None = None
+    colvars: Mapping[str, OrNan] = field(default_factory=dict)
+    closest: Number | None = None
+    state: State = RUNNING
 
 
 @dataclass(frozen=True)
@@ -87,20 +98,22 @@ class Now:
         numbers: `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the last epoch.
     """
 
-    round: int
-    rounds: int
+    __pydantic_config__ = EXACT
+
+    round: Count
+    rounds: Count
     stage: str
-    done: float
-    total: float
+    done: Number
+    total: Number
     unit: str
     detail: str
-    began: float
-    at: float
-    seconds_left: float | None
-    core_hours: float
+    began: Number
+    at: Number
+    seconds_left: Number | None
+    core_hours: Number
     place: str
     rows: tuple[WalkerNow, ...] = ()
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, OrNan] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -139,70 +152,7 @@ def from_json(data: Any, path: Path | str = FILE) -> Now:
     Raises:
         ParseError: a key too few or too many, or a value of another kind.
     """
-    try:
-        rows = tuple(_row(entry) for entry in _whole(data, Now)["rows"])
-        now = Now(**{**data, "rows": rows, "numbers": _numbers(data["numbers"])})
-        _check(
-            now,
-            ("stage", "unit", "detail", "place"),
-            ("round", "rounds"),
-            ("done", "total", "began", "at", "core_hours"),
-            ("seconds_left",),
-        )
-    except UNREADABLE as error:
-        raise ParseError(path, f"does not say what a campaign is doing ({error!r})") from error
-    return now
-
-
-def _row(data: Any) -> WalkerNow:
-    row = WalkerNow(**{**_whole(data, WalkerNow), "colvars": _numbers(data["colvars"])})
-    _check(
-        row,
-        ("walker", "state"),
-        ("steps_done", "steps"),
-        ("ps",),
-        ("temperature_K", "volume_A3", "closest"),
-    )
-    if not _STATE.fullmatch(row.state):
-        raise ValueError(f"state {row.state[:40]!r}")
-    return row
-
-
-def _whole(data: Any, kind: type) -> dict[str, Any]:
-    names = {one.name for one in fields(kind)}
-    if not isinstance(data, dict) or set(data) != names:
-        raise ValueError(f"not the keys of {kind.__name__}")
-    return data
-
-
-def _numbers(data: Any) -> dict[str, float]:
-    """Null, for what was not finite, becomes so again."""
-    found = {str(key): math.nan if value is None else value for key, value in data.items()}
-    if not all(value != value or _is_number(value) for value in found.values()):
-        raise ValueError("not a number")
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e15
-
-
-def _check(
-    found: Any,
-    texts: tuple[str, ...],
-    counts: tuple[str, ...],
-    values: tuple[str, ...],
-    maybe: tuple[str, ...],
-) -> None:
-    for name in texts:
-        if type(getattr(found, name)) is not str:
-            raise TypeError(f"{name} is no text")
-    for name in (*counts, *values, *maybe):
-        value = getattr(found, name)
-        if not (_is_number(value) or (value is None and name in maybe)):
-            raise TypeError(f"{name} is no number")
-        if name in counts and (type(value) is not int or value < 0):
-            raise TypeError(f"{name} is no count")
+    return typed(data, Now, unlike=_UNLIKE, path=path)
 
 
 def read(root: Path, at: float) -> Now | None:
@@ -212,8 +162,8 @@ def read(root: Path, at: float) -> Now | None:
         None if nothing is known: no file, a damaged one, or one that is too old.
     """
     path = root / FILE
-    with contextlib.suppress(ParseError, *UNREADABLE):
-        found = from_json(json.loads(path.read_text(encoding="utf-8")), path)
+    with contextlib.suppress(ParseError):
+        found = read_file(path, Now, unlike=_UNLIKE)
         if abs(at - found.at) < FRESH_S:
             return found
     return None

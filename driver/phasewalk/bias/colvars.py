@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ..errors import UNREADABLE, InputError, ParseError, brief
+from ..errors import InputError, ParseError, brief
+from ..files import numbers
+from ..files import read as read_file
 from ..jobs import Finished, Job
 from ..labels import frame_to_json
 from ..structures import carried
@@ -49,7 +52,7 @@ class Values:
     """
 
     names: tuple[str, ...]
-    values: NDArray[np.float64]
+    values: Annotated[NDArray[np.float64], numbers(None, None)]
 
 
 def variables(text: str) -> tuple[tuple[str, ...], str]:
@@ -147,17 +150,14 @@ def read(finished: Finished) -> Values:
     """The variables, in the order of the frames; EngineFailed where LAMMPS or PLUMED failed."""
     finished.require_success()
     path = finished.directory / RESULT
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        names = tuple(str(name) for name in result["names"])
-        values = np.array(result["values"], dtype=float)
-        if not names or values.ndim != 2 or values.shape[1] != len(names):
-            raise ValueError(f"{len(names)} names do not fit values of the shape {values.shape}")
-        if not np.isfinite(values).all():
-            raise ValueError("a value is not finite")
-        return Values(names, values)
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a result of PLUMED's variables ({error!r})") from error
+    unlike = "not a result of PLUMED's variables"
+    found = read_file(path, Values, unlike=unlike)
+    if not found.names or found.values.shape[1] != len(found.names):
+        count, shape = len(found.names), found.values.shape
+        raise ParseError(path, f"{unlike} ({count} names do not fit values of the shape {shape})")
+    if not np.isfinite(found.values).all():
+        raise ParseError(path, f"{unlike} (a value is not finite)")
+    return found
 
 
 def moved(values: Values, text: str) -> str:

@@ -10,8 +10,8 @@ from ase import Atoms
 
 from .. import models
 from ..engines import Engines, has_gpu, processor
-from ..errors import UNREADABLE, GateFailed, InputError, ParseError
-from ..files import file_hash
+from ..errors import GateFailed, InputError
+from ..files import file_hash, read
 from ..jobs import Job, Launcher, run
 from ..labels import frame_to_json
 from ..models import TRUST, Deployed
@@ -88,11 +88,7 @@ def _eager(
         env=engines.env,
     )
     models.require_loaded(run(launcher, job))
-    path = place / RESULT
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a result ({error!r})") from error
+    return read(place / RESULT, dict[str, Any], unlike="not a result")
 
 
 def find_stamp(model: Path) -> Deployed | None:

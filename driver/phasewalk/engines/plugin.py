@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UNREADABLE, EngineFailed, EngineMissing, ParseError
+from ..errors import EngineFailed, EngineMissing
+from ..files import read
 from ..jobs import Finished, Job, Launcher, run
 from . import shared_code
 from .discovery import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
@@ -72,10 +73,7 @@ def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> 
 
 def read_stamp(path: Path) -> dict[str, Any]:
     """What a plugin was built for."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a plugin's stamp ({error!r})") from error
+    return read(path, dict[str, Any], unlike="not a plugin's stamp")
 
 
 def check_stamp(library: Path, engines: Engines) -> None:

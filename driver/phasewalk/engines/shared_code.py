@@ -15,8 +15,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import UNREADABLE
-from ..files import file_hash, write_file
+from ..errors import ParseError
+from ..files import file_hash, read, write_file
 
 HASHES = "sha256.json"
 OTHERS_MAY_WRITE = 0o022
@@ -58,15 +58,15 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
 def why_not(folder: Path, names: Sequence[str]) -> str:
     """Why what is there is not used, in words; empty if it is this user's, as it was written."""
     try:
-        hashes = json.loads((folder / HASHES).read_text(encoding="utf-8"))
+        hashes = read(folder / HASHES, dict[str, str])
         for path in (folder, folder / HASHES, *(folder / name for name in names)):
             if reason := _not_mine(path):
                 return reason
         for name in names:
             if file_hash(folder / name) != hashes[name]:
                 return f"{folder / name} is not what was built: damaged, or changed"
-    except UNREADABLE as error:
-        return f"{folder}: it is not known what was built ({error!r})"
+    except (OSError, LookupError, ParseError) as error:
+        return f"{folder}: it is not known what was built ({error})"
     return ""
 
 

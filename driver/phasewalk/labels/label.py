@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +13,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from pydantic import Field
 
-from ..errors import UNREADABLE, InputError, ParseError
-from ..files import made_by
+from ..errors import InputError, ParseError
+from ..files import made_by, numbers, typed
 from ..structures import carried, fingerprint, reduced_formula
 from .levels import Level, method_of
 
@@ -187,30 +188,28 @@ def to_json(label: Label) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Stored(Label):
+    """A label as its file has it; see `to_json`."""
+
+    atoms: Annotated[FrameJson, Field(alias="frame")]
+    energy: Annotated[float, Field(alias="energy_eV")]
+    forces: Annotated[Array, numbers(None, 3), Field(alias="forces_eV_per_A")]
+    stress: Annotated[Array, numbers(6), Field(alias="stress_eV_per_A3")]
+    made: Mapping[str, Any]
+    sha256: str
+
+
 def from_json(text: str, path: Path) -> Label:
     """A label from the text of its file; ParseError if it is not valid."""
+    stored = typed(text, _Stored, unlike="not a label", path=path)
+    label = Label(**{one.name: getattr(stored, one.name) for one in fields(Label)})
     try:
-        data = json.loads(text)
-        label = Label(
-            key=data["key"],
-            atoms=frame_from_json(data["frame"]),
-            energy=float(data["energy_eV"]),
-            forces=np.array(data["forces_eV_per_A"], dtype=float),
-            stress=np.array(data["stress_eV_per_A3"], dtype=float),
-            level=data["level"],
-            origin=data["origin"],
-            seconds=float(data["seconds"]),
-            made=dict(data["made"]),
-        )
-        if not (isinstance(label.key, str) and isinstance(label.level, str)):
-            raise TypeError("key or level is not a string")
-        if not isinstance(label.origin, dict):
-            raise TypeError("origin is not a mapping")
         check(label)
-        if content_hash(label) != data["sha256"]:
-            raise ValueError("its numbers do not match its sha256")
-    except (*UNREADABLE, InputError) as error:
-        raise ParseError(path, f"not a label ({error!r})") from error
+    except InputError as error:
+        raise ParseError(path, f"not a label ({error})") from error
+    if content_hash(label) != stored.sha256:
+        raise ParseError(path, "not a label (its numbers do not match its sha256)")
     return label
 
 

@@ -8,10 +8,12 @@ CACHE/labels/<method>/atoms/O.json    energy of an isolated atom
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UNREADABLE, InputError, ParseError, StoreError
+from .. import files
+from ..errors import InputError, ParseError, StoreError
 from ..files import write_file
 from . import label as labels
 from . import levels
@@ -75,13 +77,19 @@ def methods(cache: Path) -> Iterator[tuple[Level, list[Path]]]:
     """
     for folder in sorted((cache / "labels").glob("*/")):
         path = folder / LEVEL
-        try:
-            level = levels.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (*UNREADABLE, InputError) as error:
-            raise ParseError(path, f"not a level of theory ({error})") from error
+        level = files.read(path, Level, unlike=levels.NO_LEVEL)
         if level.method != folder.name:
             raise ParseError(path, "is another level of theory than its folder's name")
         yield level, sorted(file for file in folder.glob("*.json") if file.name != LEVEL)
+
+
+@dataclass(frozen=True)
+class _Atom:
+    """The energy of an isolated atom as its file has it; see `keep_atom`."""
+
+    energy_eV: float
+    how: Mapping[str, Any]
+    campaign: str = ""
 
 
 def atom_energy(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> float | None:
@@ -93,10 +101,10 @@ def atom_energy(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> 
 def atom(cache: Path, at: Level, symbol: str, how: Mapping[str, Any]) -> tuple[float, str] | None:
     """Energy (eV) of the isolated atom and the campaign that computed it in this way, or None."""
     path = _folder(cache, at.method) / "atoms" / f"{symbol}.json"
-    with contextlib.suppress(*UNREADABLE):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["how"] == how:
-            return float(data["energy_eV"]), str(data.get("campaign", ""))
+    with contextlib.suppress(ParseError):
+        found = files.read(path, _Atom)
+        if found.how == how:
+            return found.energy_eV, found.campaign
     return None
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import UNREADABLE, InputError, brief
+from ..errors import brief
+from ..files import typed
 
+NO_LEVEL = "not a level of theory"
 MAX_SHOWN = 6
 """Maximum number of differences in a message."""
 
@@ -75,14 +77,7 @@ def method_of(key: str) -> str:
 
 def from_dict(data: Any) -> Level:
     """The reverse of `Level.as_dict`; InputError if it is not a level."""
-    try:
-        found = Level(
-            str(data["program"]), str(data["version"]), dict(data["settings"]), dict(data["files"])
-        )
-        json.dumps(found.as_dict())
-    except UNREADABLE as error:
-        raise InputError(f"not a level of theory ({brief(repr(error))})") from error
-    return found
+    return typed(data, Level, unlike=NO_LEVEL)
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:

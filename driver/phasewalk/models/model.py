@@ -1,19 +1,20 @@
 """Models: the nequip-train job of a generation, its checkpoint, and the deployed model."""
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from pydantic import AfterValidator, FiniteFloat
 
-from ..errors import UNREADABLE, EngineFailed, InputError, ParseError
+from ..errors import UNREADABLE, EngineFailed, InputError
+from ..files import EXACT, read, typed
 from ..jobs import Finished, Job
 from ..labels import Label, frame_to_json, same_level, to_training
 from ..store import NetworkStatistics
@@ -29,6 +30,7 @@ energies of distorted frames would be taken for a difference of their atoms."""
 SHOWN_EV = 0.0005
 CHECKPOINT = "last.ckpt"
 NETWORK = "network.json"
+_UNLIKE = "not a deployed model's stamp"
 ENDINGS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
 
 
@@ -212,6 +214,12 @@ def read_training(finished: Finished) -> Trained:
     return Trained(checkpoint, weights, eager, last)
 
 
+def _beside(name: str) -> str:
+    if Path(name).name != name:
+        raise ValueError("the name of a file beside it")
+    return name
+
+
 @dataclass(frozen=True)
 class Deployed:
     """The stamp of a compiled model: what it is, and what it was compiled for.
@@ -231,17 +239,19 @@ class Deployed:
         checkpoint: SHA-256 of the checkpoint whose weights it holds.
     """
 
-    file: str
+    __pydantic_config__ = EXACT
+
+    file: Annotated[str, AfterValidator(_beside)]
     mode: str
     device: str
     dtype: str
     types: tuple[str, ...]
-    r_max_A: float
+    r_max_A: FiniteFloat
     torch: str
     nequip: str
     cpu: str
     processor: str
-    seconds: float
+    seconds: FiniteFloat
     graph: str = ""
     checkpoint: str = ""
 
@@ -325,24 +335,12 @@ def require_loaded(finished: Finished) -> None:
 
 def read_stamp(path: Path) -> Deployed:
     """A deployed model's stamp."""
-    try:
-        return stamp_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a deployed model's stamp ({error!r})") from error
+    return read(path, Deployed, unlike=_UNLIKE)
 
 
 def stamp_from_json(data: Mapping[str, Any]) -> Deployed:
-    """The reverse of `asdict`; TypeError or ValueError if a field is of another kind."""
-    stamp = Deployed(**{**data, "types": tuple(data["types"])})
-    numbers = (stamp.r_max_A, stamp.seconds)
-    texts = [v for k, v in vars(stamp).items() if k not in ("types", "r_max_A", "seconds")]
-    if not all(isinstance(text, str) for text in (*texts, *stamp.types)):
-        raise TypeError("a field is not text")
-    if isinstance(data["types"], str) or not all(map(math.isfinite, numbers)):
-        raise TypeError("its types are no list, or its cutoff is no number")
-    if Path(stamp.file).name != stamp.file:
-        raise ValueError("its file is not beside it")
-    return stamp
+    """The reverse of `asdict`; InputError if a field is of another kind."""
+    return typed(data, Deployed, unlike=_UNLIKE)
 
 
 def stamp_text(deployed: Deployed) -> str:

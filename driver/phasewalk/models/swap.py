@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt
 
 from ..errors import UNREADABLE, InputError, ParseError
+from ..files import EXACT, read
 
 Weights = Mapping[str, NDArray[Any]]
 GRAPH = "graph"
@@ -33,9 +35,11 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, Runtim
 class Place:
     """Position of a weight: file in the archive, offset and length in bytes."""
 
+    __pydantic_config__ = EXACT
+
     entry: str
-    offset: int
-    length: int
+    offset: NonNegativeInt
+    length: NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -130,19 +134,7 @@ def template_text(template: Template) -> str:
 
 def read_template(path: Path) -> Template:
     """The reverse of `template_text`."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        places = {name: Place(**place) for name, place in data["places"].items()}
-        if not all(_is_place(place) for place in places.values()):
-            raise ValueError("an offset or a length is not a whole number")
-        return Template(str(data["graph"]), str(data["package"]), places)
-    except UNREADABLE as error:
-        raise ParseError(path, f"not the places of a model's weights ({error!r})") from error
-
-
-def _is_place(place: Place) -> bool:
-    numbers = (place.offset, place.length)
-    return isinstance(place.entry, str) and all(type(n) is int and n >= 0 for n in numbers)
+    return read(path, Template, unlike="not the places of a model's weights")
 
 
 def _check_apart(places: Mapping[str, Place]) -> None:

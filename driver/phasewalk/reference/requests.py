@@ -4,14 +4,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, ground_state_magnetic_moments
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
-from ..errors import UNREADABLE, InputError, NotConverged, ParseError
+from ..errors import InputError, NotConverged
+from ..files import numbers
+from ..files import read as read_file
 from ..jobs import Finished, Job
 from ..labels import Label, Level, check, frame_to_json, label_key
 from ..structures import carried
@@ -28,6 +31,8 @@ INPUT, GUESS = "label.inp", "guess"
 WAVE_FUNCTIONS = ("label-RESTART.wfn", "label-RESTART.kp")
 """Restart files that CP2K writes; the second with k-points."""
 VERSION_LIMIT_S = 300.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def with_version(reference: Reference, finished: Finished) -> Reference:
             program = " ".join(reference.command)
             raise InputError(f"{program} --version does not print a version of CP2K")
     else:
-        version = str(_answer(finished.directory).get("version", ""))
+        version = _answer(finished.directory, _Answer).version
     return replace(reference, method=replace(reference.method, version=version))
 
 
@@ -254,18 +259,8 @@ def read_result(directory: Path, atoms: Atoms, *, reference: Reference) -> Resul
             output.energy, output.forces, output.stress, output.seconds, output.version, notes
         )
     else:
-        data = _answer(directory)
-        try:
-            result = Result(
-                energy=float(data["energy_eV"]),
-                forces=np.array(data["forces_eV_per_A"], dtype=float),
-                stress=np.array(data["stress_eV_per_A3"], dtype=float),
-                seconds=float(data["seconds"]),
-                version=str(data.get("version", "")),
-            )
-        except UNREADABLE as error:
-            path = directory / RESULT
-            raise ParseError(path, f"not a result of the reference ({error!r})") from error
+        found = _answer(directory, _Labelled)
+        result = Result(found.energy_eV, found.forces, found.stress, found.seconds, found.version)
     _check_version(result.version, reference, directory)
     return result
 
@@ -324,27 +319,36 @@ def read_atom_result(directory: Path, reference: Reference) -> float:
     if reference.input is not None:
         energy, version = cp2k_output.read_energy(directory / Finished.STDOUT)
     else:
-        data = _answer(directory)
-        try:
-            energy, version = float(data["energy_eV"]), str(data.get("version", ""))
-        except UNREADABLE as error:
-            path = directory / RESULT
-            raise ParseError(path, f"not a result of the reference ({error!r})") from error
+        found = _answer(directory, _Energy)
+        energy, version = found.energy_eV, found.version
     if not np.isfinite(energy):
         raise InputError(f"{directory}: the energy is not finite")
     _check_version(version, reference, directory)
     return energy
 
 
-def _answer(directory: Path) -> dict[str, Any]:
-    path = directory / RESULT
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise TypeError("not a mapping")
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a result of the reference ({error!r})") from error
-    return data
+class _Answer(BaseModel):
+    """What the child process always says."""
+
+    version: str = ""
+
+
+class _Energy(_Answer):
+    """What it says of an isolated atom."""
+
+    energy_eV: float
+
+
+class _Labelled(_Energy):
+    """What it says of a frame."""
+
+    forces: Annotated[Array, numbers(None, 3), Field(alias="forces_eV_per_A")]
+    stress: Annotated[Array, numbers(6), Field(alias="stress_eV_per_A3")]
+    seconds: float
+
+
+def _answer(directory: Path, kind: type[T]) -> T:
+    return read_file(directory / RESULT, kind, unlike="not a result of the reference")
 
 
 def _check_version(version: str, reference: Reference, directory: Path) -> None:

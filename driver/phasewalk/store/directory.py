@@ -21,14 +21,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from .. import labels
-from ..errors import UNREADABLE, ParseError, StoreError, brief, named
+from ..errors import ParseError, StoreError, brief, named
 from ..files import (
     ANY,
     check_file,
     extend_file,
     file_hash,
     hash_bytes,
+    read,
     read_text,
     set_aside,
     write_file,
@@ -39,6 +42,7 @@ from .journal import SCHEMA, line_of, read_journal
 from .locking import Lock
 from .records import FILES, Record
 from .records_names import REWRITING, TRAIN, rewriting_task
+from .records_outputs import Part
 
 JOURNAL, IDENTITY, SETTINGS = "journal.jsonl", "campaign.json", "campaign.yaml"
 PLUMED_FILES = "plumed"
@@ -329,22 +333,23 @@ def read_campaign(root: Path) -> Store:
     return Store(root, *read_journal(root / JOURNAL))
 
 
+class _Identity(Part):
+    """What every campaign's identity has; the rest is for those who wrote it."""
+
+    version: Any = Field(alias="schema")
+    name: str
+
+
 def read_identity(root: Path) -> dict[str, Any]:
     """What `open_campaign` wrote; StoreError where the schema is another."""
     path = root / IDENTITY
-    try:
-        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        schema = identity["schema"]
-    except UNREADABLE as error:
-        raise ParseError(path, f"not readable as a campaign's identity ({error!r})") from error
-    if schema != SCHEMA:
+    found = read(path, _Identity, unlike="not readable as a campaign's identity")
+    if found.version != SCHEMA:
         raise StoreError(
-            f"{root}: written by another version of phasewalk (schema {brief(schema)}, this one "
-            f"reads {SCHEMA}); start a new --dir"
+            f"{root}: written by another version of phasewalk (schema {brief(found.version)}, this "
+            f"one reads {SCHEMA}); start a new --dir"
         )
-    if not isinstance(identity.get("name"), str):
-        raise ParseError(path, "not readable as a campaign's identity (it has no name)")
-    return identity
+    return found.dump()
 
 
 def check_kept(path: Path) -> None:

@@ -19,7 +19,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import StoreError, named
+from ..errors import InputError, StoreError, named
+from ..files import typed
 
 LOCK = "lock"
 BEAT_S, STALE_S = 10.0, 60.0
@@ -170,10 +171,9 @@ def _age(path: Path) -> float:
 
 def _read(path: Path) -> Owner | None:
     """Whose lock it is; None for nobody's, and for a text that a kill or a full disk left half."""
-    try:
-        return Owner(**json.loads(path.read_text(errors="replace", encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+    with contextlib.suppress(FileNotFoundError, InputError):
+        return typed(path.read_bytes(), Owner, unlike="not a lock")
+    return None
 
 
 def _flock(handle: int, how: int, path: Path) -> bool:

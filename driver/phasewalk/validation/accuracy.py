@@ -6,14 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from pydantic import Field
 
-from ..errors import UNREADABLE, InputError, ParseError
+from .. import files
+from ..errors import InputError, ParseError
 from ..jobs import Finished, Job
 from ..labels import Label, content_hash, frame_to_json, label_energies, label_values
 from ..structures import bare, carried, read_frames, reduced_formula
@@ -39,6 +41,20 @@ class Prediction:
     stress: Array
 
 
+def prediction(entry: Mapping[str, Any]) -> Prediction:
+    """One frame's results as a child process writes them; ValueError if they fit no frame."""
+    found = Prediction(
+        energy=float(entry["energy_eV"]),
+        energies=np.array(entry["energies_eV"], dtype=float),
+        forces=np.array(entry["forces_eV_per_A"], dtype=float),
+        stress=np.array(entry["stress_eV_per_A3"], dtype=float),
+    )
+    count = len(found.energies)
+    if (found.energies.ndim, found.forces.shape, found.stress.shape) != (1, (count, 3), (6,)):
+        raise ValueError("energies, forces and stress are not those of one frame")
+    return found
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What a deployed model says of several frames.
@@ -49,9 +65,12 @@ class Predictions:
         total_energies: eV, along an NVE run of the first frame, by time step (fs).
     """
 
-    frames: tuple[Prediction, ...]
+    frames: tuple[Annotated[Prediction, files.made_by(prediction)], ...]
     seconds_per_step: float
-    total_energies: Mapping[float, Array] = field(default_factory=dict)
+    total_energies: Annotated[
+        Mapping[Annotated[float, files.made_by(float)], Annotated[Array, files.numbers(None)]],
+        Field(alias="nve"),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,27 +153,7 @@ def read(finished: Finished) -> Predictions:
     """The predictions, in the order of the frames; EngineFailed if LAMMPS failed."""
     finished.require_success()
     path = finished.directory / RESULT
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        frames = tuple(prediction(entry) for entry in result["frames"])
-        drifts = {float(dt): np.array(e, dtype=float) for dt, e in result.get("nve", {}).items()}
-        return Predictions(frames, float(result["seconds_per_step"]), drifts)
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a result of the prediction ({error!r})") from error
-
-
-def prediction(entry: Mapping[str, Any]) -> Prediction:
-    """One frame's results as a child process writes them; ValueError if they fit no frame."""
-    found = Prediction(
-        energy=float(entry["energy_eV"]),
-        energies=np.array(entry["energies_eV"], dtype=float),
-        forces=np.array(entry["forces_eV_per_A"], dtype=float),
-        stress=np.array(entry["stress_eV_per_A3"], dtype=float),
-    )
-    count = len(found.energies)
-    if (found.energies.ndim, found.forces.shape, found.stress.shape) != (1, (count, 3), (6,)):
-        raise ValueError("energies, forces and stress are not those of one frame")
-    return found
+    return files.read(path, Predictions, unlike="not a result of the prediction")
 
 
 def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors:
