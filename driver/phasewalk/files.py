@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,8 @@ EXACT = ConfigDict(strict=True, extra="forbid")
 """Of a type that has exactly these fields in its file: `__pydantic_config__` of a dataclass."""
 
 T = TypeVar("T")
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+"""What validates a type: to make it takes longer than to use it."""
 
 
 def hash_of(*parts: Any) -> str:
@@ -190,12 +192,6 @@ def typed(data: Any, kind: type[T], *, unlike: str, path: Path | str | None = No
     raise (
         InputError(f"{unlike} ({told})") if path is None else ParseError(path, f"{unlike} ({told})")
     )
-
-
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    """What validates a type; to make it takes longer than to use it."""
-    return TypeAdapter(kind)
 
 
 def numbers(*shape: int | None) -> PlainValidator:

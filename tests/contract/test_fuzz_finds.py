@@ -11,10 +11,9 @@ import pytest
 
 from helpers.fuzz import fuzz
 from helpers.readers import READERS
-from phasewalk import settings
+from phasewalk import files, settings
 from phasewalk.bias import dumps, hills
 from phasewalk.campaign import config
-from phasewalk.errors import UNREADABLE
 from phasewalk.labels import label
 from phasewalk.models import model
 from phasewalk.rounds import steer
@@ -42,6 +41,16 @@ def keys_are_there(path: Path, kind: Any) -> list[Any]:
     return [steer._State.model_construct(**one) for one in json.loads(path.read_text())]
 
 
+def whole_json(path: Path, kind: Any, *, unlike: str) -> Any:
+    json.loads(path.read_text())
+    return files.read(path, kind, unlike=unlike)
+
+
+def whole_text(text: str, kind: Any, **rest: Any) -> Any:
+    json.loads(text)
+    return files.typed(text, kind, **rest)
+
+
 def unfinished_lines(path: Path) -> tuple[list[str], bool]:
     return path.read_bytes().decode(errors="replace").splitlines(), True
 
@@ -60,9 +69,6 @@ def the_last_section_counts(path: Path, lines: Sequence[str], start: int) -> dic
     return dict(zip(kinds, pairwise(marks), strict=True))
 
 
-SHALLOW = tuple(kind for kind in UNREADABLE if kind is not RecursionError)
-
-
 @pytest.mark.parametrize(
     ("reader", "module", "name", "planted", "report"),
     [
@@ -74,8 +80,8 @@ SHALLOW = tuple(kind for kind in UNREADABLE if kind is not RecursionError)
         ("COLVAR", dumps, "numbers", any_word_is_a_number, "untyped: ValueError"),
         ("hills record", hills, "_hill", any_number_of_digits, "untyped: (Value|Index)Error"),
         ("walkers", steer, "read", keys_are_there, "untyped: (Attribute|Type|JSON)"),
-        ("stamp", model, "UNREADABLE", SHALLOW, "untyped: RecursionError"),
-        ("label", label, "UNREADABLE", (ValueError, KeyError), "untyped: (Type|Recursion)Error"),
+        ("stamp", model, "read", whole_json, "untyped: (JSON|Unicode)DecodeError"),
+        ("label", label, "typed", whole_text, "untyped: (JSONDecode|Recursion)Error"),
         ("campaign.yaml", settings, "MAX_VALUES", 10**12, "no answer|MemoryError"),
         ("campaign.yaml", config, "brief", str, "endless message|not one printable line"),
     ],
