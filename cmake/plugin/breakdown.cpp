@@ -19,9 +19,8 @@ double used(double value, double limit) {
 }
 
 bool all_finite(const State &state) {
-  for (const double value : {state.force, state.temperature, state.move, state.close, state.volume,
-                             state.tilt, state.walltime})
-    if (!std::isfinite(value)) return false;
+  for (const Limit &limit : kLimitTable)
+    if (!std::isfinite(state.*limit.value)) return false;
   return true;
 }
 
@@ -32,6 +31,28 @@ void append(std::string &text, const char *format, Values... values) {
   text.append(line, static_cast<std::size_t>(length));
 }
 
+/// As JSON, which has no word for what is not finite.
+void append_number(std::string &text, double value) {
+  if (std::isfinite(value))
+    append(text, "%.6g", value);
+  else
+    text += "null";
+}
+
+/// As JSON; bytes beyond ASCII stay as they are.
+void append_text(std::string &text, const std::string &words) {
+  text += '"';
+  for (const char c : words) {
+    if (c == '"' || c == '\\')
+      text.append({'\\', c});
+    else if (static_cast<unsigned char>(c) < 0x20)
+      append(text, "\\u%04x", static_cast<unsigned>(c));
+    else
+      text += c;
+  }
+  text += '"';
+}
+
 }  // namespace
 
 Finding worst(const State &state, const Limits &limits) {
@@ -39,26 +60,37 @@ Finding worst(const State &state, const Limits &limits) {
     const double none = std::numeric_limits<double>::quiet_NaN();
     return {"nan", none, none, std::numeric_limits<double>::infinity()};
   }
-  Finding found;
-  const auto consider = [&](const char *reason, double value, double limit, double fraction) {
-    if (limit > 0.0 && fraction > found.fraction) found = {reason, value, limit, fraction};
-  };
-  const auto most = [&](const char *reason, double value, double limit) {
-    consider(reason, value, limit, used(value, limit));
-  };
-  const auto least = [&](const char *reason, double value, double limit) {
-    consider(reason, value, limit, used(limit, value));
-  };
-  most("force", state.force, limits.force);
-  most("temperature", state.temperature, limits.temperature);
-  most("move", state.move, limits.move);
-  least("close", state.close, limits.close);
-  least("volume", state.volume, limits.volume_low);
-  most("volume", state.volume, limits.volume_high);
-  most("tilt", state.tilt, limits.tilt);
-  if (limits.walltime > 0.0 && state.walltime > limits.walltime && found.fraction <= 1.0)
-    found = {"walltime", state.walltime, limits.walltime, kJustAbove};
-  return found;
+  Finding found, late;
+  for (const Limit &limit : kLimitTable) {
+    const double value = state.*limit.value, number = limits.*limit.number;
+    if (!(number > 0.0)) continue;
+    const double fraction =
+        limit.forbids == Forbids::kLess ? used(number, value) : used(value, number);
+    if (limit.forbids == Forbids::kMoreTime) {
+      if (fraction > 1.0) late = {limit.name, value, number, kJustAbove};
+    } else if (fraction > found.fraction) {
+      found = {limit.name, value, number, fraction};
+    }
+  }
+  return late.fraction > 1.0 && found.fraction <= 1.0 ? late : found;
+}
+
+std::string stop_line(std::int64_t step, const Finding &finding, std::int64_t good,
+                      const std::string &says) {
+  std::string line = "phasewalk/stop: {";
+  append(line, "\"step\": %lld, \"reason\": ", static_cast<long long>(step));
+  append_text(line, finding.reason);
+  line += ", \"value\": ";
+  append_number(line, finding.value);
+  line += ", \"limit\": ";
+  append_number(line, finding.limit);
+  if (good < 0)
+    line += ", \"good\": null";
+  else
+    append(line, ", \"good\": %lld", static_cast<long long>(good));
+  line += ", \"says\": ";
+  append_text(line, says);
+  return line + "}";
 }
 
 double largest_component(const double *values, std::size_t count) {

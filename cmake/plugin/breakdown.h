@@ -36,6 +36,31 @@ struct State {
   double volume = 0.0, tilt = 0.0, walltime = 0.0;
 };
 
+/// Which values a limit forbids; time that has run out says nothing of a frame.
+enum class Forbids { kMore, kLess, kMoreTime };
+
+/// One limit: its name, which is the keyword that sets it and the reason of a stop, where its
+/// number and what is compared with it are, and its side.
+struct Limit {
+  const char *name;
+  double Limits::*number;
+  double State::*value;
+  Forbids forbids;
+};
+
+/// All limits. A keyword with several rows takes as many numbers. The driver has their units and
+/// words: walkers/limits.py.
+inline constexpr Limit kLimitTable[] = {
+    {"force", &Limits::force, &State::force, Forbids::kMore},
+    {"temperature", &Limits::temperature, &State::temperature, Forbids::kMore},
+    {"move", &Limits::move, &State::move, Forbids::kMore},
+    {"close", &Limits::close, &State::close, Forbids::kLess},
+    {"volume", &Limits::volume_low, &State::volume, Forbids::kLess},
+    {"volume", &Limits::volume_high, &State::volume, Forbids::kMore},
+    {"tilt", &Limits::tilt, &State::tilt, Forbids::kMore},
+    {"walltime", &Limits::walltime, &State::walltime, Forbids::kMoreTime},
+};
+
 /// A quantity, its limit, and the fraction of the limit that is used (above 1: stop).
 struct Finding {
   std::string reason;
@@ -45,6 +70,12 @@ struct Finding {
 /// The quantity that has used most of its limit; "nan" where any is not finite. Time runs out
 /// without harm to a frame: it counts where it is used up and nothing else is, by a hair above 1.
 Finding worst(const State &state, const Limits &limits);
+
+/// The line of a log that says why a run was stopped softly: JSON, after the name that it is found
+/// by. `good` is the step of the last good frame, negative where there is none; `says` is what a
+/// style said that could not go on.
+std::string stop_line(std::int64_t step, const Finding &finding, std::int64_t good,
+                      const std::string &says);
 
 /// Largest absolute value; not a number where any value is not finite.
 double largest_component(const double *values, std::size_t count);

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "atom.h"
+#include "breakdown.h"
 #include "comm.h"
 #include "communicator.h"
 #include "compute.h"
@@ -392,8 +393,8 @@ void FixPlumed::calculate(bool update_too) {
 void FixPlumed::end() {
   if (Stopper *stopper = stopper_of(lmp); stopper && stopper->ask("plumed stop")) return;
   if (!ended_)
-    utils::logmesg(lmp, "fix plumed: stop step={} reason=plumed stop value=0 limit=0 good=-1\n",
-                   update->ntimestep);
+    utils::logmesg(lmp, "{}\n",
+                   stop_line(update->ntimestep, {"plumed stop", 0.0, 0.0, 0.0}, -1, ""));
   ended_ = true;
   timer->force_timeout();
 }

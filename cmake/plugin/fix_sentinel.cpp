@@ -25,12 +25,21 @@ namespace phasewalk {
 
 namespace {
 
-constexpr const char *kName = "phasewalk/sentinel";
 /// xx yy zz yz xz xy
 Box box_of(const Domain &domain) {
   Box box;
   std::copy_n(domain.h, box.size(), box.begin());
   return box;
+}
+
+/// The keywords that set limits.
+std::string limit_names() {
+  std::string names, last;
+  for (const Limit &limit : kLimitTable) {
+    if (limit.name != last) names += limit.name + std::string(", ");
+    last = limit.name;
+  }
+  return names;
 }
 
 }  // namespace
@@ -60,25 +69,19 @@ void FixSentinel::parse(int narg, char **arg) {
   };
   for (; i < narg; ++i) {
     const std::string keyword = arg[i];
-    if (keyword == "force") {
-      limits_.force = number(keyword);
-    } else if (keyword == "temperature") {
-      limits_.temperature = number(keyword);
-    } else if (keyword == "move") {
-      limits_.move = number(keyword);
-    } else if (keyword == "close") {
-      limits_.close = number(keyword);
+    bool limited = false;
+    for (const Limit &limit : kLimitTable) {
+      if (keyword != limit.name) continue;
+      limits_.*limit.number = number(keyword);
+      limited = true;
+    }
+    if (keyword == "close") {
       std::vector<double> radii(1, 0.0);
       for (int type = 1; type <= atom->ntypes; ++type) radii.push_back(number(keyword));
       pairs_ = ClosestPair(std::move(radii));
-    } else if (keyword == "volume") {
-      limits_.volume_low = number(keyword);
-      limits_.volume_high = number(keyword);
-    } else if (keyword == "tilt") {
-      limits_.tilt = number(keyword);
-    } else if (keyword == "walltime") {
-      limits_.walltime = number(keyword);
-    } else if (keyword == "margin") {
+    }
+    if (limited) continue;
+    if (keyword == "margin") {
       margin_ = count(keyword, 0);
     } else if (keyword == "ring") {
       ring_every_ = count(keyword, 1);
@@ -91,10 +94,8 @@ void FixSentinel::parse(int narg, char **arg) {
     } else if (keyword == "together") {
       together_ = true;
     } else {
-      error->all(FLERR,
-                 "{}: unknown keyword {} (known: force, temperature, move, close, volume, tilt, "
-                 "walltime, margin, ring, strict, good, together)",
-                 kStyle, keyword);
+      error->all(FLERR, "{}: unknown keyword {} (known: {}margin, ring, strict, good, together)",
+                 kStyle, keyword, limit_names());
     }
   }
 }
@@ -196,9 +197,8 @@ void FixSentinel::stop(const Finding &finding, const std::string &message) {
   stopped_ = true;
   const Snapshot *good = ring_.before_stop(update->ntimestep, margin_, update->beginstep);
   if (good && !good_file_.empty()) write(*good);
-  utils::logmesg(lmp, "{}: stop step={} reason={} value={:.6g} limit={:.6g} good={}{}\n", kName,
-                 update->ntimestep, finding.reason, finding.value, finding.limit,
-                 good ? good->step : -1, message.empty() ? "" : " says=" + message);
+  utils::logmesg(lmp, "{}\n",
+                 stop_line(update->ntimestep, finding, good ? good->step : -1, message));
   timer->force_timeout();
 }
 

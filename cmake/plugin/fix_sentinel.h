@@ -30,7 +30,8 @@ namespace phasewalk {
 ///   good FILE            where the last good frame is written, in the format of dump custom
 ///   together             stop all partitions of the launch where one must stop
 ///
-/// The log gets one line: "phasewalk/sentinel: stop step=S reason=R value=V limit=L good=G".
+/// The log gets one line (see stop_line), with the limit's keyword as the reason:
+/// phasewalk/stop: {"step": S, "reason": "R", "value": V, "limit": L, "good": G, "says": "…"}
 class FixSentinel : public LAMMPS_NS::Fix, private Stopper {
  public:
   static constexpr const char *kStyle = "fix phasewalk/sentinel";

@@ -64,6 +64,17 @@ TEST_CASE("each limit stops on its side, and exactly at it does not") {
   CHECK(worst(state, Limits{}).fraction == 0.0);  // without a limit nothing is found
 }
 
+TEST_CASE("a stop is one line of JSON, whatever was said") {
+  CHECK(stop_line(1031, {"force", 67.125, 50.0, 1.3}, 990, "") ==
+        "phasewalk/stop: {\"step\": 1031, \"reason\": \"force\", \"value\": 67.125, "
+        "\"limit\": 50, \"good\": 990, \"says\": \"\"}");
+  CHECK(
+      stop_line(12345678901, {"nan", kNan, -kInfinity, kInfinity}, -1, "a \"b\" \\ \t\x01 é {}") ==
+      "phasewalk/stop: {\"step\": 12345678901, \"reason\": \"nan\", \"value\": null, "
+      "\"limit\": null, \"good\": null, "
+      "\"says\": \"a \\\"b\\\" \\\\ \\u0009\\u0001 é {}\"}");
+}
+
 TEST_CASE("a volume or a distance of nothing is beyond every limit") {
   State state = calm();
   state.close = 0.0;

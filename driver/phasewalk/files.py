@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
 from .errors import UNREADABLE, InputError, ParseError, brief, named
 
@@ -22,6 +23,9 @@ MAX_SHOWN = 60
 
 EXACT = ConfigDict(strict=True, extra="forbid")
 """Of a type that has exactly these fields in its file: `__pydantic_config__` of a dataclass."""
+
+OrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number for which JSON may have null: there it was not finite."""
 
 T = TypeVar("T")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from .errors import ParseError
-from .files import EXACT, typed
+from .files import EXACT, OrNan, typed
 from .files import read as read_file
 
 FILE = "now.json"
@@ -27,8 +27,6 @@ _UNLIKE = "does not say what a campaign is doing"
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[int | float, Field(gt=-1e15, lt=1e15)]
-OrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-"""In the file null stands for what was not finite."""
 State = Annotated[str, Field(pattern=rf"^({RUNNING}|{DONE}|{STOPPED}[a-z ]{{1,40}})$")]
 
 

@@ -223,6 +223,7 @@ def test_random_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> Non
 INSERTS = [
     b"ITEM: ATOMS ", b"ITEM: TIMESTEP\n", b"\n", b"nan", b"-inf", b"1e999", b"9" * 5000, b"-1",
     b"#! FIELDS ", b"#! SET a b\n", b"   Step Temp\n", b" clock\n", b"Loop time of x on",
-    b"phasewalk/sentinel: stop step=1 reason=force value=-1.e.2 limit=x good=-1\n", b"\xff\x00",
-    b"0.0", b"phasewalk/sentinel: stop step=1 reason=plumed value=0 limit=0 good=5 says=\n",
+    b'phasewalk/stop: {"step": 1, "reason": "force", "value": -1.e.2, "limit": x, "good": -1}\n',
+    b"0.0", b'phasewalk/stop: {"step": 1, "reason": "nan", "value": 0, "limit": 0, "good": 5}\n',
+    b"phasewalk/stop: {", b"\xff\x00",
 ]  # fmt: skip

@@ -53,7 +53,7 @@ def play_cmake(job: Job) -> int:
     return 0
 
 
-BUILT = {"torch": "2.13.0", "lammps": 20250722}
+BUILT = {"torch": "2.13.0", "lammps": 20250722, "plugin": plugin.VERSION}
 
 
 def test_the_stamp_knows_sources_and_engines(engines: Engines, source: Path) -> None:
@@ -129,8 +129,9 @@ def test_one_that_is_given_is_taken(
         (None, EngineMissing, "has no phasewalk_stamp.json beside it; use phasewalk build-plugin"),
         (json.dumps({**BUILT, "torch": "2.1"}), EngineMissing, "for torch 2.1, but 2.13.0 is"),
         (json.dumps({**BUILT, "lammps": 20240829}), EngineMissing, "lammps 20240829, but 20250722"),
-        ("{}", EngineMissing, "built for torch None"),
-        (json.dumps({**BUILT, "plugin": "0.1.0"}), EngineMissing, "version 0.1.0.*decks need 0.2"),
+        (json.dumps({"plugin": plugin.VERSION}), EngineMissing, "built for torch None"),
+        ("{}", EngineMissing, "built from version unknown of the plugin's sources"),
+        (json.dumps({**BUILT, "plugin": "0.2.0"}), EngineMissing, "version 0.2.0.*needs 0.3"),
         ("{", ParseError, "not a plugin's stamp"),
         ("null", ParseError, "not a plugin's stamp"),
         ("3", ParseError, "not a plugin's stamp"),

@@ -23,6 +23,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
+from helpers.outputs import stop_line
 from phasewalk.bias import plumed
 from phasewalk.engines.discovery import Engines, processor, versions
 from phasewalk.jobs import Finished, Job
@@ -307,10 +308,8 @@ class _Walk:
             row = (100.0, now["energy_eV"], now["energy_eV"], 0.0, atoms.get_volume(), top, 0.0)
             lines.append(f"{step} " + " ".join(f"{value:.12g}" for value in row))
         if self.stop is not None:
-            lines.append(
-                f"phasewalk/sentinel: stop step={self.stop} reason=force value=61.5 limit=50 "
-                f"good={self.good}"
-            )
+            stop = stop_line(self.stop, "force", value=61.5, limit=50, good=self.good)
+            lines.append(stop)
         lines.append(
             f"Loop time of 0.25 on 1 procs for {self.last - self.first} steps with "
             f"{len(self.start)} atoms"

@@ -1,5 +1,6 @@
 """Outputs of a stage for tests that only care about some of them: the rest is empty."""
 
+import json
 from dataclasses import replace
 from typing import Any, get_args, get_origin
 
@@ -9,6 +10,12 @@ from phasewalk.store.records import Record
 from phasewalk.store.records_outputs import BY_STAGE
 
 EMPTY: dict[Any, Any] = {str: "", int: 0, float: 0.0, bool: False, dict: {}, list: []}
+
+
+def stop_line(step: int, reason: str, **more: Any) -> str:
+    """The line of a log with which the plugin stops a walker, as `stop_line` of its sources."""
+    empty = {"value": 0.0, "limit": 0.0, "good": None, "says": ""}
+    return f"phasewalk/stop: {json.dumps({'step': step, 'reason': reason, **empty, **more})}"
 
 
 def whole(record: Record) -> Record:

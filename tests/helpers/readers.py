@@ -388,7 +388,8 @@ READERS = {
         "ar-0.log",
         (
             b"LAMMPS\nWARNING: x\n   Step          Temp\n      1000  300\n      1020  294.6\n"
-            b"phasewalk/sentinel: stop step=1031 reason=force value=67.1 limit=50 good=990\n"
+            b'phasewalk/stop: {"step": 1031, "reason": "force", "value": 67.1, "limit": 50, '
+            b'"good": 990, "says": ""}\n'
             b"Loop time of 0.000424207 on 1 procs for 31 steps with 32 atoms\n",
             *files("segment/ar-0.log", "failed.log"),
         ),

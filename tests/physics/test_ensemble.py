@@ -170,7 +170,8 @@ def test_an_ideal_gas(plugin_path: Path, tmp_path: Path, note: Note) -> None:
     atoms.set_cell(atoms.cell * (count * unit / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
     deck = replace(
         DECK, pressure_bar=pressure_bar, thermostat_damping_ps=0.1, thermostat_seed=17,
-        barostat_damping_ps=0.2, steps=12_000, max_tilt=1e3, max_move_A=1e3,
+        barostat_damping_ps=0.2, steps=12_000,
+        limits={**DECK.limits, "tilt": (1e3,), "move": (1e3,)},
     )  # fmt: skip
     thermo = ensemble.run(
         plugin_path, tmp_path, atoms, deck, pair=ensemble.FREE, changed={"flip no": "flip yes"}

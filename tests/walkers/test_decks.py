@@ -39,15 +39,14 @@ NPT = WalkerDeck(
     plumed=True,
     sentinel=True,
     together=False,
-    max_force_eV_per_A=50.0,
-    max_temperature_K=1500.0,
-    min_distance_fraction=0.5,
-    radii_A=("1.210", "0.760", "0.310", "0.660"),
-    min_volume_A3=305.6,
-    max_volume_A3=1528.0,
-    max_tilt=1.3,
-    max_move_A=0.5,
-    walltime_s=None,
+    limits={
+        "force": (50.0,),
+        "temperature": (1500.0,),
+        "move": (0.5,),
+        "close": (0.5, 1.21, 0.76, 0.31, 0.66),
+        "volume": (305.6, 1528.0),
+        "tilt": (1.3,),
+    },
     margin_steps=40,
     ring_every_steps=10,
     ring_frames=20,
@@ -57,7 +56,7 @@ NPT = WalkerDeck(
 )
 NVT = replace(
     NPT, ensemble="nvt", thermostat="csvr", first_step=0, velocity_seed=314159, plumed=False,
-    together=True, walltime_s=3600.0,
+    together=True, limits={**NPT.limits, "walltime": (3600.0,)},
 )  # fmt: skip
 GOLDEN = {
     "npt.lmp": decks.walker_deck(NPT),

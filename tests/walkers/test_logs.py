@@ -1,7 +1,9 @@
 """LAMMPS logs: thermo tables, steps done, soft stops."""
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,11 +38,12 @@ def test_log_of_a_run_that_ended_with_an_error() -> None:
     assert "tilted box too far" in log.errors[0]
 
 
-STOPPED = """\
+STOP = '{"step": 1031, "reason": "force", "value": 67.1, "limit": 50, "good": 990, "says": ""}'
+STOPPED = f"""\
    Step          Temp
       1000  300
       1020  294.6
-phasewalk/sentinel: stop step=1031 reason=force value=67.1 limit=50 good=990
+phasewalk/stop: {STOP}
 Loop time of 0.000424207 on 1 procs for 31 steps with 32 atoms
 """
 
@@ -52,25 +55,31 @@ def test_log_of_a_soft_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "stop"),
+    ("change", "stop"),
     [
-        ("reason=force value=nan limit=50 good=-1", Stop(1031, "force", math.nan, 50.0, None)),
+        ({"value": None, "good": None}, Stop(1031, "force", math.nan, 50.0, None)),
         (
-            "reason=plumed value=0 limit=0 good=990 says=Point 1.2 is off the grid",
-            Stop(1031, "plumed", 0.0, 0.0, 990, "Point 1.2 is off the grid"),
+            {"reason": "plumed", "value": 0, "says": 'Point "1.2" {is} \\ off'},
+            Stop(1031, "plumed", 0.0, 50.0, 990, 'Point "1.2" {is} \\ off'),
         ),
-        (
-            "reason=another walker value=0 limit=0 good=-1",
-            Stop(1031, "another walker", 0.0, 0.0, None),
-        ),
-        ("reason=force value=x limit= good=-1", None),
-        ("reason=force value=1 limit=5 good=-2", None),
+        ({"reason": "another walker"}, Stop(1031, "another walker", 67.1, 50.0, 990)),
+        ({"value": "x"}, None),
+        ({"step": -1}, None),
+        ({"step": 1.5}, None),
+        ({"good": True}, None),
+        ({"reason": "<b>"}, None),
+        ({"reason": None}, None),
     ],
 )
-def test_stops(tmp_path: Path, line: str, stop: Stop | None) -> None:
-    old = "reason=force value=67.1 limit=50 good=990"
-    found = logs.read_log(write(tmp_path, STOPPED.replace(old, line))).stop
+def test_stops(tmp_path: Path, change: dict[str, Any], stop: Stop | None) -> None:
+    line = json.dumps({**json.loads(STOP), **change})
+    found = logs.read_log(write(tmp_path, STOPPED.replace(STOP, line))).stop
     assert repr(found) == repr(stop)  # nan is not itself
+
+
+def test_half_a_stop_is_none(tmp_path: Path) -> None:
+    for end in range(len(STOP)):
+        assert logs.read_log(write(tmp_path, STOPPED.replace(STOP, STOP[:end]))).stop is None
 
 
 def test_log_row_of_wrong_width(tmp_path: Path) -> None:
@@ -115,10 +124,3 @@ def test_an_end_that_the_plumed_text_asked_for_is_no_breakdown(
 ) -> None:
     known = {"walker": "a-0", "system": "a", "steps_done": 1}
     assert logs.broke_down(Walked.model_validate({**known, **entry})) is broke
-
-
-def test_plumeds_own_end_without_a_sentinel(tmp_path: Path) -> None:
-    line = "fix plumed: stop step=1031 reason=plumed stop value=0 limit=0 good=-1"
-    old = "phasewalk/sentinel: stop step=1031 reason=force value=67.1 limit=50 good=990"
-    found = logs.read_log(write(tmp_path, STOPPED.replace(old, line))).stop
-    assert found == Stop(1031, "plumed stop", 0.0, 0.0, None)

@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from helpers import needs
+from helpers.outputs import stop_line
 from phasewalk.bias import hill_tables, plumed
 from phasewalk.bias import hills as bias
 from phasewalk.bias.hill_tables import Mark
@@ -29,6 +30,7 @@ from phasewalk.files import hash_bytes
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 from phasewalk.walkers import outcomes, partitions
+from phasewalk.walkers.limits import LIMITS, WALLTIME
 from phasewalk.walkers.segment import (
     SegmentPlan,
     SegmentResult,
@@ -246,8 +248,7 @@ def test_a_rank_killed_before_the_first_step(tmp_path: Path) -> None:
     "line",
     [
         "ERROR on proc 0: Failed to allocate 8000 bytes for array atom:x (src/memory.cpp:66)",
-        "phasewalk/sentinel: stop step=200 reason=model value=nan limit=nan good=-1 "
-        "says=CUDA out of memory. Tried to allocate 2 GiB",
+        stop_line(200, "model", value=None, says="CUDA out of memory. Tried to allocate 2 GiB"),
         "ERROR: Cannot open dump file: No space left on device (src/dump.cpp:1)",
     ],
 )
@@ -276,7 +277,7 @@ def test_the_error_of_one_walker_is_no_breakdown_of_the_others(tmp_path: Path) -
 def test_a_soft_stop_is_told_in_words(tmp_path: Path) -> None:
     finished, made = recorded(tmp_path)
     log = finished.directory / "ar-0.log"
-    halt = "phasewalk/sentinel: stop step=220 reason=force value=67.1 limit=50 good=-1\nLoop time"
+    halt = stop_line(220, "force", value=67.1, limit=50) + "\nLoop time"
     log.write_text(log.read_text().replace("Loop time", halt))
     result = outcomes.read(finished, made)
     words = "a force of 67.1 eV/Å (limit 50) at step 220"
@@ -290,6 +291,16 @@ def test_nothing_done_is_a_failure_with_lammps_own_words(tmp_path: Path) -> None
     finished = Finished(Job("segment", ("lmp",), tmp_path), 1, 1.0)
     with pytest.raises(EngineFailed, match="no walker did a step: ar-1: ERROR: Unrecognized"):
         outcomes.read(finished, made)
+
+
+def test_a_deck_sets_each_limit(tmp_path: Path) -> None:
+    made = plan(tmp_path, settings=system())
+    timed = replace(made, settings=made.settings.model_copy(update={"timeout_s": 60.0}))
+    keywords = [one.keyword for one in LIMITS]
+    assert list(partitions.limits(timed, made.walkers[0])) == keywords
+    assert [*partitions.limits(made, made.walkers[0]), WALLTIME] == keywords
+    deck = partitions.files(timed)["ar-0.lmp"].decode()
+    assert all(f"\n  {keyword} " in deck for keyword in keywords)
 
 
 def test_job_is_one_launch_of_a_partition_for_each_walker(tmp_path: Path) -> None:

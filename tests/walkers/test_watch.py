@@ -10,6 +10,7 @@ from ase.build import bulk
 from ase.data import covalent_radii
 
 from helpers.fakes import ROOT
+from helpers.outputs import stop_line
 from phasewalk.structures import structure
 from phasewalk.walkers import watch as watching
 from phasewalk.walkers.segment import SegmentPlan, SegmentSettings, SystemSettings, Walker
@@ -22,7 +23,7 @@ d: DISTANCE ATOMS=1,2
 m: METAD ARG=v PACE=30 SIGMA=0.02 HEIGHT=1
 PRINT ARG=v,d,m.bias STRIDE=10 FILE=x
 """
-STOP = "phasewalk/sentinel: stop step=205 reason=force value=67.1 limit=50 good=180\n"
+STOP = stop_line(205, "force", value=67.1, limit=50, good=180) + "\n"
 
 
 def plan(atoms: int = 8, steps: int = 110) -> SegmentPlan:

@@ -18,8 +18,11 @@ from .discovery import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
 LIBRARY = "phasewalkplugin.so"
 STAMP = "phasewalk_stamp.json"
 BUILD_LIMIT_S = 1200.0
-VERSION = "0.2.0"
-"""Of the plugin's sources: what our decks ask of it. 0.1.0 knew no `device`."""
+VERSION = "0.3.0"
+"""Of the plugin's sources: what decks ask of it, and how it says why it stopped a walker.
+
+0.1.0 knew no `device`; 0.2.0 wrote a stop as a sentence.
+"""
 
 
 def source_dir() -> Path:
@@ -84,14 +87,15 @@ def check_stamp(library: Path, engines: Engines) -> None:
             f"plugin: {library} has no {STAMP} beside it; use phasewalk build-plugin"
         )
     built = read_stamp(path)
+    version = built.get("plugin", "unknown")
     wanted = {
         "torch": engines.versions.get("torch"),
         "lammps": lammps_number(engines.versions.get("lammps", "")),
     }
-    if built.get("plugin", VERSION) != VERSION:
+    if version != VERSION:
         raise EngineMissing(
-            f"plugin: {library} was built from version {built['plugin']} of the plugin's sources, "
-            f"but the decks need {VERSION}; use phasewalk build-plugin, and name the new one in "
+            f"plugin: {library} was built from version {version} of the plugin's sources, but this "
+            f"phasewalk needs {VERSION}; use phasewalk build-plugin, and name the new one in "
             "engines.plugin, or none"
         )
     for name, value in wanted.items():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import jinja2
 
 Array = NDArray[np.float64]
-Value = float | int | bool | str | None | Sequence[str]
+Value = float | int | bool | str | None | Sequence[str] | Mapping[str, Sequence[float]]
 
 DECK = 2
 """Version of the ensembles that walkers sample; `deck_versions` says what was wrong before.
@@ -55,8 +55,7 @@ class WalkerDeck:
         plumed: use `fix plumed`.
         sentinel: watch every step, and stop softly where the walker breaks down.
         together: all walkers stop where one must: they wait for each other.
-        radii_A: covalent radius of each type, as text.
-        walltime_s: for all steps; None for no limit.
+        limits: keywords of the sentinel with their numbers.
         margin_steps: before a stop that are already part of the breakdown.
         fixed: ids of the atoms that stay where they are, which count from 1, as text.
         ring_every_steps, ring_frames: how often a frame is remembered, and how many are.
@@ -79,15 +78,7 @@ class WalkerDeck:
     plumed: bool
     sentinel: bool
     together: bool
-    max_force_eV_per_A: float
-    max_temperature_K: float
-    min_distance_fraction: float
-    radii_A: tuple[str, ...]
-    min_volume_A3: float
-    max_volume_A3: float
-    max_tilt: float
-    max_move_A: float
-    walltime_s: float | None
+    limits: Mapping[str, tuple[float, ...]]
     margin_steps: int
     ring_every_steps: int
     ring_frames: int
@@ -229,6 +220,11 @@ def _check(name: str, value: Value) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InputError(f"{name} is {value}: LAMMPS text takes finite numbers only")
+        return
+    if isinstance(value, Mapping):
+        for key, numbers in value.items():
+            for number in (key, *numbers):
+                _check(f"{name} {key}", number)
         return
     for word in [value] if isinstance(value, str) else value:
         if not isinstance(word, str) or not NAME.fullmatch(word):

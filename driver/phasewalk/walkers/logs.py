@@ -2,25 +2,26 @@
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
 
 from ..bias import WHOLE, finished_lines, numbers, tail_lines
+from ..errors import InputError
+from ..files import OrNan, typed
 from ..store import Walked
+from .limits import ENDED
 
 Array = NDArray[np.float64]
 
-ENDED = "plumed stop"
-"""The reason of a stop that the PLUMED text asked for (COMMITTOR): no breakdown."""
-_STOP = re.compile(
-    r"(?:phasewalk/sentinel|fix plumed): stop step=([0-9]{1,18}) reason=([a-z ]{1,40}) "
-    r"value=(\S{1,40}) limit=(\S{1,40}) good=(-1|[0-9]{1,18})(?: says=(.*))?$"
-)
+STOP = "phasewalk/stop: "
+"""The line of a log that says why a walker was stopped: this, and a `Stop` as JSON."""
 _LOOP = re.compile(
     r"Loop time of ([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?) on [0-9]+ procs for ([0-9]{1,18}) steps"
 )
@@ -37,19 +38,17 @@ class Stop:
 
     Attributes:
         step: at whose end it stopped.
-        reason: nan, force, temperature, move, close, volume, tilt, walltime, plumed, model,
-            another walker, or plumed stop: the PLUMED text's own end.
-        value, limit: of what the reason names (eV/Å, K, Å, fraction of the radii, Å³, fraction of a
-            length, s); not finite where there is none.
+        reason: the keyword of one of `limits.LIMITS`, or one of `limits.OTHERS`.
+        value, limit: of what the reason names, in its unit; not finite where there is none.
         good_step: of the last good frame, which stands in a file of its own; None without one.
         says: what PLUMED or the model said.
     """
 
-    step: int
-    reason: str
-    value: float
-    limit: float
-    good_step: int | None
+    step: NonNegativeInt
+    reason: Annotated[str, Field(pattern=r"^[a-z ]{1,40}$")]
+    value: OrNan
+    limit: OrNan
+    good_step: Annotated[int | None, Field(alias="good")]
     says: str = ""
 
 
@@ -90,35 +89,26 @@ def read_log(path: Path) -> LogSummary:
     rows = [row for run in runs if run.columns == names for row in run.rows]
     columns = np.array(rows, dtype=float).reshape(len(rows), len(names)).T
     seconds = [run.seconds for run in runs if run.seconds is not None]
-    stops = [match for line in lines if (match := _STOP.match(line))]
+    stops = _stops(lines)
     return LogSummary(
         thermo=dict(zip(names, columns, strict=True)),
         first_step=int(runs[0].rows[0][0]) if runs else None,
         last_step=runs[-1].last_step if runs else None,
         loop_s=sum(seconds) if seconds else None,
-        stop=_stop(stops[-1]) if stops else None,
+        stop=stops[-1] if stops else None,
         errors=tuple(line for line in lines if line.startswith("ERROR")),
         warnings=tuple(line for line in lines if line.startswith("WARNING")),
     )
 
 
-def _stop(match: re.Match[str]) -> Stop:
-    good = int(match[5])
-    return Stop(
-        step=int(match[1]),
-        reason=match[2],
-        value=_number(match[3]),
-        limit=_number(match[4]),
-        good_step=good if good >= 0 else None,
-        says=match[6] or "",
-    )
-
-
-def _number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        return float("nan")
+def _stops(lines: Iterable[str]) -> list[Stop]:
+    """The soft stops that lines of a log tell of; a damaged line tells of none."""
+    found = []
+    for line in lines:
+        with contextlib.suppress(InputError):
+            if line.startswith(STOP):
+                found.append(typed(line.removeprefix(STOP), Stop, unlike="not a stop"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -155,8 +145,8 @@ def read_tail(path: Path, size: int = 8192) -> Tail:
             with contextlib.suppress(ValueError):
                 thermo = dict(zip(heads[-1], map(float, words), strict=True))
                 step = int(words[0])
-    stops = [match for line in lines if (match := _STOP.match(line))]
-    stop = _stop(stops[-1]) if stops else None
+    stops = _stops(lines)
+    stop = stops[-1] if stops else None
     return Tail(thermo, step if stop is None else stop.step, stop)
 
 

@@ -15,13 +15,12 @@ from ..errors import EngineFailed, Killed
 from ..jobs import Death, Finished, death
 from ..structures import carried
 from ..units import FS_PER_PS
-from . import logs
-from .logs import ENDED, Stop
+from . import limits, logs
+from .limits import ENDED, HARMLESS, PLUMED
+from .logs import Stop
 from .partitions import colvar_files, good_file, hills_files
 from .segment import ColvarSummary, SegmentPlan, SegmentResult, Walker, WalkerResult
 
-HARMLESS = ("walltime", "another walker", ENDED)
-"""Stops that no breakdown led to."""
 _SCARCE = re.compile(
     r"failed to (re)?allocate|out of memory|bad_alloc|no space left|disk quota|input/output error"
     r"|cannot (open|write)|error (writing|closing)|stale file handle",
@@ -245,7 +244,7 @@ def _new_hills(
     walker = plan.walkers[partition]
     text = plan.systems[walker.system].plumed or ""
     actions = plumed.metad_actions(text)
-    threw = log.stop is not None and log.stop.reason == "plumed"  # before or after its hill
+    threw = log.stop is not None and log.stop.reason == PLUMED  # before or after its hill
     hills: list[bias.Hill] = []
     headers: dict[str, tuple[str, ...]] = {}
     for item in hills_files(plan, walker):
@@ -269,27 +268,12 @@ def _new_hills(
     return tuple(hills), headers
 
 
-_WORDS = {
-    "nan": "numbers that are not finite",
-    "force": "a force of {0.value:.3g} eV/Å (limit {0.limit:g})",
-    "temperature": "a temperature of {0.value:.0f} K (limit {0.limit:g})",
-    "move": "an atom that moves {0.value:.2g} Å in one step (limit {0.limit:g})",
-    "close": "a pair at {0.value:.2f} × the sum of covalent radii (limit {0.limit:g})",
-    "volume": "a volume of {0.value:.0f} Å³ (limit {0.limit:.0f})",
-    "tilt": "a cell that leans by {0.value:.2f} box lengths (limit {0.limit:g})",
-    "walltime": "its time limit of {0.limit:g} s",
-    "plumed": "PLUMED: {0.says}",
-    "model": "the model: {0.says}",
-    ENDED: "PLUMED's own end of it: {0.says}",
-    "another walker": "another walker's stop, whose hills it shares",
-}
-
-
 def in_words(stop: Stop | None) -> str | None:
     """The sentinel's stop in words."""
     if stop is None:
         return None
-    return f"{_WORDS.get(stop.reason, stop.reason).format(stop)} at step {stop.step}"
+    said = limits.in_words(stop.reason, value=stop.value, limit=stop.limit, says=stop.says)
+    return f"{said} at step {stop.step}"
 
 
 def _stop(plan: SegmentPlan, partition: int, log: logs.LogSummary, directory: Path) -> Stop | None:

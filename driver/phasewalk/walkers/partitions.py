@@ -25,6 +25,7 @@ from ..jobs import Job
 from ..structures import carried
 from ..units import FS_PER_PS, bar_from_MPa
 from . import decks
+from .limits import WALLTIME
 from .segment import Engines, SegmentPlan, SegmentSettings, SystemSettings, Walker
 
 __all__ = [
@@ -202,8 +203,6 @@ def _seed(plan: SegmentPlan, walker: Walker, purpose: str) -> int:
 
 def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
     system, segment = plan.systems[walker.system], plan.settings
-    volume = walker.atoms.get_volume()
-    volumes = plan.volumes_A3.get(walker.system, (0.1 * volume, 10.0 * volume))
     return decks.WalkerDeck(
         walker=walker.id,
         model=_model_name(plan),
@@ -223,15 +222,7 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
         plumed=system.plumed is not None,
         sentinel=segment.sentinel,
         together=_waits(plan),
-        max_force_eV_per_A=segment.max_force_eV_per_A,
-        max_temperature_K=_hottest(segment, system, walker) * system.temperature_in(plan.round),
-        min_distance_fraction=segment.min_distance_fraction,
-        radii_A=tuple(_radius(name) for name in plan.type_names),
-        min_volume_A3=volumes[0],
-        max_volume_A3=volumes[1],
-        max_tilt=MAX_TILT,
-        max_move_A=MAX_MOVE_A,
-        walltime_s=segment.timeout_s,
+        limits=limits(plan, walker),
         margin_steps=round(segment.breakdown_fs / segment.timestep_fs),
         ring_every_steps=max(1, round(RING_FS / segment.timestep_fs)),
         ring_frames=RING_FRAMES,
@@ -239,6 +230,22 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
         dump_every_steps=segment.dump_every_steps,
         fixed=tuple(str(index + 1) for index in np.flatnonzero(carried.fixed(walker.atoms))),
     )
+
+
+def limits(plan: SegmentPlan, walker: Walker) -> dict[str, tuple[float, ...]]:
+    """The limits of a walker: keyword of the sentinel (see `limits.LIMITS`) → its numbers."""
+    system, segment = plan.systems[walker.system], plan.settings
+    volume = walker.atoms.get_volume()
+    hottest = _hottest(segment, system, walker) * system.temperature_in(plan.round)
+    return {
+        "force": (segment.max_force_eV_per_A,),
+        "temperature": (hottest,),
+        "move": (MAX_MOVE_A,),
+        "close": (segment.min_distance_fraction, *map(_radius, plan.type_names)),
+        "volume": plan.volumes_A3.get(walker.system, (0.1 * volume, 10.0 * volume)),
+        "tilt": (MAX_TILT,),
+        **({WALLTIME: (segment.timeout_s,)} if segment.timeout_s is not None else {}),
+    }
 
 
 def _hottest(segment: SegmentSettings, system: SystemSettings, walker: Walker) -> float:
@@ -254,9 +261,9 @@ def _hottest(segment: SegmentSettings, system: SystemSettings, walker: Walker) -
     return max(segment.max_temperature_ratio, float(chdtri(freedom, 1e-9)) / freedom)
 
 
-def _radius(name: str) -> str:
-    """Covalent radius of a species, Å, as LAMMPS text."""
-    return f"{covalent_radii[atomic_numbers[name]]:.3f}"
+def _radius(name: str) -> float:
+    """Covalent radius of a species, Å."""
+    return float(covalent_radii[atomic_numbers[name]])
 
 
 def good_file(walker: Walker) -> str:
