@@ -1,5 +1,6 @@
 """Figures and answers for campaigns that the recorded one is not: made up, and drawn."""
 
+import errno
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from helpers.recorded import RECORDED
 from phasewalk.bias import hills as bias
 from phasewalk.bias.hills import Hill, HillsRecord
+from phasewalk.errors import StoreError
 from phasewalk.production import free_energy
 from phasewalk.production.free_energy import FreeEnergy, Variable
 from phasewalk.report import free_figures, maps
@@ -195,6 +197,24 @@ def test_chemiscope_gets_every_labelled_frame(recorded: History, tmp_path: Path)
     error = properties["force RMSE before it was learned"]["values"]
     walked = [name != "(none)" for name in properties["walker"]["values"]]
     assert [not math.isnan(value) for value in error] == walked
+
+
+def test_a_full_disk_leaves_the_former_chemiscope_file(
+    recorded: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("chemiscope")
+    from phasewalk.report import chemiscope
+
+    path = tmp_path / "x.chemiscope.json.gz"
+    path.write_bytes(b"former")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        chemiscope.write(recorded, path)
+    assert path.read_bytes() == b"former"
 
 
 def as_lines(found: History) -> str:

@@ -1,11 +1,14 @@
 """All labelled frames with their variables and errors, as a file that chemiscope shows."""
 
+import gzip
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 from ..campaign import stop
 from ..errors import EngineMissing
+from ..files import write_file
 from ..production import lineage
 from ..status import History, library
 
@@ -31,7 +34,8 @@ def write(found: History, path: Path) -> int:
         How many frames; nothing is written for none.
 
     Raises:
-        EngineMissing: chemiscope is not installed; ParseError: a label is damaged.
+        EngineMissing: chemiscope is not installed; ParseError: a label is damaged; StoreError: the
+            file cannot be written.
     """
     try:
         import chemiscope
@@ -63,8 +67,7 @@ def write(found: History, path: Path) -> int:
     ):
         column = [wrong.get(key, {}).get(name, math.nan) for key in keys]
         properties[title] = _property(column, unit)
-    chemiscope.write_input(
-        str(path),
+    data = chemiscope.create_input(
         [label.atoms for label in labels],
         properties=properties,
         metadata={
@@ -73,6 +76,8 @@ def write(found: History, path: Path) -> int:
             f"up to {at['last']} ({at['written']})",
         },
     )
+    content = json.dumps(data).encode()
+    write_file(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     return len(labels)
 
 

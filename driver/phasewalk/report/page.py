@@ -5,6 +5,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..errors import UNREADABLE, InputError, PhasewalkError
-from ..files import file_hash, write_file
+from ..errors import InputError, ParseError, PhasewalkError
+from ..files import file_hash, read, write_file
 from ..labels import levels
 from ..production import lineage
 from ..status import History, verdict
@@ -99,6 +100,13 @@ def write_figures(found: History, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What is read again of `MADE`."""
+
+    files: dict[str, str]
+
+
 def _made(found: History) -> dict[str, Any]:
     """What the figures were made from."""
     models = lineage.models(found.records).values()
@@ -119,11 +127,11 @@ def _drop_former(folder: Path, files: Mapping[str, bytes]) -> None:
     Else a figure of a model that is gone would lie among those of the present one.
     """
     try:
-        former = json.loads((folder / MADE).read_text(encoding="utf-8"))["files"].items()
-    except UNREADABLE:
+        former = read(folder / MADE, _Made)
+    except ParseError:
         return
-    for name, digest in former:
-        path = folder / Path(str(name)).name
+    for name, digest in former.files.items():
+        path = folder / Path(name).name
         if name not in files and path.is_file() and file_hash(path) == digest:
             path.unlink()
 
