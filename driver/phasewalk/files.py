@@ -142,9 +142,11 @@ def check_file(path: Path, digest: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Text of a file of the campaign; ParseError if it cannot be read."""
+    """Text of a file, UTF-8; ParseError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ParseError(path, "no such file") from error
     except (OSError, ValueError) as error:
         raise ParseError(path, f"cannot be read ({error})") from error
 

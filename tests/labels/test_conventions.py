@@ -40,7 +40,7 @@ def aluminium(seed: int, count: int = 16, displacement_A: float = 0.06) -> list[
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_right_convention_is_recognized(seed: int) -> None:
-    found = conventions.check(aluminium(seed), "x")
+    found = conventions.check_conventions(aluminium(seed), "x")
     assert "stress in ASE's sign and unit" in found
 
 
@@ -62,16 +62,15 @@ def test_another_convention_is_refused_and_named(name: str, seed: int) -> None:
     displacement_A = 0.15 if name == "gradients" else 0.03
     found = [change(one) for one in aluminium(seed, 24, displacement_A)]
     with pytest.raises(InputError, match=r"^data\.extxyz: ") as caught:
-        conventions.check(found, "data.extxyz")
+        conventions.check_conventions(found, "data.extxyz")
     assert reason in str(caught.value)
     assert "convert" in str(caught.value)
 
 
 def test_frames_that_are_far_apart_decide_nothing() -> None:
-    assert "cannot be determined" in conventions.check(aluminium(1, 4), "x") or "too few" in (
-        conventions.check(aluminium(1, 4), "x")
-    )
-    assert "too few" in conventions.check([label()], "x")
+    found = conventions.check_conventions(aluminium(1, 4), "x")
+    assert "cannot be determined" in found or "too few" in found
+    assert "too few" in conventions.check_conventions([label()], "x")
 
 
 def test_a_file_of_molecular_dynamics_is_no_false_alarm() -> None:
@@ -79,9 +78,9 @@ def test_a_file_of_molecular_dynamics_is_no_false_alarm() -> None:
     rng = np.random.default_rng(2)
     for count in (8, 12, len(frames)):
         chosen = [frames[i] for i in rng.permutation(len(frames))[:count]]
-        assert conventions.check(chosen, "x")
+        assert conventions.check_conventions(chosen, "x")
 
 
 def test_frames_of_different_atoms_are_not_compared() -> None:
     mixed = [label(), label(one.atoms) if (one := aluminium(1, 1)[0]) else label()]
-    assert "too few" in conventions.check(mixed, "x")
+    assert "too few" in conventions.check_conventions(mixed, "x")

@@ -118,30 +118,30 @@ def test_phases_strained_and_torn_apart_are_never_refused() -> None:
     """What is pressed together lies high above the others, and its forces and stress say so."""
     energies = [one.energy / len(one.atoms) for one in PHASES]
     assert max(energies) - min(energies) > 60
-    label_energies.check(PHASES, "data")
+    label_energies.check_energies(PHASES, "data")
     with pytest.raises(InputError, match="frame 3: "):
-        label_energies.check(off(PHASES, 2, -63), "data")
+        label_energies.check_energies(off(PHASES, 2, -63), "data")
 
 
 def test_a_smaller_error_shows_beside_a_near_frame() -> None:
-    label_energies.check(NEAR, "data")
+    label_energies.check_energies(NEAR, "data")
     with pytest.raises(InputError, match=r"frame 4: .* from the work of forces and stress"):
-        label_energies.check(off(NEAR, 3, 0.6), "data")
+        label_energies.check_energies(off(NEAR, 3, 0.6), "data")
 
 
 def test_elements_are_fitted_away() -> None:
     """Salts that differ by 3 keV per atom."""
     heavy = [label(crystal("KCl", 6.29), energy=-24_000.0 - i) for i in range(4)]
     mixed = [*(label(crystal(), energy=-24.0 - i) for i in range(4)), *heavy]
-    label_energies.check(mixed, "data")
+    label_energies.check_energies(mixed, "data")
     assert label_energies.notices(mixed) == []
     with pytest.raises(InputError, match="frame 6: "):
-        label_energies.check(off(mixed, 5, 63.0), "data")
+        label_energies.check_energies(off(mixed, 5, 63.0), "data")
 
 
 def test_what_is_far_is_said() -> None:
     far = [label(crystal("NaCl", 4.6 + 1.2 * i), energy=-24.0) for i in range(4)]
-    label_energies.check(off(far, 2, 5.0), "data")
+    label_energies.check_energies(off(far, 2, 5.0), "data")
     (line,) = label_energies.notices(off(far, 2, 5.0))
     assert line == "frame(s) 3 differ by 5 eV/atom from all others; check them"
 
@@ -154,4 +154,4 @@ def test_energies_per_atom_are_noticed() -> None:
     assert line.startswith("energies look like energies per atom: Cu has -")
     many = [lj("fcc", 3.7, seed, size=2) for seed in range(12)]
     with pytest.raises(InputError, match="it looks like energies per atom: multiply them by 8"):
-        conventions.check([replace(o, energy=o.energy / 8) for o in many], "data")
+        conventions.check_conventions([replace(o, energy=o.energy / 8) for o in many], "data")

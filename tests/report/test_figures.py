@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_the_former_chemiscope_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match="No space left"):
+    with pytest.raises(StoreError, match="no space left"):
         chemiscope.write(recorded, path)
     assert path.read_bytes() == b"former"
 

@@ -3,7 +3,6 @@
 import difflib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -109,16 +108,6 @@ class CampaignSettings(Settings):
     stop: StopSettings = Field(StopSettings(), description="Stop rules (goals, budgets).")
     resources: ResourceSettings = Field(ResourceSettings(), description="Cores to use.")
     engines: EngineSettings = Field(EngineSettings(), description="Engine locations.")
-
-
-def read_text(path: Path) -> str:
-    """Content of the campaign file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
 
 
 def parse(text: str, where: str) -> CampaignSettings:

@@ -14,6 +14,7 @@ from ase import Atoms
 from ..bias import colvars, metad_actions
 from ..engines import available_cores, has_gpu, which
 from ..errors import InputError
+from ..files import read_text
 from ..labels import Label, Level, content_hash
 from ..reference import Reference, cp2k_input, programs
 from ..structures import (
@@ -27,7 +28,7 @@ from ..structures import (
 from ..validation import read_labelled
 from ..walkers import SystemSettings
 from . import plumed_inputs
-from .config import CampaignSettings, parse, read_text
+from .config import CampaignSettings, parse
 
 BOOTSTRAP_COUNT = 32
 MAX_CHARGE = 0.01

@@ -53,7 +53,7 @@ def settle(
         if found:
             where = f"{campaign.path}: {key} ({name})"
             _check_levels(campaign, where, found)
-            notes.append(f"{key}: {conventions.check(found, where)}")
+            notes.append(f"{key}: {conventions.check_conventions(found, where)}")
             notes += [f"{key}: {line}" for line in label_energies.notices(found)]
     if not campaign.initial:
         return campaign, notes

@@ -60,7 +60,7 @@ class _Share:
         return f"{self.value:.2g} ± {self.error:.1g}"
 
 
-def check(labels: Sequence[Label], where: str) -> str:
+def check_conventions(labels: Sequence[Label], where: str) -> str:
     """Describe the conventions of the labels.
 
     Raises:

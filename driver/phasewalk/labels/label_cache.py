@@ -42,11 +42,7 @@ def read(path: Path) -> Label:
     Raises:
         ParseError: it cannot be read, or does not match its file name.
     """
-    try:
-        text = path.read_text(errors="replace", encoding="utf-8")
-    except OSError as error:
-        raise ParseError(path, f"cannot be read ({error.strerror})") from error
-    label = labels.from_json(text, path)
+    label = labels.from_json(files.read_text(path), path)
     if label.key != path.stem or labels.content_key(label.atoms, label.level) != label.key:
         raise ParseError(path, "contains another frame than its name says; damaged or renamed")
     if levels.method_of(label.level) != path.parent.name:

@@ -31,7 +31,7 @@ INTENSIVE = 0.2
 """Relative growth of the energy with the cell below which energies are taken to be per atom."""
 
 
-def check(labels: Sequence[Label], path: object) -> None:
+def check_energies(labels: Sequence[Label], path: object) -> None:
     """Raise InputError if a frame's energy is inconsistent with the others'."""
     left = residuals(labels)
     far, gap = _apart(left)

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import InputError, brief
-from .cp2k_text import read_text
+from .cp2k_text import input_text
 from .cp2k_tree import Input, generator, is_section, parse
 
 PROJECT, MULTIPLICITY_KEYS = "label", ("charge", "multiplicity", "multip", "uks", "lsd")
@@ -56,7 +56,7 @@ def read_input(path: Path, *, xml: Path | None = None) -> Input:
         InputError: it is not a valid input, or it is not supported.
         EngineMissing: cp2k-input-tools is not installed.
     """
-    read = Input(path, parse(read_text(path), path, xml), xml)
+    read = Input(path, parse(input_text(path), path, xml), xml)
     if len(read.tree.get("+force_eval", ())) != 1:
         raise InputError(f"{path}: it must contain exactly one &FORCE_EVAL section")
     force_eval = read.force_eval

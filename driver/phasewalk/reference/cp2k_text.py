@@ -30,7 +30,7 @@ class Line:
         return f"{self.path}, line {self.number}"
 
 
-def read_text(path: Path) -> str:
+def input_text(path: Path) -> str:
     """The text of a file: UTF-8 with or without a byte-order mark, else Latin-1 (in comments).
 
     Raises:
@@ -65,7 +65,7 @@ def _included(text: str, path: Path, folder: Path, depth: int) -> Iterator[Line]
         asked = _INCLUDE.match(line.text.strip())
         name = asked[1].strip().strip("'\"") if asked else ""
         if name and "$" not in name and (folder / name).is_file():
-            yield from _included(read_text(folder / name), folder / name, folder, depth + 1)
+            yield from _included(input_text(folder / name), folder / name, folder, depth + 1)
         else:
             yield line
 

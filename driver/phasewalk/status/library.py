@@ -128,7 +128,7 @@ def verify_cache(cache: Path) -> Iterator[str]:
 def _contradictions(found: Sequence[Label], where: str) -> Iterator[str]:
     try:
         if found:
-            conventions.check(found, where)
+            conventions.check_conventions(found, where)
     except InputError as error:
         yield str(error)
 
@@ -140,7 +140,7 @@ def read_foreign(path: Path, declared: Level | None) -> list[tuple[Label, Level]
         InputError: a frame cannot be read or believed, or does not say its level.
     """
     found = read_labelled(path)
-    conventions.check(found, str(path))
+    conventions.check_conventions(found, str(path))
     return [_at_its_level(path, n, label, declared) for n, label in enumerate(found, start=1)]
 
 

@@ -266,7 +266,7 @@ def read_labelled(path: Path) -> list[Label]:
         raise InputError(f"{path}: it holds no frames")
     label_values.check_text(file)
     found = [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
-    label_energies.check(found, path)
+    label_energies.check_energies(found, path)
     return found
 
 
