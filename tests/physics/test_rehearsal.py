@@ -1,21 +1,17 @@
 """Ten steps of a campaign's own decks: what a run would stop on is found before it is paid for."""
 
-import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.fakes import SALT, write_campaign
-from phasewalk import jobs
 from phasewalk.campaign import inputs
-from phasewalk.checks import rehearsal
+from phasewalk.checks import rehearsal, untrained
 from phasewalk.engines.discovery import Engines
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import InputError
-from phasewalk.labels import label
 from phasewalk.structures.structure import bare
 
 pytestmark = [pytest.mark.engine("lammps", "plumed", "plugin", "nequip"), pytest.mark.slow]
@@ -39,19 +35,16 @@ def model(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Path:
     """What `check` makes for its parity."""
     folder = tmp_path_factory.mktemp("rehearsal")
     atoms = rehearsal.displaced(inputs.load(write_campaign(folder), os.environ).structures["salt"])
-    request = {
-        "types": ["Cl", "Na"],
-        "dtype": "float32",
-        "r_max_A": 4.0,
-        "frame": label.frame_to_json(bare(atoms)),
-    }
-    argv = (sys.executable, "-m", "phasewalk.models.parity_child", "request.json", "eager.json")
-    files = {"request.json": json.dumps(request).encode()}
-    job = jobs.Job("model", argv, folder / "model", inputs=files, env=engines.env)
-    jobs.run(LocalLauncher(1), job).require_success()
-    forces = json.loads((folder / "model/eager.json").read_text())["forces_eV_per_A"]
+    made = untrained.network(["Cl", "Na"], dtype="float32", cutoff_A=4.0)
+    model, said = untrained.deployed(
+        bare(atoms), made, engines=engines, launcher=LocalLauncher(1), place=folder / "model"
+    )
+    forces = said["frames"][0]["forces_eV_per_A"]
     assert np.sqrt(np.mean(np.square(forces))) == pytest.approx(0.3, rel=0.01)  # and not zeros
-    return folder / "model/model.nequip.pth"
+    proof = untrained.proof(bare(atoms), model, said, engines=engines, launcher=LocalLauncher(1))
+    assert proof.passed
+    assert len(proof.checks) > 8
+    return model
 
 
 def rehearse(folder: Path, text: str, engines: Engines, model: Path) -> str:

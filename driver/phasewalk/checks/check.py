@@ -1,8 +1,6 @@
 """`phasewalk check`: is everything there that the campaign needs, and does it fit together?"""
 
-import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,21 +11,18 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import engines as finding
-from .. import labels, scratch, walkers
+from .. import scratch, walkers
 from ..bias import colvars, plumed, plumed_limits
 from ..campaign import Campaign, plumed_inputs
 from ..engines import Engines, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
 from ..jobs import Finished, Job, Launcher, run
 from ..structures import bare, carried, perturb
-from ..units import BOLTZMANN_KJ_PER_MOL_K, GPA_PER_EV_PER_A3
-from ..validation import accuracy
-from . import advice, rehearsal, rendering, trial
+from ..units import BOLTZMANN_KJ_PER_MOL_K
+from . import advice, rehearsal, rendering, trial, untrained
 from .advice import Displaced
 
 NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
-PARITY_LIMITS = {"float32": 1e-4, "float64": 1e-7}
-"""Largest difference in eV/Å (forces) and eV per atom (energy) between LAMMPS and Python."""
 LIMIT_S = 300.0
 PARITY = "parity"
 STYLES = {"ok": "green", "advice": "bold yellow"}
@@ -306,49 +301,20 @@ def _variables(
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    """A tiny untrained model must say the same in LAMMPS and in Python, of displaced atoms."""
-    dtype = campaign.settings.model.dtype
+    """A tiny untrained network must pass the gate, of displaced atoms."""
+    settings = campaign.settings.model
     atoms = bare(rehearsal.displaced(next(iter(campaign.structures.values()))))
-    request = {
-        "types": list(campaign.types),
-        "dtype": dtype,
-        "r_max_A": campaign.settings.model.cutoff_A,
-        "frame": labels.frame_to_json(atoms),
-    }
-    directory = place / PARITY
-    job = Job(
-        "parity",
-        (sys.executable, "-m", "phasewalk.models.parity_child", "request.json", "eager.json"),
-        directory,
-        inputs={"request.json": json.dumps(request).encode()},
-        env=engines.env,
-        timeout_s=LIMIT_S,
+    made = untrained.network(campaign.types, dtype=settings.dtype, cutoff_A=settings.cutoff_A)
+    model, said = untrained.deployed(
+        atoms, made, engines=engines, launcher=launcher, place=place / PARITY
     )
-    run(launcher, job).require_success()
-    eager = json.loads((directory / "eager.json").read_text(encoding="utf-8"))
-    result = accuracy.read(
-        run(
-            launcher,
-            accuracy.job(
-                "parity in LAMMPS",
-                directory / rendering.MODEL,
-                frames=[atoms],
-                directory=place / "parity-lammps",
-                env=dict(engines.env),
-            ),
-        )
-    )
-    (found,) = result.frames
-    energy = abs(found.energy - eager["energy_eV"]) / len(atoms)
-    force = float(np.abs(found.forces - np.array(eager["forces_eV_per_A"])).max())
-    stress = float(np.abs(found.stress - np.array(eager["stress_eV_per_A3"])).max())
-    rms = float(np.sqrt(np.mean(found.forces**2)))
+    proof = untrained.proof(atoms, model, said, engines=engines, launcher=launcher)
     shown = (
-        f"LAMMPS − ASE, {dtype}: {energy:.0e} eV/atom, {force:.0e} eV/Å (of {rms:.1g} rms), "
-        f"{stress * GPA_PER_EV_PER_A3:.0e} GPa; model on {'cuda' if eager['cuda'] else 'cpu'}"
+        f"LAMMPS − ASE, {settings.dtype}: {untrained.in_words(proof)}; "
+        f"model on {'cuda' if said['cuda'] else 'cpu'}"
     )
-    if not max(energy, force, stress) < PARITY_LIMITS[dtype]:
-        raise InputError(f"{shown} (limit {PARITY_LIMITS[dtype]:g}); rebuild the plugin")
+    if not proof.passed:
+        raise InputError(f"{shown}: {proof.failure()}; rebuild the plugin")
     return shown
 
 
@@ -356,7 +322,7 @@ def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: 
     """The walkers' own decks, with the model that the parity was measured with."""
     if not campaign.settings.rounds:
         return "rounds: 0, so that no walker is started"
-    model = place / PARITY / rendering.MODEL
+    model = place / PARITY / untrained.DEPLOY / rendering.MODEL
     if not model.is_file():
         raise InputError("not tried: there is no model (see parity)")
     return rehearsal.rehearse(

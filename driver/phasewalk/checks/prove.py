@@ -39,14 +39,14 @@ def prove(
         EngineFailed: the model, or the checkpoint, cannot be loaded.
     """
     chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
-    eager = _eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
+    said = eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
     stamp = find_stamp(model)
     if stamp is not None:
-        check_stamp(model, stamp, {**eager, "sha256": file_hash(checkpoint)})
+        check_stamp(model, stamp, {**said, "sha256": file_hash(checkpoint)})
     asked = Probes(
         frames=chosen,
-        eager=[accuracy.prediction(entry) for entry in eager["frames"]],
-        dtype=str(eager["dtype"]),
+        eager=[accuracy.prediction(entry) for entry in said["frames"]],
+        dtype=str(said["dtype"]),
         full=True,
     )
     probes = asked.asked()
@@ -62,7 +62,7 @@ def prove(
     return asked.judge(accuracy.read(run(launcher, job)), len(probes))
 
 
-def _eager(
+def eager(
     checkpoint: Path,
     frames: Sequence[Atoms],
     engines: Engines,
@@ -70,9 +70,12 @@ def _eager(
     place: Path,
     *,
     trusted: bool,
+    force_rms: float | None = None,
 ) -> dict[str, Any]:
-    """What the checkpoint says in Python, and what this machine is."""
-    request = {"frames": [frame_to_json(atoms) for atoms in frames]}
+    """What the checkpoint says in Python, and what this machine is; see `models.eager_child`."""
+    request: dict[str, Any] = {"frames": [frame_to_json(atoms) for atoms in frames]}
+    if force_rms is not None:
+        request["force_rms_eV_per_A"] = force_rms
     names = (str(checkpoint.absolute()), REQUEST, RESULT)
     job = Job(
         "the checkpoint in Python",

@@ -1,6 +1,10 @@
 """Child process that evaluates a checkpoint in Python: what its deployed model must equal.
 
 `python -m phasewalk.models.eager_child CHECKPOINT REQUEST RESULT [--trust]`
+
+In place of a checkpoint it takes the configuration of a network (`.json`), as `compile_child` does.
+With `force_rms_eV_per_A` in the request its energies are scaled, so that the forces on the first
+frame have this root mean square; the configuration of that network is `network.json`.
 """
 
 import json
@@ -13,6 +17,11 @@ from ase import Atoms
 
 from ..labels import frame_from_json
 from .checkpoints import REFUSED, TRUST, Refused, copied
+from .compile_child import load
+from .model import NETWORK
+
+ZERO = 1e-4
+"""Forces, eV/Å, that are zero but for rounding."""
 
 
 def evaluate(model: Any, frames: list[Atoms]) -> list[dict[str, Any]]:
@@ -45,11 +54,24 @@ def evaluate(model: Any, frames: list[Atoms]) -> list[dict[str, Any]]:
     return results
 
 
+def scaled(source: Path, atoms: Atoms, force_rms: float) -> Path:
+    """The configuration of a network, with a scale of the energies for forces of this size.
+
+    Forces that are zero by symmetry, as in a crystal of one atom, are left as they are.
+    """
+    network = json.loads(source.read_text(encoding="utf-8"))
+    (found,) = evaluate(load(source, scripted=False), [atoms])
+    size = float(np.sqrt(np.mean(np.square(found["forces_eV_per_A"]))))
+    network["per_type_energy_scales"] = force_rms / size if size > ZERO else 1.0
+    target = Path(NETWORK)
+    target.write_text(json.dumps(network), encoding="utf-8")
+    return target
+
+
 def main(argv: list[str]) -> int:
     """Evaluate the requested frames."""
     import torch
 
-    from .compile_child import load
     from .nequip_private import set_global_state, set_workflow_state
 
     source = Path(argv[1])
@@ -62,6 +84,8 @@ def main(argv: list[str]) -> int:
     frames = [frame_from_json(frame) for frame in request["frames"]]
     set_workflow_state("compile")
     set_global_state(allow_tf32=False)
+    if "force_rms_eV_per_A" in request:
+        source = scaled(source, frames[0], request["force_rms_eV_per_A"])
     model = load(source, scripted=False)
     result = {
         "frames": evaluate(model, frames),
@@ -69,6 +93,7 @@ def main(argv: list[str]) -> int:
         "dtype": model.metadata["model_dtype"],
         "torch": str(torch.__version__),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.cuda.is_available(),
     }
     Path(argv[3]).write_text(json.dumps(result), encoding="utf-8")
     return 0
