@@ -10,6 +10,7 @@ import pytest
 from phasewalk.errors import ParseError
 from phasewalk.store.records_outputs import Walked
 from phasewalk.walkers import logs
+from phasewalk.walkers.limits import ENDED
 from phasewalk.walkers.logs import Stop, Tail
 
 DATA = Path(__file__).parents[1] / "data"
@@ -116,7 +117,7 @@ def test_tail_with_a_soft_stop(tmp_path: Path) -> None:
         ({"halted": None, "stop": None}, False),
         ({"halted": "a force of 60 eV/Å", "stop": {"reason": "force"}}, True),
         ({"halted": "the end of the launch"}, True),
-        ({"halted": "COMMITTOR reached basin 1", "stop": {"reason": logs.ENDED}}, False),
+        ({"halted": "COMMITTOR reached basin 1", "stop": {"reason": ENDED}}, False),
     ],
 )
 def test_an_end_that_the_plumed_text_asked_for_is_no_breakdown(

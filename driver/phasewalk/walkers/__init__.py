@@ -3,7 +3,8 @@
 from . import decks, logs, outcomes
 from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
 from .decks import DECK, lammps_frame
-from .logs import ENDED, Stop, broke_down
+from .limits import ENDED
+from .logs import Stop, broke_down
 from .near_frames import NearFrames
 from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
 from .segment import (

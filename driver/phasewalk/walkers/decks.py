@@ -223,7 +223,8 @@ def _check(name: str, value: Value) -> None:
         return
     if isinstance(value, Mapping):
         for key, numbers in value.items():
-            for number in (key, *numbers):
+            _check(name, key)
+            for number in numbers:
                 _check(f"{name} {key}", number)
         return
     for word in [value] if isinstance(value, str) else value:
