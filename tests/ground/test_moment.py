@@ -73,7 +73,7 @@ def test_what_is_not_finite_is_null() -> None:
     ],
 )  # fmt: skip
 def test_what_is_damaged_is_refused(data: Any) -> None:
-    with pytest.raises(ParseError, match=r"now\.json: does not say what a campaign is doing"):
+    with pytest.raises(ParseError, match=r"now\.json: not the state of a running campaign"):
         moment.from_json(data)
 
 

@@ -70,7 +70,7 @@ def _style(lines: Sequence[str]) -> str:
                 f"its section Atoms has no atom style ({', '.join(STYLES)}); add it as a comment: "
                 "Atoms # atomic"
             )
-    raise InputError("it has no section Atoms")
+    raise InputError("it has no section Atoms; write it with write_data")
 
 
 def _types(path: Path, lines: Sequence[str]) -> tuple[dict[int, str], dict[int, float]]:
@@ -90,9 +90,9 @@ def _types(path: Path, lines: Sequence[str]) -> tuple[dict[int, str], dict[int, 
         written = names.get(kind, "")
         found = _HYDROGEN.get(written, written)
         if atomic_numbers.get(found, 0) < 1:
-            said = f" (found {written!r})" if written else ""
+            shown = f" (found {written!r})" if written else ""
             raise InputError(
-                f"the element of type {kind} of the LAMMPS data file is not given{said}; "
+                f"the element of type {kind} of the LAMMPS data file is not given{shown}; "
                 f"{_WHAT_TO_WRITE}"
             )
         _check_mass(kind, found, masses)
