@@ -136,6 +136,6 @@ def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
         has_gpu=has_gpu(),
     )
     if not reason and stamp.mode == "aotinductor" and stamp.cpu != here["cpu"]:
-        reason = f"it was compiled for cpu {stamp.cpu}, and this machine has {here['cpu']}"
+        reason = f"it was compiled for cpu {stamp.cpu}, but this machine has {here['cpu']}"
     if reason:
         raise GateFailed(f"{model}: {reason}; deploy the checkpoint again on this machine")

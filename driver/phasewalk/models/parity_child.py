@@ -1,8 +1,7 @@
 """Child process that makes a tiny untrained model and evaluates it in Python.
 
-`python -m phasewalk.models.parity_child REQUEST RESULT` writes `model.nequip.pth` and what the
-eager model says
-of the frame, to be compared with what LAMMPS says of the deployed one.
+`python -m phasewalk.models.parity_child REQUEST RESULT` writes `model.nequip.pth` and the results
+of the eager model for the frame, to be compared with those of LAMMPS.
 """
 
 import json
@@ -13,12 +12,12 @@ from typing import Any
 from ..labels import frame_from_json
 
 FORCES = 0.3
-"""Root mean square of the model's forces on the frame, eV/Å: as a crystal's at room temperature, so
-that ten steps with it break nothing, and zeros are not compared with zeros."""
+"""Root mean square of the model's forces on the frame, eV/Å, as in a crystal at room temperature:
+small enough for ten stable steps, and large enough for a meaningful comparison."""
 
 
 def build(types: list[str], dtype: str, r_max: float, scale: float = 1.0) -> Any:
-    """A tiny NequIP model with random weights, whose energies are scaled."""
+    """A tiny NequIP model with random weights; its energies are multiplied by `scale`."""
     from nequip.model import NequIPGNNModel
 
     return NequIPGNNModel(
@@ -37,7 +36,7 @@ def build(types: list[str], dtype: str, r_max: float, scale: float = 1.0) -> Any
 
 
 def main(argv: list[str]) -> int:
-    """Write the model and its own results."""
+    """Write the model and its results."""
     import numpy as np
     import torch
 
