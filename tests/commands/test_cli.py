@@ -148,7 +148,7 @@ def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line:
     text = SALT.replace("PRINT ARG=vol STRIDE=10 FILE=COLVAR", line)
     path = write_campaign(folder, text)
     err = refused(run, "run", path)
-    assert "systems.salt.plumed: PLUMED refuses it" in err
+    assert "systems.salt.plumed: PLUMED rejects it" in err
     assert line.split()[0].removeprefix("d: ") in err or "none" in err
     assert listing(folder) == ["campaign.yaml", "salt.extxyz"]
 
@@ -300,7 +300,7 @@ def test_bad_evaluations(run: Run, folder: Path) -> None:
     model = folder / "model.nequip.pth"
     assert "no such file" in refused(run, "evaluate", model, "--data", data)
     ase.io.write(data, label().with_results())
-    assert "model.nequip.pth: no such model" in refused(run, "evaluate", model, "--data", data)
+    assert "model.nequip.pth: no such file; give a deployed model" in refused(run, "evaluate", model, "--data", data)
     assert "not a campaign directory" in refused(run, "evaluate", folder, "--data", data)
     data.write_text("1\n\nH 0 0 0\n")
     assert "no energy" in refused(run, "evaluate", model, "--data", data)

@@ -480,8 +480,8 @@ def test_a_stamp_that_fits() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"types": ("Na", "Cl")}, "its species are Na Cl, the checkpoint's are Cl Na"),
-        ({"dtype": "float64"}, "it is float64, the checkpoint is float32"),
+        ({"types": ("Na", "Cl")}, "its elements are Na Cl, but those of the checkpoint are Cl Na"),
+        ({"dtype": "float64"}, "its precision is float64, but that of the checkpoint is float32"),
         ({"cpu": "AVX9"}, "compiled for cpu AVX9, but this machine has AVX512; deploy"),
         ({"torch": "1.0"}, "compiled for torch 1.0, but this machine has 2.9.0; deploy"),
         (
@@ -489,7 +489,7 @@ def test_a_stamp_that_fits() -> None:
             "compiled for a processor with fly, which this machine does not have",
         ),
         ({"device": "cuda"}, "compiled for cuda, but this machine has no GPU; deploy"),
-        ({"checkpoint": "def"}, "its stamp names another checkpoint"),
+        ({"checkpoint": "def"}, "by its stamp, it was compiled from another checkpoint"),
     ],
 )
 def test_a_stamp_that_does_not_fit(changes: dict[str, Any], says: str) -> None:
@@ -512,7 +512,7 @@ def test_a_stamp_is_found_beside_the_model(tmp_path: Path, name: str) -> None:
 
 def test_a_campaigns_checkpoint_is_found(tmp_path: Path) -> None:
     model = tmp_path / "gen-000/aotinductor-cpu" / MODEL
-    with pytest.raises(InputError, match="name it with --checkpoint"):
+    with pytest.raises(InputError, match="give the checkpoint with --checkpoint"):
         prove.find_checkpoint(model)
     (tmp_path / "gen-000").mkdir()
     (tmp_path / "gen-000/checkpoint.ckpt").touch()

@@ -253,7 +253,7 @@ def deploy(
             cache=finding.cache_dir(os.environ),
             place=folder,
             trusted=trust,
-            tell=(lambda line: shown.update(Text(line)))
+            show=(lambda line: shown.update(Text(line)))
             if out.is_terminal
             else deployment.once(lambda line: err.print(Text(line), soft_wrap=True)),
         )
