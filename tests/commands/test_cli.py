@@ -201,7 +201,7 @@ def test_a_stop_says_how_to_go_on(
     path = write_campaign(folder)
     code, _, err = run("run", path)
     assert code == 130
-    line = err.strip().rsplit("Go on with: ", 1)[1]
+    line = err.strip().rsplit("Continue with: ", 1)[1]
     root = folder / "campaign.run"
     assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]
     assert not locking.locked(root)
@@ -237,7 +237,7 @@ def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
         f"back to right after the bootstrap; set aside in {root / 'rewound-1'}: journal.jsonl",
         "0 labels are kept: where they are needed again, they are found",
     ]
-    line = out.splitlines()[2].removeprefix("go on with: ")
+    line = out.splitlines()[2].removeprefix("continue with: ")
     assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]
     assert [record.task for record in directory.read_campaign(root).records()] == [
         "evaluate generation 0 on round 0"
@@ -245,7 +245,7 @@ def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
     path.unlink()
     out = run("rewind", root, "--round", 0)[1]
     assert "nothing to set aside" in out
-    assert "go on with: phasewalk run CAMPAIGN.yaml --dir " in out
+    assert "continue with: phasewalk run CAMPAIGN.yaml --dir " in out
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_status_in_both_forms(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["none.ckpt", "-o", "m.nequip.pth"], "none.ckpt: no such checkpoint"),
-        ([".", "-o", "m.nequip.pth"], "no such checkpoint"),
+        (["none.ckpt", "-o", "m.nequip.pth"], "none.ckpt: no such file; give"),
+        ([".", "-o", "m.nequip.pth"], "no such file; give"),
         (["x.ckpt", "-o", "m.pth"], "must end in .nequip.pth"),
         (["x.ckpt", "-o", "m.nequip.pth", "--mode", "aotinductor"], "must end in .nequip.pt2"),
         (["x.ckpt", "-o", "m.nequip.pth", "--mode", "jit"], "--mode jit: use torchscript or"),
@@ -300,7 +300,9 @@ def test_bad_evaluations(run: Run, folder: Path) -> None:
     model = folder / "model.nequip.pth"
     assert "no such file" in refused(run, "evaluate", model, "--data", data)
     ase.io.write(data, label().with_results())
-    assert "model.nequip.pth: no such file; give a deployed model" in refused(run, "evaluate", model, "--data", data)
+    assert "model.nequip.pth: no such file; give a deployed model" in refused(
+        run, "evaluate", model, "--data", data
+    )
     assert "not a campaign directory" in refused(run, "evaluate", folder, "--data", data)
     data.write_text("1\n\nH 0 0 0\n")
     assert "no energy" in refused(run, "evaluate", model, "--data", data)

@@ -219,14 +219,14 @@ def test_segments_of_two_models_are_never_mixed(tmp_path: Path) -> None:
     assert root.is_dir()
     freeze._keep_apart(work, root, {**identity, "checkpoint": "2", "timestep_fs": 1.0})
     assert root.is_dir()
-    with pytest.raises(InputError, match="other settings, or another model"):
+    with pytest.raises(InputError, match="other settings or another model"):
         freeze._check_same(root, {**identity, "checkpoint": "2", "timestep_fs": 1.0})
     with closing(directory.open_campaign(root, identity)), pytest.raises(StoreError):
         freeze._keep_apart(work, root, {**identity, "checkpoint": "2"})  # another works there
     freeze._keep_apart(work, root, {**identity, "checkpoint": "2"})
     assert not root.exists()
     assert (tmp_path / "fes/final.earlier-1/fes.json").is_file()
-    assert "was trained again since" in told.lines[0]
+    assert "was trained again;" in told.lines[0]
 
 
 def test_tables_without_rows_have_their_columns(copy: Path) -> None:
