@@ -152,10 +152,10 @@ def read(path: Path, kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
-        told = fault_of(error)
+        fault = fault_of(error)
     except (OSError, MemoryError) as error:
-        told = str(error) or repr(error)
-    raise ParseError(path, f"cannot be read ({told}); restore it from a backup")
+        fault = str(error) or repr(error)
+    raise ParseError(path, f"cannot be read ({fault}); restore it from a backup")
 
 
 def made_by(function: Callable[[Any], Any]) -> PlainValidator:

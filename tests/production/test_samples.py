@@ -188,7 +188,9 @@ def test_only_systems_with_one_metad_have_a_free_energy() -> None:
     assert [of.name for of in samples.biased({"a": plain, "b": one})] == ["b"]
     with pytest.raises(InputError, match="no system has METAD"):
         samples.biased({"a": plain})
-    with pytest.raises(InputError, match=r"systems.c: the PLUMED text has 2 METAD actions \(m, metad2\)"):
+    with pytest.raises(
+        InputError, match=r"systems.c: the PLUMED text has 2 METAD actions \(m, metad2\)"
+    ):
         samples.biased({"c": two})
 
 
