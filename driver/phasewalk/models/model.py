@@ -124,8 +124,8 @@ def training_job(
     """
     if not training or not validation:
         raise InputError(
-            f"{name}: {len(training)} training and {len(validation)} validation labels; at least "
-            "one of each is required"
+            f"{name}: there are {len(training)} training and {len(validation)} validation labels, "
+            "but at least one of each is required; use more labels (bootstrap.count, initial_data)"
         )
     same_level([*training, *validation])
     config = training_config(

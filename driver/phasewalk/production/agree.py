@@ -53,9 +53,9 @@ def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[
     finally:
         root = work.store.root / freeze.place(generation.name, goal.hills)
         if (root / IDENTITY).is_file():
-            walked = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
-            seconds = round(sum(record.seconds for record in walked), 3)
-            cores = max((record.cores for record in walked), default=0)
+            segments = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
+            seconds = round(sum(record.seconds for record in segments), 3)
+            cores = max((record.cores for record in segments), default=0)
             name = free_energy_task(generation.name, goal.hills)
             noted = work.store.find(name)
             if seconds and (noted is None or noted.seconds != seconds):

@@ -163,7 +163,7 @@ def freeze(
         InputError: no system has METAD; NothingLeft: there is no frame to use.
     """
     systems = samples.biased(work.campaign.settings.systems)
-    campaign = _campaign(work.campaign, generation, [of.name for of in systems], hills)
+    campaign = _campaign(work.campaign, generation, [system.name for system in systems], hills)
     systems = samples.biased(campaign.settings.systems)
     root = work.store.root / place(generation.name, hills)
     identity = _identity(campaign, generation)
@@ -173,8 +173,8 @@ def freeze(
         launcher = Observed(work.launcher, work.store.beat)  # keeps the campaign's lock
         frozen = Work(campaign, opened, launcher, work.engines, work.observer)
         _begin(replace(work, campaign=campaign), frozen, generation)
-        walked = sum(record.stage == SEGMENT for record in opened.records())
-        generation = refit.refit(work, frozen, generation, segments - walked)
+        existing = sum(record.stage == SEGMENT for record in opened.records())
+        generation = refit.refit(work, frozen, generation, segments - existing)
         return _walk(work, frozen, generation, systems, segments=segments, bins=bins)
 
 
@@ -264,9 +264,9 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
     """Copy the present frames of the campaign's walkers, once; without labels and hills."""
     if frozen.store.find(segment_task(0)) is not None:
         return
-    walked = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
-    after = generation.number if generation.name != FINAL else max(walked, default=0)
-    standing, _ = steer.stand(campaign, after + 1)
+    rounds = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
+    after = generation.number if generation.name != FINAL else max(rounds, default=0)
+    current, _ = steer.stand(campaign, after + 1)
     seeds = [
         steer.state_json(
             Walker(one.id, one.system, one.index, one.atoms, 0),
@@ -274,7 +274,7 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
             frames=[(0, one.atoms)],
             broke=False,
         )
-        for one in standing
+        for one in current
         if one.system in frozen.campaign.settings.systems
     ]
     name = steer.states_file(0)
@@ -293,25 +293,27 @@ def _walk(
 ) -> dict[str, Frozen]:
     """Run the segments and compute the free energies after each."""
     last = sum(record.stage == SEGMENT for record in frozen.store.records())
-    pieces: dict[str, list[Piece]] = {of.name: [] for of in systems}
+    pieces: dict[str, list[Piece]] = {system.name: [] for system in systems}
     found: dict[str, Frozen] = {}
     for number in range(1, max(segments, last) + 1):
         if number > last:
             stage = f"{FREE_ENERGY} of generation {generation.name}"
             explore.segment(frozen, number, generation, stage=stage)
         found, final = {}, number == max(segments, last)
-        for of in systems:
-            record = _hills(frozen, of, number)
-            pieces[of.name] += samples.pieces(frozen, of, number, record)
+        for system in systems:
+            record = _hills(frozen, system, number)
+            pieces[system.name] += samples.pieces(frozen, system, number, record)
             if number < last:
                 continue  # an existing segment
             try:
-                free = samples.estimate(pieces[of.name], record, of, bins=bins)
+                free = samples.estimate(pieces[system.name], record, system, bins=bins)
             except NothingLeft:
                 if final:
                     raise
                 continue
-            found[of.name] = _frozen(campaign, frozen, generation, of, free=free, pieces=pieces)
+            found[system.name] = _frozen(
+                campaign, frozen, generation, system, free=free, pieces=pieces
+            )
         if found:
             text = json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1)
             frozen.store.keep("fes.json", text.encode())
@@ -319,29 +321,29 @@ def _walk(
     return found
 
 
-def _hills(work: Work, of: Biased, number: int) -> HillsRecord:
+def _hills(work: Work, system: Biased, number: int) -> HillsRecord:
     """The hills after a segment, without those deposited after a frame that a walker returns to."""
     _, decisions = steer.stand(work, number + 1)
-    return steer.hills(work, of.name, number + 1, decisions)
+    return steer.hills(work, system.name, number + 1, decisions)
 
 
 def _frozen(
     campaign: Work,
     frozen: Work,
     generation: Generation,
-    of: Biased,
+    system: Biased,
     *,
     free: FreeEnergy,
     pieces: Mapping[str, Sequence[Piece]],
 ) -> Frozen:
     done = [found for _, found in each(frozen.store.records(), Segment)]
-    entries = [entry for one in done for entry in one.walkers if entry.system == of.name]
+    entries = [entry for one in done for entry in one.walkers if entry.system == system.name]
     steps = sum(entry.steps_done for entry in entries)
     walkers = len({entry.walker for entry in entries})
-    explored = _explored(campaign, of)
+    explored = _explored(campaign, system)
     covered = [_covered(free, axis, ends) for axis, ends in enumerate(explored)]
     return Frozen(
-        system=of.name,
+        system=system.name,
         found=free,
         generation=generation.name,
         checkpoint=generation.checkpoint_hash,
@@ -352,18 +354,18 @@ def _frozen(
         walks=len(entries),
         explored=explored,
         covered=tuple(covered),
-        printed=all(piece.printed for piece in pieces[of.name]),
+        printed=all(piece.printed for piece in pieces[system.name]),
         made_from=lineage.made_from(
             campaign.store.records(), generation.name, generation.checkpoint_hash
         ),
     )
 
 
-def _explored(campaign: Work, of: Biased) -> tuple[tuple[float, float], ...]:
+def _explored(campaign: Work, system: Biased) -> tuple[tuple[float, float], ...]:
     """For each variable, the range in which the campaign deposited hills."""
     last = max((r.round for r in campaign.store.records() if r.stage == SEGMENT), default=0)
-    record = steer.hills(campaign, of.name, last + 1, ())
-    centres = bias.gaussians(record, action=of.action).centres
+    record = steer.hills(campaign, system.name, last + 1, ())
+    centres = bias.gaussians(record, action=system.action).centres
     return tuple((float(c.min()), float(c.max())) for c in centres.T if len(c))
 
 

@@ -59,8 +59,8 @@ def grid(
     count = bins or BINS.get(len(variables), 0)
     if not count:
         raise InputError(
-            f"a free energy needs one or two variables, but METAD has {len(variables)}; use fewer "
-            "variables, or give --bins"
+            f"a free energy needs one or two variables, but METAD has {len(variables)}; use "
+            "fewer variables in METAD, in a new campaign"
         )
     values = np.concatenate([walk.values for walk in equilibrated(walks, discard)])
     if not len(values):

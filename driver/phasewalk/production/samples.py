@@ -147,55 +147,57 @@ def variables(record: HillsRecord, action: str) -> tuple[Variable, ...]:
     return tuple(found)
 
 
-def pieces(work: Work, of: Biased, round_: int, record: HillsRecord) -> list[Piece]:
+def pieces(work: Work, system: Biased, round_: int, record: HillsRecord) -> list[Piece]:
     """Samples of the walkers of a system in a segment.
 
     Args:
         work: with the store of the segment.
-        of: the system.
+        system: the system with METAD.
         round_: of the segment.
         record: hills after it.
     """
     done = work.store.find(segment_task(round_))
     entries = done.of(Segment).walkers if done else []
-    states, hills = steer.states(work, round_), _hills(record, of)
+    states, hills = steer.states(work, round_), _hills(record, system)
     found = []
     for partition, entry in enumerate(entries):
         end = entry.candidate_step
-        if entry.system != of.name or end is None:
+        if entry.system != system.name or end is None:
             continue
         state = states[entry.walker]
-        walker = Walker(state.walker, of.name, partition, state.came_from[1], state.came_from[0])
+        walker = Walker(
+            state.walker, system.name, partition, state.came_from[1], state.came_from[0]
+        )
         timestep = work.campaign.settings.segment.timestep_fs / FS_PER_PS
         rows = _printed(
             work.store.root / f"rounds/{round_:03d}/segment",
-            of,
+            system,
             walker,
-            names=[one.name for one in variables(record, of.action)] or _arguments(of),
+            names=[one.name for one in variables(record, system.action)] or _arguments(system),
             timestep_ps=timestep,
         )
         steps, values = _centres(hills, walker.id, round_) if rows is None else rows
         good = (steps > walker.step) & (steps <= end)
         steps, values = steps[good], values[good]
-        acted = _bias(hills, of, walker.id, round_, steps=steps, values=values)
+        acted = _bias(hills, system, walker.id, round_, steps=steps, values=values)
         found.append(Piece(walker.id, round_, steps, values, acted, rows is not None))
     return found
 
 
-def _arguments(of: Biased) -> list[str]:
+def _arguments(system: Biased) -> list[str]:
     """METAD's variables from the PLUMED text, used before the first hill."""
-    return colvars.arguments(plumed.metad_actions(of.text)[of.action])
+    return colvars.arguments(plumed.metad_actions(system.text)[system.action])
 
 
 def estimate(
-    found: Sequence[Piece], record: HillsRecord, of: Biased, *, bins: int | None = None
+    found: Sequence[Piece], record: HillsRecord, system: Biased, *, bins: int | None = None
 ) -> FreeEnergy:
     """The free energy of a system.
 
     Args:
         found: samples of all its walkers, in the order of segments.
         record: hills after the last segment.
-        of: the system.
+        system: the system with METAD.
         bins: number of bins of each variable; None: 50 for one variable, 25 × 25 for two.
 
     Raises:
@@ -204,37 +206,37 @@ def estimate(
     found = [piece for piece in found if len(piece.steps)]
     if not found:
         raise NothingLeft(
-            f"{of.name}: there are no frames of walkers for a free energy; use more --segments"
+            f"{system.name}: there are no frames of walkers for a free energy; use more --segments"
         )
-    if not bias.active_hills(record, action=of.action):
+    if not bias.active_hills(record, action=system.action):
         raise NothingLeft(
-            f"{of.name}: no hill was deposited, since the walkers did fewer steps than METAD's "
+            f"{system.name}: no hill was deposited, since the walkers did fewer steps than METAD's "
             "PACE; use more --segments"
         )
-    unit = energy_unit_kJ(of.text)
-    kT = BOLTZMANN_KJ_PER_MOL_K * of.settings.temperature_K
-    over = variables(record, of.action)
+    unit = energy_unit_kJ(system.text)
+    kT = BOLTZMANN_KJ_PER_MOL_K * system.settings.temperature_K
+    over = variables(record, system.action)
     names = list(dict.fromkeys(piece.walker for piece in found))
     by_walker = [[piece for piece in found if piece.walker == name] for name in names]
     raw = [_join(each, [piece.bias for piece in each]) for each in by_walker]
     centres = reweight.grid(raw, over, bins=bins, discard=DISCARD)
     kept = [walk.values for walk in reweight.equilibrated(raw, DISCARD)]
     points = free_energy.points(centres)[reweight.visited(kept, over, centres)]
-    factor = _biasfactor(record, of.action)
+    factor = _biasfactor(record, system.action)
     grown = {
         (piece.walker, piece.round): reweight.offset(unit * on_grid, kT=kT, biasfactor=factor)
-        for piece, on_grid in _on_grid(found, record, of, points)
+        for piece, on_grid in _on_grid(found, record, system, points)
     }
     walks = [
         _join(each, [unit * p.bias - grown[p.walker, p.round] for p in each]) for each in by_walker
     ]
-    at = bias.bias_at(record, free_energy.points(centres), action=of.action)
+    at = bias.bias_at(record, free_energy.points(centres), action=system.action)
     return reweight.estimate(
         walks,
         over,
         centres=centres,
         grid_bias=unit * at,
-        temperature_K=of.settings.temperature_K,
+        temperature_K=system.settings.temperature_K,
         biasfactor=factor,
         discard=DISCARD,
     )
@@ -245,11 +247,11 @@ def _join(each: Sequence[Piece], biases: Sequence[Array]) -> Walk:
 
 
 def _printed(
-    directory: Path, of: Biased, walker: Walker, *, names: Sequence[str], timestep_ps: float
+    directory: Path, system: Biased, walker: Walker, *, names: Sequence[str], timestep_ps: float
 ) -> tuple[Whole, Array] | None:
     """Steps and values from the first COLVAR file with all variables; None if there is none."""
-    time = timestep_ps / plumed.time_unit_ps(of.text)
-    for name in walkers.colvar_files(walker, of.text):
+    time = timestep_ps / plumed.time_unit_ps(system.text)
+    for name in walkers.colvar_files(walker, system.text):
         for path in (directory / name, directory / f"{name}.{walker.index}"):
             table = dumps.read_colvar(path) if path.is_file() else None
             if table is not None and names and set(names) <= set(table.fields):
@@ -270,10 +272,10 @@ class _Hills:
     walkers: NDArray[np.str_]
 
 
-def _hills(record: HillsRecord, of: Biased) -> _Hills:
-    hills = bias.active_hills(record, action=of.action)
+def _hills(record: HillsRecord, system: Biased) -> _Hills:
+    hills = bias.active_hills(record, action=system.action)
     return _Hills(
-        bias.gaussians(record, action=of.action),
+        bias.gaussians(record, action=system.action),
         np.array([hill.round for hill in hills], dtype=np.int64),
         np.array([hill.step for hill in hills], dtype=np.int64),
         np.array([hill.walker for hill in hills], dtype=np.str_),
@@ -287,13 +289,13 @@ def _centres(hills: _Hills, walker: str, round_: int) -> tuple[Whole, Array]:
 
 
 def _bias(
-    hills: _Hills, of: Biased, walker: str, round_: int, *, steps: Whole, values: Array
+    hills: _Hills, system: Biased, walker: str, round_: int, *, steps: Whole, values: Array
 ) -> Array:
     """(n,) bias that acted on a walker; a hill acts from the step after its deposition."""
     acted = np.zeros(len(steps))
     if not len(hills.steps):
         return acted
-    before, new, deposited = _split(hills, of, walker, round_)
+    before, new, deposited = _split(hills, system, walker, round_)
     size = max(1, AT_ONCE // max(1, len(hills.steps)))
     for start in range(0, len(steps), size):
         part = slice(start, start + size)
@@ -304,10 +306,10 @@ def _bias(
 
 
 def _on_grid(
-    found: Sequence[Piece], record: HillsRecord, of: Biased, points: Array
+    found: Sequence[Piece], record: HillsRecord, system: Biased, points: Array
 ) -> list[tuple[Piece, Array]]:
     """Each piece with the (n, points) bias on the grid at the time of each of its frames."""
-    hills = _hills(record, of)
+    hills = _hills(record, system)
     base: dict[int, Array] = {}
     answers = []
     for piece in found:
@@ -316,7 +318,7 @@ def _on_grid(
             between = (hills.rounds >= last) & (hills.rounds < piece.round)
             added = bias.kernels(_some(hills.numbers, between), points).sum(axis=1)
             base[piece.round] = base.get(last, 0.0) + added
-        _, new, deposited = _split(hills, of, piece.walker, piece.round)
+        _, new, deposited = _split(hills, system, piece.walker, piece.round)
         grown = np.cumsum(bias.kernels(new, points), axis=1)
         grown = np.concatenate([np.zeros((len(points), 1)), grown], axis=1)
         counts = np.searchsorted(deposited, piece.steps, side="left")
@@ -325,10 +327,10 @@ def _on_grid(
 
 
 def _split(
-    hills: _Hills, of: Biased, walker: str, round_: int
+    hills: _Hills, system: Biased, walker: str, round_: int
 ) -> tuple[Gaussians, Gaussians, Whole]:
     """Hills before a segment, those of it that act on a walker, and the steps of the latter."""
-    new = (hills.rounds == round_) & ((hills.walkers == walker) | (not of.apart))
+    new = (hills.rounds == round_) & ((hills.walkers == walker) | (not system.apart))
     return (
         _some(hills.numbers, hills.rounds < round_),
         _some(hills.numbers, new),

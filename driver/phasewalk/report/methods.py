@@ -107,12 +107,14 @@ def _here(name: str) -> str:
 
 def _walking(found: History, settings: CampaignSettings) -> Iterator[str]:
     """Sentences on the segments; none if no segment is finished."""
-    walked = [segment for _, segment in each(found.records, Segment)]
-    if not walked:
+    segments = [segment for _, segment in each(found.records, Segment)]
+    if not segments:
         return
     versions = _versions(found)
-    rounds, steps = len(walked), settings.segment
-    done = {max((walker.steps_done for walker in segment.walkers), default=0) for segment in walked}
+    rounds, steps = len(segments), settings.segment
+    done = {
+        max((walker.steps_done for walker in segment.walkers), default=0) for segment in segments
+    }
     lengths = sorted(f"{count * steps.timestep_fs / FS_PER_PS:g}" for count in done)
     yield (
         f"In each of {rounds} round{'s' if rounds > 1 else ''}, the last potential drove molecular "

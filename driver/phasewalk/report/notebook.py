@@ -275,8 +275,8 @@ class Campaign:
     @property
     def frames(self) -> list[tuple[str, Atoms]]:
         """Title and atoms of each walker before and after the first round, and after the last."""
-        walked = sorted({trace.round for trace in self._history.traces})
-        return scenes.collect(self.directory, walked)
+        rounds = sorted({trace.round for trace in self._history.traces})
+        return scenes.collect(self.directory, rounds)
 
     @property
     def pictures(self) -> dict[str, Picture]:

@@ -137,8 +137,8 @@ def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
         return _svg(picture, alone)
 
     shown = sections(found)
-    walked = sorted({trace.round for trace in found.traces})
-    frames = scenes.collect(found.root, walked)
+    rounds = sorted({trace.round for trace in found.traces})
+    frames = scenes.collect(found.root, rounds)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(_resource("report.html.j2"))
     running, finished = found.state["running"], found.state["finished"]

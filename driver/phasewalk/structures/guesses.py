@@ -314,7 +314,7 @@ def _check_pdb(lines: Sequence[str]) -> None:
 
 def _check_shelx(lines: Sequence[str]) -> None:
     """Check what ASE's reader ignores: symmetry and site occupation factors."""
-    begun = False
+    in_atoms = False
     for line in lines:
         words = line.split()
         key = words[0].upper() if words else ""
@@ -323,10 +323,10 @@ def _check_shelx(lines: Sequence[str]) -> None:
                 f"ASE does not apply its symmetry ({line.strip()}); write all atoms of the cell, "
                 "in P 1"
             )
-        begun = begun or key == "SFAC"
+        in_atoms = in_atoms or key == "SFAC"
         if key == "END":
             return
-        if begun and key not in ("SFAC", "UNIT", "FVAR") and len(words) >= 6:
+        if in_atoms and key not in ("SFAC", "UNIT", "FVAR") and len(words) >= 6:
             share = float(words[5])
             _refuse_partial([(words[0], share - 10.0 if 10.0 <= share < 15.0 else share)])
 

@@ -46,7 +46,10 @@ def read(path: Path) -> Atoms:
         raise InputError(f"it is in LAMMPS units {stated[1]}; write it in metal or real units (Å)")
     announced = next((int(m[1]) for m in map(_ATOMS.match, lines[1:]) if m), 0)
     if announced > len(lines):
-        raise InputError(f"its header has {announced} atoms, but the file only {len(lines)} lines")
+        raise InputError(
+            f"its header has {announced} atoms, but the file has only {len(lines)} lines; it is "
+            "incomplete, or the header is wrong"
+        )
     elements, masses = _types(path, lines)
     atoms: Atoms = read_lammps_data(
         path,
@@ -70,7 +73,7 @@ def _style(lines: Sequence[str]) -> str:
                 f"its section Atoms has no atom style ({', '.join(STYLES)}); add it as a comment: "
                 "Atoms # atomic"
             )
-    raise InputError("it has no section Atoms; write it with write_data")
+    raise InputError("it has no section Atoms; write the file with LAMMPS's command write_data")
 
 
 def _types(path: Path, lines: Sequence[str]) -> tuple[dict[int, str], dict[int, float]]:
@@ -129,7 +132,7 @@ def _section(path: Path, lines: Sequence[str], name: str) -> list[tuple[list[str
             inside = text.strip() == name
         elif inside and words:
             if len(words) < 2:
-                raise ParseError(path, f"not a line of {name}: {line!r}", number)
+                raise ParseError(path, f"not a valid line of section {name}: {line!r}", number)
             rows.append((words, next(iter(comment.split()), "")))
     return rows
 

@@ -77,17 +77,17 @@ def _check_open(path: Path, index: int | None) -> None:
 def _one(frames: list[Atoms], path: Path, index: int | None) -> Atoms:
     """The structure with this index, or the only one."""
     if not frames:
-        raise InputError(f"structure {path}: it contains no structure")
+        raise InputError(f"structure {path}: the file contains no structure")
     count = len(frames)
     if index is None and count > 1:
         raise InputError(
-            f"structure {path}: it contains {count} structures; select one, for example "
+            f"structure {path}: the file contains {count} structures; select one, for example "
             f"{path.name}@0 for the first or {path.name}@-1 for the last"
         )
     if index is not None and not -count <= index < count:
         raise InputError(
-            f"structure {path}@{index}: it contains {count} structure(s), counted from 0 (-1 is "
-            "the last)"
+            f"structure {path}@{index}: the file contains only {count} structure(s), counted from "
+            "0 (-1 is the last); use another number after @"
         )
     return frames[index or 0]
 
@@ -159,14 +159,16 @@ def _check_counts(path: Path) -> None:
 def check_structure(atoms: Atoms, where: str) -> None:
     """Raise InputError if the atoms are not a valid periodic structure."""
     if len(atoms) == 0:
-        raise InputError(f"structure {where}: it has no atoms")
+        raise InputError(f"structure {where}: it has no atoms; give a structure with atoms")
     if not atoms.pbc.all():
         raise InputError(
             f"structure {where}: it must be periodic in three dimensions, but pbc is "
             f"{' '.join('TF'[not p] for p in atoms.pbc)}; write the cell into the file"
         )
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise InputError(f"structure {where}: positions or cell contain a value that is not finite")
+        raise InputError(
+            f"structure {where}: positions or cell contain a value that is not finite; correct them"
+        )
     reach = max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max())
     if reach > MAX_LENGTH_A:
         raise InputError(

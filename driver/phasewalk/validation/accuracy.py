@@ -280,7 +280,9 @@ def _labelled(atoms: Atoms, where: str) -> Label:
     also = label_values.other_energies(atoms)
     kept = carried.for_label(bare(atoms))
     if not all(np.isfinite(values).all() for values in carried.extras(kept).values()):
-        raise InputError(f"{where}: initial moments or charges are not finite")
+        raise InputError(
+            f"{where}: initial moments or charges are not finite; correct or remove them"
+        )
     return Label(
         key="",
         atoms=kept,

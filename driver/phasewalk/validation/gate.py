@@ -39,14 +39,14 @@ class Limits:
     force_difference: float
     stress_difference: float
 
-    def grown(self, theirs: Prediction) -> "Limits":
+    def grown(self, expected: Prediction) -> "Limits":
         """The limits for a frame, larger if its forces or stress are large.
 
         Args:
-            theirs: the checkpoint's results for the frame.
+            expected: the checkpoint's results for the frame.
         """
-        force = float(np.abs(theirs.forces).max()) / ORDINARY_FORCE
-        stress = float(np.abs(theirs.stress).max()) * GPA_PER_EV_PER_A3 / ORDINARY_STRESS
+        force = float(np.abs(expected.forces).max()) / ORDINARY_FORCE
+        stress = float(np.abs(expected.stress).max()) * GPA_PER_EV_PER_A3 / ORDINARY_STRESS
         factor = max(1.0, force, stress)
         return Limits(*(factor * limit for limit in astuple(self)))
 
@@ -153,13 +153,13 @@ def judge(
     if broken:
         return Proof((_not_finite(broken[0]),))
     checks: list[Check] = []
-    limits = [LIMITS[dtype].grown(theirs) for theirs in eager]
-    for i, (mine, theirs) in enumerate(zip(real, eager, strict=True)):
-        checks += _parity(i, mine, theirs, limits[i])
-    for i, mine in enumerate(real):
+    limits = [LIMITS[dtype].grown(expected) for expected in eager]
+    for i, (deployed, expected) in enumerate(zip(real, eager, strict=True)):
+        checks += _parity(i, deployed, expected, limits[i])
+    for i, deployed in enumerate(real):
         of_frame = [(probe, p) for probe, p in pairs if probe.frame == i]
-        checks += _differences(i, mine, of_frame, limits[i])
-        checks += _invariance(i, mine, of_frame, limits[i])
+        checks += _differences(i, deployed, of_frame, limits[i])
+        checks += _invariance(i, deployed, of_frame, limits[i])
     warnings = _repulsion(pairs, real)
     if not total_energies:
         return Proof(tuple(checks), tuple(warnings))
@@ -196,16 +196,16 @@ def _check(name: str, value: Any, limit: float, *, unit: str, frame: int, says: 
     return Check(name, number, limit, unit, frame, ok, "" if ok else says)
 
 
-def _parity(i: int, mine: Prediction, theirs: Prediction, limits: Limits) -> list[Check]:
+def _parity(i: int, deployed: Prediction, expected: Prediction, limits: Limits) -> list[Check]:
     """Results of the deployed model compared with those of the checkpoint in Python."""
-    flipped = np.abs(mine.stress + theirs.stress).max() < 0.1 * np.abs(theirs.stress).max()
+    flipped = np.abs(deployed.stress + expected.stress).max() < 0.1 * np.abs(expected.stress).max()
     other = (
         "the model was deployed from another checkpoint, or its elements are in a different order"
     )
     stress_reason = "the stress has the opposite sign" if flipped else other
-    energy = (mine.energy - theirs.energy) / len(mine.forces)
-    atomic, force = mine.energies - theirs.energies, mine.forces - theirs.forces
-    stress = (mine.stress - theirs.stress) * GPA_PER_EV_PER_A3
+    energy = (deployed.energy - expected.energy) / len(deployed.forces)
+    atomic, force = deployed.energies - expected.energies, deployed.forces - expected.forces
+    stress = (deployed.stress - expected.stress) * GPA_PER_EV_PER_A3
     return [
         _check("parity of the energy", energy, limits.energy, unit="eV/atom", frame=i, says=other),
         _check(
@@ -219,11 +219,11 @@ def _parity(i: int, mine: Prediction, theirs: Prediction, limits: Limits) -> lis
 
 
 def _differences(
-    i: int, real: Prediction, mine: Sequence[tuple[Probe, Prediction]], limits: Limits
+    i: int, real: Prediction, results: Sequence[tuple[Probe, Prediction]], limits: Limits
 ) -> list[Check]:
     """Directional derivatives of the energy compared with forces and stress."""
     checks = []
-    displaced = [(probe, p) for probe, p in mine if probe.kind == "displaced"]
+    displaced = [(probe, p) for probe, p in results if probe.kind == "displaced"]
     if displaced:
         slope = sum(probe.weight * p.energy for probe, p in displaced)
         expected = -(real.forces * displaced[0][0].atoms.info["direction"]).sum()
@@ -238,7 +238,7 @@ def _differences(
                 says=says,
             )
         )
-    strained = [(probe, p) for probe, p in mine if probe.kind == "strained"]
+    strained = [(probe, p) for probe, p in results if probe.kind == "strained"]
     if strained:
         slope = sum(probe.weight * p.energy for probe, p in strained)
         xx, yy, zz, yz, xz, xy = real.stress
@@ -259,11 +259,11 @@ def _differences(
 
 
 def _invariance(
-    i: int, real: Prediction, mine: Sequence[tuple[Probe, Prediction]], limits: Limits
+    i: int, real: Prediction, results: Sequence[tuple[Probe, Prediction]], limits: Limits
 ) -> list[Check]:
     """Forces of permuted, rotated and translated frames compared with those of the real frame."""
     checks = []
-    for probe, p in mine:
+    for probe, p in results:
         if probe.kind not in ("permuted", "rotated", "moved"):
             continue
         forces = real.forces @ probe.atoms.info.get("rotation", np.eye(3))

@@ -99,8 +99,8 @@ def _squeezed(i: int, atoms: Atoms) -> list[Probe]:
     k = int(np.argmin(np.linalg.norm(vectors, axis=1)))
     made = []
     for fraction in (0.6, 0.4):
-        pushed = bare(atoms)
-        pushed.positions[first[k]] += 0.5 * (1 - fraction) * vectors[k]
-        pushed.positions[second[k]] -= 0.5 * (1 - fraction) * vectors[k]
-        made.append(Probe("squeezed", i, pushed, fraction))
+        compressed = bare(atoms)
+        compressed.positions[first[k]] += 0.5 * (1 - fraction) * vectors[k]
+        compressed.positions[second[k]] -= 0.5 * (1 - fraction) * vectors[k]
+        made.append(Probe("squeezed", i, compressed, fraction))
     return made
