@@ -11,7 +11,7 @@ from ..status import History, library
 
 ENDING = ".chemiscope.json.gz"
 MOST = 5000
-"""Frames in one file: a browser shows no more of them at a bearable speed."""
+"""Maximum number of frames in a file; browsers are too slow with more."""
 
 
 def write(found: History, path: Path) -> int:

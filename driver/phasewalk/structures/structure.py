@@ -348,7 +348,7 @@ def reduced_formula(atoms: Atoms) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _reduced_formula(numbers: bytes) -> str:
-    """Of atomic numbers: thousands of frames have the same."""
+    """Reduced formula of atomic numbers; cached, since thousands of frames have the same."""
     formula = Atoms(numbers=np.frombuffer(numbers, dtype="<i8")).symbols.formula
     return str(formula.reduce()[0].format("hill"))
 
