@@ -160,7 +160,7 @@ PLUMED = "    plumed: |\n"
     [
         (["d: DISTANCE ATOMS={1,2"], "is not closed"),
         (["METAD ARG=d PACE=often SIGMA=1 HEIGHT=1 FILE=HILLS"], "PACE=often"),
-        (["d: DISTANCE ...", "  ATOMS=1,2"], "never closed"),
+        (["d: DISTANCE ...", "  ATOMS=1,2"], "is not closed"),
         (["INCLUDE FILE=secret.dat"], "whole PLUMED text"),
         (["v: VOLUME", "METAD ARG=v PACE=5 SIGMA=1 HEIGHT=1"], "biases the cell, which is fixed"),
         (["c: CELL", "RESTRAINT ARG=c.ax AT=5 KAPPA=1"], "ensemble nvt"),

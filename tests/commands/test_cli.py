@@ -184,7 +184,7 @@ def test_run_refuses_directories_that_are_not_its_own(run: Run, folder: Path) ->
 def test_run_refuses_a_directory_in_which_another_run_works(run: Run, folder: Path) -> None:
     path = write_campaign(folder)
     with closing(directory.open_campaign(folder / "campaign.run", {"name": "salt"})):
-        assert "another run works here (pid" in refused(run, "run", path)
+        assert "in use by another run (pid" in refused(run, "run", path)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, cli.Interrupted])
@@ -220,10 +220,10 @@ def test_a_run_says_whose_lock_it_took_over(
     root.mkdir()
     lock = root / locking.LOCK
     lock.write_text('{"who": "pid 7 on elsewhere", "machine": "m", "id": "i", "since": ""}')
-    assert "(pid 7 on elsewhere; last sign of life " in refused(run, "run", path)
+    assert "(pid 7 on elsewhere; lock renewed " in refused(run, "run", path)
     os.utime(lock, (0, lock.stat().st_mtime - 90))
     out = run("run", path)[1]
-    assert "the lock of pid 7 on elsewhere is stale (last sign of life 9" in " ".join(out.split())
+    assert "the lock of pid 7 on elsewhere is stale (last renewed 9" in " ".join(out.split())
 
 
 def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:

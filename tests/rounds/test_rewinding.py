@@ -248,7 +248,7 @@ def test_an_empty_campaign_has_finished_nothing(tmp_path: Path) -> None:
 def test_a_run_that_works_there_is_left_alone(root: Path) -> None:
     with closing(directory.open_campaign(root, IDENTITY)):
         before = files(root)
-        with pytest.raises(StoreError, match="another run works here"):
+        with pytest.raises(StoreError, match="in use by another run"):
             rewind(root, 0)
         assert files(root) == before
 
@@ -307,7 +307,7 @@ def test_a_kill_anywhere_leaves_a_campaign_or_one_clear_error(
         assert standing in ([r.task for r in RECORDS], kept(round_))
         ended = (copy / "rewound-1").exists()
         if (copy / directory.REWINDING).exists():
-            reason = f"a rewind was interrupted; finish it: phasewalk rewind {copy}"
+            reason = f"a rewind was interrupted; complete it with phasewalk rewind {copy}"
             with pytest.raises(StoreError, match=re.escape(reason)):
                 directory.open_campaign(copy, IDENTITY)
         else:

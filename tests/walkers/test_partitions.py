@@ -386,7 +386,7 @@ def test_plans_that_cannot_be(tmp_path: Path) -> None:
     [
         ({"ensemble": "nvt", "pressure_MPa": 1}, "no meaning at constant volume"),
         ({"ensemble": "nvt", "plumed": PLUMED}, "METAD on line 3 biases the cell"),
-        ({"plumed": "PBMETAD ARG=v"}, "cannot be carried"),
+        ({"plumed": "PBMETAD ARG=v"}, "cannot be continued"),
         ({"plumed": "v: VOLUME {"}, "not closed"),
         ({"temperature_K": 0}, "greater than 0"),
         ({"walkers": 0}, "greater than or equal to 1"),
