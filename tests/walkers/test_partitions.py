@@ -374,7 +374,7 @@ def test_plans_that_cannot_be(tmp_path: Path) -> None:
             replace(made, walkers=(*made.walkers, stranger), systems={"ar": mpi, "kr": system()}),
             "supports one system only",
         ),
-        (replace(made, type_names=("Kr",)), "no type Ar"),
+        (replace(made, type_names=("Kr",)), "no species Ar"),
         (replace(made, model=tmp_path / "x.nequip.pth"), "deployed model"),
         (replace(made, model=tmp_path / "x.pt"), "must end with"),
         (replace(made, walkers=(replace(stranger, id="a b", system="ar"),)), "walkers 'a b'"),
