@@ -108,8 +108,8 @@ def test_a_files_name_stands_for_its_text_which_the_campaign_keeps(tmp_path: Pat
     ("text", "yaml", "words"),
     [
         (TEXT, CAMPAIGN.replace("plumed.dat", "plumd.dat"),
-         "(plumd.dat): one word is a file's name, and there is no such file"),
-        ("", CAMPAIGN, "(plumed.dat): the file holds no PLUMED text"),
+         "(plumd.dat): file not found in the directory"),
+        ("", CAMPAIGN, "(plumed.dat): the file does not contain PLUMED"),
         ("a: VOLUME\nINCLUDE FILE=x", CAMPAIGN, "(plumed.dat): PLUMED text, line 2, INCLUDE"),
         ("r: RMSD REFERENCE=r.pdb\nPRINT ARG=r", CAMPAIGN,
          "systems.salt: PLUMED text, line 1, RMSD: r.pdb: file not found in the directory"),
