@@ -97,8 +97,7 @@ BROKEN = {
     "not valid YAML": SALT + "rounds: [\n",
     "temperature_K": SALT.replace("walkers: 2", "temperature_K: -3"),
     "salt.extxyz: no such file": SALT.replace("salt.extxyz", "pepper/salt.extxyz"),
-    "slots; use fewer walkers": SALT.replace("walkers: 2", "walkers: 9")
-    + "resources: {cores: 1}\n",
+    "use fewer walkers": SALT.replace("walkers: 2", "walkers: 9") + "resources: {cores: 1}\n",
 }
 
 
@@ -313,7 +312,7 @@ def test_evaluations_of_a_campaign_without_that_generation(run: Run, folder: Pat
     ase.io.write(data, label().with_results())
     directory.open_campaign(root, {"name": "salt"}).close()
     message = refused(run, "evaluate", root, "--data", data, "--generation", "7")
-    assert "no generation was deployed yet" in message
+    assert "no deployed generation yet" in message
 
 
 def test_render_writes_decks_to_run_by_hand(run: Run, folder: Path) -> None:

@@ -254,8 +254,8 @@ def test_a_campaign_that_has_just_begun(copy: Path, stages: tuple[str, ...]) -> 
             path.unlink()
     found = history.read(copy)
     text = Page(report.page(found)).text
-    assert "Result: go on" in text
-    assert "no round is done yet" in text
+    assert "The answer: go on" in text
+    assert "no round is finished yet" in text
 
 
 def test_a_campaign_with_failures(copy: Path) -> None:
@@ -321,8 +321,8 @@ def test_rounds_that_are_done_are_no_reason_to_go_on(copy: Path) -> None:
     found = verdict.judge(history.read(copy))
     assert found.word == verdict.NOT_CONVERGED
     assert found.reasons[0] == (
-        "all 4 round(s) that were asked for are done; not met: stop.errors, stop.covered[0]; "
-        "for more, set rounds: to more than 4 and run the campaign again"
+        "all 4 round(s) are done; not met: stop.errors, stop.covered[0]; "
+        "to continue, increase rounds: above 4 and run the campaign again"
     )
     open_end = judged(
         copy, lambda records: [r for r in tamed(records) if r.stage not in ("stop", "end")]
@@ -334,7 +334,7 @@ def test_rounds_that_are_done_are_no_reason_to_go_on(copy: Path) -> None:
 def test_rounds_that_are_done_without_goals(copy: Path) -> None:
     found = judged(copy, lambda records: [r for r in tamed(records) if r.stage != "stop"])
     assert found.word == verdict.NOT_CONVERGED
-    assert "its errors have not settled" in found.reasons[0]
+    assert "its errors have not converged" in found.reasons[0]
 
 
 def test_the_final_model_stands_in_the_answer_and_in_the_numbers(recorded: History) -> None:
@@ -402,7 +402,7 @@ def test_given_data_that_nothing_was_measured_on(copy: Path) -> None:
 
     rewrite(copy, untested)
     assert (
-        "nothing was measured: give labelled frames" in verdict.judge(history.read(copy)).reasons[0]
+        "no errors are known; give labelled frames" in verdict.judge(history.read(copy)).reasons[0]
     )
 
 
@@ -425,4 +425,4 @@ def test_hills_that_are_missing_are_worth_a_look(copy: Path) -> None:
 
     found = judged(copy, lose_one)
     assert found.word == verdict.LOOK
-    assert "hills were laid where" in found.reasons[0]
+    assert "hills were deposited, expected" in found.reasons[0]

@@ -22,7 +22,7 @@ _LIMITS = (
 )
 _TYPES = {
     "string": "text",
-    "integer": "integer",
+    "integer": "whole number",
     "number": "number",
     "boolean": "true or false",
     "object": "mapping",
