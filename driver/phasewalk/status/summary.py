@@ -40,23 +40,15 @@ from ..store import now as clock
 from . import progress
 
 
-<<<<<<< HEAD
 def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
-    """The state of a campaign as JSON-able data.
+    """The state of a campaign as data for JSON.
 
     Args:
-        root: its directory.
-        store: that directory, where it was read before.
-
-    `decisions` of a round say where each walker began, and why; `stop` of a walker what ended it.
-    `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
-=======
-def collect(root: Path) -> dict[str, Any]:
-    """The state of a campaign as data for JSON.
+        root: campaign directory.
+        store: the directory, if it is already open.
 
     `decisions` of a round: where each walker started, and why. `stop` of a walker: why it stopped.
     `proved_after_seconds` of a generation: wall time from its last epoch to its validation.
->>>>>>> 2381da7 (Status and the report command: docstrings and messages in plain English)
 
     Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
     known), labels, generations (each with errors on the new frames of its round, on those of the
@@ -342,7 +334,6 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
         console.print(f"energy: scatter after subtracting the offset {scatter:.2f} meV/atom")
 
 
-<<<<<<< HEAD
 def deployed_model(
     root: Path, generation: str | None, state: Mapping[str, Any] | None = None
 ) -> Path:
@@ -355,11 +346,6 @@ def deployed_model(
     """
     state = state or collect(root)
     entries = {e["generation"]: e for e in state["generations"] if "deployed" in e}
-=======
-def deployed_model(root: Path, generation: str | None) -> Path:
-    """File of the deployed model of a generation ("0", "1", … or "final"); default: the last."""
-    entries = {e["generation"]: e for e in collect(root)["generations"] if "deployed" in e}
->>>>>>> 2381da7 (Status and the report command: docstrings and messages in plain English)
     if not entries:
         raise StoreError(f"{root}: no deployed generation yet; run the campaign first")
     name = generation if generation is not None else list(entries)[-1]
