@@ -61,7 +61,7 @@ def test_each_is_computed_once_also_for_other_campaigns(work: Work, tmp_path: Pa
         assert isolated_atoms.energies(other) == ENERGIES
         assert started(other) == 1  # the lightest, to see whether the others are believed
         assert isinstance(other.observer, Watcher)
-        assert "Na, computed again, differs by 0 meV" in other.observer.lines[0]
+        assert "Na, recomputed, differs by 0 meV" in other.observer.lines[0]
 
 
 def test_another_campaign_s_atoms_are_left_where_one_of_them_is_wrong(

@@ -38,7 +38,7 @@ def campaign_labels(
         if label is None:
             raise ParseError(
                 root / "labels" / f"{key}.json",
-                "missing, but in the journal; restore it from a backup",
+                "is missing, but the journal holds it; restore it from a backup",
             )
         found.append(label)
     return found, level
@@ -101,7 +101,7 @@ def verify_campaign(root: Path) -> Iterator[str]:
     files = {path.stem: path for path in sorted((root / "labels").glob("*.json"))}
     for key in keys:
         if key not in files:
-            yield f"{root / 'labels' / key}.json: missing, but in the journal"
+            yield f"{root / 'labels' / key}.json: is missing, but the journal holds it"
     good = []
     for key in files:
         try:
