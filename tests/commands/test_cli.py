@@ -233,8 +233,9 @@ def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
     code, out, err = run("rewind", root, "--round", 0)
     assert (code, err) == (0, "")
     assert out.splitlines()[:2] == [
-        f"back to right after the bootstrap; set aside in {root / 'rewound-1'}: journal.jsonl",
-        "0 labels are kept: where they are needed again, they are found",
+        f"restored the state right after the bootstrap; moved to {root / 'rewound-1'}: "
+        "journal.jsonl",
+        "0 labels are kept and will be reused",
     ]
     line = out.splitlines()[2].removeprefix("continue with: ")
     assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]

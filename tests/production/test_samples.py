@@ -205,7 +205,7 @@ def test_a_campaign_without_models_or_walkers_is_told_so(tmp_path: Path) -> None
     root = tmp_path / "run"
     opened = directory.open_campaign(root, {"name": "salt"})
     root.joinpath("campaign.yaml").write_text("campaign: s\nsystems: {s: {structure: x.xyz}}\n")
-    with pytest.raises(StoreError, match="no generation was deployed yet"):
+    with pytest.raises(StoreError, match="no deployed generation yet"):
         reopen.read_generation(opened, None)
     with pytest.raises(InputError, match="no segment is finished yet"):
         reopen.read_inputs(opened)
