@@ -139,5 +139,5 @@ def test_files_that_walkers_have_read_may_not_change(tmp_path: Path) -> None:
         opened.write(f"{directory.PLUMED_FILES}/r.pdb", b"END\n")
         loop.check_plumed_files(work)
         opened.write(f"{directory.PLUMED_FILES}/r.pdb", b"OTHER\n")
-        with pytest.raises(InputError, match=r"r\.pdb: PLUMED has read another content"):
+        with pytest.raises(InputError, match=r"r\.pdb: this file differs"):
             loop.check_plumed_files(work)

@@ -122,7 +122,7 @@ def test_the_latest_earlier_generation_is_taken_in_whatever_order(
 
 
 @pytest.mark.parametrize(
-    "error", [InputError("other settings"), StoreError("another run works here")]
+    "error", [InputError("other settings"), StoreError("in use by another run")]
 )
 def test_what_cannot_be_computed_does_not_end_the_campaign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
