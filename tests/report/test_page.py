@@ -383,7 +383,9 @@ def test_a_campaign_on_given_data_is_not_advised_to_walk(copy: Path) -> None:
     answer = verdict.judge(found)
     assert answer.word == verdict.FINISHED
     assert "generation 0 on the test set (30 frames): force MAE 108 meV/Å" in answer.reasons[0]
-    assert not any("increase rounds" in reason or "run again" in reason for reason in answer.reasons)
+    assert not any(
+        "increase rounds" in reason or "run again" in reason for reason in answer.reasons
+    )
     sections = {section.name: section for section in report.sections(found)}
     (along,) = sections["along"].pictures
     assert len(along.rows) == 30

@@ -197,7 +197,7 @@ class Work:
         return record is not None and not (task.again and FAILED in record.outputs)
 
     def _stands(self, task: Task) -> None:
-        """Raise StoreError where later rounds stand on a task that would be done anew."""
+        """Raise StoreError if a task would be repeated whose result later rounds have used."""
         before = self.store.find(task.name)
         if before is None or before.inputs == task.inputs or task.stage not in LEARNED:
             return

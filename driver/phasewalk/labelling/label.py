@@ -300,7 +300,7 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
     reference, at = work.campaign.reference, work.campaign.level(frame.system)
     key = labels.label_key(frame.atoms, at)
     place = f"rounds/{round_:03d}/label/{key}"
-    told = {"key": key, "origin": dict(frame.origin), "level": str(at), "place": place}
+    outputs = {"key": key, "origin": dict(frame.origin), "level": str(at), "place": place}
     tried: dict[str, Any] = {"try": way.number + 1, "guess": way.attempt.guess is not None}
     if way.attempt.changes:
         tried["changes"] = dict(way.attempt.changes)
@@ -313,12 +313,12 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
         if reference.shares and result.version:  # only results with a known version
             by = {**label.made, trust.MAKER: trust.me(work)}
             label_cache.keep(work.engines.cache, at, replace(label, made=by))
-        return {**told, **tried}
+        return {**outputs, **tried}
 
     def adopt(directory: Path) -> Outputs | None:
         if (kept := work.store.label(key)) is not None:
             work.store.add_label(kept)  # adds its hash if a kill came before its record
-            return {**told, "reused": True}
+            return {**outputs, "reused": True}
         left = _believed_now(work, task, frame)
         if left is not None:
             return keep(left)
@@ -328,7 +328,7 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
             return None
         made = {**shared.made, "shared from": dict(shared.origin)}
         work.store.add_label(replace(shared, origin=frame.origin, made=made))
-        return {**told, "reused": True}
+        return {**outputs, "reused": True}
 
     task = Task(
         name=label_task(key, round_),

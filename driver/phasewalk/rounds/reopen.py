@@ -131,14 +131,14 @@ def read_inputs(
     settings, ignored = own_side(config.parse(text, path), path, trusted=trusted)
     if ignored:
         say(ignored)
-    begun = store.find(segment_task(1))
-    if begun is None:
+    segment = store.find(segment_task(1))
+    if segment is None:
         raise InputError(
             f"{store.root}: no segment is finished yet, so that there are no start frames for a "
             "free energy; run the campaign first"
         )
     states = store.root / steer.states_file(1)
-    check_file(states, begun.files.get(steer.states_file(1), ""))
+    check_file(states, segment.files.get(steer.states_file(1), ""))
     structures = {one.system: one.came_from[1] for one in steer.read_states(states)}
     level = levels.from_dict(identity.get("level of theory"))
     return Campaign(

@@ -111,12 +111,13 @@ def last_finished(records: Sequence[Record]) -> int:
     A round without labels, and therefore without a generation, is finished if a later round has
     started or the campaign has ended.
     """
-    begun = max((record.round for record in records), default=-1)
-    learned = evaluate_task(begun, begun)
+    started = max((record.round for record in records), default=-1)
+    learned = evaluate_task(started, started)
     done = any(
-        record.task == learned or (record.stage, record.round) == (END, begun) for record in records
+        record.task == learned or (record.stage, record.round) == (END, started)
+        for record in records
     )
-    return begun if done or begun < 0 else begun - 1
+    return started if done or started < 0 else started - 1
 
 
 def _later(root: Path, round_: int) -> list[str]:

@@ -198,21 +198,21 @@ def show(state: Mapping[str, Any], console: Console) -> None:
 
 def _walkers(entry: Mapping[str, Any]) -> str:
     """Where walkers started and why they stopped; empty if all went as usual."""
-    begun = Counter(one["source"] for one in entry.get("decisions", ()))
+    starts = Counter(one["source"] for one in entry.get("decisions", ()))
     stops = Counter(
         walker["stop"]["reason"] if walker.get("stop") else "end of the launch"
         for walker in entry.get("walkers", ())
         if walker["halted"]
     )
     parts = []
-    if begun.keys() - {"new", "good"}:
+    if starts.keys() - {"new", "good"}:
         places = {
             "good": "a good frame",
             "before": "the start of the previous round",
             "start": "the start structure",
             "new": "the start structure (first round)",
         }
-        parts.append(", ".join(f"{n} from {places[source]}" for source, n in begun.items()))
+        parts.append(", ".join(f"{n} from {places[source]}" for source, n in starts.items()))
     if stops:
         why = ", ".join(f"{reason} {n}" for reason, n in stops.items())
         parts.append(f"{sum(stops.values())} of {len(entry['walkers'])} stopped early ({why})")
