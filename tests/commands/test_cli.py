@@ -245,7 +245,7 @@ def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
     path.unlink()
     out = run("rewind", root, "--round", 0)[1]
     assert "nothing to move" in out
-    assert "go on with: phasewalk run CAMPAIGN.yaml --dir " in out
+    assert "continue with: phasewalk run CAMPAIGN.yaml --dir " in out
 
 
 @pytest.mark.parametrize(

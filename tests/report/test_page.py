@@ -254,7 +254,7 @@ def test_a_campaign_that_has_just_begun(copy: Path, stages: tuple[str, ...]) -> 
             path.unlink()
     found = history.read(copy)
     text = Page(report.page(found)).text
-    assert "The answer: go on" in text
+    assert "Result: go on" in text
     assert "no round is finished yet" in text
 
 
