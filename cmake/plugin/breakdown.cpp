@@ -9,10 +9,10 @@ namespace phasewalk {
 
 namespace {
 
-constexpr double kStrain = 0.003;  // of the shortest box length: brings no pair noticeably closer
+constexpr double kStrain = 0.003;  // fraction of the shortest box length; negligible for distances
 constexpr double kJustAbove = 1.0 + 1e-9;
 
-/// How much of a limit is used: all of it where the quotient is none.
+/// The fraction of a limit that is reached; infinity if the quotient is not finite.
 double used(double value, double limit) {
   const double fraction = value / limit;
   return std::isfinite(fraction) ? fraction : std::numeric_limits<double>::infinity();
@@ -94,12 +94,12 @@ std::string stop_line(std::int64_t step, const Finding &finding, std::int64_t go
 }
 
 double largest_component(const double *values, std::size_t count) {
-  // several at a time: one would wait for the other
+  // independent lanes, so that the processor can work on several values in parallel
   constexpr std::size_t kLanes = 6;
   double largest[kLanes] = {}, sum[kLanes] = {};
   const auto take = [&](std::size_t lane, double value) {
     largest[lane] = std::max(largest[lane], std::abs(value));
-    sum[lane] += value - value;  // 0, or not a number, which max() drops
+    sum[lane] += value - value;  // 0, or NaN, which max() ignores
   };
   std::size_t k = 0;
   for (; k + kLanes <= count; k += kLanes)

@@ -6,7 +6,7 @@
 
 namespace phasewalk {
 
-/// A part of another communicator, freed with this. Made by all of its processes together.
+/// Part of another communicator, freed by the destructor. The constructor is a collective call.
 class Communicator {
  public:
   Communicator(MPI_Comm whole, int part, int order) { MPI_Comm_split(whole, part, order, &comm_); }

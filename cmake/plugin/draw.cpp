@@ -18,17 +18,17 @@ namespace phasewalk {
 
 namespace {
 
-constexpr int kChain = 3;  // LAMMPS's tchain and pchain where nothing else is asked for
+constexpr int kChain = 3;  // default of LAMMPS's tchain and pchain
 constexpr int kCell = 6;   // three lengths, three tilts
 
 }  // namespace
 
 void Draw::command(int narg, char **arg) {
   if (narg < 4 || narg % 2)
-    error->all(FLERR, "{} needs: fix-ID seed [thermostat Tdamp] [barostat Pdamp]", kStyle);
+    error->all(FLERR, "{}: expected fix-ID seed [thermostat Tdamp] [barostat Pdamp]", kStyle);
   if (!domain->box_exist) error->all(FLERR, "{} must come after the box is defined", kStyle);
   Fix *fix = modify->get_fix_by_id(arg[0]);
-  if (!fix) error->all(FLERR, "{}: there is no fix {}", kStyle, arg[0]);
+  if (!fix) error->all(FLERR, "{}: unknown fix {}", kStyle, arg[0]);
   random_.seed(static_cast<std::uint64_t>(utils::inumeric(FLERR, arg[1], false, lmp)));
   double thermostat = 0.0, barostat = 0.0;
   for (int i = 2; i < narg; i += 2) {
@@ -37,7 +37,7 @@ void Draw::command(int narg, char **arg) {
       error->all(FLERR, "{}: unknown keyword {} (known: thermostat, barostat)", kStyle, keyword);
     const double damping = utils::numeric(FLERR, arg[i + 1], false, lmp);
     if (!(damping > 0.0))
-      error->all(FLERR, "{}: {} {} must be larger than 0", kStyle, keyword, arg[i + 1]);
+      error->all(FLERR, "{}: {} {} must be greater than 0", kStyle, keyword, arg[i + 1]);
     (keyword == "thermostat" ? thermostat : barostat) = damping;
   }
   std::vector<double> drawn = state(thermostat > 0.0 ? freedom(arg[0]) : 1.0, thermostat, barostat);
@@ -45,19 +45,19 @@ void Draw::command(int narg, char **arg) {
   check(fix, thermostat, barostat, drawn);
 }
 
-/// How many velocities the thermostat of a fix counts.
+/// Number of degrees of freedom of the thermostat of a fix.
 double Draw::freedom(const std::string &fix) const {
   Compute *temperature = modify->get_compute_by_id(fix + "_temp");
-  if (!temperature) error->all(FLERR, "{}: fix {} has no temperature", kStyle, fix);
-  temperature->setup();  // counts them
+  if (!temperature) error->all(FLERR, "{}: fix {} has no temperature compute", kStyle, fix);
+  temperature->setup();  // sets dof
   if (temperature->dof < 1.0)
-    error->all(FLERR, "{}: fix {} has nothing to thermostat: {} degrees of freedom", kStyle, fix,
+    error->all(FLERR, "{}: fix {} has {} degrees of freedom, at least 1 is needed", kStyle, fix,
                temperature->dof);
   return temperature->dof;
 }
 
-/// What fix nvt, npt or nph takes from a restart file, in its order; their masses are such that the
-/// temperature is in none of the widths.
+/// The state of fix nvt, npt or nph in the order of a restart file. The masses of these variables
+/// are proportional to the temperature, so that the widths do not depend on it.
 std::vector<double> Draw::state(double freedom, double thermostat, double barostat) {
   std::vector<double> list = {thermostat > 0.0 ? 1.0 : 0.0};
   if (thermostat > 0.0) {
@@ -71,7 +71,7 @@ std::vector<double> Draw::state(double freedom, double thermostat, double barost
     draw(list, 0.0, kCell);
     draw(list, 1.0 / (barostat * std::sqrt(static_cast<double>(atom->natoms) + 1.0)), kCell);
     list.push_back(domain->xprd * domain->yprd * domain->zprd);
-    list.push_back(0.0);  // the reference temperature: the fix's own
+    list.push_back(0.0);  // reference temperature: that of the fix
     list.push_back(kChain);
     draw(list, 0.0, kChain);
     draw(list, 1.0 / barostat, kChain);
@@ -80,7 +80,7 @@ std::vector<double> Draw::state(double freedom, double thermostat, double barost
   return list;
 }
 
-/// Appends normal variates; Box and Muller's, so that a seed gives the same everywhere.
+/// Append normal variates (Box-Muller, so that results do not depend on the standard library).
 void Draw::draw(std::vector<double> &list, double width, int count) {
   for (int i = 0; i < count; ++i) {
     constexpr double kUnit = 0x1.0p-53;
@@ -90,15 +90,15 @@ void Draw::draw(std::vector<double> &list, double width, int count) {
   }
 }
 
-/// Another LAMMPS may keep its state otherwise: read back what it took.
+/// Read back the state, because other versions of LAMMPS may have another format.
 void Draw::check(Fix *fix, double thermostat, double barostat,
                  const std::vector<double> &state) const {
   const auto same = [&](int count, int its, std::size_t ours) {
     for (int i = 0; i < count; ++i)
       if (fix->compute_vector(its + i) != state[ours + static_cast<std::size_t>(i)])
         error->all(FLERR,
-                   "{}: fix {} ({}) did not take the state that was drawn: it must be nvt, npt tri "
-                   "or nph tri with chains of {}",
+                   "{}: fix {} ({}) did not accept the drawn state: it must be nvt, npt tri or nph "
+                   "tri with chains of {}",
                    kStyle, fix->id, fix->style, kChain);
   };
   int its = 0;

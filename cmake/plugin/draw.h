@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Command phasewalk/draw: velocities of the cell and of Nose-Hoover chains from their
-// distributions.
+// Command phasewalk/draw: draw velocities of the cell and of Nose-Hoover chains.
 #ifndef PHASEWALK_DRAW_H
 #define PHASEWALK_DRAW_H
 
@@ -19,10 +18,10 @@ namespace phasewalk {
 
 /// phasewalk/draw fix-ID seed [thermostat Tdamp] [barostat Pdamp]
 ///
-/// A fix nvt, npt or nph begins with its cell at rest and its chains empty. A walk in many short
-/// runs would then begin each of them far from equilibrium: its cell has another temperature than
-/// its atoms. Drawn from their distributions, as the velocities of atoms are, these variables leave
-/// the ensemble as it is. The damping times are those of the fix (tri, chains of 3, mtk yes).
+/// Fix nvt, npt and nph start with the cell at rest and all chain variables zero. In a series of
+/// short runs, each run would then start far from equilibrium. This command draws these variables
+/// from their equilibrium distributions, as usual for velocities of atoms, so that the ensemble
+/// does not change. The damping times must be those of the fix (tri, chains of 3, mtk yes).
 class Draw : public LAMMPS_NS::Command {
  public:
   static constexpr const char *kStyle = "phasewalk/draw";

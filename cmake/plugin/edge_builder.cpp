@@ -51,7 +51,7 @@ void EdgeBuilder::set_images(const Atoms &atoms, const std::vector<int> &owners)
     const int owner = owners[j];
     if (owner < 0 || owner >= atoms.nlocal)
       throw std::invalid_argument("ghost atom " + std::to_string(j) +
-                                  " is no image of an atom of this rank");
+                                  " is not an image of an atom of this rank");
     const double *image = atoms.positions + 3 * j;
     const double *home = atoms.positions + 3 * static_cast<std::size_t>(owner);
     const double d[3] = {image[0] - home[0], image[1] - home[1], image[2] - home[2]};

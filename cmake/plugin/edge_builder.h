@@ -12,7 +12,7 @@ namespace phasewalk {
 /// Cell vectors as rows, row-major, in the length unit of the positions.
 using Cell = std::array<double, 9>;
 
-/// Cutoff radius of every ordered pair of types (centre, neighbour).
+/// Cutoff radius of each ordered pair of types (centre, neighbour).
 class Cutoffs {
  public:
   Cutoffs(int num_types, double r_max);
@@ -39,7 +39,7 @@ struct Atoms {
   Cell cell{};
 };
 
-/// A full neighbour list in the layout that LAMMPS uses; `mask` strips flag bits of an entry.
+/// A full neighbour list in LAMMPS's layout; `mask` removes the flag bits of an entry.
 struct Neighbours {
   int inum = 0;
   const int *ilist = nullptr;
@@ -48,22 +48,22 @@ struct Neighbours {
   int mask = ~0;
 };
 
-/// Turns neighbour lists over ghosts into edges between owned atoms plus integer cell shifts:
+/// Converts neighbour lists with ghosts to edges between owned atoms with integer cell shifts:
 /// neighbour - centre = x[edge(1)] + shift * cell - x[edge(0)].
 ///
-/// An owner of -1 will mean "ghost of another rank"; until then it is an error.
+/// An owner of -1 is reserved for ghosts of other ranks, and is an error at present.
 class EdgeBuilder {
  public:
   explicit EdgeBuilder(Cutoffs cutoffs) : cutoffs_(std::move(cutoffs)) {}
 
   const Cutoffs &cutoffs() const { return cutoffs_; }
 
-  /// To be called whenever the ghosts were made anew. `owners` has nall entries: the owned atom
-  /// whose periodic image each atom is. Throws std::invalid_argument for an owner outside
+  /// To be called after each update of the ghosts. `owners` has nall entries: the owned atom of
+  /// which each atom is a periodic image. Throws std::invalid_argument for an owner outside
   /// [0, nlocal) and for a singular cell.
   void set_images(const Atoms &atoms, const std::vector<int> &owners);
 
-  /// Number of atoms (owned and ghosts) that set_images() saw last.
+  /// Number of atoms (owned and ghosts) in the last call of set_images().
   int num_images() const { return static_cast<int>(owners_.size()); }
 
   /// To be called in every step.
@@ -72,7 +72,7 @@ class EdgeBuilder {
   std::int64_t num_edges() const { return static_cast<std::int64_t>(shifts_.size() / 3); }
   /// 2 x num_edges: all centres, then all neighbours.
   const std::vector<std::int64_t> &edge_index() const { return edge_index_; }
-  /// num_edges x 3, whole numbers.
+  /// num_edges x 3, integers.
   const std::vector<double> &shifts() const { return shifts_; }
 
  private:

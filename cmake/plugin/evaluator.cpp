@@ -39,7 +39,7 @@ std::vector<std::string> split(const std::string &text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
-/// torch's errors carry pages of stack; users need the sentence.
+/// The first line of torch's error messages, without the stack trace.
 std::string first_line(const std::exception &error) {
   const auto *torch_error = dynamic_cast<const c10::Error *>(&error);
   const std::string text = torch_error ? torch_error->what_without_backtrace() : error.what();
@@ -64,7 +64,8 @@ ModelInfo read_info(const std::string &path, const Metadata &metadata, const at:
   auto names = split(lookup(metadata, "type_names"));
   if (names.empty() || lookup(metadata, "r_max").empty())
     throw ModelError("model file " + path +
-                     " has no type_names and r_max; it was not made by nequip-compile");
+                     " has no type_names and r_max: it was not made by nequip-compile; make a new "
+                     "one with phasewalk deploy");
   try {
     const auto num_types = static_cast<int>(names.size());
     return {std::move(names), read_cutoffs(metadata, num_types), lookup(metadata, "model_dtype"),
@@ -88,15 +89,15 @@ struct Outputs {
   at::Tensor atom_energies, forces, virial;
 };
 
-/// A view of memory that the model only reads.
+/// A tensor that refers to memory which the model only reads.
 template <typename T>
 at::Tensor view(const T *data, at::IntArrayRef shape) {
   return at::from_blob(const_cast<T *>(data), shape, c10::CppTypeToScalarType<T>::value);
 }
 
-/// Compiled models may assume at least two atoms and two edges. Frames with fewer get two phantom
-/// atoms that see only each other, from beyond the cutoff: they add nothing to the real atoms'
-/// energies, forces or virial.
+/// Compiled models may require at least two atoms and two edges. For smaller frames, two dummy
+/// atoms are added, connected only to each other, at a distance beyond the cutoff, so that they do
+/// not contribute to energies, forces or virial of the real atoms.
 class Padding {
  public:
   Frame apply(const Frame &frame, double r_max) {
@@ -121,20 +122,20 @@ class Padding {
   std::vector<std::int64_t> types_, edge_index_;
 };
 
-/// Copies the first values.size() numbers of a tensor, whatever its device and dtype. On the CPU
-/// nothing is allocated.
+/// Copy the first values.size() numbers of a tensor of any device and dtype. On the CPU no memory
+/// is allocated.
 void copy_out(const at::Tensor &tensor, std::vector<double> &values) {
   const at::Tensor host = tensor.to(at::kCPU).contiguous();
   if (host.numel() < static_cast<std::int64_t>(values.size()))
-    throw ModelError("the model returned " + std::to_string(host.numel()) + " numbers where " +
-                     std::to_string(values.size()) + " were expected");
+    throw ModelError("the model returned " + std::to_string(host.numel()) + " numbers, expected " +
+                     std::to_string(values.size()));
   if (host.scalar_type() == at::kFloat)
     std::copy_n(host.const_data_ptr<float>(), values.size(), values.begin());
   else
     std::copy_n(host.to(at::kDouble).const_data_ptr<double>(), values.size(), values.begin());
 }
 
-/// What both kinds of model share: one frame per call, tensors in, tensors out.
+/// Common part of both kinds of models, which evaluate one frame per call with tensors.
 class TensorEvaluator : public Evaluator {
  public:
   void evaluate(const std::vector<Frame> &frames, std::vector<Prediction> &predictions) final {
@@ -240,7 +241,7 @@ std::unique_ptr<Evaluator> open_torchscript(const std::string &path, Device want
                                                 torch::jit::freeze(module));
 }
 
-/// Refuses what torch would not notice, or would only notice with a crash.
+/// Check properties that torch does not check, or for which it would crash.
 void check_package(const std::string &path, const Metadata &metadata, Device wanted) {
   const std::string remedy =
       "; compile it on this machine: nequip-compile --mode aotinductor --target pair_nequip";
@@ -253,10 +254,10 @@ void check_package(const std::string &path, const Metadata &metadata, Device wan
   };
   require(fields_match("nequip_aoti_inputs", kInductorInputs) &&
               fields_match("nequip_aoti_outputs", kInductorOutputs),
-          "was compiled for another target than pair_nequip");
+          "was not compiled for the target pair_nequip");
   require(lookup(metadata, "nequip_custom_ops_libs").empty(),
-          "needs Python libraries (" + lookup(metadata, "nequip_custom_ops_libs") +
-              ") that LAMMPS cannot load");
+          "requires Python libraries (" + lookup(metadata, "nequip_custom_ops_libs") +
+              "), which LAMMPS cannot load");
   utsname machine{};
   const std::string built_for = lookup(metadata, "AOTI_MACHINE");
   if (uname(&machine) == 0 && !built_for.empty())
@@ -264,14 +265,13 @@ void check_package(const std::string &path, const Metadata &metadata, Device wan
             "was compiled for a " + built_for + " machine, this is " + machine.machine);
   const std::string device = lookup(metadata, "AOTI_DEVICE_KEY");
   require(wanted != Device::cpu || device != "cuda",
-          "was compiled for cuda, and device cpu was asked for");
+          "was compiled for cuda, but device cpu was requested");
   require(wanted != Device::cuda || device == "cuda",
-          "was compiled for cpu, and device cuda was asked for");
+          "was compiled for cpu, but device cuda was requested");
   if (device == "cpu" && lookup(metadata, "AOTI_CPU_ISA").find("AVX512") != std::string::npos)
     require(at::get_cpu_capability().find("AVX512") != std::string::npos,
             "was compiled for a CPU with AVX512, this one has " + at::get_cpu_capability());
-  require(device != "cuda" || num_gpus() > 0,
-          "was compiled for cuda, but torch sees no GPU in this process");
+  require(device != "cuda" || num_gpus() > 0, "was compiled for cuda, but torch finds no GPU");
 }
 
 std::unique_ptr<Evaluator> open_inductor(const std::string &path, Device wanted, int gpu) {
@@ -300,17 +300,17 @@ std::unique_ptr<Evaluator> open_model(const std::string &path, Device device, in
     throw ModelError("model file " + path + " does not exist or cannot be read");
   if (device == Device::cuda && num_gpus() == 0)
     throw ModelError(
-        "device cuda was asked for, but torch sees no GPU in this process: it needs an NVIDIA "
-        "driver, a torch that was built with CUDA, and a GPU that CUDA_VISIBLE_DEVICES does not "
-        "hide; use device cpu");
+        "device cuda was requested, but torch finds no GPU; this requires an NVIDIA driver, a "
+        "torch built with CUDA, and a GPU that CUDA_VISIBLE_DEVICES does not hide; or use device "
+        "cpu");
   try {
     return torchscript ? open_torchscript(path, device, gpu) : open_inductor(path, device, gpu);
   } catch (const ModelError &) {
     throw;
   } catch (const std::exception &error) {
     throw ModelError("model file " + path + " cannot be loaded with torch " + TORCH_VERSION +
-                     ": it is damaged, or was compiled with another torch or for another "
-                     "device (torch says: " +
+                     ": it is damaged, or was compiled with another version of torch or for "
+                     "another device; deploy it again (torch: " +
                      first_line(error) + ")");
   }
 }

@@ -13,34 +13,34 @@
 
 namespace phasewalk {
 
-/// A model that cannot be used; the message is one line: what, where, what to do.
+/// A model that cannot be used; the message is one line: problem, place, solution.
 class ModelError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// What a deployed model says about itself. Lengths in Angstrom.
+/// Metadata of a deployed model. Lengths in Angstrom.
 struct ModelInfo {
   std::vector<std::string> type_names;
   Cutoffs cutoffs;
   std::string dtype;   ///< "float32" or "float64", as recorded in the file
-  std::string device;  ///< where it runs: "cpu", "cuda:0", ...
+  std::string device;  ///< "cpu", "cuda:0", ...
 };
 
-/// One frame, in the model's conventions (Angstrom, types from 0). The pointers stay the
-/// caller's and are only read.
+/// One frame, in the model's conventions (Angstrom, types from 0). The caller owns the data, which
+/// are only read.
 struct Frame {
   std::int64_t num_atoms = 0;
   std::int64_t num_edges = 0;
   const double *positions = nullptr;         ///< num_atoms x 3
   const std::int64_t *types = nullptr;       ///< num_atoms
   const std::int64_t *edge_index = nullptr;  ///< 2 x num_edges
-  const double *shifts = nullptr;            ///< num_edges x 3, whole numbers
+  const double *shifts = nullptr;            ///< num_edges x 3, integers
   Cell cell{};
 };
 
 /// Energies in eV, forces in eV/Angstrom, virial in eV as xx, yy, zz, xy, xz, yz. The virial is
-/// the sum of r (x) f, positive under compression: LAMMPS's sign, and -volume x stress.
+/// the sum of r (x) f, positive under compression as in LAMMPS, equal to -volume x stress.
 struct Prediction {
   double energy = 0.0;
   std::vector<double> atom_energies;  ///< num_atoms
@@ -48,15 +48,16 @@ struct Prediction {
   std::array<double, 6> virial{};
 };
 
-/// A deployed model, ready to predict. Frames go in together, so that an implementation may
-/// evaluate them in one call.
+/// A deployed model. It takes several frames per call, so that an implementation may evaluate them
+/// together.
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
 
   const ModelInfo &info() const { return info_; }
 
-  /// Fills `predictions` (resized, buffers reused), one per frame. Throws ModelError.
+  /// Compute `predictions`, one per frame; the vector is resized and its buffers are reused.
+  /// Throws ModelError.
   virtual void evaluate(const std::vector<Frame> &frames, std::vector<Prediction> &predictions) = 0;
 
  protected:
@@ -66,16 +67,16 @@ class Evaluator {
   ModelInfo info_;
 };
 
-/// Number of GPUs that torch can use in this process; 0 for a CPU-only torch.
+/// Number of GPUs that torch can use in this process; 0 for torch without CUDA.
 int num_gpus();
 
-/// Where a model is to run; `automatic` is a GPU where torch sees one, else the CPU.
+/// Device of a model; `automatic` means a GPU if torch finds one, otherwise the CPU.
 enum class Device { automatic, cpu, cuda };
 
-/// Opens a `.nequip.pth` (TorchScript) or `.nequip.pt2` (AOTInductor) file. TorchScript models
-/// run on the device that is asked for, on its GPU number `gpu`; AOTInductor models on the kind of
-/// device that they were compiled for, which `device` must not contradict. Torch is asked for GPUs
-/// only where `device` leaves that open, or names them. Throws ModelError.
+/// Open a `.nequip.pth` (TorchScript) or `.nequip.pt2` (AOTInductor) file. TorchScript models run
+/// on the given device (on GPU number `gpu`); AOTInductor models on the device type for which they
+/// were compiled, which must agree with `device`. GPUs are queried only if `device` is automatic or
+/// cuda. Throws ModelError.
 std::unique_ptr<Evaluator> open_model(const std::string &path, Device device = Device::automatic,
                                       int gpu = 0);
 

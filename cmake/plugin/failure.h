@@ -8,17 +8,16 @@
 
 namespace phasewalk {
 
-/// The first line of what an exception says; words of its own for one that says nothing.
+/// The first line of an exception's message, or a default text if it is empty.
 inline std::string says(const std::exception &error) {
   const std::string text = error.what();
   const std::string line = text.substr(0, text.find('\n'));
   return line.empty() ? "an exception without a message" : line;
 }
 
-/// What `action` throws, as `text` words a std::exception; nothing if it throws nothing.
-///
-/// What is no std::exception is caught too: an exception that left a callback would end LAMMPS
-/// without a word, and with it all partitions.
+/// Run `action`. Returns the message of an exception, converted by `text`, or nothing if there is
+/// none. Exceptions of any type are caught: one that left a callback would terminate LAMMPS, and
+/// with it all partitions, without a message.
 template <typename Action, typename Text>
 std::optional<std::string> failure_of(Action &&action, Text &&text) {
   try {

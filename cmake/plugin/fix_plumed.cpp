@@ -24,7 +24,7 @@
 #include "universe.h"
 #include "update.h"
 
-// PLUMED's wrapper, compiled into this file: it finds the kernel at run time
+// PLUMED's wrapper, compiled into this file; it loads the kernel at run time
 #define __PLUMED_WRAPPER_EXTERN 0
 #define __PLUMED_WRAPPER_IMPLEMENTATION 1
 #define __PLUMED_WRAPPER_LINK_RUNTIME 1
@@ -41,12 +41,12 @@ namespace {
 constexpr double kElectronvolt = 96.48530749925792;  // kJ/mol; PLUMED's value
 constexpr double kKilocalorie = 4.184;               // kJ/mol
 
-/// Whether a line says in which of PLUMED's functions it happened: "(tools/Grid.cpp:111) ...".
+/// Whether a line gives a place in PLUMED's source code: "(tools/Grid.cpp:111) ...".
 bool names_source(const std::string &line) {
   return line.rfind('(', 0) == 0 && line.find(".cpp:") < line.find(')');
 }
 
-/// The sentence in PLUMED's many-line messages; not what followed from it.
+/// The essential part of a message of PLUMED, as one line.
 std::string sentence(const std::string &message) {
   std::string text;
   for (const auto &line : utils::split_lines(message)) {
@@ -63,13 +63,13 @@ std::string sentence(const std::string &message) {
   return message.empty() ? "an exception without a message" : message;
 }
 
-/// Order in which LAMMPS keeps the components of a symmetric tensor.
+/// LAMMPS's order of the components of a symmetric tensor.
 constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
 
 }  // namespace
 
-/// One call to PLUMED. What it throws in a run stops the walker softly where a sentinel watches it:
-/// an error would end all partitions. PLUMED is not called again then.
+/// Call PLUMED. If PLUMED fails during a run and there is a sentinel, only this walker is stopped,
+/// because an error would end all partitions; PLUMED is not called again then.
 template <typename... Args>
 void FixPlumed::cmd(const char *key, Args... args) {
   if (broken_) return;
@@ -80,7 +80,8 @@ void FixPlumed::cmd(const char *key, Args... args) {
   Stopper *stopper = running_ ? stopper_of(lmp) : nullptr;
   broken_ = stopper && stopper->trip("plumed", *failure);
   if (broken_) return;
-  error->one(FLERR, "fix plumed, step {}: PLUMED says ({}): {}", update->ntimestep, key, *failure);
+  error->one(FLERR, "fix plumed, step {}: PLUMED failed ({}): {}", update->ntimestep, key,
+             *failure);
 }
 
 FixPlumed::FixPlumed(LAMMPS *lmp, int narg, char **arg)
@@ -112,43 +113,43 @@ FixPlumed::~FixPlumed() {
 
 void FixPlumed::check_place() const {
   if (!domain->box_exist) error->all(FLERR, "fix plumed must come after the box is defined");
-  if (!atom->tag_enable) error->all(FLERR, "fix plumed needs atom IDs: use atom_modify id yes");
+  if (!atom->tag_enable) error->all(FLERR, "fix plumed requires atom IDs: use atom_modify id yes");
   if (igroup != 0 && comm->me == 0)
-    error->warning(FLERR, "fix plumed ignores its group: PLUMED always gets all atoms");
+    error->warning(FLERR, "fix plumed ignores its group: PLUMED always uses all atoms");
   for (const Fix *fix : modify->get_fix_list()) {
     if (!fix) continue;
     if (utils::strmatch(fix->style, "^plumed"))
-      error->all(FLERR, "there can be only one fix plumed, and fix {} is one already", fix->id);
-    // these use the virial in their own setup(), so PLUMED must have added to it before
+      error->all(FLERR, "only one fix plumed is allowed; fix {} already exists", fix->id);
+    // these use the virial in their own setup(), so that PLUMED must have added to it before
     for (const char *style :
          {"^nph", "^npt", "^rigid.*/np[ht]", "^msst", "^ipi", "^qbmsst", "^press/berendsen"})
       if (utils::strmatch(fix->style, style))
         error->all(FLERR,
-                   "fix plumed must come before fix {} ({}), otherwise its first pressure "
-                   "lacks the bias",
+                   "fix plumed must be defined before fix {} ({}), otherwise its first pressure "
+                   "does not include the bias",
                    fix->id, fix->style);
   }
 }
 
 std::string FixPlumed::kernel() const {
   const char *path = std::getenv("PLUMED_KERNEL");
-  return path && *path ? path : "libplumedKernel.so";  // the latter where the loader looks
+  return path && *path ? path : "libplumedKernel.so";  // on the loader's search path
 }
 
 void FixPlumed::load_kernel() {
   plumed_ = std::make_unique<PLMD::Plumed>(PLMD::Plumed::dlopen(kernel().c_str()));
   if (!plumed_->valid())
     error->all(FLERR,
-               "fix plumed: the PLUMED kernel {} cannot be loaded: set PLUMED_KERNEL to the path "
+               "fix plumed: cannot load the PLUMED kernel {}; set PLUMED_KERNEL to the path "
                "of libplumedKernel.so",
                kernel());
   int api = 0;
   cmd("getApiVersion", &api);
-  if (api < 5) error->all(FLERR, "fix plumed needs PLUMED 2.4 or later (found API {})", api);
+  if (api < 5) error->all(FLERR, "fix plumed requires PLUMED 2.4 or later (found API {})", api);
 }
 
-/// PLUMED has no question for this: it is asked to do it, unless its MPI is another library than
-/// LAMMPS's, whose communicators it would not understand.
+/// Whether PLUMED was built with MPI. PLUMED cannot be queried, so that setting a communicator is
+/// tried, unless PLUMED uses another MPI library, for which communicators of LAMMPS are invalid.
 bool FixPlumed::kernel_has_mpi() {
   void *library = dlopen(kernel().c_str(), RTLD_LAZY | RTLD_NOLOAD);
   void *theirs = library ? dlsym(library, "MPI_Comm_rank") : nullptr;
@@ -157,7 +158,7 @@ bool FixPlumed::kernel_has_mpi() {
   if (theirs != dlsym(RTLD_DEFAULT, "MPI_Comm_rank")) {
     if (comm->me == 0)
       error->warning(FLERR,
-                     "fix plumed: PLUMED was built with another MPI than LAMMPS, so it runs "
+                     "fix plumed: PLUMED was built with another MPI library than LAMMPS and runs "
                      "without MPI");
     return false;
   }
@@ -167,13 +168,12 @@ bool FixPlumed::kernel_has_mpi() {
 void FixPlumed::set_communicators() {
   if (!kernel_has_mpi()) {
     if (comm->nprocs > 1)
-      error->all(FLERR,
-                 "fix plumed: this PLUMED has no MPI and needs one rank per partition (found {})",
+      error->all(FLERR, "fix plumed: PLUMED without MPI requires one rank per partition (found {})",
                  comm->nprocs);
     return;
   }
   if (universe->existflag) {
-    Communicator walkers(universe->uworld, comm->me, 0);  // PLUMED makes its own of it
+    Communicator walkers(universe->uworld, comm->me, 0);  // PLUMED duplicates it
     cmd("GREX setMPIIntracomm", &world);
     if (comm->me == 0) cmd("GREX setMPIIntercomm", &walkers.get());
     cmd("GREX init");
@@ -188,7 +188,7 @@ void FixPlumed::set_units() {
     return;
   }
   if (units != "metal" && units != "real")
-    error->all(FLERR, "fix plumed needs units metal, real or lj, found units {}", units);
+    error->all(FLERR, "fix plumed requires units metal, real or lj, found units {}", units);
   const bool metal = units == "metal";
   cmd("setMDEnergyUnits", metal ? kElectronvolt : kKilocalorie);
   cmd("setMDLengthUnits", 0.1);                // Angstrom in nm
@@ -211,9 +211,10 @@ void FixPlumed::set_files(int narg, char **arg) {
   }
 }
 
-/// The temperature of the fixes that say theirs; 0 where none does, or where they differ.
+/// The temperature of the thermostat fixes; 0 if there is none, or if they differ.
 ///
-/// LAMMPS's own fix plumed has no keyword for it, so that decks with one would not run there.
+/// There is no keyword for it, because LAMMPS's own fix plumed, which runs the same scripts, has
+/// none.
 double FixPlumed::thermostat() const {
   double found = 0.0;
   for (Fix *fix : modify->get_fix_list()) {
@@ -225,8 +226,8 @@ double FixPlumed::thermostat() const {
     if (found > 0.0 && temperature != found) {
       if (comm->me == 0)
         error->warning(FLERR,
-                       "fix plumed: thermostats at {} and {} K, so PLUMED is told no temperature: "
-                       "write TEMP in its input",
+                       "fix plumed: thermostats at {} and {} K, so that PLUMED gets no "
+                       "temperature: set TEMP in its input",
                        found, temperature);
       return 0.0;
     }
@@ -235,8 +236,8 @@ double FixPlumed::thermostat() const {
   return found;
 }
 
-/// PLUMED reads its input at the first run, when the thermostat, which must follow this fix where
-/// it is a barostat too, is known.
+/// PLUMED reads its input at the first run, when the thermostat is known; a thermostat with
+/// barostat must be defined after this fix.
 void FixPlumed::start() {
   if (started_) return;
   const double temperature = thermostat();
@@ -245,7 +246,7 @@ void FixPlumed::start() {
   started_ = true;
 }
 
-/// For PLUMED's ENERGY: what the force field alone gives, without fixes.
+/// For PLUMED's ENERGY: contributions of the force field, without fixes.
 void FixPlumed::add_computes() {
   const std::string force_field = " pair bond angle dihedral improper kspace";
   modify->add_compute(potential_energy_name() + " all pe" + force_field);
@@ -256,14 +257,13 @@ std::string FixPlumed::potential_energy_name() const { return std::string(id) + 
 
 std::string FixPlumed::pressure_name() const { return std::string(id) + "_plumed_press"; }
 
-/// They may have been removed since, or made anew.
+/// The computes may have been deleted or redefined.
 void FixPlumed::find_computes() {
   potential_energy_ = modify->get_compute_by_id(potential_energy_name());
   pressure_ = modify->get_compute_by_id(pressure_name());
   for (const auto &name : {potential_energy_name(), pressure_name()})
     if (!modify->get_compute_by_id(name))
-      error->all(FLERR, "fix plumed needs its compute {}, which was removed: define the fix again",
-                 name);
+      error->all(FLERR, "fix plumed: its compute {} was deleted: define the fix again", name);
 }
 
 int FixPlumed::setmask() { return FixConst::POST_FORCE | FixConst::MIN_POST_FORCE; }
@@ -271,20 +271,20 @@ int FixPlumed::setmask() { return FixConst::POST_FORCE | FixConst::MIN_POST_FORC
 void FixPlumed::check_timestep() const {
   if (update->dt != dt_)
     error->all(FLERR,
-               "fix plumed was defined with timestep {} and PLUMED cannot change it to {}: "
-               "set the timestep before the fix",
+               "fix plumed was defined with timestep {}, which PLUMED cannot change to {}: set the "
+               "timestep before the fix",
                dt_, update->dt);
 }
 
 void FixPlumed::init() {
   check_timestep();
   if (utils::strmatch(update->integrate_style, "^respa"))
-    error->all(FLERR, "this fix plumed does not work with run_style respa: use run_style verlet");
+    error->all(FLERR, "fix plumed does not support run_style respa: use run_style verlet");
   if (!atom->tag_consecutive())
-    error->all(FLERR, "fix plumed needs atom IDs from 1 to {}: use reset_atoms id", natoms_);
+    error->all(FLERR, "fix plumed requires atom IDs from 1 to {}: use reset_atoms id", natoms_);
   find_computes();
   start();
-  // PLUMED has done this configuration already, also when reset_timestep renamed its step
+  // PLUMED has already processed this configuration, also if reset_timestep changed its step
   repeated_ = updated_ >= 0 ? update->ntimestep : -1;
 }
 
@@ -321,8 +321,8 @@ void FixPlumed::share_atoms() {
   }
   if (total != natoms_)
     error->all(FLERR,
-               "fix plumed was defined with {} atoms, now there are {}: PLUMED cannot "
-               "change the number of atoms",
+               "fix plumed was defined with {} atoms, now there are {}: PLUMED does not support "
+               "a change of the number of atoms",
                natoms_, total);
 
   int changed = n != static_cast<int>(indices_.size());
@@ -358,14 +358,14 @@ void FixPlumed::share_box() {
   cmd("setVirial", &virial_[0][0], 9);
 }
 
-/// With an ENERGY in the input PLUMED scales all forces, and so needs the whole virial.
+/// If the input uses ENERGY, PLUMED scales all forces and therefore needs the complete virial.
 void FixPlumed::add_energy() {
   std::fill(unbiased_virial_.begin(), unbiased_virial_.end(), 0.0);
   int needed = 0;
   cmd("isEnergyNeeded", &needed);
   if (!needed) return;
   if (comm->nprocs > 1)
-    error->all(FLERR, "fix plumed: PLUMED's ENERGY needs one MPI rank per partition");
+    error->all(FLERR, "fix plumed: PLUMED's ENERGY requires one MPI rank per partition");
   if (force->pair && force->pair->tail_flag)
     error->warning(FLERR,
                    "fix plumed: pair_modify tail corrections are part of PLUMED's ENERGY, "
@@ -389,7 +389,7 @@ void FixPlumed::calculate(bool update_too) {
   cmd("getBias", &bias_);
 }
 
-/// PLUMED has reached what its input calls the end (COMMITTOR): no breakdown, and no error.
+/// Stop the run as requested by the PLUMED input (COMMITTOR); this is not an error.
 void FixPlumed::end() {
   if (Stopper *stopper = stopper_of(lmp); stopper && stopper->ask("plumed stop")) return;
   if (!ended_)

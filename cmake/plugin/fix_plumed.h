@@ -19,8 +19,8 @@ namespace phasewalk {
 
 /// fix ID group plumed plumedfile FILE outfile FILE
 ///
-/// The keywords, defaults and place in the input of LAMMPS's own fix of this name. PLUMED is
-/// loaded at run time (PLUMED_KERNEL), and told the temperature of the thermostat.
+/// Keywords, defaults and position in the input are the same as for LAMMPS's own fix plumed. PLUMED
+/// is loaded at run time (PLUMED_KERNEL) and gets the temperature of the thermostat.
 class FixPlumed : public LAMMPS_NS::Fix {
  public:
   static constexpr const char *kStyle = "fix plumed";
@@ -66,19 +66,19 @@ class FixPlumed : public LAMMPS_NS::Fix {
   int natoms_;
   double dt_;
   bool started_ = false;             // PLUMED has read its input
-  bool ended_ = false;               // PLUMED has asked for a stop
+  bool ended_ = false;               // PLUMED has requested a stop
   bool running_ = false;             // inside a step
-  bool broken_ = false;              // PLUMED threw, and a sentinel stops the run
+  bool broken_ = false;              // PLUMED failed, and a sentinel stops the run
   double bias_ = 0.0;                // LAMMPS energy units
-  LAMMPS_NS::bigint updated_ = -1;   // last step whose hills and output PLUMED has done
-  LAMMPS_NS::bigint repeated_ = -1;  // a new run's first step, if it was the last one's last step
+  LAMMPS_NS::bigint updated_ = -1;   // last step with hills and output of PLUMED
+  LAMMPS_NS::bigint repeated_ = -1;  // first step of a run if the previous run ended with it
   LAMMPS_NS::Compute *potential_energy_ = nullptr;  // found at the start of each run
   LAMMPS_NS::Compute *pressure_ = nullptr;
-  std::vector<int> indices_;  // of the owned atoms, from 0
+  std::vector<int> indices_;  // indices of the owned atoms, from 0
   std::vector<double> masses_, charges_;
   double energy_ = 0.0;
   double box_[3][3] = {};
-  double virial_[3][3] = {};  // PLUMED's: minus LAMMPS's
+  double virial_[3][3] = {};  // PLUMED's sign, opposite to LAMMPS's
   std::vector<double> unbiased_virial_ = std::vector<double>(6);
 };
 

@@ -47,24 +47,24 @@ std::string limit_names() {
 FixSentinel::FixSentinel(LAMMPS *lmp, int narg, char **arg)
     : Fix(lmp, narg, arg), started_(platform::walltime()), entry_(lmp, *this) {
   nevery = 1;
-  if (igroup != 0) error->all(FLERR, "{} watches all atoms: use group all", kStyle);
+  if (igroup != 0) error->all(FLERR, "{} always checks all atoms: use group all", kStyle);
   if (comm->nprocs > 1)
-    error->all(FLERR, "{} runs on one MPI rank per partition, found {}", kStyle, comm->nprocs);
+    error->all(FLERR, "{} requires one MPI rank per partition, found {}", kStyle, comm->nprocs);
   parse(narg, arg);
 }
 
 void FixSentinel::parse(int narg, char **arg) {
   int i = 3;
   const auto number = [&](const std::string &keyword) {
-    if (++i >= narg) error->all(FLERR, "{}: keyword {} needs more values", kStyle, keyword);
+    if (++i >= narg) error->all(FLERR, "{}: keyword {}: missing value", kStyle, keyword);
     const double value = utils::numeric(FLERR, arg[i], false, lmp);
-    if (!(value >= 0.0)) error->all(FLERR, "{}: {} {} is negative", kStyle, keyword, arg[i]);
+    if (!(value >= 0.0)) error->all(FLERR, "{}: {} {} must be >= 0", kStyle, keyword, arg[i]);
     return value;
   };
   const auto count = [&](const std::string &keyword, int least) {
     const double value = number(keyword);
     if (value < least || value > 1e9 || value != std::floor(value))
-      error->all(FLERR, "{}: {} {} must be a whole number from {}", kStyle, keyword, arg[i], least);
+      error->all(FLERR, "{}: {} {} must be an integer >= {}", kStyle, keyword, arg[i], least);
     return static_cast<int>(value);
   };
   for (; i < narg; ++i) {
@@ -89,7 +89,7 @@ void FixSentinel::parse(int narg, char **arg) {
     } else if (keyword == "strict") {
       strict_ = number(keyword);
     } else if (keyword == "good") {
-      if (++i >= narg) error->all(FLERR, "{}: keyword good needs a file name", kStyle);
+      if (++i >= narg) error->all(FLERR, "{}: keyword good: missing file name", kStyle);
       good_file_ = arg[i];
     } else if (keyword == "together") {
       together_ = true;
@@ -108,7 +108,7 @@ void FixSentinel::init() {
 
 void FixSentinel::init_list(int /*id*/, NeighList *list) { list_ = list; }
 
-/// The frame that the run begins with may be the only good one.
+/// Store the first frame of the run, which may be the only good one.
 void FixSentinel::setup(int /*vflag*/) {
   const bool stuck = !tripped_.reason.empty() || !asked_.reason.empty();
   pairs_.forget();
@@ -118,7 +118,7 @@ void FixSentinel::setup(int /*vflag*/) {
 
 void FixSentinel::end_of_step() {
   if (stopped_) {
-    timer->force_timeout();  // also where setup() found no way on
+    timer->force_timeout();  // also after a stop in setup()
     return;
   }
   const bool look = update->ntimestep % ring_every_ == 0;
@@ -133,7 +133,7 @@ void FixSentinel::end_of_step() {
   if (together_ && stop_together(mine) && !mine) stop({"another walker", 0.0, 0.0, 0.0}, "");
 }
 
-/// How things are at the end of a step; `strictly` where it must be told how good a frame is.
+/// Quantities at the end of a step; `strictly`: exact enough to decide whether a frame is good.
 State FixSentinel::state(bool strictly) {
   const auto n = static_cast<std::size_t>(atom->nlocal);
   const double *v = n ? atom->v[0] : nullptr, *f = n ? atom->f[0] : nullptr;
@@ -152,8 +152,8 @@ State FixSentinel::state(bool strictly) {
   return now;
 }
 
-/// How many velocities the temperature counts: as many as the log's, which knows whether the centre
-/// of mass moves.
+/// Number of degrees of freedom, as for the temperature in the log, which accounts for the centre
+/// of mass.
 double FixSentinel::freedom() const {
   const Compute *temperature = modify->get_compute_by_id("thermo_temp");
   if (temperature && temperature->dof >= 1.0) return temperature->dof;
@@ -210,15 +210,15 @@ void FixSentinel::write(const Snapshot &snapshot) const {
     error->warning(FLERR, "{}: cannot write {}", kStyle, good_file_);
 }
 
-/// Whether any partition stops in this step. Those that share hills through MPI wait for each
-/// other, so that one may not stop without the others.
+/// Whether any partition stops in this step. Partitions that share hills through MPI wait for each
+/// other and must stop together.
 bool FixSentinel::stop_together(bool mine) const {
   int any = mine ? 1 : 0;
   MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, universe->uworld);
   return any != 0;
 }
 
-/// Only the steps of a run have an end; a minimization would go on without this style's forces.
+/// Only for MD runs: a minimization does not call end_of_step() and would continue without forces.
 bool FixSentinel::trip(const std::string &reason, const std::string &message) {
   if (update->whichflag != 1) return false;
   tripped_ = {reason, 0.0, 0.0, std::numeric_limits<double>::infinity()};

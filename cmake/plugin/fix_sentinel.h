@@ -12,26 +12,28 @@ namespace phasewalk {
 
 /// fix ID group phasewalk/sentinel keyword values ...
 ///
-/// Watches a walker at the end of every step and stops its run softly, alone, before LAMMPS would
-/// stop with an error, which ends all partitions. On a stop it writes the newest frame that is
-/// older than `margin` steps and far enough from all limits; a younger one where there is none.
+/// Checks the limits of a walker at the end of each step, and stops its run if one is exceeded,
+/// before LAMMPS stops with an error that ends all partitions. It then writes the newest frame that
+/// is at least `margin` steps older and far enough from all limits; or a newer one if there is
+/// none.
 /// Keywords (metal units):
 ///
-///   force F              largest component of a force
-///   temperature T        of all atoms
-///   move D               how far an atom comes in one step
-///   close C r1 r2 ...    closest pair, as a fraction of the sum of two types' radii
-///   volume LO HI         of the box
-///   tilt R               largest tilt, as a fraction of the box length it leans along
-///   walltime S           seconds since the fix was defined
-///   margin N             steps before a stop that are already part of the breakdown
-///   ring EVERY COUNT     a frame is remembered every EVERY steps, the last COUNT of them
-///   strict R             fraction of each limit that a good frame must keep
-///   good FILE            where the last good frame is written, in the format of dump custom
-///   together             stop all partitions of the launch where one must stop
+///   force F              maximum force component
+///   temperature T        maximum temperature of all atoms
+///   move D               maximum displacement of an atom in one step
+///   close C r1 r2 ...    minimum pair distance, as a fraction of the sum of two types' radii
+///   volume LO HI         minimum and maximum volume of the box
+///   tilt R               maximum tilt, as a fraction of the box length along it
+///   walltime S           maximum time since the fix was defined, seconds
+///   margin N             number of steps before a stop whose frames are not used
+///   ring EVERY COUNT     keep a frame every EVERY steps, at most the last COUNT frames
+///   strict R             fraction of each limit that a good frame must not exceed
+///   good FILE            file for the last good frame, in the format of dump custom
+///   together             stop all partitions of the launch if one stops
 ///
-/// The log gets one line (see stop_line), with the limit's keyword as the reason:
-/// phasewalk/stop: {"step": S, "reason": "R", "value": V, "limit": L, "good": G, "says": "…"}
+/// On a stop one line is written to the log (see stop_line), with the limit's keyword as the
+/// reason: phasewalk/stop: {"step": S, "reason": "R", "value": V, "limit": L, "good": G, "says":
+/// "…"}
 class FixSentinel : public LAMMPS_NS::Fix, private Stopper {
  public:
   static constexpr const char *kStyle = "fix phasewalk/sentinel";
@@ -66,8 +68,8 @@ class FixSentinel : public LAMMPS_NS::Fix, private Stopper {
   bool together_ = false, stopped_ = false;
   std::string good_file_;
   double started_;
-  Finding tripped_;  // by another style, until the end of the step
-  Finding asked_;    // for a stop, by another style that has come to its end
+  Finding tripped_;  // failure of another style in this step
+  Finding asked_;    // stop requested by another style
   std::string message_;
   LAMMPS_NS::NeighList *list_ = nullptr;
   StopperEntry entry_;

@@ -7,30 +7,30 @@
 
 namespace phasewalk {
 
-/// The value of an environment variable, or nullptr: std::getenv, but for tests.
+/// Returns the value of an environment variable or nullptr, as std::getenv; replaced in tests.
 using Environment = std::function<const char *(const char *)>;
 
-/// A process of an MPI launch, as MPI_COMM_WORLD counts it.
+/// Rank and size of MPI_COMM_WORLD.
 struct Rank {
   int number = 0;
   int of = 1;
 };
 
-/// Which GPU a process uses, and what it was chosen by: the name of a variable of its MPI launcher,
-/// "MPI rank", or "being the only one".
+/// The GPU of a process, and how it was chosen: name of a variable of the MPI launcher, "MPI rank",
+/// or "being the only one".
 struct Gpu {
   int number = 0;
   std::string chosen_by;
 };
 
-/// The GPUs of a node go round over all MPI ranks on it, whatever partition they belong to.
+/// Assign the GPUs of a node cyclically to all MPI ranks on it, independent of partitions.
 ///
-/// The rank on the node comes from the launcher's variables: to ask the other processes would be a
-/// collective call, in which a process waits for ever for one that has stopped with an error, or
-/// that has no such pair style. Variables that a launcher further out has left behind (a batch
-/// job's, say) name another rank or another number of ranks, and are not believed. Without any the
-/// rank itself counts, which is right on one node, and where each node has the ranks that follow
-/// each other and a multiple of its GPUs.
+/// The rank on the node is taken from the launcher's environment variables. A collective MPI call
+/// is not used, because it would wait forever for a process that has stopped with an error or has
+/// no such pair style. Variables of an outer launcher (for example of a batch job) have another
+/// rank or number of ranks and are ignored. Without such variables the global rank is used, which
+/// is correct on one node, and if consecutive ranks, a multiple of the number of GPUs, are on each
+/// node.
 Gpu choose_gpu(int gpus, const Rank &rank, const Environment &environment);
 
 }  // namespace phasewalk

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// No exception but LAMMPS's own leaves a callback: each style is registered as a Guarded one.
+// Wrappers of all styles that convert exceptions in callbacks to LAMMPS errors.
 #ifndef PHASEWALK_GUARD_H
 #define PHASEWALK_GUARD_H
 
@@ -17,7 +17,7 @@ class NeighList;
 
 namespace phasewalk {
 
-/// Does `action`; what it throws becomes an error of LAMMPS that begins with `style`.
+/// Run `action`; an exception becomes an error of LAMMPS that begins with `style`.
 template <typename Action>
 void guarded(LAMMPS_NS::LAMMPS *lmp, const char *style, Action &&action) {
   std::exception_ptr own;
@@ -25,7 +25,7 @@ void guarded(LAMMPS_NS::LAMMPS *lmp, const char *style, Action &&action) {
     try {
       action();
     } catch (const LAMMPS_NS::LAMMPSException &) {
-      own = std::current_exception();  // its message and its partition are known already
+      own = std::current_exception();  // already an error of LAMMPS
     }
   });
   if (own) std::rethrow_exception(own);
@@ -105,7 +105,7 @@ class GuardedFix final : public Style {
   }
 };
 
-/// A style made for LAMMPS. Its constructor is guarded too.
+/// Create a style for LAMMPS; exceptions of its constructor are converted, too.
 template <typename Style, typename... Args>
 void *make_guarded(void *instance, Args... args) {
   auto *lmp = static_cast<LAMMPS_NS::LAMMPS *>(instance);

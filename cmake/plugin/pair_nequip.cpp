@@ -54,16 +54,16 @@ void PairNequIP::settings(int narg, char **arg) {
     } else if (keyword == "device") {
       const std::string name = ++i < narg ? arg[i] : "nothing";
       if (name != "cpu" && name != "cuda")
-        error->all(FLERR, "{}: device is cpu or cuda, found {}", kStyle, name);
+        error->all(FLERR, "{}: device must be cpu or cuda, found {}", kStyle, name);
       device_ = name == "cpu" ? Device::cpu : Device::cuda;
     } else {
       error->all(FLERR,
-                 "{} takes no argument but timing and device cpu|cuda (found '{}'): the model file "
-                 "belongs to pair_coeff * * MODEL TYPE1 TYPE2 ...",
+                 "{}: unknown keyword '{}' (known: timing, device); give the model file in "
+                 "pair_coeff * * MODEL TYPE1 TYPE2 ...",
                  kStyle, keyword);
     }
   }
-  // settings of a style that has its model already: it is to be loaded again, as they say
+  // new settings of a style with a loaded model: the model must be loaded again
   for (int i = 1; allocated && i <= atom->ntypes; ++i)
     for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 0;
 }
@@ -79,7 +79,7 @@ void PairNequIP::coeff(int narg, char **arg) {
   map_types(narg - 3, arg + 3);
 }
 
-/// No collective call: partitions come here when they like, and one that stops with an error never.
+/// Must not use collective calls: partitions call this at any time, or never after an error.
 Gpu PairNequIP::pick_gpu() const {
   if (device_ == Device::cpu) return {};
   Rank rank;
@@ -113,8 +113,8 @@ void PairNequIP::map_types(int narg, char **names) {
       std::string list;
       for (const auto &name : known) list += " " + name;
       error->all(FLERR,
-                 "pair_style nequip: atom type {} is mapped to '{}', which the model does "
-                 "not know; its types are:{}",
+                 "pair_style nequip: atom type {} is mapped to '{}', which is not a type of the "
+                 "model; its types are:{}",
                  i + 1, names[i], list);
     }
     model_types_[i + 1] = found - known.begin();
@@ -130,17 +130,17 @@ void PairNequIP::init_style() {
   else if (units == "real")
     energy_unit_ = utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
   else
-    error->all(FLERR, "pair_style nequip needs units metal or real, found units {}", units);
+    error->all(FLERR, "pair_style nequip requires units metal or real, found units {}", units);
   if (!atom->tag_enable)
-    error->all(FLERR, "pair_style nequip needs atom IDs: use atom_modify id yes");
+    error->all(FLERR, "pair_style nequip requires atom IDs: use atom_modify id yes");
   if (comm->nprocs > 1)
     error->all(FLERR,
-               "pair_style nequip runs on one MPI rank per partition, found {}: start "
+               "pair_style nequip requires one MPI rank per partition, found {}: start "
                "more partitions (-partition {}x1) or fewer ranks",
                comm->nprocs, universe->nprocs);
   if (!uses_all_neighbours())
     error->all(FLERR,
-               "pair_style nequip needs all neighbours: use special_bonds lj/coul 1 1 1 "
+               "pair_style nequip requires all neighbours: use special_bonds lj/coul 1 1 1 "
                "and no neigh_modify exclude");
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
@@ -159,7 +159,7 @@ double PairNequIP::init_one(int i, int j) {
   return std::max(cutoffs(a, b), cutoffs(b, a));
 }
 
-/// The owned atom of every ghost, found by its ID.
+/// Find the owned atom of each ghost by its ID.
 void PairNequIP::find_owners() {
   std::unordered_map<tagint, int> local;
   for (int i = 0; i < atom->nlocal; ++i) local[atom->tag[i]] = i;
@@ -193,8 +193,8 @@ void PairNequIP::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   if (vflag_atom || cvflag_atom)
     error->all(FLERR,
-               "pair_style nequip has no per-atom virial: remove compute stress/atom and "
-               "the like; the global pressure is available");
+               "pair_style nequip has no per-atom virial: remove compute stress/atom and similar "
+               "computes; the global pressure is available");
   if (atom->nlocal == 0) return;
   const double begin = platform::walltime();
   const auto failure = failure_of([&] {
@@ -212,11 +212,11 @@ void PairNequIP::compute(int eflag, int vflag) {
   ++calls_;
 }
 
-/// At the end of a run, where asked for: where the time of a step went.
+/// Print the time per step at the end of a run if `timing` is set.
 void PairNequIP::finish() {
   if (timing_ && calls_ > 0)
     utils::logmesg(
-        lmp, "pair_style nequip: {} calls, {:.4f} ms each in the model, {:.4f} ms around it\n",
+        lmp, "pair_style nequip: {} calls, {:.4f} ms each in the model, {:.4f} ms outside of it\n",
         calls_, 1000.0 * model_seconds_ / calls_, 1000.0 * (seconds_ - model_seconds_) / calls_);
   calls_ = 0;
   model_seconds_ = seconds_ = 0.0;

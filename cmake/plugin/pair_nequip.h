@@ -14,10 +14,10 @@ namespace phasewalk {
 /// pair_style nequip [timing] [device cpu|cuda]
 /// pair_coeff * * MODEL TYPE1 TYPE2 ...
 ///
-/// Without `device` the model runs on a GPU where torch sees one. `timing` writes at the end of a
-/// run what the model takes of a step.
+/// Without `device` the model runs on a GPU if torch finds one. `timing` prints the time per step
+/// spent in the model at the end of a run.
 ///
-/// Glue only: LAMMPS's lists go to the EdgeBuilder, its edges to the Evaluator.
+/// Interface code only: EdgeBuilder converts LAMMPS's neighbour lists, Evaluator runs the model.
 class PairNequIP : public LAMMPS_NS::Pair {
  public:
   static constexpr const char *kStyle = "pair_style nequip";
@@ -49,11 +49,11 @@ class PairNequIP : public LAMMPS_NS::Pair {
   std::vector<int> owners_;
   std::vector<Frame> frames_;
   std::vector<Prediction> predictions_;
-  double energy_unit_ = 1.0;  // one eV in LAMMPS's energy unit
+  double energy_unit_ = 1.0;  // 1 eV in LAMMPS's energy unit
   bool timing_ = false;
   Device device_ = Device::automatic;
-  std::int64_t calls_ = 0;                      // of compute(), in this run
-  double model_seconds_ = 0.0, seconds_ = 0.0;  // in the model, and in all of compute()
+  std::int64_t calls_ = 0;                      // number of calls of compute() in this run
+  double model_seconds_ = 0.0, seconds_ = 0.0;  // time in the model, and in compute() in total
 };
 
 }  // namespace phasewalk

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Registration: what LAMMPS calls when it loads the library.
+// Registration of all styles, called by LAMMPS when it loads the plugin.
 #include "comm.h"
 #include "draw.h"
 #include "fix_plumed.h"
@@ -28,13 +28,13 @@ void *make_fix(void *lmp, int narg, char **arg) {
   return phasewalk::make_guarded<phasewalk::GuardedFix<Style>>(lmp, narg, arg);
 }
 
-/// The classes of another LAMMPS have another layout, so using them would be a crash.
+/// Classes of other LAMMPS versions have another memory layout, so that using them would crash.
 bool fits(LAMMPS *lmp) {
   if (PHASEWALK_LAMMPS_NUMBER == 0 || lmp->num_ver == PHASEWALK_LAMMPS_NUMBER) return true;
   if (lmp->comm->me == 0)
     utils::logmesg(lmp,
-                   "ERROR: the phasewalk plugin was built for LAMMPS {} and this is LAMMPS "
-                   "{}: nothing was registered, build the plugin again\n",
+                   "ERROR: the phasewalk plugin was built for LAMMPS {}, but this is LAMMPS {}: "
+                   "its styles are not available; build the plugin again\n",
                    PHASEWALK_LAMMPS_NUMBER, lmp->num_ver);
   return false;
 }
@@ -66,13 +66,13 @@ __attribute__((visibility("default"))) void lammpsplugin_init(void *ptr, void *h
 
   plugin.style = "command";
   plugin.name = "phasewalk/draw";
-  plugin.info = "Velocities of the cell and of thermostats from their distributions (phasewalk)";
+  plugin.info = "Draw velocities of the cell and of thermostats (phasewalk)";
   plugin.creator.v1 = make_draw;
   add(&plugin, lmp);
 
   plugin.style = "fix";
   plugin.name = "phasewalk/sentinel";
-  plugin.info = "Soft stop of a walker that breaks down (phasewalk)";
+  plugin.info = "Stop a walker that exceeds limits (phasewalk)";
   plugin.creator.v2 = make_fix<phasewalk::FixSentinel>;
   add(&plugin, lmp);
 

@@ -10,14 +10,14 @@ namespace phasewalk {
 
 namespace {
 
-/// Several instances may live in one process, and each in its own thread.
+/// A process may have several instances, each in its own thread.
 struct Registry {
   std::mutex mutex;
   std::vector<std::pair<const void *, Stopper *>> entries;
 };
 
 Registry &registry() {
-  static Registry *const one = new Registry;  // never deleted: instances may outlive static objects
+  static Registry *const one = new Registry;  // never deleted: used until the end of the process
   return *one;
 }
 

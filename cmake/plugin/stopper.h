@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who stops the run of a LAMMPS instance softly: styles that cannot go on ask here, and do not have
-// to know which style that is.
+// Interface by which a style stops the run of its LAMMPS instance without an error.
 #ifndef PHASEWALK_STOPPER_H
 #define PHASEWALK_STOPPER_H
 
@@ -8,21 +7,21 @@
 
 namespace phasewalk {
 
-/// Ends the run of its LAMMPS instance at the end of the step, without an error.
+/// Stops the run of its LAMMPS instance at the end of the step, without an error.
 class Stopper {
  public:
-  /// A style cannot go on, and this step is no good; `message` is one line of what it says. False
-  /// where the run cannot be stopped so, and the caller must raise the error.
+  /// Stop because a style failed in this step; `message` is one line. Returns false if the run
+  /// cannot be stopped this way; the caller must then raise the error.
   virtual bool trip(const std::string &reason, const std::string &message) = 0;
 
-  /// A style has come to its end, and all frames are good. False as above.
+  /// Stop at the request of a style, with all frames valid. Returns false as above.
   virtual bool ask(const std::string &reason) = 0;
 
  protected:
-  ~Stopper() = default;  // nobody owns one by this face of it
+  ~Stopper() = default;  // not deleted through this interface
 };
 
-/// Makes a stopper known, as long as this lives, to the styles of one LAMMPS instance.
+/// Registers a stopper for the styles of one LAMMPS instance during its lifetime.
 class StopperEntry {
  public:
   StopperEntry(const void *instance, Stopper &stopper);
@@ -34,7 +33,7 @@ class StopperEntry {
   Stopper *stopper_;
 };
 
-/// The stopper of a LAMMPS instance, the first of several; nullptr where it has none.
+/// The (first) stopper of a LAMMPS instance; nullptr if there is none.
 Stopper *stopper_of(const void *instance);
 
 }  // namespace phasewalk

@@ -173,7 +173,7 @@ TEST_CASE("the device that is asked for is the device, or an error of one line")
     CHECK(open_model(path)->info().device == "cuda:0");
   } else {
     const std::string text = message([&] { open_model(path, Device::cuda); });
-    CHECK_THAT(text, ContainsSubstring("device cuda was asked for, but torch sees no GPU"));
+    CHECK_THAT(text, ContainsSubstring("device cuda was requested, but torch finds no GPU"));
     CHECK(text.find('\n') == std::string::npos);
     CHECK(open_model(path)->info().device == "cpu");
   }

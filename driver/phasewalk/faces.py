@@ -1,7 +1,7 @@
-"""Faces of rooms that load a module once something in it is asked for.
+"""Lazy imports for the `__init__` of rooms: a module is loaded when a name in it is first used.
 
-So that a command which needs one module of a room does not wait for all of them, and for what they
-import in turn. Type checkers and the linter of imports read the face's `if TYPE_CHECKING:`.
+A command that needs one module of a room then does not load the others and their imports. Type
+checkers and the import linter read the block `if TYPE_CHECKING:` of the `__init__` instead.
 """
 
 import importlib
@@ -11,18 +11,18 @@ from typing import Any
 
 
 def lazy(room: str, offered: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The `__getattr__` of a room's face.
+    """The `__getattr__` of a room's `__init__`.
 
     Args:
-        room: its full name.
-        offered: names of its modules → the names that the face offers out of each.
+        room: full name of the room.
+        offered: name of each module → names that the room offers from it.
     """
     module_of = {name: module for module, names in offered.items() for name in names}
 
     def find(name: str) -> Any:
         if name in module_of:
             found = getattr(importlib.import_module(f"{room}.{module_of[name]}"), name)
-            setattr(sys.modules[room], name, found)  # next time without this function
+            setattr(sys.modules[room], name, found)  # not looked up again
             return found
         if name in offered:
             return importlib.import_module(f"{room}.{name}")

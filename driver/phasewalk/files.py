@@ -167,12 +167,12 @@ def read(path: Path, kind: type[T], *, unlike: str = "") -> T:
         found: T = _adapter(kind).validate_json(path.read_bytes(), strict=True)
         return found
     except ValidationError as error:
-        told = fault_of(error)
+        fault = fault_of(error)
     except (OSError, MemoryError) as error:
-        told = str(error) or repr(error)
+        fault = str(error) or repr(error)
     if unlike:
-        raise ParseError(path, f"{unlike} ({told})")
-    raise ParseError(path, f"cannot be read ({told}); restore it from a backup")
+        raise ParseError(path, f"{unlike} ({fault})")
+    raise ParseError(path, f"cannot be read ({fault}); restore it from a backup")
 
 
 def typed(data: Any, kind: type[T], *, unlike: str, path: Path | str | None = None) -> T:
@@ -192,12 +192,12 @@ def typed(data: Any, kind: type[T], *, unlike: str, path: Path | str | None = No
         found: T = _adapter(kind).validate_json(text, strict=True)
         return found
     except ValidationError as error:
-        told = fault_of(error)
+        fault = fault_of(error)
     except UNREADABLE as error:
-        told = brief(repr(error))
-    raise (
-        InputError(f"{unlike} ({told})") if path is None else ParseError(path, f"{unlike} ({told})")
-    )
+        fault = brief(repr(error))
+    if path is None:
+        raise InputError(f"{unlike} ({fault})")
+    raise ParseError(path, f"{unlike} ({fault})")
 
 
 def numbers(*shape: int | None) -> PlainValidator:

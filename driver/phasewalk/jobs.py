@@ -1,11 +1,11 @@
-"""What is to be run, and what became of it: data only.
+"""Jobs and their results: data only.
 
-A noun that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` turns one into the
-other. It opens a `Session`, to which jobs are added while others run and which yields events in the
-order in which they happen, so that progress can be shown and a result used as soon as it is there.
+A module that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` runs the job. It
+opens a `Session`, to which jobs can be added while others run and which yields events in the order
+in which they happen, so that progress can be shown and each result used as soon as it is available.
 
-What became of a job is in its directory: its output, and `finished.json`, which is written when the
-program has ended. `finished` reads it back, whoever started the job.
+The result of a job is in its directory: its output, and `finished.json`, which is written when the
+program has ended. `finished` reads it, no matter which process started the job.
 """
 
 import contextlib
@@ -22,38 +22,38 @@ from .errors import EngineFailed, ParseError
 from .files import read, write_file
 
 FULL_BYTES = 2**20
-"""A disk with less than this left takes no output, and so no reason, of a program that fails."""
+"""Free disk space below which a program's output, and so its error message, may be lost."""
 ENDED = "finished.json"
-"""In a job's directory once its program has ended: return code, seconds, host."""
+"""File in a job's directory, written when its program has ended: return code, seconds, host."""
 Kind = Literal[
     "label", "atom", "segment", "train", "compile", "evaluate", "colvars", "check", "build", "other"
 ]
-"""Kinds of work: a launcher may have other machines, or other limits, for each."""
+"""Kinds of work, for which a launcher may use different machines or limits."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One program to run in a directory of its own: what it is and what it needs.
+    """One program to run in a directory of its own, and the resources that it needs.
 
     Attributes:
-        name: short and unique among the jobs of a session, for people and for file names.
-        argv: program and arguments, without an MPI launcher; never a shell line.
-        directory: where it runs; made (and filled with `inputs`) by the launcher.
-        kind: of work.
-        inputs: file name → content, written before the start: small texts.
-        links: file name → file that it stands for, linked before the start: whatever is large.
-        copies: the same of files that the program appends to: copied.
-        env: added to the environment of the launcher.
-        mpiexec: the MPI launcher that belongs to the program's MPI library, without a number of
-            ranks; empty for a program that is started without one. The launcher puts it before
-            `argv`, or what its cluster has in place of it.
+        name: short and unique in a session; used in messages and file names.
+        argv: program and arguments, without an MPI launcher; never a shell command line.
+        directory: working directory, made and filled with `inputs` by the launcher.
+        kind: kind of work.
+        inputs: file name → content of small files, which are written before the start.
+        links: file name → file of large files, which are linked before the start.
+        copies: file name → file of files that the program appends to, which are copied.
+        env: variables to add to the environment of the launcher.
+        mpiexec: the MPI launcher of the program's MPI library, without the number of ranks; empty
+            for a program that does not use MPI. The launcher puts it, or that of its cluster,
+            before `argv`.
         nodes: number of machines.
-        ranks: number of MPI ranks on each.
+        ranks: number of MPI ranks on each machine.
         threads: number of threads of each rank.
         gpus: number of GPUs on each machine.
-        memory_GB: on each machine; None if it is not known.
-        background: nothing waits for its cores: on this machine it shares those of others.
-        timeout_s: it is stopped, and counts as failed, after this time; None for no limit.
+        memory_GB: memory on each machine; None if it is not known.
+        background: it reserves no cores; on this machine it shares those of other jobs.
+        timeout_s: time limit, after which it is stopped and counts as failed; None for no limit.
     """
 
     name: str
@@ -75,12 +75,12 @@ class Job:
 
     @property
     def cores(self) -> int:
-        """How many cores it occupies."""
+        """Number of cores that it occupies."""
         return self.nodes * self.ranks * self.threads
 
     @property
     def command(self) -> tuple[str, ...]:
-        """Program and arguments as they are started on this machine, with the MPI launcher."""
+        """Program and arguments on this machine, with the MPI launcher."""
         if not self.mpiexec:
             return self.argv
         return (*self.mpiexec, "-n", str(self.nodes * self.ranks), *self.argv)
@@ -88,14 +88,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """The job's program runs now."""
+    """The job's program has been started."""
 
     job: Job
 
 
 @dataclass(frozen=True)
 class Running:
-    """A sign of life, about once a second: the job's directory may hold partial output."""
+    """The job's program is running: sent about once a second; its output may be partial."""
 
     job: Job
     seconds: float
@@ -106,8 +106,9 @@ class Finished:
     """The job's program has ended.
 
     Attributes:
-        job: what was run.
-        returncode: of the program; negative for a signal; None when it ran past its time limit.
+        job: the job.
+        returncode: exit code of the program, negative for a signal; None if it was stopped at its
+            time limit.
         seconds: wall time.
         host: name of the machine on which it ran.
     """
@@ -139,11 +140,11 @@ class Finished:
         return "(no output: the disk is full)" if full else "(no output)"
 
     def require_success(self) -> "Finished":
-        """Return self, or raise EngineFailed that names what, where, and the last lines."""
+        """Return self; raises EngineFailed with the last lines of output if the job failed."""
         if self.returncode == 0:
             return self
         if self.returncode is None:
-            what = f"ran past its limit of {self.job.timeout_s:g} s and was stopped"
+            what = f"was stopped at its time limit of {self.job.timeout_s:g} s"
         else:
             what = f"ended with code {self.returncode}{_signal(self.returncode)}"
         raise EngineFailed(
@@ -155,45 +156,46 @@ Event = Started | Running | Finished
 
 
 class Session(Protocol):
-    """Runs the jobs that are added to it, as many at once as its cores allow.
+    """Runs the jobs that are added to it, as many at a time as its cores allow.
 
-    Use it with `contextlib.closing`: what runs ends with the session.
+    Use it with `contextlib.closing`, which stops running jobs at the end.
     """
 
     def add(self, job: Job) -> None:
-        """Take a job; it is started while events are asked for."""
+        """Add a job; it is started during the iteration over `events`."""
         ...
 
     def events(self) -> Generator[Event]:
-        """Yield events until no job waits or runs.
+        """Yield events until no job is waiting or running.
 
-        Jobs may be added meanwhile. No event is lost if this is left early and called again.
+        Jobs may be added meanwhile. No event is lost if the iteration is ended early and `events`
+        is called again.
         """
         ...
 
     def narrow(self, directory: Path, cores: int) -> None:
-        """The running job of a directory needs no more than these cores from now on."""
+        """Reduce the number of cores of the running job in a directory."""
         ...
 
     def stop(self, directory: Path) -> None:
-        """End the job of a directory, or do not start it; it has no further event."""
+        """Stop or cancel the job in a directory; it has no further events."""
         ...
 
     def close(self) -> None:
-        """End what runs, and start nothing more."""
+        """Stop running jobs and cancel waiting ones."""
         ...
 
 
 class Launcher(Protocol):
-    """Runs jobs. A laptop, a cluster and a test are the same code behind this one verb."""
+    """Runs jobs; the same interface for a laptop, a cluster and a test."""
 
     @property
     def cores(self) -> int:
-        """How many cores may be busy at once."""
+        """Maximum number of cores in use at a time."""
         ...
 
     def session(self) -> Session:
-        """Begin a session; nothing is started yet."""
+        """Open a session, without jobs."""
         ...
 
 
@@ -206,11 +208,11 @@ class Observed:
 
     @property
     def cores(self) -> int:
-        """How many cores may be busy at once."""
+        """Maximum number of cores in use at a time."""
         return self.launcher.cores
 
     def session(self) -> Session:
-        """Begin a session of the launcher's."""
+        """Open a session of the launcher."""
         return _ObservedSession(self.launcher.session(), self.each)
 
 
@@ -240,33 +242,33 @@ class _ObservedSession:
 
 
 def _signal(code: int) -> str:
-    """The signal that an exit code stands for, as shells count; empty for none."""
+    """Name of the signal of an exit code (128 + signal), in parentheses; empty if there is none."""
     found = death(code)
     return f" ({found.name})" if found else ""
 
 
 @dataclass(frozen=True)
 class Death:
-    """The signal that a program died of; `own` where programs give it themselves (a crash)."""
+    """The signal that ended a program; `own` if the program caused it itself (a crash)."""
 
     number: int
     name: str
     own: bool
 
 
-_TOLD = re.compile(r"signal:? (\d{1,2})\b")
+_PRINTED_SIGNAL = re.compile(r"signal:? (\d{1,2})\b")
 _OWN = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 
 
 def death(code: int, printed: Sequence[str] = ()) -> Death | None:
-    """The signal that ended a program, or a rank of it; None if no signal did.
+    """The signal that ended a program or one of its ranks; None if no signal did.
 
     Args:
-        code: of the program: 128 + signal as shells count, negative as Python counts.
-        printed: its last lines; MPI launchers name there the signal of a rank. MPICH's own exit
-            code is then the signal itself.
+        code: exit code of the program: 128 + signal (shells) or −signal (Python).
+        printed: its last lines, in which MPI launchers name the signal of a rank; the exit code
+            of MPICH's launcher is then the signal itself.
     """
-    numbers = [int(match[1]) for line in printed if (match := _TOLD.search(line))]
+    numbers = [int(match[1]) for line in printed if (match := _PRINTED_SIGNAL.search(line))]
     if any("BAD TERMINATION" in line for line in printed):
         numbers.append(code)
     for number in (*numbers, code - 128 if code > 0 else -code):
@@ -286,15 +288,15 @@ class _Ended:
 
 
 def record_end(directory: Path, returncode: int | None, seconds: float, host: str) -> None:
-    """Write down how the program of a directory has ended: whole, or not at all."""
+    """Write atomically how the program in a directory has ended."""
     ended = _Ended(returncode, round(seconds, 6), host)
     write_file(directory / ENDED, json.dumps(asdict(ended)).encode())
 
 
 def finished(job: Job) -> Finished | None:
-    """What became of a job, from the files in its directory alone.
+    """The end of a job, read from its directory.
 
-    Returns None if its program has not ended, or if the record of that is damaged.
+    Returns None if its program has not ended or the record is damaged.
     """
     try:
         ended = read(job.directory / ENDED, _Ended)
@@ -304,7 +306,7 @@ def finished(job: Job) -> Finished | None:
 
 
 def done_before(job: Job) -> Finished | None:
-    """A run of exactly this job that has ended well, whoever started it; None if there is none."""
+    """An earlier successful run of exactly this job, by any process; None if there is none."""
     found = finished(job)
     if found is None or found.returncode != 0 or not same_inputs(job, job.directory):
         return None
@@ -314,7 +316,7 @@ def done_before(job: Job) -> Finished | None:
 
 
 def same_inputs(job: Job, place: Path) -> bool:
-    """Whether the directory of an earlier try holds exactly what this job would be given."""
+    """Whether the directory of an earlier attempt has exactly the input files of this job."""
     try:
         written = all((place / name).read_bytes() == text for name, text in job.inputs.items())
         linked = all(_same_file(place / name, path) for name, path in job.links.items())
@@ -324,16 +326,16 @@ def same_inputs(job: Job, place: Path) -> bool:
 
 
 def _same_file(kept: Path, source: Path) -> bool:
-    """Whether a file of an earlier try (a link, or a copy) is the source, or equals it."""
+    """Whether a file of an earlier attempt (a link or a copy) equals the source."""
     if kept.samefile(source):
         return True
     return kept.stat().st_size == source.stat().st_size and kept.read_bytes() == source.read_bytes()
 
 
 def submit(launcher: Launcher, jobs: Sequence[Job]) -> Generator[Event]:
-    """Run jobs in a session of their own; yield events until all are finished.
+    """Run jobs in a session of their own and yield events until all have ended.
 
-    Closing the generator, or an exception in it, stops what is still running.
+    Closing the generator, or an exception in it, stops the running jobs.
     """
     with contextlib.closing(launcher.session()) as session:
         for job in jobs:

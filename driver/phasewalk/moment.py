@@ -1,4 +1,4 @@
-"""What a running campaign is doing this moment: data, its file, and how it is shown."""
+"""The present state of a running campaign: data and the file that it is written to."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ from .files import read as read_file
 
 FILE = "now.json"
 STARTING, FREE_ENERGY = "starting", "free energy"
-"""The stage before the first one; how that of a frozen model begins."""
+"""Name of the stage before the first one; first words of the stages of a free energy."""
 FRESH_S = 60.0
-"""Without a sign for so long, nobody knows what a campaign is doing."""
+"""Age of the file, s, above which it is ignored: the campaign may have ended."""
 RUNNING, DONE, STOPPED = "running", "done", "stopped: "
 FORCE_MAE = "force_mae_meV_per_A"
 FAILED_NOW, RUNNING_NOW = "failed", "running"
-"""Of `Now.numbers`, where a stage counts labels or atoms."""
-_UNLIKE = "does not say what a campaign is doing"
+"""Keys of `Now.numbers` in the stages that count labels or atoms."""
+_UNLIKE = "not the state of a running campaign"
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[int | float, Field(gt=-1e15, lt=1e15)]
@@ -32,16 +32,16 @@ State = Annotated[str, Field(pattern=rf"^({RUNNING}|{DONE}|{STOPPED}[a-z ]{{1,40
 
 @dataclass(frozen=True)
 class WalkerNow:
-    """One walker of the segment that runs.
+    """One walker of the running segment.
 
     Attributes:
         walker: its id.
-        steps_done, steps: in this segment.
-        ps: simulated in this segment.
-        temperature_K, volume_A3: of the log's last line; None if there is none.
+        steps_done, steps: numbers of steps in this segment, done and in total.
+        ps: simulated time in this segment.
+        temperature_K, volume_A3: from the last line of the log; None if there is none.
         colvars: printed variable → its last value, in the units of the PLUMED text.
         closest: closest contact of the last frame, as a fraction of the sum of covalent radii.
-        state: "running", "done", or "stopped: " and what the sentinel stopped it for.
+        state: "running", "done", or "stopped: " with the limit at which the sentinel stopped it.
     """
 
     __pydantic_config__ = EXACT
@@ -59,13 +59,13 @@ class WalkerNow:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a stage tells of itself beside how far it is.
+    """Details of a running stage, besides its progress.
 
     Attributes:
         rows: its walkers.
-        numbers: what else it counts or measures; see `Now.numbers`.
-        total: what it counts up to, where that was not known when it began.
-        seconds_left: its own estimate.
+        numbers: other counts and measurements; see `Now.numbers`.
+        total: the final count, if it was not known at the beginning.
+        seconds_left: its own estimate of the remaining time.
     """
 
     rows: tuple[WalkerNow, ...] = ()
@@ -79,21 +79,22 @@ NOTHING = Seen()
 
 @dataclass(frozen=True)
 class Now:
-    """What a running campaign is doing this moment.
+    """The present state of a running campaign.
 
     Attributes:
-        round: 0 for the bootstrap.
-        rounds: in all; 0 if unknown.
-        stage: what is being done.
-        done, total, unit: how far it is; `total` is 0 if unknown.
-        detail: more, in words.
-        began: when the stage began, seconds since 1970.
-        at: when this was written, seconds since 1970.
+        round: number of the round; 0 for the bootstrap.
+        rounds: total number of rounds; 0 if unknown.
+        stage: name of the stage.
+        done, total, unit: progress of the stage; `total` is 0 if unknown.
+        detail: further description.
+        began: start of the stage, seconds since 1970.
+        at: time of writing, seconds since 1970.
         seconds_left: estimate for this stage; None if unknown.
-        core_hours: of the campaign so far, with what runs now.
-        place: directory of the engine's files, relative to the campaign; empty if none runs.
+        core_hours: used by the campaign so far, including running jobs.
+        place: directory of the running job, relative to the campaign; empty if there is none.
         rows: the walkers of a segment.
-        numbers: `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the last epoch.
+        numbers: numbers of `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the
+            last epoch.
     """
 
     __pydantic_config__ = EXACT
@@ -118,14 +119,14 @@ class Now:
         """Round and stage."""
         if self.stage == STARTING:
             return STARTING
-        if self.stage.startswith(FREE_ENERGY):  # whose rounds are segments
+        if self.stage.startswith(FREE_ENERGY):  # its rounds are segments
             return f"{self.stage}: segment {self.round}"
         of = f" of {self.rounds}" if self.rounds else ""
         return f"{f'round {self.round}{of}' if self.round else 'bootstrap'}: {self.stage}"
 
 
 def to_json(now: Now) -> dict[str, Any]:
-    """As JSON-able data; what is not finite, for which JSON has no word, becomes null."""
+    """As data for JSON; numbers that are not finite become null."""
     found: dict[str, Any] = finite(asdict(now))
     return found
 
@@ -136,7 +137,7 @@ def to_text(now: Now) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The value with null for what JSON has no word for."""
+    """The value with None in place of numbers that are not finite, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -145,19 +146,19 @@ def finite(value: Any) -> Any:
 
 
 def from_json(data: Any, path: Path | str = FILE) -> Now:
-    """What `to_json` made.
+    """The reverse of `to_json`.
 
     Raises:
-        ParseError: a key too few or too many, or a value of another kind.
+        ParseError: missing or unknown keys, or a value of the wrong type.
     """
     return typed(data, Now, unlike=_UNLIKE, path=path)
 
 
 def read(root: Path, at: float) -> Now | None:
-    """What the campaign in a directory is doing at a time (seconds since 1970).
+    """The state of the campaign in a directory at a time (seconds since 1970).
 
     Returns:
-        None if nothing is known: no file, a damaged one, or one that is too old.
+        None if the file does not exist, is damaged, or is older than `FRESH_S`.
     """
     path = root / FILE
     with contextlib.suppress(ParseError):
@@ -169,18 +170,18 @@ def read(root: Path, at: float) -> Now | None:
 
 @dataclass
 class Pace:
-    """How fast something counts up, without the time before its first sign (a program's start)."""
+    """Estimate of the remaining time of a count, without the time before its first increase."""
 
     _first: tuple[float, float] | None = None
     _last: tuple[float, float] = (0.0, 0.0)
 
     def left(self, done: float, total: float, at: float) -> float | None:
-        """Seconds to the total; None as long as nothing was seen to move.
+        """Estimated seconds to the total; None until the count has increased.
 
         Args:
-            done: how far it is.
-            total: where it ends.
-            at: the time, s, by any clock.
+            done: the count.
+            total: its final value.
+            at: the time, s, of any clock.
         """
         if self._first is None:
             if done > 0:
@@ -191,5 +192,5 @@ class Pace:
         moved, took = self._last[0] - self._first[0], self._last[1] - self._first[1]
         if moved <= 0 or took <= 0:
             return None
-        # What was done since the last sign counts too.
+        # The time since the last increase is subtracted.
         return max(0.0, (total - self._last[0]) * took / moved - (at - self._last[1]))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make a fixed test set for MIL-53(Al) from GFN1-xTB's own molecular dynamics.
+"""Make a fixed test set for MIL-53(Al) from molecular dynamics with GFN1-xTB.
 
-The frames come from outside the learning loop: no learned potential and no bias takes part.  The
-framework breathes like a wine rack, so each volume is reached by turning the two long in-plane
-lattice vectors towards or away from each other at constant length, and by relaxing atoms and
-cell shape at that volume.  Langevin dynamics in the fixed cell then gives a few frames per
-volume, each with energy, forces and stress.
+The frames are independent of the campaign: neither a learned potential nor a bias is used.  Each
+volume is reached by rotating the two long in-plane lattice vectors towards or away from each
+other at constant length (the wine-rack motion of the framework), and by relaxing atoms and cell
+shape at that volume.  Langevin dynamics in the fixed cell then gives a few frames per volume,
+each with energy, forces and stress.
 
 Units: A, eV, fs, K; stress in eV/A^3 in ASE's convention (tension positive).
 """
@@ -28,7 +28,7 @@ from ase.optimize import LBFGS
 from tblite.ase import TBLite
 
 TIMESTEP_FS = 1.0
-FRICTION_PER_FS = 0.02  # strong: the dynamics only has to forget the relaxed start
+FRICTION_PER_FS = 0.02  # strong, for fast equilibration
 MAX_VOLUME_STEP = 40.0  # A^3 between two relaxations on the way to a volume
 
 
@@ -36,8 +36,8 @@ def breathe(atoms: Atoms, volume: float) -> Atoms:
     """Return `atoms` closed or opened to `volume` (A^3) along the wine-rack motion.
 
     The shortest lattice vector (the Al-OH chain) keeps its length and direction; the other two
-    keep their lengths across the chain and turn about it, symmetrically.  What a right angle does
-    not reach is reached by a uniform stretch.
+    keep their lengths perpendicular to the chain and rotate about it, symmetrically.  Volumes
+    beyond a right angle are reached by uniform scaling.
     """
     cell = atoms.cell.array
     lengths = atoms.cell.lengths()
@@ -58,13 +58,13 @@ def breathe(atoms: Atoms, volume: float) -> Atoms:
         turned = vector * np.cos(turn) + np.cross(normal, vector) * np.sin(turn)
         new_cell[i] += turned - vector
     result = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
-    new_cell *= np.cbrt(volume / abs(np.linalg.det(new_cell)))  # beyond a right angle: stretch
+    new_cell *= np.cbrt(volume / abs(np.linalg.det(new_cell)))  # beyond a right angle: scale
     result.set_cell(new_cell, scale_atoms=True)
     return result
 
 
 def relaxed_at(atoms: Atoms, volume: float, fmax: float, max_steps: int) -> Atoms:
-    """Bring `atoms` to `volume` (A^3) and relax atoms and cell shape there, roughly."""
+    """Change `atoms` to `volume` (A^3) and relax atoms and cell shape there approximately."""
     n_stages = max(1, int(np.ceil(abs(volume - atoms.get_volume()) / MAX_VOLUME_STEP)))
     for target in np.linspace(atoms.get_volume(), volume, n_stages + 1)[1:]:
         atoms = breathe(atoms, float(target))
@@ -75,7 +75,7 @@ def relaxed_at(atoms: Atoms, volume: float, fmax: float, max_steps: int) -> Atom
 
 
 def labelled(atoms: Atoms, temperature: float) -> Atoms:
-    """Return a copy of an MD frame that carries its energy, forces and stress."""
+    """Return a copy of an MD frame with its energy, forces and stress."""
     frame = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
     frame.calc = SinglePointCalculator(
         frame,
@@ -90,7 +90,7 @@ def labelled(atoms: Atoms, temperature: float) -> Atoms:
 
 def frames_at(atoms: Atoms, args: argparse.Namespace, rng: np.random.Generator) -> Iterator[Atoms]:
     """Yield labelled frames of NVT dynamics that starts from the relaxed `atoms`."""
-    # half of the kinetic energy goes into the potential within a few vibrations
+    # half of the kinetic energy becomes potential energy within a few vibrations
     thermalize_momenta(atoms, temperature_K=2 * args.temperature, rng=rng)
     dynamics = Langevin(
         atoms,
@@ -129,7 +129,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Walk outwards from the start volume, so that every cell starts from its neighbour."""
+    """Proceed outwards from the start volume, so that each cell starts from the previous one."""
     args = parse_args()
     warnings.filterwarnings("ignore", message="logm result may be inaccurate")
     rng = np.random.default_rng(args.seed)

@@ -101,8 +101,8 @@ def test_every_truncation_of_a_dump_drops_the_last_frame_alone(tmp_path: Path) -
     ("old", "new", "line", "words"),
     [
         ("ITEM: TIMESTEP", "TIMESTEP", 1, "expected 'ITEM: TIMESTEP'"),
-        ("\n5\n", "\nfive\n", 2, "one whole number"),
-        ("\n1\n", "\n3\n", 8 + 1, "2 atoms where 3"),
+        ("\n5\n", "\nfive\n", 2, "one integer"),
+        ("\n1\n", "\n3\n", 8 + 1, "2 atoms, expected 3"),
         (" iz", " izz", 9, "no column 'iz'"),
         ("1 1 3 4 5", "1 1 3 4 x", 10, "11 numbers"),
         ("1 1 3 4 5", "1 1 3 4", 10, "11 numbers"),
@@ -110,7 +110,7 @@ def test_every_truncation_of_a_dump_drops_the_last_frame_alone(tmp_path: Path) -
         ("1 1 3 4 5", "1 2 3 4 5", 9, "type is not in 1"),
         ("0 10 0\n0 10 0\n0 10 0", "0 10 0\n0 10 0", 5, "box of three lines"),
         ("0 10 0", "0 10", 6, "3 numbers"),
-        ("ITEM: NUMBER OF ATOMS\n1\n", "", 1, "no 'ITEM: NUMBER OF ATOMS'"),
+        ("ITEM: NUMBER OF ATOMS\n1\n", "", 1, "'ITEM: NUMBER OF ATOMS' is missing"),
     ],
 )
 def test_a_malformed_frame_is_named_by_line(
@@ -158,10 +158,10 @@ def test_truncated_hill_is_dropped_and_reported(tmp_path: Path) -> None:
     [
         ("#! FIELDS time v sigma_v height biasf\n 1 nan 1 1 1\n", "hill 1 is not finite"),
         ("#! FIELDS time v sigma_v height biasf\n 1 2 3\n", "line 2: expected 5 numbers"),
-        ("1 2 3\n", "line 1: a row before"),
+        ("1 2 3\n", "line 1: a row of values before"),
         ("#! FIELDS time v\n 1 2\n", "no columns 'time', 'height'"),
-        ("#! FIELDS time v\n#! FIELDS time w\n", "line 2: its columns change"),
-        ("#! FIELDS a\n#! SET m 1\n#! SET m 2\n", "line 3: 'm' changes"),
+        ("#! FIELDS time v\n#! FIELDS time w\n", "line 2: the columns differ"),
+        ("#! FIELDS a\n#! SET m 1\n#! SET m 2\n", "line 3: 'm' differs"),
     ],
 )
 def test_malformed_hills(tmp_path: Path, text: str, words: str) -> None:

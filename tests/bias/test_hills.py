@@ -141,7 +141,7 @@ def test_no_active_hills_is_no_file() -> None:
 
 
 def test_merge_refuses_a_hill_twice_and_other_columns() -> None:
-    with pytest.raises(InputError, match=r"a laid the hill of round 1, step 10 \(m\) twice"):
+    with pytest.raises(InputError, match=r"the hill of a in round 1, step 10 \(m\) occurs twice"):
         bias.merge(record(hill("a", 10)), [hill("a", 10, centre=3.0)], headers={})
     with pytest.raises(InputError, match="columns of m changed"):
         bias.merge(record(hill("a", 10)), [], headers={"m": ("#! FIELDS time w",)})
@@ -172,12 +172,12 @@ def test_new_hills_are_those_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("steps", "stop", "words"),
     [
-        ((30,), 45, "1, but steps 20 to 45 with a pace of 10 make 2"),
-        ((30, 40, 50), 45, "3, but"),
-        ((30, 30), 45, "one at step 30, where 40 was due"),
-        ((20, 30), 45, "one at step 20, where 30 was due"),
-        ((30, 35), 45, "one at step 35, where 40 was due"),
-        ((30, 50), None, "one at step 50, where 40 was due"),
+        ((30,), 45, "found 1 hills, expected 2 for steps 20 to 45 with PACE=10"),
+        ((30, 40, 50), 45, "found 3 hills, expected 2"),
+        ((30, 30), 45, "found a hill at step 30, expected step 40"),
+        ((20, 30), 45, "found a hill at step 20, expected step 30"),
+        ((30, 35), 45, "found a hill at step 35, expected step 40"),
+        ((30, 50), None, "found a hill at step 50, expected step 40"),
     ],
 )
 def test_lost_and_doubled_hills_are_found(
@@ -200,7 +200,7 @@ def test_mpi_walkers_lay_their_hills_in_turn(tmp_path: Path) -> None:
     new = bias.new_hills(found, deposit("a", "b"), path=tmp_path / "h")
     assert [(h.walker, h.step) for h in new] == [("a", 30), ("b", 30), ("a", 40), ("b", 40)]
     more = write(tmp_path / "h", "\n".join([*HEADER, ""]) + rows(30, 30, 30))
-    with pytest.raises(EngineFailed, match="make 6"):
+    with pytest.raises(EngineFailed, match="expected 6"):
         bias.new_hills(more, deposit("a", "b", "c"), path=tmp_path / "h")
 
 
@@ -281,7 +281,7 @@ def test_bias_of_inactive_hills_is_nothing() -> None:
 def test_adaptive_hills_have_no_sum_here() -> None:
     old = record(hill("a", 10))
     wide = replace(old, headers={"m": (HEADER[0], "#! SET multivariate true")})
-    with pytest.raises(InputError, match="multivariate"):
+    with pytest.raises(InputError, match="full covariance"):
         bias.bias_at(wide, np.zeros((1, 1)), action="m")
 
 

@@ -61,7 +61,7 @@ def test_what_is_written_has_a_name_for_each_walker() -> None:
             "DUMPATOMS ATOMS=1 FILE=x\nDUMPMASSCHARGE FILE=x",
             "line 2, DUMPMASSCHARGE: the action on",
         ),
-        ("a: SOMETHING DATAFILE=x", "whether DATAFILE is a file that PLUMED reads or writes"),
+        ("a: SOMETHING DATAFILE=x", "DATAFILE is not supported"),
     ],
 )
 def test_what_all_walkers_might_write_is_refused(text: str, words: str) -> None:
@@ -108,12 +108,12 @@ def test_a_files_name_stands_for_its_text_which_the_campaign_keeps(tmp_path: Pat
     ("text", "yaml", "words"),
     [
         (TEXT, CAMPAIGN.replace("plumed.dat", "plumd.dat"),
-         "(plumd.dat): one word is a file's name, and there is no such file"),
-        ("", CAMPAIGN, "(plumed.dat): the file holds no PLUMED text"),
+         "(plumd.dat): file not found in the directory"),
+        ("", CAMPAIGN, "(plumed.dat): the file does not contain PLUMED"),
         ("a: VOLUME\nINCLUDE FILE=x", CAMPAIGN, "(plumed.dat): PLUMED text, line 2, INCLUDE"),
         ("r: RMSD REFERENCE=r.pdb\nPRINT ARG=r", CAMPAIGN,
-         "systems.salt: PLUMED text, line 1, RMSD: r.pdb: no such file beside the campaign"),
-        ("r: RMSD REFERENCE=../r.pdb\nPRINT ARG=r", CAMPAIGN, "put the file beside"),
+         "systems.salt: PLUMED text, line 1, RMSD: r.pdb: file not found in the directory"),
+        ("r: RMSD REFERENCE=../r.pdb\nPRINT ARG=r", CAMPAIGN, "r.pdb: outside the directory"),
     ],
 )  # fmt: skip
 def test_files_that_are_not_there(tmp_path: Path, text: str, yaml: str, words: str) -> None:
@@ -139,5 +139,5 @@ def test_files_that_walkers_have_read_may_not_change(tmp_path: Path) -> None:
         opened.write(f"{directory.PLUMED_FILES}/r.pdb", b"END\n")
         loop.check_plumed_files(work)
         opened.write(f"{directory.PLUMED_FILES}/r.pdb", b"OTHER\n")
-        with pytest.raises(InputError, match=r"r\.pdb: PLUMED has read another content"):
+        with pytest.raises(InputError, match=r"r\.pdb: this file differs"):
             loop.check_plumed_files(work)

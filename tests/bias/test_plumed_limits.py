@@ -21,20 +21,20 @@ SALT = bulk("NaCl", "rocksalt", a=6.0, cubic=True)  # Na 1, Cl 2, Na 3, …; sho
     ("text", "words"),
     [
         ("d: DISTANCE ATOMS=1,2\nRESTRAINT ARG=d AT=@replicas:2.7,2.9 KAPPA=20",
-         "line 2, RESTRAINT: AT=@replicas:2.7,2.9: each walker reads the same text"),
+         "line 2, RESTRAINT: AT=@replicas:2.7,2.9: all walkers read the same text"),
         ("d: DISTANCE ATOMS=1,2\nRESTRAINT ARG=d AT={@replicas:2.7,2.9} KAPPA=20", "@replicas"),
         ("d: VOLUME\nm: METAD ARG=d PACE=5 SIGMA=@replicas:1,2", "line 2, METAD"),
-        ("d: VOLUME\ng: GATHER_REPLICAS ARG=d", "needs replicas that talk"),
+        ("d: VOLUME\ng: GATHER_REPLICAS ARG=d", "needs communicating replicas"),
         ("d: VOLUME\nEFFECTIVE_ENERGY_DRIFT FILE=a PRINT_STRIDE=5 ENSEMBLE", "ENSEMBLE needs"),
-        ("v: VOLUME\nRANDOM_EXCHANGES", "needs replicas"),
-        ("v: VOLUME\nMETAD ARG=v PACE=5 RECT=1,2", "RECT needs replicas"),
-        ("v: VOLUME\nMETAD ARG=v PACE=5 UPDATE_FROM=9", "UPDATE_FROM: hills are counted"),
-        ("v: VOLUME\nMETAD ARG=v PACE=5 UPDATE_UNTIL=9", "UPDATE_UNTIL: hills are counted"),
+        ("v: VOLUME\nRANDOM_EXCHANGES", "needs communicating replicas"),
+        ("v: VOLUME\nMETAD ARG=v PACE=5 RECT=1,2", "RECT needs communicating replicas"),
+        ("v: VOLUME\nMETAD ARG=v PACE=5 UPDATE_FROM=9", "UPDATE_FROM is not supported"),
+        ("v: VOLUME\nMETAD ARG=v PACE=5 UPDATE_UNTIL=9", "UPDATE_UNTIL is not supported"),
         ("v: VOLUME\nUPDATE_IF ARG=v LESS_THAN=3\nMETAD ARG=v PACE=5\nUPDATE_IF ARG=v END",
-         "stands below UPDATE_IF (line 2)"),
-        ("vol: VOLUME\nMETAD ARG=vul PACE=5", "no label vul; did you mean vol?"),
-        ("c: CUSTOM ARG=v FUNC=x PERIODIC=NO\nv: VOLUME\nPRINT ARG=v", "v comes later, on line 2"),
-        ("vol: VOLUME\nRESTRAINT ARG=x.y AT=1 KAPPA=1", "no label x; labels: vol"),
+         "inside the UPDATE_IF of line 2"),
+        ("vol: VOLUME\nMETAD ARG=vul PACE=5", "no label vul in the text; did you mean vol?"),
+        ("c: CUSTOM ARG=v FUNC=x PERIODIC=NO\nv: VOLUME\nPRINT ARG=v", "v is defined later"),
+        ("vol: VOLUME\nRESTRAINT ARG=x.y AT=1 KAPPA=1", "no label x in the text; labels: vol"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_before_anything_starts(text: str, words: str) -> None:
@@ -62,7 +62,10 @@ def test_what_works_is_not(text: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("d: DISTANCE ATOMS=1,99", "line 2, DISTANCE: ATOMS: atom 99, but the structure has 8"),
+        (
+            "d: DISTANCE ATOMS=1,99",
+            "line 2, DISTANCE: ATOMS: atom 99 does not exist; the structure has 8",
+        ),
         ("c: COORDINATION GROUPA=1-4 GROUPB=5-12 R_0=0.5", "GROUPB: atom 12"),
         ("g: GROUP ATOMS=1-9:2", "atom 9"),
         ("t: TORSION ATOMS=0,1,2,3", "atom 0"),
@@ -90,7 +93,7 @@ def test_atoms_that_do_not_exist(line: str, words: str) -> None:
 def test_a_sum_over_pairs_that_needs_more_than_half_the_cell(line: str, left: str) -> None:
     with pytest.raises(InputError) as error:
         plumed_limits.check_structure(UNITS + line, SALT)
-    assert f"at 3.00 Å, half of its shortest lattice vector, the function is still {left}" in str(
+    assert f"at 3.00 Å, half of the shortest lattice vector, its value is {left}" in str(
         error.value
     )
     plumed_limits.check_structure(UNITS + line, SALT.repeat(3))
@@ -113,7 +116,9 @@ def test_one_that_ends_before_does_not(line: str) -> None:
 def test_a_forgotten_units_line_saturates_a_coordination_number() -> None:
     """R_0=2.5, meant in Å, is 25 Å: every pair counts as one."""
     text = "c: COORDINATION GROUPA=1-4 GROUPB=5-8 R_0=2.5\nMETAD ARG=c SIGMA=0.1 PACE=50"
-    with pytest.raises(InputError, match=r"still 1\.00.*without a UNITS line PLUMED counts in nm"):
+    with pytest.raises(
+        InputError, match=r"value is 1\.00.*without a UNITS line PLUMED's length unit is nm"
+    ):
         plumed_limits.check_structure(text, SALT.repeat(2))
 
 
@@ -130,12 +135,12 @@ def test_a_skewed_cell_counts_by_its_shortest_lattice_vector() -> None:
     [
         ("v: VOLUME", ["no UNITS line"]),
         (f"{UNITS}v: VOLUME\nMETAD ARG=v PACE=5 BIASFACTOR=5 TEMP=100",
-         ["line 3, METAD: TEMP=100, but the walkers are kept at 300 K"]),
+         ["line 3, METAD: TEMP=100, but the temperature of the walkers is 300 K"]),
         (f"{UNITS}v: VOLUME\nMETAD ARG=v PACE=5 BIASFACTOR=5 TEMP=300", []),
         ("v: VOLUME\nMETAD ARG=v PACE=5 SIGMA=12",
          ["no UNITS line", "SIGMA=12 for v is 12000 Å³, more than the cell's volume (216 Å³)"]),
         (f"{UNITS}d: DISTANCE ATOMS=1,2\nUPPER_WALLS ARG=d AT=4 KAPPA=1",
-         ["AT=4 for d is 4 Å, more than half of the cell's shortest lattice vector"]),
+         ["AT=4 for d is 4 Å, more than half of the shortest lattice vector"]),
         (f"{UNITS}d: DISTANCE ATOMS=1,2\nUPPER_WALLS ARG=d AT=2.9 KAPPA=1", []),
     ],
 )  # fmt: skip

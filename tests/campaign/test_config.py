@@ -160,8 +160,8 @@ PLUMED = "    plumed: |\n"
     [
         (["d: DISTANCE ATOMS={1,2"], "is not closed"),
         (["METAD ARG=d PACE=often SIGMA=1 HEIGHT=1 FILE=HILLS"], "PACE=often"),
-        (["d: DISTANCE ...", "  ATOMS=1,2"], "never closed"),
-        (["INCLUDE FILE=secret.dat"], "whole PLUMED text"),
+        (["d: DISTANCE ...", "  ATOMS=1,2"], "is not closed"),
+        (["INCLUDE FILE=secret.dat"], "copy the content of the file"),
         (["v: VOLUME", "METAD ARG=v PACE=5 SIGMA=1 HEIGHT=1"], "biases the cell, which is fixed"),
         (["c: CELL", "RESTRAINT ARG=c.ax AT=5 KAPPA=1"], "ensemble nvt"),
     ],
@@ -273,7 +273,7 @@ def test_an_unreadable_structure_names_the_system(tmp_path: Path) -> None:
 
 def test_a_species_that_the_model_would_lack(tmp_path: Path) -> None:
     message = refused_file(write_campaign(tmp_path, SALT + "model: {species: [Na, K]}\n"))
-    assert "model.species has no Cl" in message
+    assert "model.species does not contain Cl" in message
 
 
 def test_more_species_than_the_structures_hold(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_more_species_than_the_structures_hold(tmp_path: Path) -> None:
 def test_more_walkers_than_slots(tmp_path: Path) -> None:
     text = SALT.replace("walkers: 2", "walkers: 5") + "resources: {cores: 2}\n"
     message = refused_file(write_campaign(tmp_path, text))
-    assert "5 walkers, but 2 core(s) × 2 (resources.walkers_per_core) give 4 slots" in message
+    assert "5 walkers, but 2 core(s) × 2 (resources.walkers_per_core) allow 4" in message
     inputs.load(write_campaign(tmp_path, text.replace("walkers: 5", "walkers: 4")))
 
 
@@ -311,7 +311,7 @@ def test_the_same_crystal_in_two_sizes_is_refused(tmp_path: Path, rattle: float)
     for names in (("small", "large"), ("large", "small")):
         path = write_campaign(tmp_path, systems(*names), {"small": small, "large": large})
         message = refused_file(path)
-        assert "two levels of theory" in message
+        assert "another level of theory" in message
         assert "cell_multiple" in message
     declared = systems("small", "large", more=", cell_multiple: 1")
     inputs.load(write_campaign(tmp_path, declared, {"small": small, "large": large}))
@@ -351,7 +351,7 @@ def test_test_data(tmp_path: Path) -> None:
 
 def test_test_data_with_a_species_that_the_model_lacks(tmp_path: Path) -> None:
     path = write_test_data(tmp_path, crystal("KCl", 6.29))
-    assert "test_data holds K, which the model does not know" in refused_file(path)
+    assert "test_data contains K, which is not a species of the model" in refused_file(path)
 
 
 def test_test_data_that_is_none(tmp_path: Path) -> None:
@@ -362,4 +362,4 @@ def test_test_data_that_is_none(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "has_gpu", lambda: False)
     message = refused_file(write_campaign(tmp_path, SALT + "deploy: {device: cuda}\n"))
-    assert "deploy.device: cuda, but this machine has no NVIDIA driver" in message
+    assert "deploy.device: cuda, but no NVIDIA driver was found" in message

@@ -282,13 +282,13 @@ stop: {%s}
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ("errors: {on: test, force_mae_meV_per_A: 50}", "there is no test_data"),
+        ("errors: {on: test, force_mae_meV_per_A: 50}", "requires test_data"),
         ("errors: {rounds: 2}", "give at least one limit"),
         ("errors: {force_mae: 50}", "did you mean force_mae_meV_per_A"),
-        ("max_labels: 7", "the bootstrap alone takes 8"),
-        ("covered: [{colvar: volume, min: 1, max: 2}]", "volume is no variable that METAD biases"),
+        ("max_labels: 7", "the bootstrap requires 8"),
+        ("covered: [{colvar: volume, min: 1, max: 2}]", "volume is not biased by METAD"),
         ("covered: [{colvar: vol, min: 2, max: 1}]", "max: 1 must be greater than min: 2"),
-        ("covered: [{system: b, colvar: vol, min: 1, max: 2}]", "there is no system b"),
+        ("covered: [{system: b, colvar: vol, min: 1, max: 2}]", "unknown system b"),
         ("max_core_hours: 0", "must be greater than 0"),
         ("max_wall_hours: never", "must be a number"),
         ("max_label: 20", "did you mean max_labels"),

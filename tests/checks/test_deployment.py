@@ -83,7 +83,7 @@ def deploy(
     output, told, launcher = tmp_path / "my.nequip.pt2", list[str](), FakeLauncher(play)
     made, how = deployment.deploy(
         checkpoint, output, launcher=launcher, cache=tmp_path / "cache",
-        place=tmp_path / "scratch", trusted=trusted, tell=told.append, **asked,
+        place=tmp_path / "scratch", trusted=trusted, show=told.append, **asked,
     )  # fmt: skip
     written = models.read_stamp(output.with_name("my.nequip.pt2.json"))
     assert written == made
@@ -97,7 +97,7 @@ def test_weights_go_into_what_was_compiled(campaign: Path, tmp_path: Path, place
     compiled(tmp_path / place)
     content, how, started, told = deploy(campaign, tmp_path)
     assert content == archive(NEW)
-    assert how == f"weights written into the compilation in {tmp_path / place}"
+    assert how == f"weights replaced in the compilation in {tmp_path / place}"
     assert started == ["weights"]
     assert told[0] == "reading the checkpoint …"
 
@@ -146,7 +146,7 @@ def test_a_compiler_that_fails_says_why(campaign: Path, tmp_path: Path) -> None:
         deployment.deploy(
             campaign, tmp_path / "x.nequip.pth", mode="torchscript", device="cpu", target="lammps",
             launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y", trusted=True,
-            tell=print,
+            show=print,
         )  # fmt: skip
     assert not (tmp_path / "x.nequip.pth").exists()
 

@@ -97,8 +97,7 @@ BROKEN = {
     "not valid YAML": SALT + "rounds: [\n",
     "temperature_K": SALT.replace("walkers: 2", "temperature_K: -3"),
     "salt.extxyz: no such file": SALT.replace("salt.extxyz", "pepper/salt.extxyz"),
-    "slots; use fewer walkers": SALT.replace("walkers: 2", "walkers: 9")
-    + "resources: {cores: 1}\n",
+    "use fewer walkers": SALT.replace("walkers: 2", "walkers: 9") + "resources: {cores: 1}\n",
 }
 
 
@@ -148,7 +147,7 @@ def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line:
     text = SALT.replace("PRINT ARG=vol STRIDE=10 FILE=COLVAR", line)
     path = write_campaign(folder, text)
     err = refused(run, "run", path)
-    assert "systems.salt.plumed: PLUMED refuses it" in err
+    assert "systems.salt.plumed: PLUMED rejects it" in err
     assert line.split()[0].removeprefix("d: ") in err or "none" in err
     assert listing(folder) == ["campaign.yaml", "salt.extxyz"]
 
@@ -184,7 +183,7 @@ def test_run_refuses_directories_that_are_not_its_own(run: Run, folder: Path) ->
 def test_run_refuses_a_directory_in_which_another_run_works(run: Run, folder: Path) -> None:
     path = write_campaign(folder)
     with closing(directory.open_campaign(folder / "campaign.run", {"name": "salt"})):
-        assert "another run works here (pid" in refused(run, "run", path)
+        assert "in use by another run (pid" in refused(run, "run", path)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, cli.Interrupted])
@@ -201,7 +200,7 @@ def test_a_stop_says_how_to_go_on(
     path = write_campaign(folder)
     code, _, err = run("run", path)
     assert code == 130
-    line = err.strip().rsplit("Go on with: ", 1)[1]
+    line = err.strip().rsplit("Continue with: ", 1)[1]
     root = folder / "campaign.run"
     assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]
     assert not locking.locked(root)
@@ -220,10 +219,10 @@ def test_a_run_says_whose_lock_it_took_over(
     root.mkdir()
     lock = root / locking.LOCK
     lock.write_text('{"who": "pid 7 on elsewhere", "machine": "m", "id": "i", "since": ""}')
-    assert "(pid 7 on elsewhere; last sign of life " in refused(run, "run", path)
+    assert "(pid 7 on elsewhere; lock renewed " in refused(run, "run", path)
     os.utime(lock, (0, lock.stat().st_mtime - 90))
     out = run("run", path)[1]
-    assert "the lock of pid 7 on elsewhere is stale (last sign of life 9" in " ".join(out.split())
+    assert "the lock of pid 7 on elsewhere is stale (last renewed 9" in " ".join(out.split())
 
 
 def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
@@ -234,18 +233,19 @@ def test_rewind_says_how_to_go_on(run: Run, folder: Path) -> None:
     code, out, err = run("rewind", root, "--round", 0)
     assert (code, err) == (0, "")
     assert out.splitlines()[:2] == [
-        f"back to right after the bootstrap; set aside in {root / 'rewound-1'}: journal.jsonl",
-        "0 labels are kept: where they are needed again, they are found",
+        f"restored the state right after the bootstrap; moved to {root / 'rewound-1'}: "
+        "journal.jsonl",
+        "0 labels are kept and will be reused",
     ]
-    line = out.splitlines()[2].removeprefix("go on with: ")
+    line = out.splitlines()[2].removeprefix("continue with: ")
     assert shlex.split(line) == ["phasewalk", "run", str(path), "--dir", str(root)]
     assert [record.task for record in directory.read_campaign(root).records()] == [
         "evaluate generation 0 on round 0"
     ]
     path.unlink()
     out = run("rewind", root, "--round", 0)[1]
-    assert "nothing to set aside" in out
-    assert "go on with: phasewalk run CAMPAIGN.yaml --dir " in out
+    assert "nothing to move" in out
+    assert "continue with: phasewalk run CAMPAIGN.yaml --dir " in out
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_status_in_both_forms(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["none.ckpt", "-o", "m.nequip.pth"], "none.ckpt: no such checkpoint"),
-        ([".", "-o", "m.nequip.pth"], "no such checkpoint"),
+        (["none.ckpt", "-o", "m.nequip.pth"], "none.ckpt: no such file; give"),
+        ([".", "-o", "m.nequip.pth"], "no such file; give"),
         (["x.ckpt", "-o", "m.pth"], "must end in .nequip.pth"),
         (["x.ckpt", "-o", "m.nequip.pth", "--mode", "aotinductor"], "must end in .nequip.pt2"),
         (["x.ckpt", "-o", "m.nequip.pth", "--mode", "jit"], "--mode jit: use torchscript or"),
@@ -300,7 +300,9 @@ def test_bad_evaluations(run: Run, folder: Path) -> None:
     model = folder / "model.nequip.pth"
     assert "no such file" in refused(run, "evaluate", model, "--data", data)
     ase.io.write(data, label().with_results())
-    assert "model.nequip.pth: no such model" in refused(run, "evaluate", model, "--data", data)
+    assert "model.nequip.pth: no such file; give a deployed model" in refused(
+        run, "evaluate", model, "--data", data
+    )
     assert "not a campaign directory" in refused(run, "evaluate", folder, "--data", data)
     data.write_text("1\n\nH 0 0 0\n")
     assert "no energy" in refused(run, "evaluate", model, "--data", data)
@@ -311,7 +313,7 @@ def test_evaluations_of_a_campaign_without_that_generation(run: Run, folder: Pat
     ase.io.write(data, label().with_results())
     directory.open_campaign(root, {"name": "salt"}).close()
     message = refused(run, "evaluate", root, "--data", data, "--generation", "7")
-    assert "no generation was deployed yet" in message
+    assert "no deployed generation yet" in message
 
 
 def test_render_writes_decks_to_run_by_hand(run: Run, folder: Path) -> None:

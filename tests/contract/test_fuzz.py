@@ -211,7 +211,7 @@ def test_a_dump_whose_second_frame_lost_its_first_line(tmp_path: Path) -> None:
     path = tmp_path / "w.dump"
     frames = READERS["dump"].seeds[0].split(b"ITEM: TIMESTEP\n")
     path.write_bytes(b"ITEM: TIMESTEP\n" + frames[1] + frames[2])
-    with pytest.raises(ParseError, match=r"a second 'ITEM: NUMBER OF ATOMS'") as caught:
+    with pytest.raises(ParseError, match=r"'ITEM: NUMBER OF ATOMS' occurs twice") as caught:
         READERS["dump"].read(path)
     assert caught.value.line == 13
 

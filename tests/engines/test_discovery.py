@@ -88,7 +88,7 @@ def test_no_kernel_anywhere() -> None:
 
 
 def test_a_kernel_that_is_not_where_the_settings_say(tmp_path: Path) -> None:
-    with pytest.raises(EngineMissing, match=r"engines\.plumed_kernel\) is not there"):
+    with pytest.raises(EngineMissing, match=r"engines\.plumed_kernel\) does not exist"):
         discovery.find_plumed(EngineSettings(plumed_kernel=str(tmp_path / KERNEL)), {})
 
 

@@ -220,7 +220,7 @@ def test_a_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     finished = run(LocalLauncher(1), script(tmp_path, GRANDCHILD, timeout_s=0.7))
     assert finished.returncode is None
     assert finished.seconds < 5
-    with pytest.raises(EngineFailed, match=r"ran past its limit of 0\.7 s and was stopped"):
+    with pytest.raises(EngineFailed, match=r"was stopped at its time limit of 0\.7 s"):
         finished.require_success()
     pid = int((tmp_path / "job/pids").read_text())
     assert soon(lambda: not alive(pid))

@@ -126,7 +126,11 @@ def test_one_that_is_given_is_taken(
 @pytest.mark.parametrize(
     ("stamp", "error", "reason"),
     [
-        (None, EngineMissing, "has no phasewalk_stamp.json beside it; use phasewalk build-plugin"),
+        (
+            None,
+            EngineMissing,
+            "phasewalk_stamp.json not found next to .*; use phasewalk build-plugin",
+        ),
         (json.dumps({**BUILT, "torch": "2.1"}), EngineMissing, "for torch 2.1, but 2.13.0 is"),
         (json.dumps({**BUILT, "lammps": 20240829}), EngineMissing, "lammps 20240829, but 20250722"),
         (json.dumps({"plugin": plugin.VERSION}), EngineMissing, "built for torch None"),
@@ -189,5 +193,8 @@ def test_no_compiler(
 
 def test_no_headers_of_plumed(engines: Engines, environ: dict[str, str]) -> None:
     bare = dataclasses.replace(engines, plumed=None)
-    with pytest.raises(EngineMissing, match=r"PLUMED's header was not found.*hillclimber"):
+    with pytest.raises(
+        EngineMissing,
+        match=r"PLUMED's header Plumed.h, which is needed to build it, was not found.*hillclimber",
+    ):
         plugin.ensure(bare, FakeLauncher(), environ)

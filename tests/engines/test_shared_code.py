@@ -27,19 +27,19 @@ def test_what_was_put_there_is_used(folder: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_changed_is_not(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"other code")
-    assert "is not what was built" in shared_code.why_not(folder, NAMES)
+    assert "is damaged or was changed" in shared_code.why_not(folder, NAMES)
 
 
 def test_what_nobody_vouches_for_is_not(folder: Path) -> None:
     (folder / shared_code.HASHES).unlink()
-    assert "it is not known what was built" in shared_code.why_not(folder, NAMES)
+    assert "its list of checksums cannot be read" in shared_code.why_not(folder, NAMES)
 
 
 @pytest.mark.parametrize("name", ["", *NAMES, shared_code.HASHES])
 def test_what_others_may_write_is_not(folder: Path, name: str) -> None:
     path = folder / name
     path.chmod(path.stat().st_mode | 0o020)
-    assert shared_code.why_not(folder, NAMES) == f"{path} can be written by others"
+    assert shared_code.why_not(folder, NAMES) == f"{path} can be written by other users"
 
 
 @pytest.mark.parametrize("name", ["", *NAMES, shared_code.HASHES])
@@ -50,7 +50,7 @@ def test_what_is_another_users_is_not(
     if me != 0:
         pytest.skip("only root can give files away")
     os.chown(folder / name, 12345, -1)
-    assert shared_code.why_not(folder, NAMES) == f"{folder / name} is another user's"
+    assert shared_code.why_not(folder, NAMES) == f"{folder / name} belongs to another user"
 
 
 def test_each_user_of_a_group_has_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +58,8 @@ def test_each_user_of_a_group_has_a_folder(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "getuid", lambda: 777)
     mine = shared_code.own(folder)
     assert mine == folder.with_name("ab12-u777")
-    assert "another user's" in shared_code.why_not(folder, NAMES)
-    assert "not known" in shared_code.why_not(mine, NAMES)
+    assert "belongs to another user" in shared_code.why_not(folder, NAMES)
+    assert "cannot be read" in shared_code.why_not(mine, NAMES)
 
 
 def test_a_group_that_may_write_folders_may_not_write_this_one(tmp_path: Path) -> None:

@@ -245,9 +245,9 @@ def test_redeployed_on_another_machine(tmp_path: Path, monkeypatch: pytest.Monke
         ({}, ""),
         ({"mode": "torchscript", "torch": "1.0", "processor": "fly"}, ""),
         ({"processor": "avx sse"}, ""),
-        ({"processor": "avx fly sse"}, "a processor with fly, which this machine's lacks"),
-        ({"torch": "1.0"}, "compiled for torch 1.0, and this machine has 2.9"),
-        ({"device": "cuda"}, "compiled for cuda, and this machine has no GPU"),
+        ({"processor": "avx fly sse"}, "a processor with fly, which this machine does not have"),
+        ({"torch": "1.0"}, "compiled for torch 1.0, but this machine has 2.9"),
+        ({"device": "cuda"}, "compiled for cuda, but this machine has no GPU"),
     ],
 )
 def test_where_a_model_cannot_run(changes: dict[str, str], says: str) -> None:

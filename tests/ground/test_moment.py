@@ -73,7 +73,7 @@ def test_what_is_not_finite_is_null() -> None:
     ],
 )  # fmt: skip
 def test_what_is_damaged_is_refused(data: Any) -> None:
-    with pytest.raises(ParseError, match=r"now\.json: does not say what a campaign is doing"):
+    with pytest.raises(ParseError, match=r"now\.json: not the state of a running campaign"):
         moment.from_json(data)
 
 
@@ -112,7 +112,7 @@ def test_for_people() -> None:
     first, second = (" ".join(line.split()) for line in text.splitlines()[3:5])
     assert first == "salt-0 120 of 400 0.060 302 179.2 vol 0.17925 0.91 running"
     assert second == "salt-1 35 of 400 0.018 stopped: force"
-    assert "0.0123 core-hours so far; engine's files in rounds/002/segment" in text
+    assert "0.0123 core-hours so far; files in rounds/002/segment" in text
 
 
 def test_in_plain_lines() -> None:
@@ -126,7 +126,7 @@ def test_in_plain_lines() -> None:
         "closest contact 0.91", "running",
     ]  # fmt: skip
     assert second == "  salt-1, step 35 of 400, 0.018 ps, stopped: force"
-    assert foot == "0.0123 core-hours so far; engine's files in rounds/002/segment"
+    assert foot == "0.0123 core-hours so far; files in rounds/002/segment"
 
 
 def test_labels_that_are_done_running_failed() -> None:

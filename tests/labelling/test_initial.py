@@ -22,16 +22,17 @@ def result(energy: float = 0.0, force: float = 0.0, stress: float = 0.0) -> Resu
 def test_the_same_level_repeats_itself() -> None:
     found = initial.compare(result(0.008, 0.02, 1e-4), FRAME)
     assert found == (
-        "frame 3 of mine.extxyz, computed again, differs by 1 meV/atom, 20 meV/Å, 0.016 GPa at most"
+        "frame 3 of mine.extxyz: recomputed, the maximum differences are 1 meV/atom, 20 "
+        "meV/Å, 0.016 GPa"
     )
 
 
 @pytest.mark.parametrize("wrong", [result(0.02), result(0, 0.03), result(0, 0, 1e-3)])
 def test_another_level_is_refused(wrong: Result) -> None:
-    with pytest.raises(InputError, match="another level of theory than the reference's"):
+    with pytest.raises(InputError, match="level of theory differs from the reference's"):
         initial.compare(wrong, FRAME)
 
 
 def test_a_stress_of_the_other_sign_is_named() -> None:
-    with pytest.raises(InputError, match="its stress has the opposite sign"):
+    with pytest.raises(InputError, match="the stress has the opposite sign"):
         initial.compare(replace(result(), stress=-FRAME.stress), FRAME)

@@ -221,7 +221,7 @@ def test_one_shared_label_is_computed_again_before_the_others_are_used(tmp_path:
     assert labelled(other, -24.002) == [-24.002, -24.0, -24.0]
     assert len(other.launcher.jobs) == 1  # type: ignore[attr-defined]
     lines = other.observer.lines  # type: ignore[attr-defined]
-    assert "one of them, computed again, differs by 0.25 meV/atom" in lines[0]
+    assert "one of them, recomputed, differs by up to 0.25 meV/atom" in lines[0]
 
 
 def test_a_lie_of_one_campaign_is_no_label_of_another(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_lie_of_one_campaign_is_no_label_of_another(tmp_path: Path) -> None:
     assert labelled(other, -24.0) == [-24.0] * 3
     assert len(other.launcher.jobs) == 3  # type: ignore[attr-defined]
     (line,) = other.observer.lines  # type: ignore[attr-defined]
-    assert "differs by 1e+03 meV/atom" in line
+    assert "differs by up to 1e+03 meV/atom" in line
     assert "(limit 2 meV/atom): none of them are used" in line
 
 
@@ -305,5 +305,5 @@ def test_a_digit_in_a_frame_of_an_old_journal_is_found_by_its_labels(tmp_path: P
         data = json.loads(path.read_text())
         data[1]["frame"]["positions_A"][0][0] += 1e-3
         path.write_text(json.dumps(data))
-        with pytest.raises(ParseError, match="frame 2 is not one that the journal has labels of"):
+        with pytest.raises(ParseError, match="frame 2 does not match any label of the journal"):
             bootstrap_frames(work)

@@ -126,7 +126,7 @@ def test_out_and_in_again_is_the_same_label(tmp_path: Path) -> None:
 
 def test_a_file_without_its_level_needs_a_declaration(tmp_path: Path) -> None:
     path = written(tmp_path, replace(odd(), level=""), level=None)
-    with pytest.raises(InputError, match="does not say at which level"):
+    with pytest.raises(InputError, match="no level of theory given"):
         library.read_foreign(path, None)
     ((found, at),) = library.read_foreign(path, LEVEL)
     assert at.method == LEVEL.method
@@ -135,7 +135,7 @@ def test_a_file_without_its_level_needs_a_declaration(tmp_path: Path) -> None:
 
 def test_a_level_that_is_not_its_fingerprint_s_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, odd(), level=LEVEL)
-    with pytest.raises(InputError, match="not the one whose fingerprint"):
+    with pytest.raises(InputError, match="does not match its fingerprint"):
         library.read_foreign(path, None)
 
 

@@ -56,7 +56,7 @@ def test_a_plain_one_is_copied_as_it_is(tmp_path: Path) -> None:
 def test_a_call_in_the_pickle_is_not_made(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     path = saved(tmp_path / "a.ckpt", {**PLAIN, "callbacks": Evil(mark)})
-    with pytest.raises(Refused, match=r"it holds posix\.system, which is code"):
+    with pytest.raises(Refused, match=r"it contains posix\.system, which is code"):
         copied(path, tmp_path)
     assert not mark.exists()
     torch.load(path, weights_only=False)  # what NequIP itself would have done
@@ -75,13 +75,13 @@ def test_an_old_pickle_is_not_read_either(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "target", "said"),
     [
-        (("model", "_target_"), "os.system", "no part of a network"),
-        (("model", "_target_"), "nequip.model.saved_models.load_utils.requests.get", "no part"),
-        (("model", "_target_"), "nequip.train.lightning.Popen", "no part of a network"),
-        (("model", "pair_potential", "_target_"), "builtins.exec", "no part of a network"),
-        (("info_dict", "training_module", "_target_"), "evil.Module", "no part of a network"),
-        (("model", "_target_"), "nequip.model.ModelFromPackage", "loads a further file"),
-        (("model", "_target_"), "nequip.model.ModelFromCheckpoint", "loads a further file"),
+        (("model", "_target_"), "os.system", "not part of a network"),
+        (("model", "_target_"), "nequip.model.saved_models.load_utils.requests.get", "not part"),
+        (("model", "_target_"), "nequip.train.lightning.Popen", "not part of a network"),
+        (("model", "pair_potential", "_target_"), "builtins.exec", "not part of a network"),
+        (("info_dict", "training_module", "_target_"), "evil.Module", "not part of a network"),
+        (("model", "_target_"), "nequip.model.ModelFromPackage", "loads another file"),
+        (("model", "_target_"), "nequip.model.ModelFromCheckpoint", "loads another file"),
         (("optimizer", "lr"), "${oc.env:SECRET}", "to be evaluated"),
     ],
 )
@@ -99,14 +99,14 @@ def test_only_parts_of_a_network_are_built(
 
 @pytest.mark.parametrize("data", [{}, [], None, {"hyper_parameters": {"info_dict": 3}}])
 def test_what_is_no_checkpoint_of_nequip_is_said(tmp_path: Path, data: Any) -> None:
-    with pytest.raises(Refused, match="no checkpoint of nequip-train"):
+    with pytest.raises(Refused, match="not a checkpoint of nequip-train"):
         copied(saved(tmp_path / "a.ckpt", data), tmp_path)
 
 
 def test_rubbish_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(b"")
-    with pytest.raises(Refused, match="it holds more than weights"):
+    with pytest.raises(Refused, match="it contains more than weights"):
         copied(path, tmp_path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "no model")

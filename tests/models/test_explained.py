@@ -63,7 +63,7 @@ def test_a_zero_model_and_kcl_are_not() -> None:
     line = str(told.value)
     assert "force MAE 39 meV/Å (zero forces: 62), RMSE 51 (zero forces: 80)" in line
     assert "model.max_force_error_ratio" in line
-    assert "model.first.epochs (70), model.r_max_A (4 Å, which holds 6 neighbours" in line
+    assert "model.first.epochs (70), model.r_max_A (4 Å, with 6 neighbours" in line
     assert "bootstrap.count, bootstrap.displacement_A or bootstrap.strain" in line
     assert "\n" not in line
     judged(KCL, max_force_error_ratio=None)

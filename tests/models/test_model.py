@@ -253,7 +253,7 @@ def test_progress_is_the_last_whole_line(tmp_path: Path) -> None:
 def test_a_training_without_a_checkpoint_has_failed(tmp_path: Path) -> None:
     (tmp_path / "progress.jsonl").write_text('{"epoch": 1}\n')
     (tmp_path / "stderr.txt").write_text("loss is nan\n")
-    with pytest.raises(EngineFailed, match="ended without a checkpoint: loss is nan"):
+    with pytest.raises(EngineFailed, match="ended without writing a checkpoint: loss is nan"):
         models.read_training(finished(tmp_path))
     paths = [tmp_path / name for name in (models.CHECKPOINT, models.WEIGHTS, models.EAGER)]
     for path in paths:

@@ -137,9 +137,9 @@ def test_against_a_walker(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("d: DISTANS ATOMS=1,2", "frame 1 of 4: .*PLUMED says.*DISTANS"),
-        ("d: DISTANCE ATOMS=1,99", "frame 1 of 4: .*PLUMED says.*99"),
-        ("v: VOLUME\nd: CUSTOM ARG=v FUNC=log(0-x) PERIODIC=NO", "PLUMED says d = nan"),
+        ("d: DISTANS ATOMS=1,2", "frame 1 of 4: .*PLUMED failed.*DISTANS"),
+        ("d: DISTANCE ATOMS=1,99", "frame 1 of 4: .*PLUMED failed.*99"),
+        ("v: VOLUME\nd: CUSTOM ARG=v FUNC=log(0-x) PERIODIC=NO", "PLUMED returned d = nan"),
     ],
 )
 def test_what_plumed_refuses(

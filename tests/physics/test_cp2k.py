@@ -143,7 +143,7 @@ def test_a_basis_set_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_time_limit_stops_all_of_it(tmp_path: Path) -> None:
     reference = cp2k(tmp_path, timeout_s=1.0)
-    with pytest.raises(EngineFailed, match="ran past its limit of 1 s"):
+    with pytest.raises(EngineFailed, match="was stopped at its time limit of 1 s"):
         requests.read(ended(tmp_path, reference), water(), reference=reference)
 
 

@@ -24,7 +24,7 @@ NAMES = ("Al", "C", "H", "O")
 MIXED = replace(
     DECK,
     type_names=NAMES,
-    radii_A=("1.21", "0.76", "0.31", "0.66"),
+    limits={**DECK.limits, "close": (0.001, 1.21, 0.76, 0.31, 0.66)},
     temperature_K=300.0,
     timestep_ps=0.0005,
     thermostat_damping_ps=0.05,

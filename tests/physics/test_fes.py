@@ -153,12 +153,12 @@ def test_the_bias_felt_is_what_plumed_printed(story: Story) -> None:
             name = f"rounds/{number:03d}/segment/{piece.walker}.colvar"
             table = dumps.read_colvar(story.place / name)
             printed = table.values[1:, table.fields.index("metad.bias")]  # the first is the last
-            count = len(piece.felt)
+            count = len(piece.bias)
             assert 10 < count <= len(printed)
             assert piece.steps.tolist() == [piece.steps[0] + 10 * i for i in range(count)]
-            assert piece.felt.max() > 0.08  # of hills of 0.1, a fifth of what the campaign lays
+            assert piece.bias.max() > 0.08  # of hills of 0.1, a fifth of what the campaign lays
             # COLVAR has six decimals of a volume whose hills are 0.002 wide
-            assert np.abs(piece.felt - printed[:count]).max() < 5e-4
+            assert np.abs(piece.bias - printed[:count]).max() < 5e-4
 
 
 def test_another_model_is_no_continuation(story: Story) -> None:
@@ -167,5 +167,5 @@ def test_another_model_is_no_continuation(story: Story) -> None:
     changed = {**{k: v for k, v in identity.items() if k != "schema"}, "checkpoint": "another"}
     with pytest.raises(directory.StoreError, match="checkpoint"):
         directory.open_campaign(root, changed)
-    with pytest.raises(InputError, match=r"checkpoint: .* \| another.*begun anew"):
+    with pytest.raises(InputError, match=r"checkpoint: .* \| another.*to start a new free energy"):
         freeze._check_same(root, changed)

@@ -495,11 +495,11 @@ def test_no_one_temperature(commands: str, words: str, deck: Deck) -> None:
 @pytest.mark.parametrize(
     ("text", "commands", "words"),
     [
-        ("d: DISTANS ATOMS=1,2", "run 0", "PLUMED says.*DISTANS"),
-        ("d: DISTANCE ATOMS=1,99", "run 0", "PLUMED says.*99"),
-        (METAD.replace("PACE", "RESTART=YES PACE"), "run 0", "PLUMED says.*HILLS"),
-        (METAD, "timestep 0.001\nrun 0", "cannot change it to 0.001"),
-        (METAD, "fix two all plumed", "only one fix plumed, and fix bias is one"),
+        ("d: DISTANS ATOMS=1,2", "run 0", "PLUMED failed.*DISTANS"),
+        ("d: DISTANCE ATOMS=1,99", "run 0", "PLUMED failed.*99"),
+        (METAD.replace("PACE", "RESTART=YES PACE"), "run 0", "PLUMED failed.*HILLS"),
+        (METAD, "timestep 0.001\nrun 0", "PLUMED cannot change to 0.001"),
+        (METAD, "fix two all plumed", "only one fix plumed is allowed; fix bias"),
         (
             METAD,
             "group g id 1\ndelete_atoms group g compress no\nrun 0",
@@ -509,7 +509,11 @@ def test_no_one_temperature(commands: str, words: str, deck: Deck) -> None:
         (METAD, "unfix bias\nfix b all plumed plumedfile none.dat", "none.dat does not exist"),
         (METAD, "unfix bias\nfix b all plumed plumdfile x", "unknown keyword plumdfile"),
         (METAD, "unfix bias\nfix b all plumed plumedfile", "plumedfile has no value"),
-        (METAD, "unfix bias\nfix p all npt temp 9 9 1 iso 0 0 1\nfix b all plumed", "before fix p"),
+        (
+            METAD,
+            "unfix bias\nfix p all npt temp 9 9 1 iso 0 0 1\nfix b all plumed",
+            "must be defined before fix p",
+        ),
     ],
 )
 def test_bad_input(text: str, commands: str, words: str, deck: Deck) -> None:
@@ -523,7 +527,7 @@ def test_its_computes_may_be_removed(deck: Deck, tmp_path: Path) -> None:
     with deck(METAD) as lmp:
         lmp.command("run 0")
         lmp.command("uncompute bias_plumed_pe")
-        with pytest.raises(Exception, match="its compute bias_plumed_pe, which was removed"):
+        with pytest.raises(Exception, match="its compute bias_plumed_pe was deleted"):
             lmp.command("run 0")
         lmp.command("unfix bias")
         lmp.command("run 0")
@@ -537,5 +541,5 @@ def test_group_is_ignored_with_a_warning(deck: Deck, tmp_path: Path) -> None:
 
 def test_no_kernel(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "PLUMED_KERNEL", "/nowhere/libplumedKernel.so")
-    with pytest.raises(Exception, match=r"kernel /nowhere.* cannot be loaded"), deck(METAD):
+    with pytest.raises(Exception, match=r"cannot load the PLUMED kernel /nowhere"), deck(METAD):
         pass

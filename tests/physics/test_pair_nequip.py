@@ -318,7 +318,7 @@ def test_wrong_type_names(fails: Callable[..., None], compiled: Compiled) -> Non
     fails(engine.pair_text(model, ("H", "C", "Zn")), "type 3 is mapped to 'Zn'.*types are: H C O")
     fails(engine.pair_text(model, ("H", "C")), "type name of each of the 3 atom types")
     fails(engine.pair_text(model, SPEC.type_names).replace("* *", "1 1"), r"must start with \* \*")
-    fails("pair_style nequip 5.0", r"no argument but timing and device cpu\|cuda \(found '5.0'\)")
+    fails("pair_style nequip 5.0", r"unknown keyword '5.0' \(known: timing, device\)")
 
 
 def on(pair: str, device: str) -> str:
@@ -330,10 +330,10 @@ def test_device(
     fails: Callable[..., None], plugin_path: Path, compiled: Compiled, tmp_path: Path
 ) -> None:
     pair = engine.pair_text(compiled(SPEC, "torchscript"), SPEC.type_names)
-    fails(on(pair, "tpu"), "device is cpu or cuda, found tpu")
-    fails(on(pair, ""), "device is cpu or cuda, found nothing")
+    fails(on(pair, "tpu"), "device must be cpu or cuda, found tpu")
+    fails(on(pair, ""), "device must be cpu or cuda, found nothing")
     if not torch.cuda.is_available():
-        fails(on(pair, "cuda"), "device cuda was asked for, but torch sees no GPU.*use device cpu")
+        fails(on(pair, "cuda"), "device cuda was requested, but torch finds no GPU.*use device cpu")
     fails(f"{pair}\npair_style nequip device cpu", "pair coeffs are not set")
     data = engine.write_data(tmp_path / "x.data", CELLS["tilted"], SPEC.type_names)
     with engine.lammps(plugin_path, tmp_path / "log") as lmp:
@@ -356,9 +356,9 @@ def test_bad_files(fails: Callable[..., None], tmp_path: Path, ending: str) -> N
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("AOTI_DEVICE_KEY", "cuda", "compiled for cuda, but torch sees no GPU"),
+        ("AOTI_DEVICE_KEY", "cuda", "compiled for cuda, but torch finds no GPU"),
         ("AOTI_MACHINE", "riscv64", "compiled for a riscv64 machine"),
-        ("nequip_aoti_outputs", "total_energy", "another target than pair_nequip"),
+        ("nequip_aoti_outputs", "total_energy", "not compiled for the target pair_nequip"),
     ],
 )
 def test_package_for_something_else(
@@ -380,14 +380,14 @@ def test_package_for_another_device(
     whole = compiled(SPEC, "aotinductor")
     package = edited(whole, tmp_path / "x.nequip.pt2", AOTI_DEVICE_KEY=built)
     no_gpu = asked == "cuda" and not torch.cuda.is_available()
-    words = "sees no GPU" if no_gpu else f"compiled for {built}, and device {asked} was asked for"
+    words = "finds no GPU" if no_gpu else f"compiled for {built}, but device {asked} was requested"
     fails(on(engine.pair_text(package, SPEC.type_names), asked), words)
 
 
 def test_wrong_surroundings(fails: Callable[..., None], compiled: Compiled) -> None:
     pair = engine.pair_text(compiled(SPEC, "torchscript"), SPEC.type_names)
-    fails(pair, "needs units metal or real, found units si", units="si")
-    fails(pair + "\nneigh_modify exclude type 1 1", "needs all neighbours")
+    fails(pair, "requires units metal or real, found units si", units="si")
+    fails(pair + "\nneigh_modify exclude type 1 1", "requires all neighbours")
     stress = "\ncompute s all stress/atom NULL\ncompute m all reduce max c_s[1]\n"
     fails(pair + stress + "fix out all ave/time 1 1 1 c_m", "no per-atom virial")
 
@@ -404,7 +404,7 @@ def test_atoms_without_ids(plugin_path: Path, compiled: Compiled, tmp_path: Path
         {pair}
         run 0
         """
-    words = "needs atom IDs: use atom_modify id yes"
+    words = "requires atom IDs: use atom_modify id yes"
     with engine.lammps(plugin_path, tmp_path / "log") as lmp, pytest.raises(Exception, match=words):
         lmp.commands_string(deck)
 

@@ -233,7 +233,7 @@ def test_what_no_sentinel_can_stop_is_an_error(deck: Deck, tmp_path: Path, comma
         f"GRID_BIN=100 FILE={tmp_path}/HILLS\n"
     )
     bias = f'fix bias all plumed plumedfile "{tmp_path}/plumed.dat" outfile "{tmp_path}/p.log"'
-    with deck("force 50", bias) as lmp, pytest.raises(Exception, match="PLUMED says"):
+    with deck("force 50", bias) as lmp, pytest.raises(Exception, match="PLUMED failed"):
         lmp.commands_string(command)
     assert stopped(tmp_path) is None
 
@@ -242,13 +242,13 @@ def test_what_no_sentinel_can_stop_is_an_error(deck: Deck, tmp_path: Path, comma
     ("keywords", "says"),
     [
         ("fly 1", "unknown keyword fly"),
-        ("force", "force needs more values"),
-        ("force -1", "-1 is negative"),
+        ("force", "force: missing value"),
+        ("force -1", "-1 must be >= 0"),
         ("force nan", "nan"),
-        ("ring 0 5", "must be a whole number from 1"),
-        ("ring 2.5 5", "must be a whole number from 1"),
-        ("close 0.5", "close needs more values"),
-        ("good", "good needs a file name"),
+        ("ring 0 5", "must be an integer >= 1"),
+        ("ring 2.5 5", "must be an integer >= 1"),
+        ("close 0.5", "close: missing value"),
+        ("good", "good: missing file name"),
     ],
 )
 def test_bad_keywords(plugin_path: Path, tmp_path: Path, keywords: str, says: str) -> None:

@@ -55,7 +55,7 @@ def test_what_only_one_has_sampled_is_no_agreement(turned: bool) -> None:
     pair = (free(half), free(WELL)) if turned else (free(WELL), free(half))
     difference, says = compared(*pair)
     assert difference is None
-    assert "only 36 % was sampled by both (min_shared: 80 %)" in says
+    assert "only 36 % of the bins were sampled by both (min_shared: 80 %)" in says
     assert compared(*pair, min_shared=0.3)[0] == pytest.approx(0.0)
 
 
@@ -122,7 +122,7 @@ def test_the_latest_earlier_generation_is_taken_in_whatever_order(
 
 
 @pytest.mark.parametrize(
-    "error", [InputError("other settings"), StoreError("another run works here")]
+    "error", [InputError("other settings"), StoreError("in use by another run")]
 )
 def test_what_cannot_be_computed_does_not_end_the_campaign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -112,16 +112,16 @@ def test_a_walker_feels_its_own_hills_at_once_and_others_from_the_next_segment(
     pieces, laid = walked
     hills = samples._hills(laid, system())
     for piece in (pieces[0], pieces[1], pieces[20]):
-        felt = samples._felt(
+        acted = samples._bias(
             hills, system(), piece.walker, piece.round, steps=piece.steps, values=piece.values
         )
-        assert np.abs(felt - piece.felt).max() < 1e-12
+        assert np.abs(acted - piece.bias).max() < 1e-12
     late = pieces[20]
-    live = samples._felt(
+    live = samples._bias(
         hills, system("live"), late.walker, late.round, steps=late.steps, values=late.values
     )
-    assert (live >= late.felt - 1e-12).all()
-    assert live.sum() > late.felt.sum() + 1e-3
+    assert (live >= late.bias - 1e-12).all()
+    assert live.sum() > late.bias.sum() + 1e-3
 
 
 def test_the_bias_everywhere_is_the_bias_where_the_walker_was(
@@ -132,20 +132,20 @@ def test_the_bias_everywhere_is_the_bias_where_the_walker_was(
     for piece, everywhere in samples._on_grid(some, laid, system(), GRID[:, None]):
         place = np.rint((piece.values[:, 0] - GRID[0]) / 0.01).astype(int)
         assert everywhere.shape == (len(piece.steps), 341)
-        assert np.abs(everywhere[np.arange(len(place)), place] - piece.felt).max() < 1e-12
+        assert np.abs(everywhere[np.arange(len(place)), place] - piece.bias).max() < 1e-12
 
 
 def test_without_frames_there_is_no_free_energy() -> None:
-    with pytest.raises(NothingLeft, match="s: no walker"):
+    with pytest.raises(NothingLeft, match="s: there are no frames"):
         samples.estimate([], record(), system())
 
 
 def test_walkers_that_laid_no_hill_yet(walked: tuple[list[Piece], HillsRecord]) -> None:
     """PACE is longer than a segment: a first one without hills, and one with some."""
     pieces, _ = walked
-    first = [replace(piece, felt=np.zeros(len(piece.steps))) for piece in pieces[:2]]
+    first = [replace(piece, bias=np.zeros(len(piece.steps))) for piece in pieces[:2]]
     for nothing in (HillsRecord("s"), record()):
-        with pytest.raises(NothingLeft, match="no hill was laid"):
+        with pytest.raises(NothingLeft, match="no hill was deposited"):
             samples.estimate(first, nothing, system())
     one = record(hill("s-0", 2, 2 * STEPS, 0.9, 0.03))
     found = samples.estimate([*first, *pieces[2:4]], one, system())
@@ -188,7 +188,9 @@ def test_only_systems_with_one_metad_have_a_free_energy() -> None:
     assert [of.name for of in samples.biased({"a": plain, "b": one})] == ["b"]
     with pytest.raises(InputError, match="no system has METAD"):
         samples.biased({"a": plain})
-    with pytest.raises(InputError, match=r"systems.c: 2 METAD actions \(m, metad2\)"):
+    with pytest.raises(
+        InputError, match=r"systems.c: the PLUMED text has 2 METAD actions \(m, metad2\)"
+    ):
         samples.biased({"c": two})
 
 
@@ -203,7 +205,7 @@ def test_a_campaign_without_models_or_walkers_is_told_so(tmp_path: Path) -> None
     root = tmp_path / "run"
     opened = directory.open_campaign(root, {"name": "salt"})
     root.joinpath("campaign.yaml").write_text("campaign: s\nsystems: {s: {structure: x.xyz}}\n")
-    with pytest.raises(StoreError, match="no generation was deployed yet"):
+    with pytest.raises(StoreError, match="no deployed generation yet"):
         reopen.read_generation(opened, None)
     with pytest.raises(InputError, match="no segment is finished yet"):
         reopen.read_inputs(opened)

@@ -54,7 +54,7 @@ def test_a_failed_program_has_no_result_even_with_a_file(tmp_path: Path) -> None
     (tmp_path / Finished.STDERR).write_text("it broke\n")
     with pytest.raises(EngineFailed, match="label x ended with code 1: it broke"):
         read(tmp_path, 1, result())
-    with pytest.raises(EngineFailed, match="ran past its limit of 9 s"):
+    with pytest.raises(EngineFailed, match="was stopped at its time limit of 9 s"):
         read(tmp_path, None, result())
     with pytest.raises(NotConverged, match="label x did not converge: it broke"):
         read(tmp_path, 3, result())

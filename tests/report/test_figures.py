@@ -62,8 +62,8 @@ def test_the_bias_along_one_variable_is_the_sum_of_hills(recorded: History) -> N
     places = np.array([[row[0]] for row in picture.rows], dtype=float)
     wanted = bias.bias_at(one, places, action="metad")
     assert [row[1] for row in picture.rows] == pytest.approx(wanted.tolist())
-    assert "no free energy" in found.title
-    assert "exploration bias" in found.how
+    assert "not a free energy" in found.title
+    assert "not a free energy" in found.how
 
 
 def test_the_bias_along_two_variables_is_a_map(recorded: History) -> None:
@@ -156,7 +156,7 @@ def test_free_energies_of_two_generations(recorded: History) -> None:
     assert "generation 2" in text
     assert len(picture.rows) == 10
     assert picture.rows[2][2] is None  # not sampled
-    assert "But: doubt" in picture.says
+    assert "Warning: doubt" in picture.says
     assert "0.5 kJ/mol" in picture.says
 
 
@@ -194,7 +194,7 @@ def test_chemiscope_gets_every_labelled_frame(recorded: History, tmp_path: Path)
     assert properties["variable volume"]["values"] == pytest.approx(
         properties["volume"]["values"], rel=1e-6
     )
-    error = properties["force RMSE before it was learned"]["values"]
+    error = properties["force RMSE before training on it"]["values"]
     walked = [name != "(none)" for name in properties["walker"]["values"]]
     assert [not math.isnan(value) for value in error] == walked
 

@@ -125,5 +125,5 @@ def test_it_only_prints(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("An interatomic potential for Al, C, H, O")
     assert sorted(copy.rglob("*")) == before
     for output, figures in ((copy / "x.html", None), (None, copy / "x")):
-        with pytest.raises(InputError, match="--methods: prints"):
+        with pytest.raises(InputError, match="--methods cannot be combined"):
             report.show_report(copy, output, figures, methods_only=True)

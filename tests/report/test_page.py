@@ -99,7 +99,7 @@ def test_the_key_numbers_are_text(page: str, recorded: History) -> None:
     assert f"Labels {recorded.state['labels']['done']} " in text
     hours = sum(recorded.state["cost"]["core_hours"].values())
     assert f"Core-hours {hours:.3g}" in text
-    assert f"The answer: {verdict.judge(recorded).word}" in text
+    assert f"Result: {verdict.judge(recorded).word}" in text
     for section in report.sections(recorded):
         assert section.how.split(".")[0] in text
 
@@ -165,7 +165,7 @@ def test_figures_are_files_for_a_paper(
 
 def test_figures_into_a_file_are_refused(recorded: History, tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("mine")
-    with pytest.raises(InputError, match="is a file; name a folder"):
+    with pytest.raises(InputError, match="is a file; give a folder"):
         report.write_figures(recorded, tmp_path / "figures")
 
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(
 def test_the_page_says_what_could_not_be_read(copy: Path) -> None:
     (copy / "rounds/002/frames-1.json").write_bytes(b"\x00")
     text = Page(report.page(history.read(copy))).text
-    assert "The answer: look here" in text
+    assert "Result: look here" in text
     assert "frames-1.json" in text
 
 
@@ -241,7 +241,7 @@ def test_a_campaign_that_has_only_bootstrapped(copy: Path) -> None:
     found = history.read(copy)
     text = Page(report.page(found)).text
     assert verdict.judge(found).word == verdict.GO_ON
-    assert "this comes with round 1" in text
+    assert "this needs round 1" in text
     # the test set is out of sample for generation 0
     assert "test set" in text
 
@@ -254,8 +254,8 @@ def test_a_campaign_that_has_just_begun(copy: Path, stages: tuple[str, ...]) -> 
             path.unlink()
     found = history.read(copy)
     text = Page(report.page(found)).text
-    assert "The answer: go on" in text
-    assert "no round is done yet" in text
+    assert "Result: go on" in text
+    assert "no round is finished yet" in text
 
 
 def test_a_campaign_with_failures(copy: Path) -> None:
@@ -321,8 +321,8 @@ def test_rounds_that_are_done_are_no_reason_to_go_on(copy: Path) -> None:
     found = verdict.judge(history.read(copy))
     assert found.word == verdict.NOT_CONVERGED
     assert found.reasons[0] == (
-        "all 4 round(s) that were asked for are done; not met: stop.errors, stop.covered[0]; "
-        "for more, set rounds: to more than 4 and run the campaign again"
+        "all 4 round(s) are done; not met: stop.errors, stop.covered[0]; "
+        "to continue, increase rounds: above 4 and run the campaign again"
     )
     open_end = judged(
         copy, lambda records: [r for r in tamed(records) if r.stage not in ("stop", "end")]
@@ -334,7 +334,7 @@ def test_rounds_that_are_done_are_no_reason_to_go_on(copy: Path) -> None:
 def test_rounds_that_are_done_without_goals(copy: Path) -> None:
     found = judged(copy, lambda records: [r for r in tamed(records) if r.stage != "stop"])
     assert found.word == verdict.NOT_CONVERGED
-    assert "its errors have not settled" in found.reasons[0]
+    assert "its errors have not converged" in found.reasons[0]
 
 
 def test_the_final_model_stands_in_the_answer_and_in_the_numbers(recorded: History) -> None:
@@ -349,7 +349,7 @@ def test_the_final_model_stands_in_the_answer_and_in_the_numbers(recorded: Histo
     assert mine["Force MAE"] == f"{final['force_mae_meV_per_A']:.0f} meV/Å"
     assert (
         dict(report._measured({**final, "force_zero_mae_meV_per_A": 671.2}))[
-            "Force MAE without a model"
+            "Force MAE of zero forces"
         ]
         == "671 meV/Å"
     )
@@ -383,14 +383,16 @@ def test_a_campaign_on_given_data_is_not_advised_to_walk(copy: Path) -> None:
     answer = verdict.judge(found)
     assert answer.word == verdict.FINISHED
     assert "generation 0 on the test set (30 frames): force MAE 108 meV/Å" in answer.reasons[0]
-    assert not any("set rounds" in reason or "run again" in reason for reason in answer.reasons)
+    assert not any(
+        "increase rounds" in reason or "run again" in reason for reason in answer.reasons
+    )
     sections = {section.name: section for section in report.sections(found)}
     (along,) = sections["along"].pictures
     assert len(along.rows) == 30
     assert "volume, Å³" in along.columns
     assert sections["parity"].pictures
     for name in ("along", "parity", "learning"):
-        assert "No frame has been measured" not in sections[name].how
+        assert "No generation was evaluated" not in sections[name].how
 
 
 def test_given_data_that_nothing_was_measured_on(copy: Path) -> None:
@@ -402,7 +404,7 @@ def test_given_data_that_nothing_was_measured_on(copy: Path) -> None:
 
     rewrite(copy, untested)
     assert (
-        "nothing was measured: give labelled frames" in verdict.judge(history.read(copy)).reasons[0]
+        "no errors are known; give labelled frames" in verdict.judge(history.read(copy)).reasons[0]
     )
 
 
@@ -425,4 +427,4 @@ def test_hills_that_are_missing_are_worth_a_look(copy: Path) -> None:
 
     found = judged(copy, lose_one)
     assert found.word == verdict.LOOK
-    assert "hills were laid where" in found.reasons[0]
+    assert "hills were deposited, expected" in found.reasons[0]

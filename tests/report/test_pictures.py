@@ -146,5 +146,5 @@ def test_numbers_of_captions_are_those_of_the_tiles(recorded: History) -> None:
     last = recorded.state["rounds"][-1]["before_learning"]
     says = " ".join(p.says for p in scatter.parity(recorded).pictures if p.name.endswith("-3"))
     assert f"new frames force MAE {last['force_mae_meV_per_A']:.0f} meV/Å" in says
-    assert f"new frames energies scatter by {last['energy_scatter_meV_per_atom']:.3g}" in says
+    assert f"new frames energy scatter {last['energy_scatter_meV_per_atom']:.3g}" in says
     assert f"new frames pressure MAE {last['pressure_mae_GPa']:.2g} GPa" in says

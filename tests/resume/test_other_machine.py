@@ -36,7 +36,7 @@ def test_a_campaign_from_a_machine_with_a_gpu_goes_on_without(
     process = campaign.start()
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, ""), out + err
-    reason = "it was compiled for cuda, and this machine has no GPU; it is deployed again"
+    reason = "it was compiled for cuda, but this machine has no GPU; it is deployed again"
     assert f"generation 0: {reason}" in " ".join(out.split())
     added = [
         record["task"]

@@ -181,7 +181,7 @@ def test_a_second_run_is_refused_while_one_works(story: Story) -> None:
     code, err = story.second
     assert code == 2
     assert err.count("\n") == 1
-    assert "another run works here" in err
+    assert "in use by another run" in err
 
 
 def test_nothing_reaches_a_shell(story: Story) -> None:

@@ -76,7 +76,7 @@ def test_a_rule_that_is_met_ends_the_campaign(
     (key,) = state["stop"]["ended_by"]
     assert key.startswith(f"stop.{rule}")
     assert state["finished"]
-    assert f"the campaign ends after round 1 by {key}" in said
+    assert f"the campaign ends after round 1: {key}" in said
     assert campaign.done("segment") == 1
     page = (campaign.root / "report.html").read_text()
     assert key in page

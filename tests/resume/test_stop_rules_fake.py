@@ -59,7 +59,7 @@ def test_a_rule_that_is_met_ends_the_campaign(rule: str, begun: FakeCampaign, as
     (key,) = state["stop"]["ended_by"]
     assert key.startswith(f"stop.{rule}")
     assert state["finished"]
-    assert f"the campaign ends after round 1 by {key}" in campaign.watcher.lines
+    assert f"the campaign ends after round 1: {key}" in campaign.watcher.lines
     assert done(campaign, "segment") == 1
 
 

@@ -155,5 +155,5 @@ def test_a_missing_label_of_a_finished_round_is_an_error(campaign: Campaign) -> 
 def test_a_generation_that_was_trained_on_others_is_an_error(campaign: Campaign) -> None:
     campaign.run(2)
     campaign.change("train generation 1", inputs="other")
-    with pytest.raises(PhasewalkError, match="train generation 1 was made from something else"):
+    with pytest.raises(PhasewalkError, match="the input of train generation 1 has changed"):
         campaign.run(2)

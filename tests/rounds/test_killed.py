@@ -53,7 +53,7 @@ def test_it_is_walked_again(opened: Store, monkeypatch: pytest.MonkeyPatch) -> N
     outputs, watcher = walked(opened, monkeypatch, 9, 9, 0)
     assert outputs == {"walked": True}
     assert len(watcher.lines) == 2
-    assert "no breakdown of a walker: the segment is walked again" in watcher.lines[0]
+    assert "not a breakdown of a walker: the segment is repeated" in watcher.lines[0]
     kept = opened.root / "rounds/001/segment.failed-2"
     assert str(kept) in watcher.lines[1]
     assert kept.is_dir()
@@ -61,7 +61,7 @@ def test_it_is_walked_again(opened: Store, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_three_times_in_a_row_is_an_error(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Killed, match="3 times in a row, and no breakdown of a walker"):
+    with pytest.raises(Killed, match="3 times in a row and is not a breakdown of a walker"):
         walked(opened, monkeypatch, 9, 9, 9)
     assert opened.records() == []
     outputs, _ = walked(opened, monkeypatch, 0)  # the same command again

@@ -168,7 +168,9 @@ def test_rewinds_count_up_and_a_second_one_has_nothing_to_do(root: Path) -> None
     assert rewind(root, 2).place == root / "rewound-1"
     again = rewind(root, 2)
     assert (again.place, again.moved) == (None, ())
-    assert "nothing to set aside: the campaign stands right after round 2" in again.lines()
+    assert (
+        "nothing to move: the campaign is already in the state right after round 2" in again.lines()
+    )
     assert rewind(root, 0).place == root / "rewound-2"
     assert "right after the bootstrap" in rewind(root, 0).lines()[0]
     assert tasks(root) == kept(0)
@@ -220,7 +222,7 @@ def test_which_round_was_finished_last(records: list[Record], last: int) -> None
     ("round_", "reason"),
     [
         (-1, "--round -1: use 0"),
-        (4, "--round 4: the campaign has finished round 3, and a rewind only goes back"),
+        (4, "--round 4: the campaign has finished round 3; give an earlier round"),
         (99, "has finished round 3"),
     ],
 )
@@ -248,7 +250,7 @@ def test_an_empty_campaign_has_finished_nothing(tmp_path: Path) -> None:
 def test_a_run_that_works_there_is_left_alone(root: Path) -> None:
     with closing(directory.open_campaign(root, IDENTITY)):
         before = files(root)
-        with pytest.raises(StoreError, match="another run works here"):
+        with pytest.raises(StoreError, match="in use by another run"):
             rewind(root, 0)
         assert files(root) == before
 
@@ -307,7 +309,7 @@ def test_a_kill_anywhere_leaves_a_campaign_or_one_clear_error(
         assert standing in ([r.task for r in RECORDS], kept(round_))
         ended = (copy / "rewound-1").exists()
         if (copy / directory.REWINDING).exists():
-            reason = f"a rewind was interrupted; finish it: phasewalk rewind {copy}"
+            reason = f"a rewind was interrupted; complete it with phasewalk rewind {copy}"
             with pytest.raises(StoreError, match=re.escape(reason)):
                 directory.open_campaign(copy, IDENTITY)
         else:
@@ -366,9 +368,9 @@ def test_the_rounds_that_an_interrupted_rewind_took_are_not_there_any_more(
 def test_it_says_what_was_done(root: Path) -> None:
     done, labels = rewind(root, 2).lines()
     assert done == (
-        f"back to right after round 2; set aside in {root / 'rewound-1'}: "
+        f"restored the state right after round 2; moved to {root / 'rewound-1'}: "
         "bias/pepper/round-003.tsv, bias/salt/round-003.tsv, fes/final, fes/gen-003, "
         "journal.jsonl, models/final, models/gen-003, rounds/003"
     )
-    assert labels == "2 labels are kept: where they are needed again, they are found"
+    assert labels == "2 labels are kept and will be reused"
     assert Rewound(0, None, (), 5, "").lines()[1].startswith("5 labels are kept")

@@ -255,8 +255,8 @@ def test_decisions_are_journalled_once_and_resets_are_said(work: Work) -> None:
     assert [entry["source"] for entry in record.outputs["walkers"]] == ["good", "start"]
     assert isinstance(work.observer, Watcher)
     assert work.observer.lines == [
-        "salt-0 goes on from its last good frame, with new velocities: it broke down",
-        "salt-1 goes on from the start structure: no frame of its last round was good",
+        "salt-0 continues from its last good frame, with new velocities: it broke down",
+        "salt-1 continues from the start structure: no frame of its last round was good",
     ]
 
 

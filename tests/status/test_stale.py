@@ -94,7 +94,7 @@ def test_a_free_energy_of_an_earlier_final_model_says_so(copy: Path) -> None:
     (one,) = found.free_energies
     assert one["mil53_al"]["outdated"] == "of an earlier final model (48 labels)"
     assert "earlier generation final (48 labels)" in shown(found)
-    assert "NOT of the campaign as it stands" in shown(found)
+    assert "NOT of the present campaign" in shown(found)
 
 
 def test_notebooks_get_it_only_where_they_ask(copy: Path) -> None:
@@ -104,7 +104,7 @@ def test_notebooks_get_it_only_where_they_ask(copy: Path) -> None:
     leave(copy)
     assert len(Campaign(copy).fes("final")) == 5
     append_trained_again(copy)
-    with pytest.warns(UserWarning, match=r"earlier final model \(48 labels\) is left out"):
+    with pytest.warns(UserWarning, match=r"earlier final model \(48 labels\) is omitted"):
         table = Campaign(copy).fes("final")
     assert len(table) == 0
     assert "free_energy_kJ_per_mol" in table.columns
@@ -149,7 +149,7 @@ def test_settings_of_the_walkers_that_have_changed(copy: Path) -> None:
     (copy / "campaign.yaml").write_text(hotter)
     found = history.read(copy)
     assert "temperature_K 300.0 (now 400.0)" in found.free_energies[0]["mil53_al"]["outdated"]
-    assert "NOT of the campaign" in shown(found)
+    assert "NOT of the present campaign" in shown(found)
     other = text.replace("volume: VOLUME", "volume: CELL").replace("ARG=volume", "ARG=volume.ax")
     (copy / "campaign.yaml").write_text(other)
     assert "another PLUMED text" in history.read(copy).free_energies[0]["mil53_al"]["outdated"]
@@ -175,7 +175,7 @@ def test_figures_say_of_what_they_are_and_former_ones_do_not_stay(
     assert made["generations"]["final"] == {"checkpoint": CHECKPOINTS["final"], "labels": 48}
     assert made["journal"]["last"] == "end after round 4"
     svg = (folder / "free-energy-mil53-al.svg").read_text()
-    assert "up to “end after round 4”" in svg
+    assert "the last one is “end after round 4”" in svg
     (folder / "mine.pdf").write_text("not of the report")
     (folder / "free-energy-mil53-al.csv").write_text("changed by hand")
     shutil.rmtree(copy / "fes")
@@ -186,8 +186,9 @@ def test_figures_say_of_what_they_are_and_former_ones_do_not_stay(
 
 def test_the_page_says_up_to_where_it_was_made(copy: Path) -> None:
     found = history.read(copy)
-    assert f"{len(found.records)} records of the journal, up to “end after round 4”" in page.page(
-        replace(found, compared=(), traces=(), biases={}, trainings=())
+    assert (
+        f"{len(found.records)} records of the journal; the last one is “end after round 4”"
+        in page.page(replace(found, compared=(), traces=(), biases={}, trainings=()))
     )
 
 
@@ -219,14 +220,14 @@ def test_segments_of_two_models_are_never_mixed(tmp_path: Path) -> None:
     assert root.is_dir()
     freeze._keep_apart(work, root, {**identity, "checkpoint": "2", "timestep_fs": 1.0})
     assert root.is_dir()
-    with pytest.raises(InputError, match="other settings, or another model"):
+    with pytest.raises(InputError, match="other settings or another model"):
         freeze._check_same(root, {**identity, "checkpoint": "2", "timestep_fs": 1.0})
     with closing(directory.open_campaign(root, identity)), pytest.raises(StoreError):
         freeze._keep_apart(work, root, {**identity, "checkpoint": "2"})  # another works there
     freeze._keep_apart(work, root, {**identity, "checkpoint": "2"})
     assert not root.exists()
     assert (tmp_path / "fes/final.earlier-1/fes.json").is_file()
-    assert "was trained again since" in told.lines[0]
+    assert "was trained again;" in told.lines[0]
 
 
 def test_tables_without_rows_have_their_columns(copy: Path) -> None:

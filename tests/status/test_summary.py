@@ -334,20 +334,20 @@ def test_errors_for_people() -> None:
     assert "my model on 2 frames" in text
     assert "99.5" in text
     assert "common offset of ClNa -3.25 meV/atom" in text
-    assert "scatter around it 1.25 meV/atom" in text
+    assert "scatter after subtracting the offset 1.25 meV/atom" in text
 
 
 def test_the_deployed_model_of_a_generation(opened: Store) -> None:
     assert summary.deployed_model(opened.root, None) == opened.root / "models/1/model.nequip.pth"
     assert summary.deployed_model(opened.root, "0").parent.name == "0"
-    with pytest.raises(InputError, match="--generation 7: the campaign has 0, 1"):
+    with pytest.raises(InputError, match="--generation 7: not found; the campaign has 0, 1"):
         summary.deployed_model(opened.root, "7")
 
 
 def test_no_deployed_model_yet(tmp_path: Path) -> None:
     with closing(directory.open_campaign(tmp_path / "run", {"name": "x"})) as found:
         train(found, 0, "0")
-        with pytest.raises(StoreError, match="no generation was deployed yet"):
+        with pytest.raises(StoreError, match="no deployed generation yet"):
             summary.deployed_model(found.root, None)
 
 

@@ -235,7 +235,7 @@ def test_a_foreign_directory_is_left_alone(root: Path) -> None:
 
 def test_another_campaign_is_refused_and_not_locked(root: Path, opened: Store) -> None:
     opened.close()
-    with pytest.raises(StoreError, match=r"its species is \['Cl', 'Na'\], this one's is \['K'\]"):
+    with pytest.raises(StoreError, match=r"species is \['Cl', 'Na'\] there and \['K'\]"):
         directory.open_campaign(root, {**IDENTITY, "species": ["K"]})
     assert not locking.locked(root)
     assert reopened(root) == []
@@ -245,10 +245,10 @@ def test_another_campaign_is_refused_and_not_locked(root: Path, opened: Store) -
     ("text", "error", "reason"),
     [
         ('{"schema": 1, "name": "salt"}', StoreError, "schema 1, this one reads 4"),
-        ('{"name": "salt"}', ParseError, "not readable as a campaign's identity"),
-        ("[]", ParseError, "not readable"),
-        ("", ParseError, "not readable"),
-        ("\xff", ParseError, "not readable"),
+        ('{"name": "salt"}', ParseError, "not a valid campaign identity"),
+        ("[]", ParseError, "not a valid"),
+        ("", ParseError, "not a valid"),
+        ("\xff", ParseError, "not a valid"),
     ],
 )
 def test_another_schema_or_a_broken_identity(
@@ -274,7 +274,7 @@ def test_a_directory_that_is_no_campaign_cannot_be_read(tmp_path: Path) -> None:
 def test_two_runs_in_one_directory(root: Path, opened: Store) -> None:
     assert locking.locked(root)
     with pytest.raises(
-        StoreError, match=f"another run works here \\(pid {os.getpid()} on"
+        StoreError, match=f"in use by another run \\(pid {os.getpid()} on"
     ) as caught:
         directory.open_campaign(root, IDENTITY)
     one_line(caught)
@@ -308,7 +308,7 @@ def test_another_process_is_refused_and_a_killed_one_leaves_no_lock(root: Path) 
         assert holder.stdout.read(6) == b"locked"
         second = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert second.returncode == 1
-        assert f"another run works here (pid {holder.pid} on" in second.stderr
+        assert f"in use by another run (pid {holder.pid} on" in second.stderr
         holder.kill()
     assert subprocess.run(argv, check=False).returncode == 0
 
@@ -347,7 +347,7 @@ def test_a_label_whose_frame_was_damaged_is_refused(opened: Store, root: Path) -
 def test_a_label_under_another_name_is_refused(opened: Store, root: Path) -> None:
     opened.add_label(label())
     (root / "labels" / f"{label().key}.json").rename(root / "labels/0.json")
-    with pytest.raises(ParseError, match="another frame than its name says"):
+    with pytest.raises(ParseError, match="does not match the file name"):
         opened.label("0")
 
 
@@ -390,5 +390,5 @@ def test_the_network_may_change_until_one_was_trained(root: Path) -> None:
     with closing(directory.open_campaign(root, second)) as opened:
         assert json.loads((root / directory.IDENTITY).read_text())["model"] == "small"
         opened.append(Record("train generation 0", "train", 0, "", {}, 1.0, 1.0))
-    with pytest.raises(StoreError, match="its model is 'small', this one's is 'tiny'"):
+    with pytest.raises(StoreError, match="model is 'small' there and 'tiny' in"):
         directory.open_campaign(root, first)

@@ -45,7 +45,7 @@ def test_all_tries_are_paid_and_counted() -> None:
 def test_a_line_for_people() -> None:
     line = ledger.line(ledger.costs(RECORDS, "x")["labels"])
     assert line == (
-        "labels took 0.467 core-hours; 90.0 s each, the longest 120.0 s; 1 were there already; "
+        "labels took 0.467 core-hours; 90.0 s each, the longest 120.0 s; 1 reused; "
         "failed tries: 1 crash, 1 not converged, 1 time limit"
     )
     assert ledger.line(ledger.costs([], "x")["labels"]) == ""

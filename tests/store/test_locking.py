@@ -1,4 +1,4 @@
-"""Who works in a campaign directory: on this machine by flock, on others by signs of life."""
+"""The lock of a campaign directory: on one machine by flock, between hosts by its age."""
 
 import errno
 import fcntl
@@ -95,7 +95,7 @@ def test_a_directory_without_a_lock_is_free(tmp_path: Path) -> None:
 
 
 def test_a_second_run_of_this_machine_is_refused(held: Lock) -> None:
-    with pytest.raises(StoreError, match=r"another run works here \(pid \d+ on [^)]+\); wait for"):
+    with pytest.raises(StoreError, match=r"in use by another run \(pid \d+ on [^)]+\); wait until"):
         take(held.path.parent)
     held.renew()
 
@@ -122,14 +122,12 @@ def test_another_host_counts_as_long_as_it_shows_signs_of_life(
         # One whose time lies ahead was set before the clock was set back.
         seconds = f"{abs(age):.0f}"
         assert said(take(root)) in {
-            f"the lock of pid 7 on elsewhere is stale (last sign of life {s} s ago): taken over"
+            f"the lock of pid 7 on elsewhere is stale (last renewed {s} s ago): taken over"
             for s in (seconds, f"{abs(age + 0.5):.0f}", f"{abs(age + 1):.0f}")
         }
         return
     before = (root / locking.LOCK).read_bytes()
-    with pytest.raises(
-        StoreError, match=r"another run works here \(pid 7 on elsewhere; "
-    ) as caught:
+    with pytest.raises(StoreError, match=r"in use by another run \(pid 7 on elsewhere; ") as caught:
         take(root)
     assert (root / locking.LOCK).read_bytes() == before
     assert "\n" not in str(caught.value)
@@ -140,8 +138,8 @@ def test_the_refusal_says_how_old_and_when_to_try_again(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         take(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: another run works here (pid 7 on elsewhere; last sign of life 20 s ago); "
-        "wait for it or stop it; if it was killed, try again in 40 s"
+        f"{tmp_path}: in use by another run (pid 7 on elsewhere; lock renewed 20 s ago); "
+        "wait until it ends, or stop it; if it was killed, try again in 40 s"
     )
 
 
@@ -152,10 +150,10 @@ def test_this_hosts_clock_does_not_matter(
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + off)
     leave_lock(tmp_path, 19.7)
-    with pytest.raises(StoreError, match="last sign of life 20 s ago"):
+    with pytest.raises(StoreError, match="lock renewed 20 s ago"):
         take(tmp_path)
     leave_lock(tmp_path, 89.7)
-    assert "(last sign of life 90 s ago)" in said(take(tmp_path))
+    assert "(last renewed 90 s ago)" in said(take(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +190,7 @@ def test_a_sign_of_life_is_seen_by_another_host(
     clock(1010)
     lock.beat()
     assert locked(tmp_path)
-    with pytest.raises(StoreError, match="last sign of life 0 s ago"):
+    with pytest.raises(StoreError, match="lock renewed 0 s ago"):
         take(tmp_path)
     lock.release()
     assert said(take(tmp_path)) == ""
@@ -204,7 +202,7 @@ def test_of_two_hosts_that_start_together_one_is_stopped(
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     first, second = take(tmp_path), take(tmp_path)
     second.renew()
-    with pytest.raises(StoreError, match="another run took over"):
+    with pytest.raises(StoreError, match="another run has taken over"):
         first.renew()
     first.release()
     second.renew()  # the first has not emptied the second's lock
@@ -231,8 +229,8 @@ def test_nothing_is_written_once_another_run_took_over(
     with pytest.raises(StoreError) as caught:
         write(opened)
     assert str(caught.value) == (
-        f"{root}: another run took over (pid 7 on elsewhere), as this one had given no sign of "
-        "life for 60 s; this one has stopped and writes nothing more"
+        f"{root}: another run has taken over (pid 7 on elsewhere), because this one did not "
+        "renew its lock for 60 s; this run has stopped"
     )
     assert caught.value.exit_code == 2
     opened.close()
@@ -243,7 +241,7 @@ def test_nothing_is_written_once_another_run_took_over(
 @pytest.mark.parametrize("how", [Path.unlink, lambda path: path.write_text("")])
 def test_a_lock_that_somebody_removed(opened: Store, how: Callable[[Path], object]) -> None:
     how(opened.root / locking.LOCK)
-    with pytest.raises(StoreError, match="emptied or removed while this run worked here"):
+    with pytest.raises(StoreError, match="emptied or removed during this run"):
         opened.write("new", b"x")
 
 
@@ -251,7 +249,7 @@ def test_a_removed_lock_does_not_let_two_runs_work(opened: Store) -> None:
     (opened.root / locking.LOCK).unlink()
     with closing(directory.open_campaign(opened.root, IDENTITY)) as second:
         second.write("new", b"second")
-        with pytest.raises(StoreError, match="another run took over"):
+        with pytest.raises(StoreError, match="another run has taken over"):
             opened.write("new", b"first")
         second.write("newer", b"second")
     assert (opened.root / "new").read_bytes() == b"second"
@@ -286,14 +284,14 @@ def test_a_run_at_work_beats_and_stops_when_it_was_taken_over(
         return 0
 
     opened._lock = cast(Lock, opened._lock)
-    opened._lock.beaten = shown[0]
+    opened._lock.renewed = shown[0]
     launcher = FakeLauncher(play)
     nothing = cast(Any, None)
     tasks = [
         Task(name, "label", 1, name, name, lambda d, n=name: Job(n, ("x",), d), lambda _: {})
         for name in "12345"
     ]
-    with pytest.raises(StoreError, match="another run took over"):
+    with pytest.raises(StoreError, match="another run has taken over"):
         Work(nothing, opened, launcher, nothing, Watcher()).do(tasks)
     assert [job.name for job in launcher.jobs] == ["1", "2", "3"]
     assert [record.task for record in opened.records()] == ["1", "2"]
@@ -338,7 +336,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StoreError, match="has no locks"):
+    with pytest.raises(StoreError, match="does not support locks"):
         take(tmp_path)
 
 

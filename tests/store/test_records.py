@@ -23,7 +23,7 @@ from phasewalk.store.records import Record, at_end, each
 from phasewalk.store.records_outputs import BY_STAGE, Evaluated, Failed, Labelled, Segment
 
 RECORDS = directory.read_campaign(RECORDED).records()
-TOLD = "does not hold what it should: "
+TOLD = "is not a valid record: "
 
 
 def last(stage: str) -> Record:
@@ -180,7 +180,9 @@ def test_a_failed_task_says_why_and_is_none_of_its_stage() -> None:
     assert isinstance(record.made, Failed)
     assert (record.made.reason, record.made.kind, len(record.earlier)) == ("no luck", "crash", 1)
     assert list(each([record], Labelled)) == []
-    with pytest.raises(ParseError, match=r"'label a of round 1' does not hold .* key is missing"):
+    with pytest.raises(
+        ParseError, match=r"'label a of round 1' is not a valid record: key is missing"
+    ):
         record.of(Labelled)
 
 

@@ -348,5 +348,5 @@ def test_a_journal_that_is_gone_is_no_new_beginning(
     opened.add_label(LABELS[0])
     opened.close()
     how(root / directory.JOURNAL)
-    with pytest.raises(StoreError, match="is missing or empty, but labels are there"):
+    with pytest.raises(StoreError, match="missing or empty, but labels exist"):
         directory.open_campaign(root, IDENTITY)

@@ -294,20 +294,25 @@ def test_moments_that_are_vectors_turn_with_the_crystal() -> None:
 @pytest.mark.parametrize(
     ("text", "reference", "ensemble", "reason"),
     [
-        (SALT, "xtb: {}", "npt", r"systems.one: 4 atoms of its structure are fixed.*ensemble: nvt"),
+        (SALT, "xtb: {}", "npt", r"systems.one: 4 atoms of the structure are fixed.*ensemble: nvt"),
         (IRON, "cp2k: {input: x.inp, command: [cp2k]}", "nvt", "MAGNETIZATION"),
         (
             IRON.replace("magmoms", "charges"),
             "cp2k: {input: x.inp, command: [cp2k]}",
             "nvt",
-            r"add up to 4\.6 e.*write CHARGE",
+            r"sum of charges .* 4\.6 e.*write CHARGE",
         ),
-        (IRON.replace("magmoms", "charges"), "xtb: {}", "nvt", r"add up to 4\.6 e.*whole number"),
+        (
+            IRON.replace("magmoms", "charges"),
+            "xtb: {}",
+            "nvt",
+            r"sum of charges .* 4\.6 e.*integer",
+        ),
         (
             IRON.replace("magmoms:R:1", "magmoms:R:3").replace(" 2.3", " 0 0 2.3"),
             "xtb: {}",
             "nvt",
-            "vectors, which xTB",
+            "non-collinear moments, which xTB",
         ),
     ],
 )
@@ -326,7 +331,7 @@ def test_the_campaign_s_identity_and_words_know_what_is_carried(tmp_path: Path) 
     }
     assert plain.identity() != held.identity()
     assert plain.remarks() == []
-    assert held.remarks() == ["one carries 4 of 8 atoms fixed"]
+    assert held.remarks() == ["one has 4 of 8 atoms fixed"]
     row = next(iter(check._structures(held)))
     assert row.found.endswith("; 4 of 8 atoms fixed")
 

@@ -99,17 +99,17 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
         (
             "mixed.cif",
             sites("Mg1 Mg 0 0 0 0.5", "Fe1 Fe 0 0 0 0.5", "O1 O .5 .5 .5 1.0", extra="occupancy"),
-            r"partly occupied \(Mg1 0.5, Fe1 0.5\).*supercell",
+            r"partially occupied sites \(Mg1 0.5, Fe1 0.5\).*supercell",
         ),
         (
             "vacancy.cif",
             sites("Na1 Na 0 0 0 0.95(2)", "Cl1 Cl .5 .5 .5 1", extra="occupancy"),
-            r"partly occupied \(Na1 0.95\)",
+            r"partially occupied sites \(Na1 0.95\)",
         ),
         (
             "nobody.cif",
             sites("Na1 Na 0 0 0 0.0", "Cl1 Cl .5 .5 .5 1", extra="occupancy"),
-            r"partly occupied \(Na1 0",
+            r"partially occupied sites \(Na1 0",
         ),
         (
             "groups.cif",
@@ -124,15 +124,15 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
         (
             "unplaced.cif",
             sites("C1 C 0 0 0 .", "O1 O .5 .5 .5 2", extra="attached_hydrogens"),
-            r"2 hydrogen atom\(s\) of O1 have no position",
+            r"2 hydrogen atom\(s\) attached to O1 have no positions",
         ),
         (
             "dummy.cif",
             sites("C1 C 0 0 0 .", "O1 O .5 .5 .5 dum", extra="calc_flag"),
             "O1 is a dummy",
         ),
-        ("place.cif", cif("Mg1 Mg 0 0 0", "Fe1 Fe 0 0 0"), "Mg1 and Fe1 are at one place"),
-        ("copper.cif", cif("CU1 CU 0 0 0", "O1 O .5 .5 .5"), "element of site CU1 is not clear"),
+        ("place.cif", cif("Mg1 Mg 0 0 0", "Fe1 Fe 0 0 0"), "Mg1 and Fe1 are at the same position"),
+        ("copper.cif", cif("CU1 CU 0 0 0", "O1 O .5 .5 .5"), "element of site CU1 is ambiguous"),
         (
             "names.cif",
             cif("OW1 0 0 0", columns=("label", "fract_x", "fract_y", "fract_z")),
@@ -141,7 +141,7 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
         (
             "hall.cif",
             cif("Na1 Na 0 0 0", group="_space_group_name_Hall '-F 4 2 3'\n"),
-            "_space_group_name_hall alone",
+            "_space_group_name_hall only",
         ),
         (
             "setting.cif",
@@ -149,7 +149,7 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
                 "Na1 Na .1 .1 .1",
                 group="_symmetry_space_group_name_H-M 'P 21/n'\n_symmetry_Int_Tables_number 14\n",
             ),
-            "ASE would take P 21/c",
+            "ASE would use P 21/c",
         ),
         (
             "origin.cif",
@@ -157,7 +157,7 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
                 "Si1 Si .125 .125 .125",
                 group="_symmetry_Int_Tables_number 227\n",
             ),
-            "more than one setting",
+            "several settings",
         ),
         (
             "unique_c.cif",
@@ -166,7 +166,7 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
                 group="_symmetry_space_group_name_H-M 'P 21/m'\n_space_group_IT_number 11\n",
                 cell=CELL.replace("gamma 90", "gamma 95"),
             ),
-            "more than one setting",
+            "several settings",
         ),
         (
             "magnetic.cif",
@@ -176,17 +176,17 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
         (
             "short.cif",
             cif("Na1 Na 0 0 0", "Cl1 Cl .5 .5 .5 7"),
-            "a line of a loop does not fit its columns.*Cl1",
+            "a line of the atom site loop has the wrong number of columns.*Cl1",
         ),
         ("two.cif", cif("Na1 Na 0 0 0") + cif("K1 K 0 0 0"), "contains 2 structures.*two.cif@0"),
         ("locations.pdb", pdb(("A", 1.0, ""), ("B", 1.0, "")), r"alternative locations \(A, B\)"),
-        ("shares.pdb", pdb((" ", 0.5, ""), (" ", 1.0, "")), r"partly occupied \(O1 0.5\)"),
+        ("shares.pdb", pdb((" ", 0.5, ""), (" ", 1.0, "")), r"partially occupied sites \(O1 0.5\)"),
         ("group.pdb", pdb((" ", 1.0, ""), group="P 21 21 21"), "space group is P 21 21 21"),
         ("nameless.pdb", pdb((" ", 1.0, "  ")), "no element in columns 77"),
         (
             "half.res",
             "TITL a\nCELL 1 4 4 4 90 90 90\nLATT -1\nSFAC Na\nNa 1 0 0 0 0.5\nEND\n",
-            r"partly occupied \(Na 0.5\)",
+            r"partially occupied sites \(Na 0.5\)",
         ),
         (
             "centred.res",
@@ -196,18 +196,18 @@ def dump(column: str = "", one: str = "", two: str = "", more: str = "") -> str:
         (
             "occ.extxyz",
             f"2\n{BOX}:occupancy:R:1\nNa 0 0 0 1\nCl 2 2 2 0.25\n",
-            r"partly occupied \(Cl2 0.25\)",
+            r"partially occupied sites \(Cl2 0.25\)",
         ),
-        ("types.dump", dump(), r"types \(1, 2\) and without elements.*dump_modify"),
-        ("masses.dump", dump("mass ", "22.99", "35.45"), "without elements"),
-        ("default.dump", dump("element ", "C", "C"), "all of its 2 types are C"),
+        ("types.dump", dump(), r"types \(1, 2\) but no elements.*dump_modify"),
+        ("masses.dump", dump("mass ", "22.99", "35.45"), "but no elements"),
+        ("default.dump", dump("element ", "C", "C"), "the element of all 2 types is C"),
         (
             "lj.dump",
             dump("element ", "Na", "Cl", "ITEM: UNITS\nlj\n"),
             "units lj",
         ),
         ("salt.gro", "t\n1\n    1ALA     CA    1   0.1   0.1   0.1\n 0.4 0.4 0.4\n", "no elements"),
-        ("POSCAR", POSCAR.format(names="", fixed="", a="", b=""), "does not name the elements"),
+        ("POSCAR", POSCAR.format(names="", fixed="", a="", b=""), "has no element symbols"),
         ("numbers.xyz", f"1\n{BOX}\n1 0 0 0\n", "expected element symbols"),
         ("heavy.xyz", f"1\n{BOX}\nD 0 0 0\n", "write H and a column masses"),
         ("silent.data", data(one="", two=""), "the element of type 1 .* is not given"),

@@ -87,7 +87,7 @@ def test_energies_count_per_atom_also_in_frames_of_different_size() -> None:
 
 @pytest.mark.parametrize(("labels", "predictions"), [(0, 0), (1, 0), (1, 2)])
 def test_nothing_to_compare(labels: int, predictions: int) -> None:
-    with pytest.raises(InputError, match=f"{labels} labels and {predictions} predictions"):
+    with pytest.raises(InputError, match=f"compare {labels} labels with {predictions} predictions"):
         accuracy.errors([label()] * labels, [predicted(label())] * predictions)
 
 
@@ -165,7 +165,7 @@ def test_the_job_links_the_model_so_that_no_path_reaches_lammps(tmp_path: Path) 
 
 
 def test_a_model_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in \.nequip\.pth or \.nequip\.pt2"):
+    with pytest.raises(InputError, match=r"must end in \.nequip\.pth or \.nequip\.pt2"):
         accuracy.job("x", tmp_path / "m.pth", frames=[], directory=tmp_path, env={})
 
 
@@ -196,7 +196,7 @@ def test_predictions_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"frames": [{}]}', '{"frames": []}'])
 def test_predictions_that_are_none(tmp_path: Path, text: str | None) -> None:
-    with pytest.raises(ParseError, match="not a result of the prediction"):
+    with pytest.raises(ParseError, match="not a result of predict_child"):
         accuracy.read(finished(tmp_path, text))
 
 

@@ -56,7 +56,7 @@ def test_no_good_frame() -> None:
 
 
 def test_no_frame() -> None:
-    assert chosen() == Candidate("salt-1", "salt", -1, None, "the walker made no frame")
+    assert chosen() == Candidate("salt-1", "salt", -1, None, "the walker wrote no frame")
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,9 @@ def test_what_lammps_begins_each_run_without(
 def test_templates_are_strict_both_ways() -> None:
     values = {"walkers": ("a",)}
     assert "world a" in decks.render("segment.lmp.j2", values)
-    with pytest.raises(InputError, match="does not use extra"):
+    with pytest.raises(InputError, match="unknown values: extra"):
         decks.render("segment.lmp.j2", {**values, "extra": 1})
-    with pytest.raises(InputError, match="needs walkers more"):
+    with pytest.raises(InputError, match="missing values: walkers"):
         decks.render("segment.lmp.j2", {})
 
 
@@ -264,7 +264,7 @@ def test_data_file_refuses() -> None:
     with pytest.raises(InputError, match="lower triangular"):
         decks.data_file(atoms, ["Na", "Cl"], velocities=False)
     lower = decks.lammps_frame(atoms)
-    with pytest.raises(InputError, match="no type Cl"):
+    with pytest.raises(InputError, match="no species Cl"):
         decks.data_file(lower, ["Na"], velocities=False)
     lower.set_masses([23.0 if i == 0 else None for i in range(len(lower))])
     with pytest.raises(InputError, match="Na atoms have masses"):

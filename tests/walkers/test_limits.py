@@ -29,6 +29,6 @@ def test_each_stop_in_words() -> None:
     assert len(set(found.values())) == len(found)
     assert found["force"] == "a force of 61.5 eV/Å (limit 50)"
     assert found["close"] == "a pair at 61.50 × the sum of covalent radii (limit 50)"
-    assert found["walltime"] == "its time limit of 50 s"
+    assert found["walltime"] == "the time limit of 50 s"
     assert found["model"] == "the model: it {says} so"
     assert found["of tomorrow"] == "of tomorrow"

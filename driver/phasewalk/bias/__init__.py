@@ -1,4 +1,4 @@
-"""The bias: the PLUMED text, its variables and its hills."""
+"""The bias: the PLUMED input, its variables and its hills."""
 
 from . import colvars, dumps, hill_tables, plumed, plumed_files, plumed_limits, quantities, sharing
 from .dumps import WHOLE, Frame, finished_lines, numbers, tail_lines

@@ -1,8 +1,7 @@
-"""The variables that a system's METAD actions bias, of given frames, computed by PLUMED itself.
+"""Compute the variables that METAD biases for given frames, with PLUMED.
 
-What PLUMED gets is the user's text without biases and output. Where a METAD stood, a PRINT of its
-ARG stands, so that a pattern in it (`d.*`) means what it meant there; what comes after the last
-METAD is left out.
+PLUMED reads the user's input without biases and output. Each METAD is replaced by a PRINT of its
+ARG, so that a pattern in ARG (`d.*`) keeps its meaning. Actions after the last METAD are omitted.
 """
 
 import json
@@ -29,26 +28,26 @@ from .plumed import Action, metad_actions, parse
 
 REQUEST, RESULT, PLUMED = "request.json", "result.json", "plumed.dat"
 PRINTED = "printed.{}"
-"""Where PLUMED prints the variables of the n-th METAD action."""
+"""File to which PLUMED prints the variables of the n-th METAD action."""
 _BIAS = re.compile(
     "METAD|RESTRAINT|(UPPER|LOWER)_WALLS|EXTERNAL|MOVINGRESTRAINT|BIASVALUE|EXTENDED_LAGRANGIAN"
 )
 _OUTPUT = {"PRINT", "FLUSH", "RESTART", "COMMITTOR", "EFFECTIVE_ENERGY_DRIFT"}
 _NOT_OF_A_FRAME = {"ENERGY", "EXTRACV"}
-"""What PLUMED gets from the program that moves the atoms."""
+"""Actions whose values come from the MD program and are not known for a single frame."""
 STILL = 0.005
-"""A variable that displaced atoms change by less than this × SIGMA would take hills for nothing."""
+"""A warning is given if displaced atoms change a variable by less than this × SIGMA."""
 _NO_LABELS = {"LABEL", "FUNC", "VAR", "FILE"}
-"""Keys whose values name no other action."""
+"""Keys whose values do not refer to other actions."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """The biased variables of some frames.
+    """Values of the biased variables for a series of frames.
 
     Attributes:
-        names: of the d variables, as in METAD's ARG; a pattern is replaced by what it stands for.
-        values: (n, d), in the units of the PLUMED text, in the order of the frames.
+        names: names of the d variables, as in METAD's ARG, with patterns expanded.
+        values: (n, d), in the units of the PLUMED input, in the order of the frames.
     """
 
     names: tuple[str, ...]
@@ -56,18 +55,19 @@ class Values:
 
 
 def variables(text: str) -> tuple[tuple[str, ...], str]:
-    """What the METAD actions of a PLUMED text bias, and the text that prints only that.
+    """The variables that METAD biases, and a PLUMED input that only prints them.
 
     Args:
-        text: the user's.
+        text: the user's PLUMED input.
 
     Returns:
-        The arguments of all METAD actions in their order, each once, as they are written there;
-        and the text without biases and output, with one PRINT for each METAD, into `PRINTED`.
-        No names and '' where the text has no METAD.
+        The arguments of all METAD actions as written, in their order, without duplicates; and the
+        input without biases and output, with one PRINT to `PRINTED` per METAD. No names and '' if
+        the input has no METAD.
 
     Raises:
-        InputError: a METAD without ARG, of what needs a bias, or of what no frame alone tells.
+        InputError: a METAD has no ARG, or its variables depend on a bias or cannot be computed
+            from a single frame.
     """
     metads = {action.name_word.start for action in metad_actions(text).values()}
     kept: list[Action] = []
@@ -99,30 +99,32 @@ def job(
     env: Mapping[str, str],
     files: Mapping[str, bytes] | None = None,
 ) -> Job:
-    """A child process that lets PLUMED compute the biased variables of frames, in LAMMPS.
+    """A job that computes the biased variables of frames with PLUMED, in LAMMPS.
 
     Args:
-        name: of the job.
-        text: the system's PLUMED text.
-        frames: of this system: the same elements in the same order, as PLUMED counts atoms.
-        directory: where it runs.
-        env: environment of LAMMPS, with the plugin's folder.
-        files: what PLUMED reads beside its texts: name → content.
+        name: name of the job.
+        text: PLUMED input of the system.
+        frames: frames of this system, with the same elements in the same order.
+        directory: working directory.
+        env: environment of LAMMPS, with the plugin's directory.
+        files: files that PLUMED reads in addition to its input: name → content.
 
     Raises:
-        InputError: no METAD in the text, no frames, or frames of different systems.
+        InputError: the input has no METAD, or the frames are missing or of different systems.
     """
     names, reduced = variables(text)
     if not names:
-        raise InputError(f"{name}: the PLUMED text has no METAD, and so no variable to compute")
+        raise InputError(
+            f"{name}: the PLUMED text has no METAD, so there is no variable to compute"
+        )
     if not frames:
-        raise InputError(f"{name}: no frames whose variables could be computed")
+        raise InputError(f"{name}: no frames given; give at least one")
     first = frames[0]
     for number, atoms in enumerate(frames, start=1):
         if not np.array_equal(atoms.numbers, first.numbers):
             raise InputError(
-                f"{name}: frame {number} has not the elements of frame 1 in their order; give "
-                "frames of one system, each with its own PLUMED text"
+                f"{name}: the elements of frame {number} or their order differ from frame 1; give "
+                "frames of one system only"
             )
     request = {
         "arguments": [arguments(action) for action in metad_actions(text).values()],
@@ -147,59 +149,59 @@ def job(
 
 
 def read(finished: Finished) -> Values:
-    """The variables, in the order of the frames; EngineFailed where LAMMPS or PLUMED failed."""
+    """The variables in the order of the frames; EngineFailed if LAMMPS or PLUMED failed."""
     finished.require_success()
     path = finished.directory / RESULT
-    unlike = "not a result of PLUMED's variables"
+    unlike = "not a valid result of PLUMED"
     found = read_file(path, Values, unlike=unlike)
     if not found.names or found.values.shape[1] != len(found.names):
         count, shape = len(found.names), found.values.shape
-        raise ParseError(path, f"{unlike} ({count} names do not fit values of the shape {shape})")
+        raise ParseError(path, f"{unlike} ({count} names, but values of shape {shape})")
     if not np.isfinite(found.values).all():
         raise ParseError(path, f"{unlike} (a value is not finite)")
     return found
 
 
 def moved(values: Values, text: str) -> str:
-    """What METAD biases at the first frame, and how it changes over the others, in words.
+    """Describe the biased variables at the start and their range in displaced frames.
 
     Args:
-        values: of the start structure, and of frames in which all atoms are displaced.
-        text: the system's PLUMED text.
+        values: values in the start structure, followed by frames with all atoms displaced.
+        text: PLUMED input of the system.
 
     Raises:
-        InputError: a variable is the same in all frames, so that no bias could drive it.
+        InputError: a variable is the same in all frames, so that a bias on it has no effect.
     """
     sigmas: dict[str, str] = {}
     for action in metad_actions(text).values():
         widths = (action.get("SIGMA") or "").split(",")
         sigmas |= dict(zip(arguments(action), widths, strict=False))
-    told = []
+    found = []
     for name, column in zip(values.names, values.values.T, strict=True):
         least, most = float(column.min()), float(column.max())
         if most - least <= 1e-9 * max(abs(least), abs(most)):
             raise InputError(
                 f"{name} is {column[0]:.6g} in the start structure and in {len(column) - 1} frames "
-                "with all atoms displaced: no bias can drive what does not change; look at its "
-                "atoms, and at its lengths (PLUMED counts in nm unless UNITS says otherwise)"
+                "with all atoms displaced, so a bias on it has no effect; check its atoms and its "
+                "lengths (PLUMED's unit is nm unless UNITS sets another)"
             )
-        told.append(f"{name} = {column[0]:.6g} ({least:.6g} to {most:.6g} with atoms displaced)")
+        found.append(f"{name} = {column[0]:.6g} ({least:.6g} to {most:.6g} with atoms displaced)")
         with suppress(ValueError):
             if most - least < STILL * float(sigmas.get(name, "")):
-                told.append(
-                    f"{name} hardly changes beside SIGMA={sigmas[name]}: are its units and its "
-                    "range right?"
+                found.append(
+                    f"{name} changes by less than {STILL:g} × SIGMA={sigmas[name]}; check its "
+                    "units and range"
                 )
-    return f"at the start {', '.join(told)}"
+    return f"at the start {', '.join(found)}"
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name in ARG may stand for several values (`d.*`, `*`, a regular expression)."""
+    """Whether a name in ARG may match several values (`d.*`, `*`, a regular expression)."""
     return "*" in name or "(" in name
 
 
 def arguments(action: Action) -> list[str]:
-    """The arguments of its ARG, apart; commas and blanks inside parentheses belong to a pattern."""
+    """The arguments in ARG; commas and blanks inside parentheses are part of a pattern."""
     found, depth = [""], 0
     for char in action.get("ARG") or "":
         depth += (char == "(") - (char == ")")
@@ -217,37 +219,41 @@ def _print(action: Action, file: str) -> str:
 
 
 def _line(action: Action) -> str:
-    """The action on one line; white space inside braces is made single."""
+    """The action on one line, with single blanks inside braces."""
     words = [" ".join(word.text.split()) for word in (action.name_word, *action.words)]
     alone = action.label and all(word.key != "LABEL" for word in action.words)
     return " ".join([f"{action.label}:", *words] if alone else words)
 
 
 def _labels(action: Action) -> set[str]:
-    """Labels that the action's values name one by one, not by a pattern."""
+    """Labels that the action's values name explicitly, not by a pattern."""
     values = [word.value for word in action.words if word.value and word.key not in _NO_LABELS]
     words = (name for value in values for name in re.split(r"[,\s{}()]+", value))
     return {word.partition(".")[0] for word in words}
 
 
 def _check(metad: Action, kept: Sequence[Action], left_out: Set[str]) -> None:
-    """InputError where a METAD's variables cannot be computed from a frame alone."""
+    """Raise InputError if a METAD's variables cannot be computed from a single frame."""
     if not arguments(metad):
-        raise _error(metad, "it has no ARG: name the variables that it biases")
+        raise _error(metad, "no ARG; add ARG with the variables to bias")
     lost = sorted(_labels(metad) & left_out)
     if lost:
-        raise _error(metad, f"{lost[0]} depends on a bias or is output, which no frame tells")
+        raise _error(
+            metad,
+            f"{lost[0]} depends on a bias or on output, which cannot be computed from a single "
+            "frame; bias another variable",
+        )
     for action in _needed(metad, kept):
         if action.name in _NOT_OF_A_FRAME:
             raise _error(
                 metad,
-                f"it needs {action.name} (line {action.line}), which no frame alone tells; its "
-                "variables are known only where walkers printed them",
+                f"it needs {action.name} (line {action.line}), which cannot be computed from a "
+                "single frame; its variables are known only if walkers printed them",
             )
 
 
 def _needed(metad: Action, kept: Sequence[Action]) -> Iterator[Action]:
-    """The actions before a METAD on which its variables depend, also through others."""
+    """The actions before a METAD on which its variables depend, also indirectly."""
     wanted, everything = _labels(metad), _is_wild(metad)
     for action in reversed(kept):
         if action.label and (everything or action.label in wanted):
@@ -257,7 +263,7 @@ def _needed(metad: Action, kept: Sequence[Action]) -> Iterator[Action]:
 
 
 def _is_wild(action: Action) -> bool:
-    """Whether its ARG has a pattern for labels (`*`, a regular expression), not just `d.*`."""
+    """Whether ARG has a pattern for labels (`*`, a regular expression), not only `d.*`."""
     return any(is_pattern(name.partition(".")[0]) for name in arguments(action))
 
 

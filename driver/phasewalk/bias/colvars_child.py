@@ -1,8 +1,7 @@
-"""Child process that lets PLUMED compute variables of given frames, through `fix plumed` of LAMMPS.
+"""Child process that computes variables of frames with PLUMED, through `fix plumed` of LAMMPS.
 
-`python -m phasewalk.bias.colvars_child REQUEST RESULT`: atoms, cell, masses and units reach PLUMED
-in the
-way in which they reach it from a walker. Each frame has a PLUMED of its own, which knows no other.
+Usage: `python -m phasewalk.bias.colvars_child REQUEST RESULT`. Atoms, cell, masses and units are
+passed to PLUMED in the same way as for a walker. Each frame uses a new instance of PLUMED.
 """
 
 import json
@@ -23,13 +22,13 @@ LOG = "plumed.log"
 
 
 def _table(file: Path, arguments: Sequence[str]) -> dict[str, float]:
-    """The variables of one METAD of one frame, by name.
+    """The variables of one METAD for one frame, by name.
 
-    PLUMED's own names where a pattern stands for several, else those that the text has.
+    Names are those of the PLUMED input, or PLUMED's own if ARG has a pattern.
     """
     table = read_colvar(file)
     if len(table.values) != 1 or table.fields[:1] != ("time",):
-        raise ValueError(f"{file}: PLUMED printed {len(table.values)} lines for one frame")
+        raise ValueError(f"{file}: PLUMED printed {len(table.values)} lines, expected 1")
     fields = table.fields[1:]
     patterns = any(map(is_pattern, arguments))
     names = fields if patterns or len(fields) != len(arguments) else arguments
@@ -40,7 +39,7 @@ def _variables(library: Library, arguments: Sequence[Sequence[str]]) -> dict[str
     """The variables of the placed frame, by name, in the order of METAD's arguments."""
     files = [Path(PRINTED.format(index)) for index in range(len(arguments))]
     for file in (*files, Path(LOG)):
-        file.unlink(missing_ok=True)  # PLUMED would set each one aside
+        file.unlink(missing_ok=True)  # PLUMED would back up an existing file
     library.lmp.command(f"fix variables all plumed plumedfile {PLUMED} outfile {LOG}")
     library.lmp.command("run 0")
     library.lmp.command("unfix variables")  # PLUMED closes its files
@@ -49,7 +48,7 @@ def _variables(library: Library, arguments: Sequence[Sequence[str]]) -> dict[str
         found |= _table(file, names)
     for name, value in found.items():
         if not np.isfinite(value):
-            raise ValueError(f"PLUMED says {name} = {value}")
+            raise ValueError(f"PLUMED returned {name} = {value}, which is not finite")
     return found
 
 
@@ -70,11 +69,11 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    """Compute the variables of the requested frames; 0 when done."""
+    """Compute the variables of the requested frames; return 0 if successful."""
     request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     try:
         result = _result(request)
-    except Exception as error:  # PLUMED's own words are what the user needs
+    except Exception as error:  # pass on PLUMED's own message
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
     Path(argv[2]).write_text(json.dumps(result), encoding="utf-8")

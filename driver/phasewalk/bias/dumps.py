@@ -1,7 +1,7 @@
-"""What LAMMPS and PLUMED wrote → frames and tables. Every error names a file and a line.
+"""Read frames and tables that LAMMPS and PLUMED wrote. Every error names the file and the line.
 
-A program that was stopped leaves a last line (or frame) unfinished: that one is dropped. Anything
-else that is malformed is a ParseError.
+An incomplete last line or frame, left by a program that was stopped, is ignored. Anything else that
+is malformed is a ParseError.
 """
 
 import re
@@ -25,18 +25,18 @@ _ITEMS = ("TIMESTEP", "NUMBER OF ATOMS", "BOX BOUNDS", "ATOMS")
 _COLUMNS = ["id", "type", "x", "y", "z", "ix", "iy", "iz", "vx", "vy", "vz"]
 WHOLE = re.compile(r"[0-9]{1,18}")
 _ATOM_BYTES, _BOX_BYTES = 300, 1000
-"""More than an atom's line and a frame's other lines take in a dump of eleven columns."""
+"""Upper limits of an atom's line and of a frame's other lines in a dump of eleven columns."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A moment of one walker.
+    """One frame of a walker.
 
     Attributes:
-        step: LAMMPS's step counter.
+        step: step counter of LAMMPS.
         atoms: unwrapped positions (N, 3) in Å from the cell's corner, lower-triangular cell (rows,
             Å), velocities in ASE's units; atoms in the order of their LAMMPS ids. Values may be
-            non-finite where a walker ran away.
+            non-finite if the walker became unstable.
     """
 
     step: int
@@ -54,12 +54,13 @@ class Table:
 
 @dataclass(frozen=True)
 class HillsFile:
-    """A HILLS file, its rows bit for bit.
+    """A HILLS file, with its rows unchanged.
 
     Attributes:
-        header: the `#!` lines, those of a first block.
-        rows, table: its lines, without METAD's `clock` column (a wall-clock time); as numbers.
-        truncated: the last line was unfinished, and was dropped.
+        header: the `#!` lines of the first block.
+        rows: its lines, without METAD's `clock` column (a wall-clock time).
+        table: the same as numbers.
+        truncated: the last line was incomplete and was ignored.
     """
 
     header: tuple[str, ...]
@@ -96,10 +97,10 @@ def last_frame(path: Path, type_names: Sequence[str], count: int) -> Frame | Non
     Args:
         path: as for `read_dump`.
         type_names: as for `read_dump`.
-        count: of its atoms, by which it is known how much to read.
+        count: number of atoms, which determines how much is read.
 
     Returns:
-        None where there is none yet.
+        The frame; None if there is none yet.
 
     Raises:
         ParseError: the frame is malformed.
@@ -117,11 +118,11 @@ def last_row(path: Path, size: int = 2**14) -> dict[str, float]:
     """Field → value of the last complete row of a growing PLUMED table; never raises.
 
     Args:
-        path: the table; it may not be there yet.
-        size: bytes to read of its end, and of its beginning for the names.
+        path: the table; it need not exist yet.
+        size: number of bytes to read at its end, and at its beginning for the names.
 
     Returns:
-        Empty where no row can be read.
+        The values; empty if no row can be read.
     """
     lines = tail_lines(path, size)
     try:
@@ -139,9 +140,9 @@ def last_row(path: Path, size: int = 2**14) -> dict[str, float]:
 
 
 def tail_lines(path: Path, size: int) -> list[str]:
-    """The finished lines within the last `size` bytes of a growing file; none without a file.
+    """The complete lines within the last `size` bytes of a growing file; none without a file.
 
-    The first one is left out where the file is larger: its beginning is elsewhere.
+    If the file is larger, the first of them is omitted, because it is incomplete.
     """
     try:
         with path.open("rb") as file:
@@ -155,28 +156,28 @@ def tail_lines(path: Path, size: int) -> list[str]:
 
 
 def read_colvar(path: Path) -> Table:
-    """A table that PLUMED's PRINT wrote; a header may come again."""
+    """A table that PLUMED's PRINT wrote; the header may be repeated."""
     return _plumed_file(path).table
 
 
 def read_hills(path: Path, start: int = 0) -> HillsFile:
-    """A HILLS file that PLUMED's METAD wrote or that was rendered for it; every value is finite.
+    """A HILLS file of PLUMED's METAD; all values must be finite.
 
     Args:
         path: the file.
-        start: number of bytes at its beginning to leave out: whole lines.
+        start: number of bytes to skip at the beginning, up to the end of a line.
     """
     found = _plumed_file(path, start)
     bad = np.flatnonzero(~np.isfinite(found.table.values).all(axis=1))
     if len(bad):
         raise ParseError(path, f"hill {bad[0] + 1} is not finite: {_short(found.rows[bad[0]])}")
     if found.rows and not {"time", "height", "biasf"} <= set(found.table.fields):
-        raise ParseError(path, "no columns 'time', 'height', 'biasf': is this a HILLS file?")
+        raise ParseError(path, "not a HILLS file: no columns 'time', 'height', 'biasf'")
     return found
 
 
 def finished_lines(path: Path, start: int = 0) -> tuple[list[str], bool]:
-    """The finished lines of the file after `start` bytes, and whether nothing followed the last."""
+    """The complete lines of a file after `start` bytes, and whether the file ends with one."""
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -188,15 +189,15 @@ def finished_lines(path: Path, start: int = 0) -> tuple[list[str], bool]:
 
 
 def _sections(path: Path, lines: Sequence[str], start: int) -> Sections:
-    """ITEM name → (line of the item, line after its content), for the frame that begins here."""
+    """ITEM name → (line of the item, line after its content), for the frame that starts here."""
     rest = range(start + 1, len(lines))
     end = next((index for index in rest if lines[index] == "ITEM: TIMESTEP"), len(lines))
     marks = [start, *(i for i in range(start + 1, end) if lines[i].startswith("ITEM: ")), end]
     names = [lines[mark].removeprefix("ITEM: ") for mark in marks[:-1]]
     kinds = [next((kind for kind in _ITEMS if name.startswith(kind)), name) for name in names]
     for kind, mark in zip(kinds, marks, strict=False):
-        if kinds.index(kind) < marks.index(mark):  # the line that began the next frame is lost
-            raise ParseError(path, f"a second 'ITEM: {kind}' in one frame", mark + 1)
+        if kinds.index(kind) < marks.index(mark):  # the first line of the next frame is missing
+            raise ParseError(path, f"'ITEM: {kind}' occurs twice in one frame", mark + 1)
     return dict(zip(kinds, pairwise(marks), strict=True))
 
 
@@ -209,22 +210,24 @@ def _complete(path: Path, lines: Sequence[str], sections: Sections) -> bool:
 
 
 def _count(path: Path, lines: Sequence[str], section: tuple[int, int]) -> int:
-    """The whole number that is a section's content."""
+    """The integer that is the content of a section."""
     start, stop = section
     if stop != start + 2 or not WHOLE.fullmatch(lines[start + 1].strip()):
-        raise _unexpected(path, lines, start + 1, "one whole number")
+        raise _unexpected(path, lines, start + 1, "one integer")
     return int(lines[start + 1])
 
 
 def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence[str]) -> Frame:
     if missing := [name for name in _ITEMS if name not in sections]:
-        raise ParseError(path, f"no 'ITEM: {missing[0]}' here", sections["TIMESTEP"][0] + 1)
+        raise ParseError(
+            path, f"'ITEM: {missing[0]}' is missing in this frame", sections["TIMESTEP"][0] + 1
+        )
     step = _count(path, lines, sections["TIMESTEP"])
     count = _count(path, lines, sections["NUMBER OF ATOMS"])
     origin, cell = _box(path, lines, sections["BOX BOUNDS"])
     start, stop = sections["ATOMS"]
     if stop - start - 1 != count:
-        raise ParseError(path, f"{stop - start - 1} atoms where {count} are announced", start + 1)
+        raise ParseError(path, f"{stop - start - 1} atoms, expected {count}", start + 1)
     titles = lines[start].split()[2:]
     if missing := [name for name in _COLUMNS if name not in titles]:
         raise ParseError(path, f"the dump has no column '{missing[0]}'", start + 1)
@@ -236,7 +239,7 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
     if not np.isin(types, np.arange(1, len(names) + 1)).all():
         raise ParseError(path, f"an atom type is not in 1 … {len(names)}", start + 1)
     positions, images, velocities = (np.array(columns[i : i + 3]).T[order] for i in (0, 3, 6))
-    with np.errstate(all="ignore"):  # a walker that ran away
+    with np.errstate(all="ignore"):  # values of an unstable walker
         atoms = Atoms(
             [names[int(kind) - 1] for kind in types[order]],
             positions=positions - origin + images @ cell,
@@ -248,9 +251,9 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
 
 
 def _box(path: Path, lines: Sequence[str], section: tuple[int, int]) -> tuple[Array, Array]:
-    """Corner (3,) and row-vector cell (3, 3), Å, of the three box forms that LAMMPS writes.
+    """Corner (3,) and row-vector cell (3, 3), Å, for the three box formats of LAMMPS.
 
-    Restricted triclinic boxes come as the bounds of the tilted box (manual, Howto_triclinic).
+    For restricted triclinic boxes, LAMMPS writes the bounds of the tilted box (Howto_triclinic).
     """
     start, stop = section
     words = lines[start].split()[3:]
@@ -298,14 +301,14 @@ def _plumed_file(path: Path, start: int = 0) -> HillsFile:
             clock = words[-1] == "clock"
             names = words[2 : len(words) - clock]
             if names != (fields or names):
-                raise ParseError(path, "its columns change here", number)
+                raise ParseError(path, "the columns differ from the first block", number)
             fields = names
         elif words[:2] == ["#!", "SET"] and len(words) == 4:
             if constants.setdefault(words[2], words[3]) != words[3]:
-                raise ParseError(path, f"'{words[2]}' changes here", number)
+                raise ParseError(path, f"'{words[2]}' differs from its first value", number)
         elif words and not words[0].startswith("#"):
             if not fields:
-                raise ParseError(path, "a row before the line '#! FIELDS'", number)
+                raise ParseError(path, "a row of values before the line '#! FIELDS'", number)
             values.append(numbers(path, lines, number - 1, len(fields) + clock)[: len(fields)])
             rows.append(line.rsplit(maxsplit=1)[0] if clock else line)
             continue

@@ -1,6 +1,6 @@
-"""The record of hills on disk: one table for each round, written once.
+"""The record of hills on disk: one table per round, written once.
 
-A table holds the hills of its round, and of earlier ones only what has changed since:
+A table contains the hills of its round, and changes to hills of earlier rounds:
 
     # phasewalk hills 2
     # system<TAB>mil53_al
@@ -12,12 +12,12 @@ A table holds the hills of its round, and of earlier ones only what has changed 
     action<TAB>walker<TAB>round<TAB>step<TAB>generation<TAB>active<TAB>text
     …
 
-`# earlier`: number of hills of earlier rounds. `# inactive`: the hills of that walker in that round
-after that step do not count any more. `# kept`: whether walkers began the round with the hills of
-all walkers (`together`) or with their own (`apart`). `# history`: the file of hills that they began
-with (a METAD action, or a walker and an action), its size in bytes and its SHA-256. The rest is as
-in `bias`. A table of version 1, which earlier versions of phasewalk wrote, holds the hills of all
-rounds up to its own.
+`# earlier`: number of hills of earlier rounds. `# inactive`: hills of this walker in this round
+after this step are no longer active. `# kept`: whether walkers started the round with the hills of
+all walkers (`together`) or only with their own (`apart`). `# history`: the file of earlier hills
+that they started with (a METAD action, or a walker and an action), its size in bytes and its
+SHA-256. The rest is the same as in `hills`. A table of version 1, written by earlier versions of
+phasewalk, contains the hills of all rounds up to its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ _APART = {"apart": True, "together": False}
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a file of hills reached: bytes, and their SHA-256."""
+    """Size of a file of hills in bytes, and the SHA-256 of these bytes."""
 
     size: int
     digest: str
@@ -45,15 +45,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class HillsTable:
-    """What a round adds to a record.
+    """The part of the record that one round adds.
 
     Attributes:
-        laid: the hills of the round, and the headers of all METAD actions by then.
+        laid: the hills of the round, and the headers of all METAD actions so far.
         earlier: number of hills of earlier rounds.
-        cuts: hills of earlier rounds that do not count any more since.
-        began: the files of hills that the walkers began with, by `sharing.file_key`.
-        apart: each walker began with its own hills alone.
-        whole: of version 1: `laid` holds the hills of all rounds.
+        cuts: hills of earlier rounds that became inactive.
+        began: the files of earlier hills that the walkers started with, by `sharing.file_key`.
+        apart: each walker started only with its own hills.
+        whole: version 1: `laid` contains the hills of all rounds.
     """
 
     laid: HillsRecord
@@ -70,7 +70,7 @@ class HillsTable:
 
 
 def to_text(table: HillsTable) -> str:
-    """The table as the module's docstring describes it (version 2)."""
+    """The table in the format of the module's docstring (version 2)."""
     _, system, *rest = bias.record_to_text(table.laid).split("\n")
     lines = [_MAGIC, system, f"{_EARLIER}\t{table.earlier}"]
     lines += [f"{_INACTIVE}\t{cut.walker}\t{cut.round}\t{cut.after_step}" for cut in table.cuts]
@@ -81,7 +81,7 @@ def to_text(table: HillsTable) -> str:
 
 
 def from_text(text: str, *, path: Path | str) -> HillsTable:
-    """Read a table of either version; `path` is for messages."""
+    """Read a table of version 1 or 2; `path` is used in messages."""
     if not text.startswith(f"{_MAGIC}\n"):
         return HillsTable(bias.record_from_text(text, path=path), whole=True)
     laid, lines = bias.table_from_text(text, path=path, magic=_MAGIC, more=tuple(_WIDTHS))
@@ -98,15 +98,15 @@ def from_text(text: str, *, path: Path | str) -> HillsTable:
 
 
 def read(path: Path) -> HillsTable:
-    """A table that the campaign keeps; ParseError if it cannot be read."""
+    """Read a table of the campaign; ParseError if it cannot be read."""
     return from_text(read_text(path), path=path)
 
 
 def record(tables: Iterable[HillsTable]) -> HillsRecord | None:
-    """The record with all hills of a system; None if there is no table.
+    """Merge tables into the record with all hills of a system; None if there is no table.
 
     Args:
-        tables: of the system, the newest first; no more are asked for after one of version 1.
+        tables: the tables of the system, the newest first; read up to the first of version 1.
     """
     found: list[HillsTable] = []
     for table in tables:
@@ -122,7 +122,7 @@ def record(tables: Iterable[HillsTable]) -> HillsRecord | None:
 
 
 def _with(table: HillsTable, words: Sequence[str], path: Path | str, line: int) -> HillsTable:
-    """The table with what one of its lines says."""
+    """The table with the content of one more line."""
     if words[0] == _EARLIER:
         return replace(table, earlier=_number(words[1], path, line))
     if words[0] == _INACTIVE:
@@ -132,13 +132,11 @@ def _with(table: HillsTable, words: Sequence[str], path: Path | str, line: int) 
         mark = Mark(_number(words[2], path, line), words[3])
         return replace(table, began={**table.began, words[1]: mark})
     if words[1] not in _APART:
-        raise ParseError(path, "hills are kept 'together' or 'apart'", line)
+        raise ParseError(path, f"expected 'together' or 'apart', found {words[1]!r}", line)
     return replace(table, apart=_APART[words[1]])
 
 
 def _number(word: str, path: Path | str, line: int) -> int:
     if not (word.isascii() and word.isdigit() and len(word) <= 18):
-        raise ParseError(
-            path, f"expected a whole number of at most 18 digits, found {word!r}", line
-        )
+        raise ParseError(path, f"expected an integer of at most 18 digits, found {word!r}", line)
     return int(word)

@@ -1,7 +1,7 @@
-"""The record of hills: the campaign's own memory of its bias, from which PLUMED's files are made.
+"""The record of hills, from which the HILLS files of PLUMED are written.
 
-A hill keeps the line that PLUMED wrote, bit for bit, beside what PLUMED does not know: walker,
-round, step, generation of the model, and whether it still counts. As text it is a table:
+A hill consists of the unchanged line that PLUMED wrote and of data that PLUMED does not write:
+walker, round, step, generation of the model, and whether it is active. As text it is a table:
 
     # phasewalk hills 1
     # system<TAB>mil53_al
@@ -9,9 +9,9 @@ round, step, generation of the model, and whether it still counts. As text it is
     action<TAB>walker<TAB>round<TAB>step<TAB>generation<TAB>active<TAB>text
     metad<TAB>mil53_al-0<TAB>1<TAB>50<TAB>0<TAB>1<TAB>      0.025  758.1 …
 
-with one `# header` line for every `#!` line of the action's HILLS file, `active` 0 or 1, and the
-hills in the order of action, round, step, walker. Such a table, with all hills, was written after
-each round by earlier versions; `hill_tables` has the table of one round.
+with one `# header` line for each `#!` line of the action's HILLS file, `active` 0 or 1, and the
+hills sorted by action, round, step, walker. Earlier versions wrote such a table with all hills
+after each round; see `hill_tables` for the table of one round.
 """
 
 import math
@@ -31,12 +31,12 @@ Array = NDArray[np.float64]
 _MAGIC = "# phasewalk hills 1"
 _COLUMNS = "action\twalker\tround\tstep\tgeneration\tactive\ttext"
 _CUTOFF = 6.25
-"""PLUMED's METAD ends a Gaussian where half the squared scaled distance reaches this."""
+"""Cutoff of PLUMED's METAD: half of the squared scaled distance."""
 
 
 @dataclass(frozen=True)
 class Hill:
-    """One hill: who laid it, when, with which model, and PLUMED's own line for it."""
+    """One hill: walker, step and model that deposited it, and the line that PLUMED wrote."""
 
     system: str
     action: str
@@ -49,13 +49,13 @@ class Hill:
 
     @property
     def order(self) -> tuple[str, int, int, str]:
-        """Hills of a record are sorted by this, and it is different for each."""
+        """Sort key of hills in a record; unique for each hill."""
         return (self.action, self.round, self.step, self.walker)
 
 
 @dataclass(frozen=True)
 class HillsRecord:
-    """All hills of one system; `headers` holds the `#!` lines of each METAD action's file."""
+    """All hills of one system; `headers` are the `#!` lines of each METAD action's file."""
 
     system: str
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class HillsRecord:
 
 @dataclass(frozen=True)
 class Cut:
-    """Hills of a walker in a round, after a step, that do not count any more."""
+    """Marks the hills of a walker in a round after a step as inactive."""
 
     walker: str
     round: int
@@ -73,14 +73,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Hills as numbers, in the units of the PLUMED text.
+    """Hills as numbers, in the units of the PLUMED input.
 
     Attributes:
         centres: (n, d) values of the variables.
         sigmas: (n, d) widths.
-        heights: (n,) energies as PLUMED adds them up (well-tempered scaling taken back).
-        periods: (d,) period of each variable, inf where it has none.
-        stretched: PLUMED's stretched Gaussian, which ends at zero at its cutoff.
+        heights: (n,) heights that PLUMED sums, without the scaling of well-tempered HILLS files.
+        periods: (d,) period of each variable; inf if it is not periodic.
+        stretched: PLUMED's stretched Gaussians, which are zero at the cutoff.
     """
 
     centres: Array
@@ -92,18 +92,18 @@ class Gaussians:
 
 @dataclass(frozen=True)
 class Deposit:
-    """Who laid the new hills of one HILLS file, and which steps it must hold.
+    """Walkers that deposited the new hills of one HILLS file, and the expected steps.
 
     Attributes:
-        system: the system.
+        system: name of the system.
         action: key of the METAD action.
-        walkers: the file's walker; several where MPI walkers write one file, in their order.
-        round: the round of this segment.
-        generation: of the model that it walked with.
-        start: step at which the segment began.
-        stop: last step done; None where the walker was cut off, so that only gaps can be found.
-        pace: steps between hills.
-        time_per_step: in the time unit of the PLUMED text.
+        walkers: walker of the file; several, in their order, if MPI walkers share one file.
+        round: round of this segment.
+        generation: generation of the model.
+        start: step at which the segment started.
+        stop: last completed step; None if the walker was interrupted: then only gaps are found.
+        pace: number of steps between hills.
+        time_per_step: time step in the time unit of the PLUMED input.
     """
 
     system: str
@@ -118,23 +118,23 @@ class Deposit:
 
 
 def render(record: HillsRecord, *, action: str) -> str:
-    """The HILLS file of all active hills; '' if there are none."""
+    """HILLS file with all active hills; '' if there are none."""
     hills = active_hills(record, action=action)
     return header(record, action=action) + "".join(f"{h.text}\n" for h in hills) if hills else ""
 
 
 def header(record: HillsRecord, *, action: str) -> str:
-    """The HILLS file of an action without its hills; '' where none was ever laid."""
+    """Header of an action's HILLS file; '' if no hill was deposited yet."""
     return "".join(f"{line}\n" for line in record.headers.get(action, ()))
 
 
 def active_hills(record: HillsRecord, *, action: str) -> tuple[Hill, ...]:
-    """Hills that count, by round, step, walker."""
+    """Active hills of an action, sorted by round, step, walker."""
     return tuple(hill for hill in record.hills if hill.active and hill.action == action)
 
 
 def by_walker(record: HillsRecord) -> dict[str, HillsRecord]:
-    """The record of each walker that has hills."""
+    """Split the record by walker."""
     found: dict[str, list[Hill]] = {}
     for hill in record.hills:
         found.setdefault(hill.walker, []).append(hill)
@@ -142,12 +142,12 @@ def by_walker(record: HillsRecord) -> dict[str, HillsRecord]:
 
 
 def new_hills(found: HillsFile, deposit: Deposit, *, path: Path) -> tuple[Hill, ...]:
-    """The hills that METAD has written in this segment.
+    """The hills that METAD wrote in this segment.
 
     Raises:
-        EngineFailed: hills are missing, doubled, or at steps where none is due.
+        EngineFailed: hills are missing, duplicated, or at unexpected steps.
     """
-    # without rows there may be no header either: a walker that stopped before its first hill
+    # a walker that stopped before its first hill may have written no header
     times = found.table.values[:, 0] if found.rows else np.zeros(0)
     _check_steps(times, deposit, path)
     return tuple(
@@ -168,24 +168,24 @@ def new_hills(found: HillsFile, deposit: Deposit, *, path: Path) -> tuple[Hill, 
 def merge(
     record: HillsRecord, hills: Iterable[Hill], *, headers: Mapping[str, tuple[str, ...]]
 ) -> HillsRecord:
-    """The record with new hills, and with the headers of actions that had none.
+    """Add new hills to the record, and headers of new actions.
 
     Raises:
-        InputError: a hill that the record holds already, or a header that changed.
+        InputError: the record already contains a hill, or a header has changed.
     """
     merged = add_headers(record, headers).headers
     everything = sorted((*record.hills, *hills), key=lambda hill: hill.order)
     for one, other in pairwise(everything):
         if one.order == other.order:
             raise InputError(
-                f"bias of {record.system}: {one.walker} laid the hill of round {one.round}, step "
-                f"{one.step} ({one.action}) twice"
+                f"bias of {record.system}: the hill of {one.walker} in round {one.round}, step "
+                f"{one.step} ({one.action}) occurs twice"
             )
     return HillsRecord(record.system, merged, tuple(everything))
 
 
 def add_headers(record: HillsRecord, headers: Mapping[str, tuple[str, ...]]) -> HillsRecord:
-    """The record with the headers of actions that had none; InputError if one has changed."""
+    """Add the headers of new actions to the record; InputError if a header has changed."""
     merged = dict(record.headers)
     for action, lines in headers.items():
         if merged.setdefault(action, lines) != lines:
@@ -197,7 +197,7 @@ def add_headers(record: HillsRecord, headers: Mapping[str, tuple[str, ...]]) -> 
 
 
 def deactivate(record: HillsRecord, cuts: Iterable[Cut]) -> HillsRecord:
-    """The record in which the hills that the cuts name no longer count."""
+    """Mark the hills given by `cuts` as inactive."""
     after: dict[tuple[str, int], int] = {}
     for cut in cuts:
         key = (cut.walker, cut.round)
@@ -214,7 +214,7 @@ def deactivate(record: HillsRecord, cuts: Iterable[Cut]) -> HillsRecord:
 
 
 def effective(record: HillsRecord, cuts: Iterable[Cut]) -> tuple[Cut, ...]:
-    """Those of the cuts by which a hill of the record would not count any more."""
+    """Those of the cuts that affect at least one active hill."""
     last: dict[tuple[str, int], int] = {}
     for hill in record.hills:
         if hill.active:
@@ -227,18 +227,21 @@ def gaussians(record: HillsRecord, *, action: str) -> Gaussians:
     """The active hills of an action as numbers.
 
     Raises:
-        InputError: the hills have full covariance matrices (METAD ADAPTIVE=GEOM).
+        InputError: the hills have full covariance matrices (METAD with ADAPTIVE=GEOM).
     """
     lines = [line.split() for line in record.headers.get(action, ())]
     fields = next((words[2:] for words in lines if words[1:2] == ["FIELDS"]), [])
     constants = {words[2]: words[3] for words in lines if words[1:2] == ["SET"]}
     if constants.get("multivariate", "false") != "false":
-        raise InputError(f"bias of {record.system}: {action} has multivariate hills")
+        raise InputError(
+            f"bias of {record.system}: {action} has hills with full covariance matrices "
+            "(ADAPTIVE=GEOM), which are not supported"
+        )
     count = max(0, len(fields) - 3) // 2  # time, centres, sigmas, height, biasf
     hills = active_hills(record, action=action)
     numbers = [[float(word) for word in hill.text.split()] for hill in hills]
     rows = np.array(numbers, dtype=float).reshape(len(hills), 2 * count + 3)
-    biasfactor = np.maximum(rows[:, -1], 1.0)  # −1 where the hills are not well-tempered
+    biasfactor = np.maximum(rows[:, -1], 1.0)  # −1 if the hills are not well-tempered
     scale = np.where(rows[:, -1] > 1.0, (biasfactor - 1.0) / biasfactor, 1.0)
     return Gaussians(
         centres=rows[:, 1 : 1 + count],
@@ -250,15 +253,15 @@ def gaussians(record: HillsRecord, *, action: str) -> Gaussians:
 
 
 def bias_at(record: HillsRecord, values: Array, *, action: str) -> Array:
-    """The bias of the active hills at (n, d) values: (n,), all in the units of the PLUMED text."""
+    """Bias of the active hills at (n, d) values: (n,), in the units of the PLUMED input."""
     hills = gaussians(record, action=action)
     return kernels(hills, values).sum(axis=1) if len(hills.heights) else np.zeros(len(values))
 
 
 def kernels(hills: Gaussians, values: Array) -> Array:
-    """(n, hills) what each hill adds at (n, d) values, as in PLUMED's METAD without a grid.
+    """(n, hills) contribution of each hill at (n, d) values, as in PLUMED's METAD without a grid.
 
-    Values and energies are in the units of the PLUMED text.
+    Values and energies are in the units of the PLUMED input.
     """
     distance = np.asarray(values, dtype=float)[:, None, :] - hills.centres
     finite = np.where(np.isfinite(hills.periods), hills.periods, 1.0)
@@ -274,7 +277,7 @@ def kernels(hills: Gaussians, values: Array) -> Array:
 
 
 def record_to_text(record: HillsRecord) -> str:
-    """The record as the table that the module's docstring describes."""
+    """The record in the format of the module's docstring."""
     lines = [_MAGIC, f"# system\t{record.system}"]
     for action in sorted(record.headers):
         lines += [f"# header\t{action}\t{line}" for line in record.headers[action]]
@@ -286,27 +289,27 @@ def record_to_text(record: HillsRecord) -> str:
 
 
 def record_from_text(text: str, *, path: Path | str) -> HillsRecord:
-    """Read what `record_to_text` wrote; `path` is for messages."""
+    """Read the output of `record_to_text`; `path` is used in messages."""
     return table_from_text(text, path=path, magic=_MAGIC, more=())[0]
 
 
 def table_from_text(
     text: str, *, path: Path | str, magic: str, more: Sequence[str]
 ) -> tuple[HillsRecord, list[tuple[int, list[str]]]]:
-    """Read a table of hills, and the lines before its hills that begin with one of `more`.
+    """Read a table of hills, and the header lines that begin with one of `more`.
 
     Args:
-        text: of the file.
-        path: for messages.
-        magic: its first line.
-        more: first words of lines that may stand among the `# header` lines.
+        text: content of the file.
+        path: name of the file, for messages.
+        magic: expected first line.
+        more: first words of additional header lines.
 
     Returns:
-        The hills; number and words of each of those lines.
+        The hills; line number and words of each additional header line.
     """
     lines = text.split("\n")
     if lines[0] != magic or lines[-1] != "":
-        raise ParseError(path, f"is not a whole table that begins with '{magic}'", 1)
+        raise ParseError(path, f"not a complete table that begins with '{magic}'", 1)
     system = lines[1].removeprefix("# system\t") if len(lines) > 2 else ""
     if not system or system == lines[1]:
         raise ParseError(path, "expected '# system<TAB>name'", 2)
@@ -328,32 +331,32 @@ def table_from_text(
         elif words[0] in more:
             others.append((number, words))
         else:
-            raise ParseError(path, f"expected a header line or the column names: {line!r}", number)
+            raise ParseError(path, f"expected a header or the column names, found {line!r}", number)
     if not columns:
         raise ParseError(path, "the line of column names is missing", len(lines))
     if any(one.order >= other.order for one, other in pairwise(hills)):
-        raise ParseError(path, "hills are doubled, or not sorted by action, round, step, walker")
+        raise ParseError(path, "hills are duplicated, or not sorted by action, round, step, walker")
     return HillsRecord(system, headers, tuple(hills)), others
 
 
 def _hill(words: Sequence[str], system: str, width: int, path: Path | str, line: int) -> Hill:
     numbers = words[2:6]
     if len(words) != 7 or not all(word.isascii() and word.isdigit() for word in numbers):
-        raise ParseError(path, "expected action, walker, four whole numbers, PLUMED's line", line)
+        raise ParseError(path, "expected action, walker, four integers and PLUMED's line", line)
     if words[5] not in ("0", "1") or max(map(len, numbers)) > 18:
-        raise ParseError(path, "active must be 0 or 1, and numbers have at most 18 digits", line)
+        raise ParseError(path, "active must be 0 or 1, and numbers at most 18 digits long", line)
     try:
         finite = [float(word) for word in words[6].split() if math.isfinite(float(word))]
     except ValueError:
         finite = []
     if len(finite) != width or len(words[6].split()) != width or not width:
-        raise ParseError(path, f"not a line of {width} finite numbers: {words[6]!r}", line)
+        raise ParseError(path, f"expected {width} finite numbers, found {words[6]!r}", line)
     round_, step, generation, active = (int(word) for word in numbers)
     return Hill(system, words[0], words[1], round_, step, generation, bool(active), words[6])
 
 
 def _check_steps(times: Array, deposit: Deposit, path: Path) -> None:
-    """Hills must stand at each multiple of the pace after the start, once for each walker."""
+    """Check that each walker deposited one hill at each multiple of the pace after the start."""
     each = len(deposit.walkers)
     first = deposit.start // deposit.pace + 1
     steps = [_step(time, deposit) for time in times]
@@ -361,13 +364,13 @@ def _check_steps(times: Array, deposit: Deposit, path: Path) -> None:
     where = f"{path}: hills of {', '.join(deposit.walkers)} in round {deposit.round}"
     for step, wanted in zip(steps, due, strict=True):
         if step != wanted:
-            raise EngineFailed(f"{where}: one at step {step}, where {wanted} was due")
+            raise EngineFailed(f"{where}: found a hill at step {step}, expected step {wanted}")
     if deposit.stop is not None:
         count = each * (deposit.stop // deposit.pace - first + 1)
         if len(steps) != count:
             raise EngineFailed(
-                f"{where}: {len(steps)}, but steps {deposit.start} to {deposit.stop} with a pace "
-                f"of {deposit.pace} make {count}"
+                f"{where}: found {len(steps)} hills, expected {count} for steps {deposit.start} "
+                f"to {deposit.stop} with PACE={deposit.pace}"
             )
 
 
@@ -376,7 +379,7 @@ def _step(time: float, deposit: Deposit) -> int:
 
 
 def _period(constants: Mapping[str, str], name: str) -> float:
-    """Period of a variable (PLUMED writes its ends, as numbers or -pi and pi); inf without."""
+    """Period of a variable, from the ends that PLUMED writes (numbers, -pi, pi); inf if none."""
     ends = [constants.get(f"{end}_{name}") for end in ("min", "max")]
     if None in ends:
         return math.inf

@@ -1,10 +1,10 @@
-"""The user's PLUMED text: what it says, and the few words of it that phasewalk sets.
+"""Read the user's PLUMED input, and set the few keywords that phasewalk controls.
 
-PLUMED reads actions, one a line (`label: NAME KEY=value FLAG`), or over several lines from `...`
-to `...`; `#` starts a comment, braces hold a value together, upper and lower case are the same in
-names and keys (PLUMED manual, "Getting started"). The text stays the user's: `rewrite` replaces
-METAD's file, restart and walker words and PRINT's FILE, gives METAD its temperature where it needs
-one, and makes the edits that it is given; every other byte stays as it is.
+PLUMED reads one action per line (`label: NAME KEY=value FLAG`) or an action on several lines from
+`...` to `...`. `#` starts a comment, braces enclose values with blanks, names and keys are not case
+sensitive (PLUMED manual, "Getting started"). `rewrite` replaces the keywords of METAD for files,
+restart and walkers and FILE of PRINT, adds TEMP to METAD if required, and makes the given edits;
+all other bytes are unchanged.
 """
 
 import re
@@ -33,12 +33,12 @@ _LIBRARY = re.compile(r"[\w./+-]+\.(so|dylib)")
 _NEEDS_KT = {"BIASFACTOR", "DAMPFACTOR", "TTBIASFACTOR", "TARGET", "ACCELERATION", "CALC_RCT"}
 
 Edit = tuple[int, int, str]
-"""From offset, to offset, what stands there instead."""
+"""Start offset, end offset, replacement."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word of the text: what it says, and where (offsets, and the line counted from 1)."""
+    """One word of the input: its text, start and end offset, and line (from 1)."""
 
     text: str
     start: int
@@ -47,12 +47,12 @@ class Word:
 
     @property
     def key(self) -> str:
-        """Upper-case text before `=`; the whole word where it has none (a flag)."""
+        """Upper-case text before `=`; the whole word if it has no `=` (a flag)."""
         return self.text.partition("=")[0].upper()
 
     @property
     def value(self) -> str | None:
-        """Text after `=` without the braces around it, white space made single; None: a flag."""
+        """Text after `=` without enclosing braces, with single blanks; None for a flag."""
         _, equals, value = self.text.partition("=")
         if value.startswith("{") and value.endswith("}"):
             value = value[1:-1]
@@ -61,7 +61,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Action:
-    """One action: upper-case name, label (None: PLUMED makes one up), words after the name."""
+    """One action: upper-case name, label (None: PLUMED chooses one), words after the name."""
 
     name: str
     label: str | None
@@ -74,24 +74,24 @@ class Action:
         return self.name_word.line
 
     def get(self, key: str) -> str | None:
-        """The value of a key (the last one counts, as for PLUMED); '' for a flag, None: absent."""
+        """The value of a key (PLUMED uses the last one); '' for a flag, None if absent."""
         found = [word.value or "" for word in self.words if word.key == key]
         return found[-1] if found else None
 
 
 @dataclass(frozen=True)
 class MetadFiles:
-    """What phasewalk sets in one METAD action of one walker.
+    """Keywords that phasewalk sets in one METAD action of one walker.
 
     Attributes:
         file: name of the hills file; with `walkers` > 1 PLUMED appends `.0`, `.1`, …
-        restart: read the hills that its file, and those of the others, already hold.
-        walkers: how many walkers share hills through files; one of them may be a file of earlier
-            hills alone.
-        walker_id: which of them this one is.
-        stride: steps between looks at the others' files; None: as often as hills are laid.
+        restart: read the hills that exist in its file and in those of the other walkers.
+        walkers: number of walkers that share hills through files; one of them may be a file of
+            earlier hills.
+        walker_id: number of this walker among them.
+        stride: number of steps between reading the other files; None: PACE.
         mpi: share hills through MPI instead.
-        temperature_K: the walker's; METAD gets it where it needs one and has no TEMP.
+        temperature_K: temperature of the walker; added to METAD if it needs TEMP and has none.
     """
 
     file: str
@@ -104,10 +104,10 @@ class MetadFiles:
 
 
 def parse(text: str) -> tuple[Action, ...]:
-    """Read PLUMED text into its actions, up to ENDPLUMED.
+    """Split a PLUMED input into actions, up to ENDPLUMED.
 
     Raises:
-        InputError: unbalanced braces, an open `...` block, INCLUDE, or LOAD of a source file.
+        InputError: unbalanced braces, an unclosed `...` block, INCLUDE, or LOAD of a source file.
     """
     actions = []
     for words in _statements(text):
@@ -120,10 +120,10 @@ def parse(text: str) -> tuple[Action, ...]:
 
 
 def metad_actions(text: str) -> dict[str, Action]:
-    """The METAD actions by key: the label, or `metad1`, `metad2`, … (by position) without one.
+    """The METAD actions by key: their label, or `metad1`, `metad2`, … (by position) without one.
 
     Raises:
-        InputError: a bias whose history cannot be carried from round to round.
+        InputError: a bias whose history cannot be continued in the next round.
     """
     found: dict[str, Action] = {}
     for action in parse(text):
@@ -141,36 +141,39 @@ def metad_actions(text: str) -> dict[str, Action]:
 
 
 def pace(action: Action) -> int:
-    """Steps between two hills of a METAD action."""
+    """Number of steps between two hills of a METAD action."""
     value = action.get("PACE") or "(missing)"
     if not re.fullmatch(r"0*[1-9][0-9]{0,11}", value):
-        raise _error(action, f"PACE={value}: needs a whole number of steps, 1 or more")
+        raise _error(action, f"PACE={value}: must be an integer, 1 or more")
     return int(value)
 
 
 def time_unit_ps(text: str) -> float:
-    """Picoseconds in one time unit of the text (UNITS TIME=…; PLUMED's own is ps)."""
+    """Picoseconds in one time unit of the input (UNITS TIME=…; PLUMED's default is ps)."""
     for action in parse(text):
         if action.name != "UNITS":
             continue
         if action.get("NATURAL") is not None:
-            raise _error(action, "NATURAL units: name real ones, such as TIME=fs ENERGY=kj/mol")
+            raise _error(
+                action,
+                "NATURAL units are not supported; use real units, such as TIME=fs ENERGY=kj/mol",
+            )
         value = (action.get("TIME") or "ps").upper()
         if value in _TIME_PS:
             return _TIME_PS[value]
         if not re.fullmatch(r"[0-9]*\.?[0-9]+(E[-+]?[0-9]{1,2})?", value) or float(value) <= 0.0:
-            raise _error(action, f"TIME={value}: use one of {', '.join(_TIME_PS)}, or ps in a unit")
+            raise _error(action, f"TIME={value}: use {', '.join(_TIME_PS)}, or a number of ps")
         return float(value)
     return 1.0
 
 
 def print_count(text: str) -> int:
-    """How many PRINT actions the text has."""
+    """Number of PRINT actions in the input."""
     return sum(action.name == "PRINT" for action in parse(text))
 
 
 def bias_on_cell(text: str) -> str | None:
-    """The first bias that depends on VOLUME or CELL, also through functions; None where none."""
+    """The first bias that depends on VOLUME or CELL, also through functions; None if none does."""
     actions = parse(text)
     labelled = {action.label: action for action in actions if action.label}
     for action in actions:
@@ -181,23 +184,23 @@ def bias_on_cell(text: str) -> str | None:
 
 
 def check_same_physics(old: str, new: str) -> None:
-    """Raise InputError where recorded hills of `old` would mean something else in `new`.
+    """Raise InputError if recorded hills of `old` would have another meaning in `new`.
 
-    Compared are METAD's own words but HEIGHT and PACE, the variables that it depends on, and UNITS.
-    Walls, restraints, PRINT, HEIGHT and PACE may change between rounds; METAD may be added.
+    METAD's keywords except HEIGHT and PACE, the variables that it depends on, and UNITS must be
+    the same. Walls, restraints, PRINT, HEIGHT and PACE may change; METAD may be added.
     """
     before, after = _meaning(old), _meaning(new)
     for key, line in before.items():
         now = after.get(key, "(nothing)")
         if now != line:
             raise InputError(
-                f"PLUMED text: '{line}' became '{now}', but hills recorded with the former exist "
-                "(only HEIGHT and PACE may change); undo it, or start a new campaign"
+                f"PLUMED text: '{line}' changed to '{now}', but recorded hills depend on it (only "
+                "HEIGHT and PACE may change); undo the change, or start a new campaign"
             )
 
 
 def is_file_name(text: str) -> bool:
-    """Whether `plumed:` names a file: PLUMED text has more than one word."""
+    """Whether `plumed:` names a file: PLUMED input has more than one word."""
     return len(text.split()) == 1
 
 
@@ -208,13 +211,13 @@ def rewrite(
     colvars: Sequence[str],
     edits: Sequence[Edit] = (),
 ) -> str:
-    """The text with METAD's files and PRINT's FILE set; every other byte stays.
+    """Set the keywords of METAD and FILE of PRINT; all other bytes are unchanged.
 
     Args:
-        text: the user's.
-        metad: for each key of `metad_actions`, its file and walkers.
+        text: the user's PLUMED input.
+        metad: keywords for each key of `metad_actions`.
         colvars: file names for the PRINT actions, in their order.
-        edits: others to make, of other words than these.
+        edits: additional edits, of other words.
     """
     files = iter(colvars)
     keys = {action.name_word.start: key for key, action in metad_actions(text).items()}
@@ -249,7 +252,7 @@ def _metad_words(files: MetadFiles, action: Action) -> str:
 
 
 def _words(text: str) -> Iterator[Word]:
-    """Words in order; braces hold a word together, also over line ends; comments are skipped."""
+    """Words in order, without comments; blanks and line ends inside braces belong to the word."""
     blank = re.sub(r"#[^\n]*", lambda match: " " * len(match[0]), text)
     depth, start = 0, None
     for index, char in enumerate([*blank, "\n"]):
@@ -263,7 +266,8 @@ def _words(text: str) -> Iterator[Word]:
             start = index
         depth += (char == "{") - (char == "}")
         if depth < 0:
-            raise InputError(f"PLUMED text, line {text.count(chr(10), 0, index) + 1}: stray '}}'")
+            line = text.count("\n", 0, index) + 1
+            raise InputError(f"PLUMED text, line {line}: '}}' without '{{'")
     if depth > 0 and start is not None:
         raise InputError(
             f"PLUMED text, line {text.count(chr(10), 0, start) + 1}: '{{' is not closed"
@@ -286,7 +290,7 @@ def _statements(text: str) -> Iterator[list[Word]]:
             yield words
     if block is not None:
         line = block[0].line if block else 1
-        raise InputError(f"PLUMED text, line {line}: the block opened by '...' is never closed")
+        raise InputError(f"PLUMED text, line {line}: the block after '...' is not closed")
 
 
 def _action(words: Sequence[Word]) -> Action:
@@ -294,7 +298,7 @@ def _action(words: Sequence[Word]) -> Action:
         raise InputError("PLUMED text: '...' without an action")
     for word in words:
         if set("{}") & set(word.text.partition("=")[0]):  # PLUMED reads F{IL}E=x as FILE=x
-            raise InputError(f"PLUMED text, line {word.line}: braces go around values, after '='")
+            raise InputError(f"PLUMED text, line {word.line}: braces may only enclose values")
     label = None
     if words[0].text.endswith(":"):
         label, words = words[0].text[:-1], words[1:]
@@ -306,24 +310,26 @@ def _action(words: Sequence[Word]) -> Action:
 
 def _check_self_contained(action: Action) -> None:
     if action.name in ("INCLUDE", "PLUMED"):
-        raise _error(action, "paste the file's text here: a campaign keeps its whole PLUMED text")
+        raise _error(action, "not supported; copy the content of the file here")
     if action.name == "_SET_SUFFIX":
-        raise _error(action, "remove it: it renames the files that phasewalk reads")
+        raise _error(action, "not supported, because it renames output files; remove it")
     if action.name == "LOAD" and not _LIBRARY.fullmatch(action.get("FILE") or ""):
-        raise _error(action, "only a compiled library (FILE=name.so) can be loaded")
+        raise _error(action, "only compiled libraries (FILE=name.so) can be loaded")
 
 
 def _check_history(action: Action) -> None:
-    """InputError for a history that HILLS does not hold."""
+    """Raise InputError for a bias whose history is not in a HILLS file."""
     if _FORGETFUL.fullmatch(action.name):
-        raise _error(action, "its history cannot be carried from round to round; use METAD")
+        raise _error(action, "its history cannot be continued in the next round; use METAD")
     for key in ("GRID_RFILE", "GRID_WFILE", "FREQUENCY_ADAPTIVE", "FLYING_GAUSSIAN"):
         if action.name == "METAD" and action.get(key) is not None:
-            raise _error(action, f"{key}: remove it; phasewalk itself keeps the hills")
+            raise _error(
+                action, f"{key} is not supported, because phasewalk stores the hills; remove it"
+            )
 
 
 def _ancestors(action: Action, labelled: Mapping[str, Action]) -> set[str]:
-    """Labels of all actions that this one depends on, also through others."""
+    """Labels of all actions that this one depends on, also indirectly."""
     found: set[str] = set()
     todo = [action]
     while todo:
@@ -334,7 +340,7 @@ def _ancestors(action: Action, labelled: Mapping[str, Action]) -> set[str]:
 
 
 def _references(action: Action, labelled: Mapping[str, Action]) -> set[str]:
-    """Labels that an action's values name; a pattern (`*`, a regular expression) means all."""
+    """Labels that an action's values refer to; a pattern (`*`, a regular expression) means all."""
     values = [word.value for word in action.words if word.value and word.key != "LABEL"]
     argument = action.get("ARG") or ""
     if "*" in argument or "(" in argument:
@@ -355,7 +361,7 @@ def _canonical(action: Action, without: Set[str] = frozenset()) -> str:
 
 
 def _meaning(text: str) -> dict[str, str]:
-    """What gives recorded hills their meaning: METAD, the variables below it, and set-up."""
+    """The lines that define recorded hills: METAD, the variables it depends on, and setup."""
     actions = parse(text)
     labelled = {action.label: action for action in actions if action.label}
     metads = metad_actions(text)

@@ -1,9 +1,9 @@
-"""The files that a PLUMED text names: those that it reads, and those that it writes.
+"""The files that a PLUMED input reads and writes.
 
-What is read lies beside the campaign file and is handed to every walker under its own name. What is
-written gets a name of its own for each walker, since all walkers of a segment share a directory. A
-key that may name a file, and of which neither is known, is an error. (Keys as in the manual of
-PLUMED 2.11, action by action.)
+Files that PLUMED reads are in the directory of the campaign file and are copied for all walkers
+under the same name. Files that PLUMED writes get a different name for each walker, because all
+walkers of a segment share a directory. It is an error if a key may name a file and it is not known
+whether PLUMED reads or writes it. Keys are those of the manual of PLUMED 2.11.
 """
 
 import re
@@ -25,14 +25,14 @@ _READERS = {"CONSTANT", "EXTERNAL", "CALIBER", "READ", "READMASSCHARGE", "REFERE
 _WRITTEN = re.compile(r"FILE|WFILE|\w+_WFILE|OUTHILLS|OUTHISTO")
 _DEFAULTS = {"DUMPGRID": "density", "DUMPCUBE": "density", "DUMPCONTOUR": "density",
              "DUMPVECTOR": "density"}  # fmt: skip
-"""What an action writes where it names no file."""
+"""Default output files of actions."""
 _OURS = {"METAD", "PRINT"}
-"""Their FILE is set by `plumed.rewrite`."""
+"""Actions whose FILE is set by `plumed.rewrite`."""
 _ASIDE = {"INCLUDE", "UNITS"}
 
 
 def read(text: str) -> Mapping[str, Action]:
-    """The files that PLUMED will read, by name, with the first action that does."""
+    """The files that PLUMED reads, by name, with the first action that reads each."""
     found: dict[str, Action] = {}
     labels = {action.label for action in parse(text)}
     for action, word in _words(text):
@@ -44,25 +44,30 @@ def read(text: str) -> Mapping[str, Action]:
 
 
 def contents(text: str, folder: Path) -> Mapping[str, bytes]:
-    """Content of each file that PLUMED will read, by name; not of those with an absolute path.
+    """Content of each file that PLUMED reads, by name; without those with an absolute path.
 
     Args:
-        text: PLUMED's.
-        folder: of the campaign file.
+        text: PLUMED input.
+        folder: directory of the campaign file.
 
     Raises:
-        InputError: a file is missing, unreadable, or not below the folder.
+        InputError: a file is missing, unreadable, or not below the directory.
     """
     found = {}
     for name, action in read(text).items():
         path = folder / name
         key = f"PLUMED text, line {action.line}, {action.name}: {name}"
         if action.name == "LOAD" and not path.is_file():
-            continue  # a library that the loader finds
+            continue  # a library on the search path of the loader
         if not Path(name).is_absolute() and ".." in PurePosixPath(name).parts:
-            raise InputError(f"{key}: put the file beside the campaign file, and name it so")
+            raise InputError(
+                f"{key}: outside the directory of the campaign file; put the file into that "
+                "directory"
+            )
         if not path.is_file():
-            raise InputError(f"{key}: no such file beside the campaign file ({path})")
+            raise InputError(
+                f"{key}: file not found in the directory of the campaign file ({path})"
+            )
         if Path(name).is_absolute():
             continue
         try:
@@ -73,10 +78,10 @@ def contents(text: str, folder: Path) -> Mapping[str, bytes]:
 
 
 def renamed(text: str, prefix: str) -> list[Edit]:
-    """Edits by which what PLUMED writes, but for METAD and PRINT, begins with `prefix`.
+    """Edits that add `prefix` to the names of output files, except those of METAD and PRINT.
 
     Raises:
-        InputError: two actions write one file, or a key is not known.
+        InputError: two actions write the same file.
     """
     edits: list[Edit] = []
     owners: dict[str, int] = {}
@@ -96,27 +101,26 @@ def renamed(text: str, prefix: str) -> list[Edit]:
             if owners.setdefault(name, action.line) != action.line:
                 raise InputError(
                     f"PLUMED text, line {action.line}, {action.name}: the action on line "
-                    f"{owners[name]} writes a file {name} too; give each a name of its own"
+                    f"{owners[name]} also writes the file {name}; use different names"
                 )
     return edits
 
 
 def writes(action: Action) -> bool:
-    """Whether an action does nothing that others could use, but writes a file."""
+    """Whether an action only writes a file and is not used by other actions."""
     if action.name in _DEFAULTS or action.name.startswith(("PRINT", "DUMP")):
         return True
     return action.label is None and any(_writes(action, word.key) for word in action.words)
 
 
 def check(text: str) -> None:
-    """Raise InputError for a key that may name a file, and of which it is not known whether so."""
+    """Raise InputError if a key may name a file and it is not known whether PLUMED reads it."""
     for action, word in _words(text):
         known = _reads(action, word.key) or _writes(action, word.key)
         if re.search("FILE(?!_FMT)", word.key) and word.value and not known:
             raise InputError(
-                f"PLUMED text, line {action.line}, {action.name}: whether {word.key} is a file "
-                "that PLUMED reads or writes is not known here, so that all walkers might write "
-                "one; remove it"
+                f"PLUMED text, line {action.line}, {action.name}: {word.key} is not supported, "
+                "because it is not known whether PLUMED reads or writes this file; remove it"
             )
     renamed(text, "")
 

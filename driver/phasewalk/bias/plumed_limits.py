@@ -1,7 +1,7 @@
-"""What a PLUMED text may ask for that cannot work here, or would give a wrong number silently.
+"""Checks of a PLUMED input for actions that do not work here or silently give wrong values.
 
-`check` needs the text alone, `check_atoms` and `check_reach` also the structure. `notices` are what
-is possible, but hardly meant.
+`check` needs only the input, `check_structure` also the structure. `notices` returns warnings about
+input that is possible, but probably a mistake.
 """
 
 import difflib
@@ -28,9 +28,9 @@ _ATOMS = re.compile(
 _RANGE = re.compile(r"([0-9]{1,12})(?:-([0-9]{1,12})(?::[0-9]+)?)?")
 _LENGTH_A = {"NM": 10.0, "A": 1.0, "UM": 1e4, "BOHR": 0.529177210903}
 _NEAREST = {"CONTACTMAP"}
-"""Actions whose pairs are meant to be those of nearest images."""
+"""Actions that are defined by nearest images."""
 REACH = 0.05
-"""A switching function that is larger than this at half of the cell misses images that count."""
+"""Maximum of a switching function at half of the cell; above it, further images contribute."""
 
 _SHAPES: Mapping[str, Callable[[float], float]] = {
     "EXP": lambda x: math.exp(-x),
@@ -43,7 +43,7 @@ _SHAPES: Mapping[str, Callable[[float], float]] = {
 
 
 def check(text: str) -> None:
-    """Raise InputError for what cannot work in walkers, and for an ARG that names nothing."""
+    """Raise InputError for actions that do not work in walkers, and for unknown labels in ARG."""
     conditional: Action | None = None
     actions = parse(text)
     for action in actions:
@@ -56,42 +56,42 @@ def check(text: str) -> None:
 
 
 def _check_replicas(action: Action) -> None:
-    """Walkers are not PLUMED's replicas: without MPI in PLUMED each of them is alone."""
-    told = next((w.text for w in action.words if "@replicas:" in w.text.lower()), None)
-    if told is not None:
+    """Raise InputError for replicas: walkers are independent instances of PLUMED."""
+    word = next((w.text for w in action.words if "@replicas:" in w.text.lower()), None)
+    if word is not None:
         raise _error(
             action,
-            f"{told}: each walker reads the same text, so all would get the first value; write one "
-            "value, or a system for each (systems: a, b with one structure)",
+            f"{word}: all walkers read the same text and would use the first value; give one "
+            "value, or define one system per value",
         )
     keys = [word.key for word in action.words if (action.name, word.key) in _REPLICA_KEYS]
     if _REPLICAS.fullmatch(action.name) or keys or action.get("DOSCORE") is not None:
         raise _error(
             action,
-            f"{keys[0] if keys else action.name} needs replicas that talk to each other, and "
-            "walkers do not; remove it (METAD's hills are shared by bias_sharing)",
+            f"{keys[0] if keys else action.name} needs communicating replicas, and walkers do not "
+            "communicate; remove it (bias_sharing shares the hills of METAD)",
         )
 
 
 def _check_regular(metad: Action, conditional: Action | None) -> None:
-    """Hills are counted against the steps: one each PACE."""
+    """Raise InputError if METAD does not deposit a hill every PACE steps."""
     key = next((key for key in _UPDATE if metad.get(key) is not None), None)
     if key is not None:
         raise _error(
             metad,
-            f"{key}: hills are counted, one each PACE steps, and time goes on from round to round; "
-            "remove it (METAD may be added to the text after a round without it)",
+            f"{key} is not supported: phasewalk expects a hill every PACE steps, and time "
+            "continues from round to round; remove it (METAD may be added in a later round)",
         )
     if conditional is not None:
         raise _error(
             metad,
-            f"it stands below UPDATE_IF (line {conditional.line}), but hills are counted, one each "
-            "PACE steps; put it before UPDATE_IF",
+            f"it is inside the UPDATE_IF of line {conditional.line}, but phasewalk expects a hill "
+            "every PACE steps; put it before UPDATE_IF",
         )
 
 
 def _check_labels(action: Action, labels: Mapping[str, int]) -> None:
-    """An ARG names labels above it, their components, or what an action has made of them."""
+    """Raise InputError unless ARG names labels above it, their components or shortcuts' parts."""
     for word in action.words:
         if not re.fullmatch("ARG[0-9]*", word.key) or re.search(r"[*()@{}]", word.value or ""):
             continue
@@ -103,17 +103,17 @@ def _check_labels(action: Action, labels: Mapping[str, int]) -> None:
             if labels.get(label, action.line) > action.line:
                 raise _error(
                     action,
-                    f"{word.text}: {label} comes later, on line {labels[label]}; "
-                    "put that line above this one",
+                    f"{word.text}: {label} is defined later, on line {labels[label]}; "
+                    "move that line above this one",
                 )
             if label not in labels:
                 close = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)
                 hint = f"did you mean {close[0]}?" if close else f"labels: {', '.join(labels)}"
-                raise _error(action, f"{word.text}: the text has no label {label}; {hint}")
+                raise _error(action, f"{word.text}: no label {label} in the text; {hint}")
 
 
 def check_structure(text: str, atoms: Atoms) -> None:
-    """Raise InputError where the text does not fit the structure: atoms, and the cell's size."""
+    """Raise InputError if the input does not match the structure: atom numbers and cell size."""
     for action in parse(text):
         _check_atoms(action, atoms)
     _check_reach(text, atoms)
@@ -129,26 +129,26 @@ def _check_atoms(action: Action, atoms: Atoms) -> None:
                 if not 1 <= number <= len(atoms):
                     raise _error(
                         action,
-                        f"{word.key}: atom {number}, but the structure has {len(atoms)} atoms "
-                        "(counted from 1, in the order of its file)",
+                        f"{word.key}: atom {number} does not exist; the structure has {len(atoms)} "
+                        "atoms (numbered from 1, in the order of its file)",
                     )
 
 
 def length_A(text: str) -> float:
-    """Å in one unit of length of the text (UNITS LENGTH=…; PLUMED's own is nm)."""
+    """Å in one length unit of the input (UNITS LENGTH=…; PLUMED's default is nm)."""
     value = next((a.get("LENGTH") for a in parse(text) if a.name == "UNITS"), None) or "nm"
     number = _number(value)
     return _LENGTH_A.get(value.upper(), 10.0 * number if number else 10.0)
 
 
 def half_cell_A(atoms: Atoms) -> float:
-    """Half of the shortest lattice vector (Å): no two images of a pair are both nearer."""
+    """Half of the shortest lattice vector (Å); a pair has at most one image within it."""
     reduced, _ = minkowski_reduce(atoms.cell.array)
     return 0.5 * float(np.linalg.norm(reduced, axis=1).min())
 
 
 def _check_reach(text: str, atoms: Atoms) -> None:
-    """Sums over pairs, which PLUMED takes by their nearest images alone."""
+    """Check sums over pairs, for which PLUMED uses only nearest images."""
     unit, half = length_A(text), half_cell_A(atoms)
     for action in parse(text):
         for key, switch in _switches(action):
@@ -156,24 +156,23 @@ def _check_reach(text: str, atoms: Atoms) -> None:
             if left is not None and left > REACH:
                 raise _error(
                     action,
-                    f"{key} needs more than half of the cell: at {half:.2f} Å, half of its "
-                    f"shortest lattice vector, the function is still {left:.2f}, and PLUMED counts "
-                    "a pair only once, by its nearest images. Use a larger cell, or let the "
-                    f"function end there: SWITCH={{RATIONAL R_0=… D_MAX={0.95 * half / unit:.3g}}}"
-                    + _unit_hint(text),
+                    f"{key} extends beyond half of the cell: at {half:.2f} Å, half of the shortest "
+                    f"lattice vector, its value is {left:.2f} (limit {REACH:g}), and PLUMED counts "
+                    "only the nearest image of a pair; use a larger cell, or a cutoff: "
+                    f"SWITCH={{RATIONAL R_0=… D_MAX={0.95 * half / unit:.3g}}}" + _unit_hint(text),
                 )
         radius = _number(action.get("MAXR") or "")
         if radius and radius * unit > half:
             raise _error(
                 action,
-                f"MAXR={radius:g} is {radius * unit:.2f} Å, more than half of the cell's shortest "
-                f"lattice vector ({half:.2f} Å): PLUMED counts a pair only once; use a larger cell "
-                f"or a smaller MAXR{_unit_hint(text)}",
+                f"MAXR={radius:g} is {radius * unit:.2f} Å, more than half of the shortest lattice "
+                f"vector ({half:.2f} Å), and PLUMED counts only the nearest image of a pair; use a "
+                f"larger cell or a smaller MAXR{_unit_hint(text)}",
             )
 
 
 def _switches(action: Action) -> Iterator[tuple[str, dict[str, str]]]:
-    """Key and parameters of each switching function of distances between many pairs."""
+    """Key and parameters of each switching function of an action with many pairs."""
     if action.name in _NEAREST or action.get("ARG") is not None or action.get("NOPBC") is not None:
         return
     for word in action.words:
@@ -188,9 +187,9 @@ def _switches(action: Action) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _left(switch: Mapping[str, str], distance: float) -> float | None:
-    """The function at a distance, in the text's unit; None where it is not known.
+    """Value of the function at a distance, in the input's unit; None if it is not known.
 
-    One that ends at D_MAX is shifted and stretched by PLUMED, so that it is zero there.
+    PLUMED shifts and stretches a function with D_MAX so that it is zero there.
     """
     end = _number(switch.get("D_MAX", ""))
     if end is not None and end <= distance:
@@ -217,12 +216,12 @@ def _unstretched(switch: Mapping[str, str], distance: float) -> float | None:
     x = (distance - start) / scale
     try:
         return 1.0 if x <= 0.0 else _shape(switch[""], x, numbers)
-    except (OverflowError, ZeroDivisionError):  # powers that no number holds
+    except (OverflowError, ZeroDivisionError):  # powers out of range
         return 0.0 if x > 1.0 else None
 
 
 def _shape(name: str, x: float, numbers: Mapping[str, float | None]) -> float | None:
-    """A switching function of the reduced distance x > 0; None for one that is not known."""
+    """A switching function of the reduced distance x > 0; None for an unknown function."""
     if name == "RATIONAL":
         n = numbers.get("NN") or 6.0
         m = numbers.get("MM") or 2.0 * n
@@ -235,32 +234,32 @@ def _shape(name: str, x: float, numbers: Mapping[str, float | None]) -> float | 
 
 
 def notices(text: str, atoms: Atoms, temperatures_K: Collection[float]) -> list[str]:
-    """What the text says that is possible, but hardly meant; a sentence each.
+    """Warnings about possible, but probably unintended input.
 
     Args:
-        text: PLUMED's.
+        text: PLUMED input.
         atoms: the start structure.
-        temperatures_K: those that the walkers are kept at, by round.
+        temperatures_K: temperatures of the walkers in all rounds.
     """
     actions = parse(text)
     found = []
     if actions and "UNITS" not in {action.name for action in actions}:
-        found.append("no UNITS line: PLUMED counts in nm, kJ/mol and ps, angles in radians")
+        found.append("no UNITS line: units are nm, kJ/mol, ps and radians")
     for action in actions:
-        told = _number(action.get("TEMP") or "")
-        if told is not None and not any(math.isclose(told, t) for t in temperatures_K):
+        given = _number(action.get("TEMP") or "")
+        if given is not None and not any(math.isclose(given, t) for t in temperatures_K):
             shown = " to ".join(
                 f"{t:g}" for t in sorted({min(temperatures_K), max(temperatures_K)})
             )
             found.append(
-                f"line {action.line}, {action.name}: TEMP={told:g}, but the walkers are kept at "
-                f"{shown} K; without TEMP PLUMED takes that temperature"
+                f"line {action.line}, {action.name}: TEMP={given:g}, but the temperature of the "
+                f"walkers is {shown} K; remove TEMP to use that"
             )
     return found + list(_too_large(text, atoms))
 
 
 def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
-    """Widths of hills, and places of walls, that lie beyond what the variable can be."""
+    """Warnings about widths of hills and positions of walls outside the variable's range."""
     unit, half = length_A(text), half_cell_A(atoms)
     largest = {
         "VOLUME": (atoms.get_volume(), unit**3, "Å³", "the cell's volume"),
@@ -268,7 +267,7 @@ def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
             half,
             unit,
             "Å",
-            "half of the cell's shortest lattice vector, beyond which another image may be nearer",
+            "half of the shortest lattice vector, beyond which another image may be nearer",
         ),
     }
     kinds = {action.label: action.name for action in parse(text) if action.label}
@@ -288,14 +287,14 @@ def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
                     )
 
 
-def complaint(said: str, text: str) -> str:
-    """What PLUMED's error output complains about: without places in its source, with the line.
+def complaint(output: str, text: str) -> str:
+    """PLUMED's error message, without places in its source code, with the line of the input.
 
     Args:
-        said: all of it.
-        text: the user's.
+        output: error output of PLUMED.
+        text: the user's PLUMED input.
     """
-    found = re.split(r"terminate called[^\n]*\n", said)[-1].replace("what():", "")
+    found = re.split(r"terminate called[^\n]*\n", output)[-1].replace("what():", "")
     found = re.sub(r"The above exception .*", "", found, flags=re.DOTALL)
     lines = [line.lstrip("+ \t").rstrip() for line in found.splitlines()]
     kept = [
@@ -307,14 +306,14 @@ def complaint(said: str, text: str) -> str:
             line,
         )
     ]
-    told = " ".join(kept[-4:])
-    named = re.search(r"with label (\S+)", told)
+    message = " ".join(kept[-4:])
+    named = re.search(r"with label (\S+)", message)
     line = next((a.line for a in parse(text) if named and a.label == named[1]), None)
-    return f"line {line}: {told}" if line else told
+    return f"line {line}: {message}" if line else message
 
 
 def numbering(atoms: Atoms) -> str:
-    """How PLUMED counts the atoms: runs of elements, as in `1-2 Al, 3-6 O`."""
+    """PLUMED's atom numbers by runs of elements, as in `1-2 Al, 3-6 O`."""
     symbols = atoms.get_chemical_symbols()
     starts = [i for i, name in enumerate(symbols) if i == 0 or symbols[i - 1] != name]
     runs = [
@@ -331,7 +330,7 @@ def numbering(atoms: Atoms) -> str:
 
 def _unit_hint(text: str) -> str:
     units = "UNITS" in {action.name for action in parse(text)}
-    return "" if units else " (without a UNITS line PLUMED counts in nm)"
+    return "" if units else " (without a UNITS line PLUMED's length unit is nm)"
 
 
 def _number(value: str) -> float | None:

@@ -1,6 +1,6 @@
-"""The units of what a PLUMED text names, for axes: by its UNITS line and the kind of each action.
+"""Units of values in a PLUMED input, for axes, from its UNITS line and the kind of each action.
 
-PLUMED's own units are nm, kJ/mol and ps; angles are radians (PLUMED manual, UNITS).
+PLUMED's default units are nm, kJ/mol, ps and radians (PLUMED manual, UNITS).
 """
 
 import re
@@ -15,26 +15,26 @@ ENERGIES = {"KJ/MOL": "kJ/mol", "KCAL/MOL": "kcal/mol", "J/MOL": "J/mol", "EV": 
 OF_LENGTH = {
     "DISTANCE", "POSITION", "CELL", "RMSD", "DRMSD", "GYRATION",
 }  # fmt: skip
-"""Actions whose value is a length. GYRATION also gives shapes, by TYPE."""
+"""Actions whose value is a length; GYRATION has other values, too, depending on TYPE."""
 OF_ENERGY = re.compile(
     "ENERGY|METAD|RESTRAINT|(UPPER|LOWER)_WALLS|MOVINGRESTRAINT|EXTERNAL|BIASVALUE"
 )
 OF_ANGLE = {"ANGLE", "TORSION"}
 PLAIN = {"COORDINATION", "COORDINATIONNUMBER", "CONTACTMAP", "ALPHARMSD", "ANTIBETARMSD",
          "PARABETARMSD", "Q3", "Q4", "Q6", "ALPHABETA", "DIHCOR"}  # fmt: skip
-"""Actions whose value is a number."""
+"""Actions whose value has no unit."""
 FROM_ARGUMENTS = {"LOWEST", "HIGHEST", "SORT", "ENSEMBLE", "TIME_AVERAGE"}
 
 
 def units(text: str | None) -> dict[str, str]:
-    """The unit of each value that a text names, as it is written on an axis.
+    """The unit of each labelled value, as shown on an axis.
 
     Args:
-        text: PLUMED text.
+        text: PLUMED input.
 
     Returns:
-        Name → unit: '' for a plain number. What cannot be told (CUSTOM, MATHEVAL, paths, a text
-        that cannot be read) is not in it. A component (`d.x`) has its action's, by `of`.
+        Name → unit; '' for a number without unit. Values of unknown unit (CUSTOM, MATHEVAL, paths,
+        an unreadable input) are missing. For components (`d.x`) see `of`.
     """
     try:
         actions = plumed.parse(text or "")
@@ -53,7 +53,7 @@ def units(text: str | None) -> dict[str, str]:
 
 
 def energy(text: str | None) -> str:
-    """The unit of energies in a PLUMED text; PLUMED's own where the text cannot be read."""
+    """The unit of energies in a PLUMED input; PLUMED's default if the input cannot be read."""
     try:
         return _unit(plumed.parse(text or ""), "ENERGY", ENERGIES, "kJ/mol")
     except PhasewalkError:
@@ -61,7 +61,7 @@ def energy(text: str | None) -> str:
 
 
 def of(name: str, known: Mapping[str, str]) -> str | None:
-    """The unit of a value or component; None where it cannot be told."""
+    """The unit of a value or component; None if it is not known."""
     return known.get(name, known.get(name.partition(".")[0]))
 
 
@@ -73,7 +73,7 @@ def axis(name: str, unit: str | None) -> str:
 
 
 def _unit(actions: tuple[Action, ...], key: str, names: Mapping[str, str], own: str) -> str:
-    """The unit of lengths or energies: by name, or as a multiple of PLUMED's own."""
+    """The unit of lengths or energies: a name, or a multiple of PLUMED's default."""
     for action in actions:
         if action.name == "UNITS" and action.get("NATURAL") is not None:
             return "natural units"
@@ -90,13 +90,13 @@ def _is_one(value: str) -> bool:
 
 
 def _power(unit: str, power: int) -> str:
-    """A unit to a power; one that holds a number in parentheses."""
+    """A unit to a power, in parentheses if it contains a number."""
     whole = f"({unit})" if " " in unit else unit
     return whole + {2: "²", 3: "³"}[power]
 
 
 def _of_action(action: Action, length: str, energy: str, known: Mapping[str, str]) -> str | None:
-    """The unit of an action's value; None where it cannot be told."""
+    """The unit of an action's value; None if it is not known."""
     name = action.name
     if name == "VOLUME":
         return _power(length, 3)
@@ -118,7 +118,7 @@ def _of_action(action: Action, length: str, energy: str, known: Mapping[str, str
 
 
 def _of_length(action: Action, length: str) -> str | None:
-    """A length, its square, a plain number, or what no simple rule tells."""
+    """The unit of an action with lengths: a length, its square, none, or unknown (None)."""
     if action.get("SCALED_COMPONENTS") is not None:
         return ""
     if action.get("SQUARED") is not None:
@@ -130,7 +130,7 @@ def _of_length(action: Action, length: str) -> str | None:
 
 
 def _of_combination(action: Action, units_: set[str | None]) -> str | None:
-    """A sum of values of one unit has it; powers and coefficients with a unit do not."""
+    """The unit of a sum of values with the same unit; None with powers or different units."""
     powers = {one for one in (action.get("POWERS") or "1").split(",") if one}
     if len(units_) == 1 and all(map(_is_one, powers)):
         return units_.pop()

@@ -1,19 +1,19 @@
-"""Which hills files a walker reads and writes, by the way in which its system shares its bias.
+"""The hills files that a walker reads and writes, for each setting of bias_sharing.
 
-    merged   each walker feels all hills of earlier rounds and its own new ones; rounds merge them
-    own      each walker feels its own hills alone
-    live     through files: walkers see each other's new hills at every METAD pace, in an order that
-             depends on the machine
-    mpi      as live, in step with each other, where PLUMED was built with MPI; one file for all,
-             which the first walker writes
+    merged   a walker uses all hills of earlier rounds and its own new ones
+    own      a walker uses only its own hills
+    live     through files: walkers read each other's new hills every PACE steps, in an order that
+             depends on the timing
+    mpi      as live, but synchronized, if PLUMED was built with MPI; the first walker writes one
+             file for all
 
-The hills of earlier rounds are in one file for each METAD action (for each walker and action with
-`own`), which grows by those of a round. To PLUMED that file is a walker (`WALKERS_ID=0`) that lays
-no hills: all walkers link it, read it once, and write their own new hills elsewhere. MPI walkers
-cannot share through files as well: they append to a copy of it.
+The hills of earlier rounds are in one file per METAD action (with `own`, per walker and action), to
+which each round appends. PLUMED treats this file as one more walker (`WALKERS_ID=0`) that deposits
+no hills: all walkers link it, read it once, and write their new hills to other files. MPI walkers
+cannot share hills through files at the same time; they append to a copy.
 
-METAD restarts exactly if there are earlier hills (a restart without a file is an error). No file of
-a segment is ever read twice by the same walker, so no hill can count twice.
+METAD restarts if and only if there are earlier hills (a restart without a file is an error). A
+walker never reads a file of a segment twice, so that no hill is counted twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,13 @@ from .hills import Cut, Deposit, Hill, HillsRecord
 BiasSharing = Literal["merged", "live", "mpi", "own"]
 
 NEVER = 10**9
-"""Steps between looks at a file that does not grow while walkers run."""
+"""Number of steps between reading a file that does not change while walkers run."""
 _NOTHING = dumps.HillsFile((), (), dumps.Table((), {}, np.zeros((0, 0))), False)
 
 
 @dataclass(frozen=True)
 class HistoryFile:
-    """A file with the hills of earlier rounds, and how far it reaches."""
+    """A file with the hills of earlier rounds, with its size and hash."""
 
     path: Path
     mark: Mark
@@ -46,14 +46,14 @@ class HistoryFile:
 
 @dataclass(frozen=True)
 class History:
-    """The hills that the walkers of a system begin a segment with.
+    """The hills that the walkers of a system start a segment with.
 
     Attributes:
         headers: `#!` lines of the HILLS file of each METAD action.
-        files: by `file_key`; those without hills are missing.
-        earlier: number of hills of earlier rounds, those included that do not count any more.
-        cuts: hills that do not count any more since this round was begun.
-        apart: each walker begins with its own hills alone.
+        files: files of earlier hills by `file_key`; without those that have no hills.
+        earlier: number of hills of earlier rounds, including inactive ones.
+        cuts: hills that became inactive at the start of this round.
+        apart: each walker starts only with its own hills.
     """
 
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -69,13 +69,13 @@ class HillsOnDisk:
 
     Attributes:
         action: key of the METAD action.
-        words: what METAD is told.
-        name: of the file that METAD writes.
-        content: what is in it before the segment; '' for no file.
-        depositors: whose new hills it will hold, in their order; empty if another walker's file
-            holds them.
-        history: file of earlier hills; None without any.
-        history_name: of that file in the segment's directory; `name` if METAD appends to a copy.
+        words: keywords for METAD.
+        name: name of the file that METAD writes.
+        content: its content before the segment; '' if there is no file.
+        depositors: walkers whose new hills it will contain, in their order; empty if these are in
+            the file of another walker.
+        history: file of earlier hills; None if there are none.
+        history_name: its name in the segment's directory; `name` if METAD appends to a copy.
     """
 
     action: str
@@ -88,17 +88,17 @@ class HillsOnDisk:
 
     @property
     def appends(self) -> bool:
-        """Whether new hills follow earlier ones in the same file."""
+        """Whether METAD appends new hills to the file of earlier ones."""
         return self.history is not None and self.history_name == self.name
 
 
 def file_key(action: str, walker: str | None = None) -> str:
-    """Name of a file of earlier hills, of a walker or of all, without its ending."""
+    """Name of a file of earlier hills, of one walker or of all, without suffix."""
     return action if walker is None else f"{walker}.{action}"
 
 
 def texts(record: HillsRecord, *, apart: bool) -> dict[str, str]:
-    """The HILLS file of each METAD action (and walker, if `apart`) that has active hills."""
+    """The HILLS files of all METAD actions (and walkers, if `apart`) that have active hills."""
     parts: list[tuple[str | None, HillsRecord]] = [(None, record)]
     if apart:
         parts = list(hills.by_walker(record).items())
@@ -122,11 +122,11 @@ def on_disk(
     """The hills files of one walker.
 
     Args:
-        history: what it begins with.
-        system: its name.
-        actions: of `plumed.metad_actions`.
+        history: the hills that it starts with.
+        system: name of the system.
+        actions: METAD actions from `plumed.metad_actions`.
         mode: how the system's walkers share hills within a segment.
-        walker: id.
+        walker: id of the walker.
         members: ids of all walkers of the system in this segment, in their order.
     """
     alone = len(members) == 1 and mode != "own"
@@ -140,13 +140,13 @@ def on_disk(
 def read_new(
     item: HillsOnDisk, deposit: Deposit, *, directory: Path, partition: int
 ) -> tuple[tuple[Hill, ...], tuple[str, ...]]:
-    """New hills and header lines of a walker's file after the segment.
+    """Read the new hills and the header lines of a walker's file after the segment.
 
-    A PLUMED with MPI appends the partition's number to names of files that it writes, unless
-    walkers share hills.
+    PLUMED with MPI appends the partition's number to the names of output files, unless walkers
+    share hills.
 
     Raises:
-        EngineFailed: hills are missing or doubled, or earlier ones have changed.
+        EngineFailed: hills are missing or duplicated, or earlier ones have changed.
     """
     plain, suffixed = directory / item.name, directory / f"{item.name}.{partition}"
     apart = item.words.walkers == 1 and not item.words.mpi and suffixed.is_file()
@@ -155,20 +155,20 @@ def read_new(
         start = item.history.mark.size
         if hash_start(path, start) != item.history.mark.digest:
             raise EngineFailed(
-                f"{path}: its first {start} bytes, the hills of earlier rounds, are not as they "
-                "were written; run the segment again"
+                f"{path}: the first {start} bytes (hills of earlier rounds) have changed during "
+                "the segment; run the segment again"
             )
     found = dumps.read_hills(path, start) if path.is_file() else _NOTHING
     return hills.new_hills(found, deposit, path=path), found.header
 
 
 def _head(history: History, action: str) -> str:
-    """A HILLS file without hills."""
+    """The header of a HILLS file."""
     return "".join(f"{line}\n" for line in history.headers.get(action, ()))
 
 
 def _separate(history: History, action: str, walker: str, key: str | None) -> HillsOnDisk:
-    """The walker shares nothing while it runs: the only other one is the file of earlier hills."""
+    """Files of a walker that shares no hills during a segment and reads earlier ones."""
     name = f"{walker}.{action}.hills"
     file = history.files.get(file_key(action, key))
     if file is None:

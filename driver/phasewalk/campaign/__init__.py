@@ -1,4 +1,4 @@
-"""A campaign's settings, what they point to, and the work that the loop hands around."""
+"""Settings of a campaign, the files that they refer to, its stop rules and its tasks."""
 
 from . import config, config_reference, deck_versions, inputs, plumed_inputs, stop, theory
 from .config import BootstrapSettings, CampaignSettings, parse

@@ -111,34 +111,35 @@ class CampaignSettings(Settings):
 
 
 def parse(text: str, where: str) -> CampaignSettings:
-    """Settings from YAML text; InputError with one line for the first mistake."""
+    """Read settings from YAML text; InputError with one line for the first error."""
     try:
         data = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = brief(error.problem)
         raise InputError(f"{where}{line}: not valid YAML: {problem}") from error
-    except Exception as error:  # ruamel raises anything, as at `!!int ""`
+    except Exception as error:  # ruamel raises various exceptions, for example for `!!int ""`
         problem = brief(error) or type(error).__name__
         raise InputError(f"{where}: not valid YAML: {problem}") from error
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
     try:
         settings = CampaignSettings.model_validate(data)
-        check_text(data)  # before anything follows all aliases
-        # A date or a lone surrogate could never be written into a file of the campaign.
+        check_text(data)  # before code that expands aliases
+        # Dates and lone surrogates cannot be written to the files of the campaign.
         json.dumps(settings.model_dump(), ensure_ascii=False, allow_nan=False).encode()
     except ValidationError as error:
         raise InputError(f"{where}: {brief(_first(error, data))}") from error
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{where}: a value is neither text nor a number ({brief(error)})"
+            f"{where}: a value is neither text nor a number ({brief(error)}); write it as text or "
+            "number"
         ) from error
     return settings
 
 
 def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """The first error; unknown keys come before missing ones, which they may be meant for."""
+    """The first error; unknown keys first, because they may be misspelled required keys."""
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     first = found[0]

@@ -33,9 +33,9 @@ _INTRO = """\
 
 <!-- Made by `phasewalk schema --markdown -o docs/configuration.md` (make docs). Do not edit. -->
 
-All keys of `campaign.yaml`. Other keys are errors. `NAME` is a name that you choose. A group that
-is omitted has its default as a whole; a group that is given must contain its required keys. Units
-are part of the key (`_K`, `_fs`, `_A`, `_eV_per_A`, `_MPa`).
+All keys of `campaign.yaml`. Other keys are errors. `NAME` is a name that you choose. If a group is
+omitted, the default of the whole group is used; if it is given, it must contain its required keys.
+Units are part of the key (`_K`, `_fs`, `_A`, `_eV_per_A`, `_MPa`).
 
 Editors with YAML support show these descriptions and mark errors as you type if they have the
 [JSON Schema](campaign.schema.json). Write it with `phasewalk schema -o campaign.schema.json` and
@@ -58,7 +58,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _closed(node: Any) -> Any:
-    """The schema with names disallowed that match none of a mapping's patterns."""
+    """The schema, with names disallowed that do not match the patterns of a mapping."""
     if isinstance(node, list):
         return [_closed(item) for item in node]
     if not isinstance(node, dict):
@@ -68,7 +68,7 @@ def _closed(node: Any) -> Any:
 
 
 def schema_text() -> str:
-    """The JSON Schema as the text of a file."""
+    """The JSON Schema as text."""
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -130,7 +130,7 @@ def _group(place: str, node: Mapping[str, Any], schema: Mapping[str, Any]) -> st
 
 
 def _type(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """A type in words: `small` or `paper`; list of text; group, or null."""
+    """A type as text: `small` or `paper`; list of text; group or null."""
     if "anyOf" in value:
         words = [_type(option, schema) for option in value["anyOf"]]
         return " or ".join(dict.fromkeys(words))
@@ -165,7 +165,7 @@ def _default(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 
 
 def _limits(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """The limits of a value, in words."""
+    """The limits of a value as text."""
     found = []
     for option in value.get("anyOf", [value]):
         node = _resolved(option, schema)

@@ -1,4 +1,4 @@
-"""A campaign: its settings, and everything that they point to."""
+"""A campaign: its settings and all files that they refer to."""
 
 import hashlib
 import itertools
@@ -32,24 +32,24 @@ from .config import CampaignSettings, parse
 
 BOOTSTRAP_COUNT = 32
 MAX_CHARGE = 0.01
-"""How far from a whole number the charge of a cell may be (rounded charges), e."""
+"""Maximum deviation of a cell's charge from an integer, for rounded charges (e)."""
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """Validated settings and what they point to.
+    """Validated settings and the content of all files that they refer to.
 
     Attributes:
-        path: the file.
-        text: its content, as it is copied into the campaign directory.
-        settings: what it says.
+        path: the campaign file.
+        text: its content, as copied to the campaign directory.
+        settings: its settings.
         structures: start structure of each system.
         types: species of the model, in its order.
-        cell_multiples: of each system.
-        test_data: labelled frames for every generation; empty where none are given.
-        reference: what makes labels.
-        initial: labels to start from, of the campaign's own level of theory once it is `settled`.
-        plumed_files: what PLUMED reads beside its texts: name → content.
+        cell_multiples: number of primitive cells in each system.
+        test_data: labelled test frames for all generations; empty if none are given.
+        reference: the reference program that computes labels.
+        initial: labels to start from, after `theory.settle` at the campaign's level of theory.
+        plumed_files: files that PLUMED reads in addition to its input: name → content.
     """
 
     path: Path
@@ -65,17 +65,17 @@ class Campaign:
 
     @property
     def cores(self) -> int:
-        """Cores to use."""
+        """Number of cores to use."""
         return self.settings.resources.cores or available_cores()
 
     @property
     def walkers(self) -> int:
-        """Walkers of all systems together."""
+        """Number of walkers of all systems."""
         return sum(system.walkers for system in self.settings.systems.values())
 
     @property
     def bootstrap_count(self) -> int:
-        """Perturbed structures of each system to label first."""
+        """Number of perturbed structures per system to label in the bootstrap."""
         count = self.settings.bootstrap.count
         return count if count is not None else 0 if self.initial else BOOTSTRAP_COUNT
 
@@ -84,22 +84,22 @@ class Campaign:
         return self.reference.method.at(self.cell_multiples[system])
 
     def remarks(self) -> list[str]:
-        """What each structure carries beside elements, positions and cell, in words."""
-        told = {name: carried.described(atoms) for name, atoms in self.structures.items()}
-        found = [f"{name} carries {words}" for name, words in told.items() if words]
+        """Notes on moments, charges, masses and fixed atoms of the structures."""
+        carries = {name: carried.described(atoms) for name, atoms in self.structures.items()}
+        found = [f"{name} has {words}" for name, words in carries.items() if words]
         for one, other in itertools.combinations(self.structures, 2):
             both = self.structures[one], self.structures[other]
             states = [carried.extras(atoms).get(carried.MOMENTS, np.zeros(1)) for atoms in both]
             alike = reduced_formula(both[0]) == reduced_formula(both[1])
             if alike and sorted(states[0].ravel()) != sorted(states[1].ravel()):
                 found.append(
-                    f"{one} and {other} start from different magnetic moments, which the model "
-                    "does not know: where their geometries meet, it learns neither energy"
+                    f"{one} and {other} start from different magnetic moments, which are not an "
+                    "input of the model: for equal geometries it cannot reproduce both energies"
                 )
         return found
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same as long as the campaign lives: see store.open_campaign."""
+        """Settings that must not change during a campaign; see `store.open_campaign`."""
         model = self.settings.model
         return {
             "name": self.settings.campaign,
@@ -117,10 +117,10 @@ class Campaign:
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
-    """Read and validate a campaign file and everything that it points to; nothing is started.
+    """Read and validate a campaign file and all files that it refers to; nothing is started.
 
     Raises:
-        InputError: one line that says where and what.
+        InputError: one line with place and problem.
     """
     text = read_text(path)
     settings, text, _ = plumed_inputs.expanded(parse(text, str(path)), text, path)
@@ -160,30 +160,30 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
     _check_goals(campaign)
     if settings.deploy.device == "cuda" and not has_gpu():
         raise InputError(
-            f"{path}: deploy.device: cuda, but this machine has no NVIDIA driver (no nvidia-smi); "
+            f"{path}: deploy.device: cuda, but no NVIDIA driver was found (no nvidia-smi); "
             "use auto or cpu"
         )
     return campaign
 
 
 def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
-    """The structure, if its walkers and the reference can use all that it carries.
+    """The structure, if its walkers and the reference can use all of its properties.
 
-    Charges that add up to nothing are left out where the reference starts from none.
+    Charges with a sum of zero are removed for CP2K, which does not use them.
     """
     found, reference = carried.extras(atoms), settings.reference
     count = int(carried.fixed(atoms).sum())
     thermostat = settings.systems[name].thermostat
     if len(atoms) == 1 and thermostat != "langevin":
         raise InputError(
-            f"its structure has one atom, and thermostat: {thermostat} keeps the "
-            "centre of mass at rest, so that nothing would move: write thermostat: langevin, or "
-            "take a supercell"
+            f"the structure has one atom, which does not move with thermostat: {thermostat}, "
+            "because the center of mass is kept at rest; write thermostat: langevin, or use a "
+            "supercell"
         )
     if count and settings.systems[name].ensemble == "npt":
         raise InputError(
-            f"{count} atoms of its structure are fixed, and ensemble: npt would move them with the "
-            "cell; write ensemble: nvt, or fix none"
+            f"{count} atoms of the structure are fixed, but ensemble: npt moves them with the "
+            "cell; write ensemble: nvt, or remove the constraints"
         )
     moments, total = (
         found.get(carried.MOMENTS),
@@ -191,21 +191,21 @@ def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
     )
     if reference.cp2k and moments is not None:
         raise InputError(
-            "its structure has magnetic moments, which CP2K takes from its own input alone; write "
-            "MAGNETIZATION into the &KIND sections there, and leave them out of the structure"
+            "the structure has magnetic moments, which CP2K reads only from its own input; write "
+            "MAGNETIZATION into the &KIND sections there, and remove them from the structure"
         )
     if reference.cp2k and abs(total) > MAX_CHARGE:
         raise InputError(
-            f"the charges of its structure add up to {total:.4g} e, and CP2K takes the charge from "
-            "its own input alone; write CHARGE into &DFT there, and leave charges out of the "
+            f"the sum of charges of the structure is {total:.4g} e, but CP2K reads the charge only "
+            "from its own input; write CHARGE into &DFT there, and remove charges from the "
             "structure"
         )
     if reference.program == "xtb" and moments is not None and moments.ndim > 1:
-        raise InputError("its structure has moments that are vectors, which xTB does not know")
+        raise InputError("the structure has non-collinear moments, which xTB does not support")
     if reference.program == "xtb" and abs(total - round(total)) > MAX_CHARGE:
         raise InputError(
-            f"the charges of its structure add up to {total:.4g} e, which is no whole number; xTB "
-            "takes their sum as the charge of the cell: mend them, or leave them out"
+            f"the sum of charges of the structure is {total:.4g} e, but xTB uses it as the charge "
+            "of the cell, which must be an integer; correct or remove the charges"
         )
     if reference.cp2k and carried.CHARGES in found:
         atoms = atoms.copy()
@@ -214,26 +214,26 @@ def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
 
 
 def _check_counts(campaign: Campaign) -> None:
-    """Raise InputError where there are too few labels to begin with, or too many walkers."""
+    """Raise InputError if there are too few labels to start with, or too many walkers."""
     path, settings = campaign.path, campaign.settings
     first = campaign.bootstrap_count * len(campaign.structures) + len(campaign.initial)
     if first < settings.validation_every:
         raise InputError(
-            f"{path}: bootstrap.count gives {first} labels, and none is left for validation where "
-            f"every {settings.validation_every}th is (validation_every); raise the one or lower "
-            "the other"
+            f"{path}: bootstrap.count gives {first} labels, fewer than validation_every: "
+            f"{settings.validation_every}, so that none is held out for validation; increase "
+            "bootstrap.count or decrease validation_every"
         )
     slots = campaign.cores * settings.resources.walkers_per_core
     if settings.rounds and campaign.walkers > slots:
         raise InputError(
             f"{path}: {campaign.walkers} walkers, but {campaign.cores} core(s) × "
-            f"{settings.resources.walkers_per_core} (resources.walkers_per_core) give {slots} "
-            "slots; use fewer walkers, or raise resources.walkers_per_core"
+            f"{settings.resources.walkers_per_core} (resources.walkers_per_core) allow {slots}; "
+            "use fewer walkers, or increase resources.walkers_per_core"
         )
     if settings.reference.imported and (settings.rounds or campaign.bootstrap_count):
         raise InputError(
-            f"{path}: reference.imported makes no labels, but rounds: {settings.rounds} and "
-            f"bootstrap.count: {campaign.bootstrap_count} ask for some; set both to 0, or name a "
+            f"{path}: reference.imported computes no labels, but rounds: {settings.rounds} and "
+            f"bootstrap.count: {campaign.bootstrap_count} require some; set both to 0, or give a "
             "program (reference.xtb, cp2k, ase, function)"
         )
 
@@ -254,8 +254,8 @@ def _types(
     missing = sorted(set(found) - set(settings.model.species))
     if missing:
         raise InputError(
-            f"{path}: model.species has no {', '.join(missing)}, which the structures hold; "
-            "add it (a species can never be added later)"
+            f"{path}: model.species does not contain {', '.join(missing)}, which the structures "
+            "contain; add it (species cannot be added later)"
         )
     return tuple(sorted(set(settings.model.species)))
 
@@ -263,9 +263,9 @@ def _types(
 def _cell_multiples(
     path: Path, settings: CampaignSettings, structures: Mapping[str, Atoms]
 ) -> dict[str, int]:
-    """Primitive cells of each system; the same for all systems of one composition.
+    """Number of primitive cells in each system; equal for all systems of one composition.
 
-    The reference samples the Γ point alone, so that a crystal in another cell is another level.
+    The k-point sampling depends on the cell, so that another cell size is another level of theory.
     """
     declared = {name: settings.systems[name].cell_multiple for name in structures}
     multiples = {n: declared[n] or cell_multiple(atoms) for n, atoms in structures.items()}
@@ -275,7 +275,7 @@ def _cell_multiples(
     for names in groups.values():
         for one, other in itertools.combinations(names, 2):
             sizes = sorted(len(structures[name]) for name in (one, other))
-            hidden = (  # a distorted supercell has no symmetry by which to find it
+            hidden = (  # the symmetry of a distorted supercell does not show its size
                 sizes[0] != sizes[1]
                 and sizes[1] % sizes[0] == 0
                 and None in (declared[one], declared[other])
@@ -283,74 +283,76 @@ def _cell_multiples(
             if multiples[one] != multiples[other] or hidden:
                 raise InputError(
                     f"{path}: systems.{one} ({len(structures[one])} atoms) and systems.{other} "
-                    f"({len(structures[other])} atoms) have the same composition in cells of "
-                    "another size, which the reference samples differently (Γ point, or one mesh): "
-                    "two levels of theory, which cannot train one model; use cells of one size, "
-                    "or declare how many primitive cells they hold (systems.*.cell_multiple, the "
-                    "same number) if they are different crystals"
+                    f"({len(structures[other])} atoms) have the same composition, but different "
+                    "cell sizes and therefore different k-point sampling, which is another level "
+                    "of theory and cannot train the same model; use cells of the same size, or, "
+                    "for different crystals, set the number of primitive cells "
+                    "(systems.*.cell_multiple) to the same value"
                 )
     return multiples
 
 
 def _check_kinds(campaign: Campaign) -> None:
-    """Raise InputError where CP2K would not know an element."""
+    """Raise InputError if the CP2K input has no section for an element."""
     read = campaign.reference.input
     missing = cp2k_input.kinds_missing(read, campaign.types) if read else []
     if read and missing:
         raise InputError(
-            f"{read.path}: SUBSYS has no &KIND {missing[0]}, which the model's species need; add "
-            "it, with BASIS_SET and POTENTIAL"
+            f"{read.path}: SUBSYS has no &KIND {missing[0]}, which is one of the model's species; "
+            "add it, with BASIS_SET and POTENTIAL"
         )
 
 
 def _check_goals(campaign: Campaign) -> None:
-    """Raise InputError where a rule of `stop:` could never be met, or is spent before it begins."""
+    """Raise InputError if a stop rule can never be met, or is exceeded before the first round."""
     path, stop, systems = campaign.path, campaign.settings.stop, campaign.settings.systems
     if stop.errors and stop.errors.on == "test" and not campaign.test_data:
-        raise InputError(f"{path}: stop.errors.on: test, but there is no test_data; name a file")
+        raise InputError(f"{path}: stop.errors.on: test requires test_data; give a file")
     if stop.errors and stop.errors.rounds > campaign.settings.rounds:
         raise InputError(
-            f"{path}: stop.errors.rounds: {stop.errors.rounds}, but there are only "
-            f"{campaign.settings.rounds} rounds, so it could never be met"
+            f"{path}: stop.errors.rounds: {stop.errors.rounds} exceeds rounds: "
+            f"{campaign.settings.rounds}, so that it can never be met; decrease it or increase "
+            "rounds"
         )
     first = campaign.bootstrap_count * len(systems)
     if stop.max_labels is not None and stop.max_labels < first:
         raise InputError(
-            f"{path}: stop.max_labels: {stop.max_labels}, but the bootstrap alone takes {first} "
-            "(bootstrap.count); raise the one or lower the other"
+            f"{path}: stop.max_labels: {stop.max_labels}, but the bootstrap requires {first} "
+            "(bootstrap.count); increase max_labels or decrease bootstrap.count"
         )
     for number, goal in enumerate(stop.covered or ()):
         place = f"{path}: stop.covered[{number}]"
         if goal.system is None and len(systems) > 1:
-            raise InputError(f"{place}: say which system ({', '.join(systems)})")
+            raise InputError(f"{place}: give the system ({', '.join(systems)})")
         name = goal.system or next(iter(systems))
         if name not in systems:
-            raise InputError(f"{place}: there is no system {name} (known: {', '.join(systems)})")
+            raise InputError(f"{place}: unknown system {name}; use one of {', '.join(systems)}")
         pushed = _at(f"{path}: systems.{name}", _pushed, systems[name])
         if goal.colvar not in pushed:
-            known = ", ".join(pushed) or "none: its plumed has no METAD"
+            known = ", ".join(pushed) or "none, because its plumed has no METAD"
             raise InputError(
-                f"{place}: {goal.colvar} is no variable that METAD biases in {name} ({known})"
+                f"{place}: {goal.colvar} is not biased by METAD in {name} (biased: {known})"
             )
     if stop.free_energy:
         _check_free_energy(campaign)
 
 
 def _check_free_energy(campaign: Campaign) -> None:
-    """Raise InputError where `phasewalk fes` would refuse the systems."""
+    """Raise InputError if `phasewalk fes` does not support the systems."""
     place, found = f"{campaign.path}: stop.free_energy", 0
     for name, system in campaign.settings.systems.items():
         actions = metad_actions(system.plumed or "")
         if len(actions) > 1:
-            raise InputError(f"{place}: {name} has {len(actions)} METAD actions, and needs one")
+            raise InputError(f"{place}: {name} has {len(actions)} METAD actions; use one")
         for action in actions.values():
             found += 1
             if (action.get("ADAPTIVE") or "").upper() == "GEOM" or len(_pushed(system)) > 2:
                 raise InputError(
-                    f"{place}: METAD in {name} has more than two variables, or ADAPTIVE=GEOM"
+                    f"{place}: METAD in {name} has more than two variables or ADAPTIVE=GEOM, which "
+                    "is not supported"
                 )
     if not found:
-        raise InputError(f"{place} needs a system with METAD in its plumed")
+        raise InputError(f"{place}: requires a system with METAD in its plumed")
 
 
 def _pushed(system: SystemSettings) -> tuple[str, ...]:
@@ -359,32 +361,32 @@ def _pushed(system: SystemSettings) -> tuple[str, ...]:
 
 
 def _check_program(campaign: Campaign) -> None:
-    """A relative program would be looked for where each label runs."""
+    """Raise InputError if the reference program is not found; it runs in another directory."""
     program = next(iter(campaign.reference.command), sys.executable)
     if not Path(program).is_absolute() and ("/" in program or which(program) is None):
         key = "cp2k.command" if campaign.settings.reference.cp2k else "command"
         raise InputError(
-            f"{campaign.path}: reference.{key}: {program!r} is not a program on the path; give its "
+            f"{campaign.path}: reference.{key}: program {program!r} not found in PATH; give its "
             "absolute path"
         )
 
 
 def _labelled(path: Path, key: str, file: str | None, types: tuple[str, ...]) -> list[Label]:
-    """Labelled frames that the settings name, of species that the model knows."""
+    """Read labelled frames; InputError if the model does not have their species."""
     if file is None:
         return []
     labels: list[Label] = _at(f"{path}: {key}", read_labelled, path.parent / file)
     unknown = sorted({s for label in labels for s in label.atoms.symbols} - set(types))
     if unknown:
         raise InputError(
-            f"{path}: {key} holds {', '.join(unknown)}, which the model does not know; "
+            f"{path}: {key} contains {', '.join(unknown)}, which is not a species of the model; "
             "add it to model.species"
         )
     return labels
 
 
 def _identity(atoms: Atoms) -> str:
-    """Hash of a structure; what walkers alone need of it counts where there is any."""
+    """Hash of a structure, including masses and fixed atoms if there are any."""
     found = carried.extras(atoms)
     motion = [found[name].tobytes() for name in (carried.MASSES, carried.FIXED) if name in found]
     more = f" {hashlib.sha256(b' '.join(motion)).hexdigest()[:8]}" if motion else ""
@@ -392,6 +394,6 @@ def _identity(atoms: Atoms) -> str:
 
 
 def hash_labels(labels: Sequence[Label]) -> str:
-    """Hash of the numbers of all labels; empty for none."""
+    """Hash of the values of all labels; empty if there are none."""
     text = " ".join(content_hash(label) for label in labels)
     return hashlib.sha256(text.encode()).hexdigest()[:16] if labels else ""

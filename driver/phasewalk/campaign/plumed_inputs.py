@@ -1,4 +1,4 @@
-"""What a campaign file's `plumed:` stands for: its text, the files that it reads, what to say."""
+"""The key `plumed:` of a campaign file: PLUMED input, the files that it reads, and warnings."""
 
 from collections.abc import Iterator, Mapping
 from io import StringIO
@@ -18,18 +18,18 @@ from .config import CampaignSettings, parse
 def expanded(
     settings: CampaignSettings, text: str, path: Path
 ) -> tuple[CampaignSettings, str, Mapping[str, str]]:
-    """Settings and text of a campaign file with PLUMED's text where it names a file.
+    """Replace names of PLUMED files in a campaign file by their content.
 
     Args:
-        settings: of the campaign file.
-        text: of the campaign file.
-        path: of the campaign file.
+        settings: settings of the campaign file.
+        text: text of the campaign file.
+        path: path of the campaign file.
 
     Returns:
-        Both, so that the campaign keeps the whole text; and the file's name, by system.
+        Settings and text with the complete PLUMED input; names of the files, by system.
 
     Raises:
-        InputError: no such file, or no PLUMED text in it.
+        InputError: a file is not found or does not contain PLUMED input.
     """
     named = {
         name: system.plumed.strip()
@@ -46,25 +46,25 @@ def expanded(
     inlined = _inlined(text, {name: systems[name].plumed or "" for name in named})
     if parse(inlined, str(path)) != whole:
         raise InputError(
-            f"{path}: the text of {next(iter(named.values()))} cannot be put into it; write it "
-            "below plumed: yourself"
+            f"{path}: the content of {next(iter(named.values()))} cannot be inserted; copy it to "
+            "plumed: yourself"
         )
     return whole, inlined, named
 
 
 def _text(path: Path, where: str) -> str:
-    """Text of a PLUMED file, each line's end a newline alone."""
+    """Content of a PLUMED file, with normalized line ends."""
     if not path.is_file():
         raise InputError(
-            f"{where}: one word is a file's name, and there is no such file beside the campaign "
-            "file; name one that is there, or write PLUMED's text"
+            f"{where}: file not found in the directory of the campaign file; give the name of an "
+            "existing file, or the PLUMED input itself"
         )
     try:
         found = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: cannot be read ({error})") from error
     if plumed.is_file_name(found) or not found.strip():
-        raise InputError(f"{where}: the file holds no PLUMED text")
+        raise InputError(f"{where}: the file does not contain PLUMED input")
     return "\n".join(line.rstrip() for line in found.splitlines()) + "\n"
 
 
@@ -77,7 +77,7 @@ def _with_text(system: SystemSettings, text: str, where: str) -> SystemSettings:
 
 
 def _inlined(text: str, texts: Mapping[str, str]) -> str:
-    """The campaign file with texts in place of files' names; comments and order stay."""
+    """The campaign file with file names replaced by texts; comments and order are kept."""
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 10_000, True
     data = yaml.load(text)
@@ -89,7 +89,7 @@ def _inlined(text: str, texts: Mapping[str, str]) -> str:
 
 
 def check(settings: CampaignSettings, structures: Mapping[str, Atoms], path: Path) -> None:
-    """Raise InputError where a PLUMED text does not fit its structure."""
+    """Raise InputError if a PLUMED input does not match its structure."""
     for name, system in settings.systems.items():
         if system.plumed:
             try:
@@ -99,12 +99,12 @@ def check(settings: CampaignSettings, structures: Mapping[str, Atoms], path: Pat
 
 
 def files(settings: CampaignSettings, folder: Path, path: Path) -> dict[str, bytes]:
-    """Content of what PLUMED reads beside the texts, by name.
+    """Content of the files that PLUMED reads in addition to its input, by name.
 
     Args:
-        settings: of the campaign.
-        folder: where the files are.
-        path: of the campaign file, for messages.
+        settings: settings of the campaign.
+        folder: directory of the files.
+        path: campaign file, for messages.
     """
     found: dict[str, bytes] = {}
     for name, system in settings.systems.items():
@@ -116,14 +116,14 @@ def files(settings: CampaignSettings, folder: Path, path: Path) -> dict[str, byt
 
 
 def notices(settings: CampaignSettings, structures: Mapping[str, Atoms]) -> Iterator[str]:
-    """What the PLUMED texts say that is possible, but hardly meant."""
+    """Warnings about possible, but probably unintended PLUMED input."""
     for name, system in settings.systems.items():
-        for told in notices_of(system, structures[name]):
-            yield f"systems.{name}: PLUMED text: {told}"
+        for notice in notices_of(system, structures[name]):
+            yield f"systems.{name}: PLUMED text: {notice}"
 
 
 def notices_of(system: SystemSettings, atoms: Atoms) -> list[str]:
-    """Those of one system."""
+    """Warnings for one system."""
     if not system.plumed:
         return []
     return plumed_limits.notices(system.plumed, atoms, system.temperatures_K)

@@ -1,4 +1,4 @@
-"""Whether a campaign may end by itself: its goals and budgets against its journal."""
+"""Evaluate the stop rules (goals and budgets) of a campaign from its journal."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ GOAL, BUDGET = "goal", "budget"
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule after a round.
+    """Result of one rule after a round.
 
     Attributes:
         rule: its key in the campaign file.
-        kind: goal (all that are given must be met) or budget (each ends the campaign).
-        met: whether it is met, or spent.
-        says: with its numbers, for people.
+        kind: goal (the campaign ends if all are met) or budget (it ends if one is exhausted).
+        met: whether the goal is met, or the budget is exhausted.
+        says: values and limits, as text.
     """
 
     rule: str
@@ -37,13 +37,14 @@ class Rule:
 
     @property
     def line(self) -> str:
-        """For people: the rule, how it stands, and its numbers."""
-        goals, budgets = {True: "met", False: "not met yet"}, {True: "spent", False: "within"}
+        """The result as one line of text."""
+        goals = {True: "met", False: "not met yet"}
+        budgets = {True: "exhausted", False: "not exhausted"}
         return f"{self.rule}: {(goals if self.kind == GOAL else budgets)[self.met]}: {self.says}"
 
 
 def judged(records: Sequence[Record]) -> tuple[list[Rule], list[str]]:
-    """The rules as they were last judged, and the keys of those that ended the campaign."""
+    """The last results of the rules, and the keys of those that ended the campaign."""
     found = [rules for _, rules in each(records, Judged)]
     if not found:
         return [], []
@@ -58,16 +59,16 @@ def judge(
     walkers: int,
     free_energy: Callable[[], tuple[float | None, str]],
 ) -> list[Rule]:
-    """Every rule that is given, after a round.
+    """Evaluate all given rules after a round.
 
     Args:
         settings: the rules.
-        records: the journal, which grows where free energies are computed.
-        round_: the round that has just ended.
-        walkers: labels that the next round may cost.
-        free_energy: computes the largest difference (kJ/mol; None: there is no earlier one) of the
-            free energies of the last two generations, and says it; asked for only where all other
-            goals are met, since it costs segments.
+        records: returns the journal, to which computing free energies adds records.
+        round_: the round that has just finished.
+        walkers: maximum number of labels of the next round.
+        free_energy: computes the largest difference (kJ/mol; None if there is no earlier one) of
+            the free energies of the last two generations, and describes it; called only if all
+            other goals are met, because it requires additional segments.
     """
     found = []
     if settings.errors is not None:
@@ -81,22 +82,22 @@ def judge(
             met = difference is not None and difference <= limit
             says = f"{says} (limit {limit:g} kJ/mol)"
         else:
-            met, says = False, "not computed before the other goals are met"
+            met, says = False, "computed only if all other goals are met"
         found.append(Rule("stop.free_energy", GOAL, met, says))
     return [*found, *_budgets(settings, records(), walkers)]
 
 
 def ending(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules that end the campaign: all goals, else a budget that is spent; empty for none."""
+    """The rules that end the campaign: all goals, or exhausted budgets; empty if none."""
     spent = [rule for rule in rules if rule.kind == BUDGET and rule.met]
     goals = [rule for rule in rules if rule.kind == GOAL]
     return goals if goals and all(rule.met for rule in goals) else spent
 
 
 def _errors(goal: ErrorGoal, records: Sequence[Record], round_: int) -> Rule:
-    """Each error of the last rounds that have one, against its limit."""
+    """Compare the errors of the last rounds with their limits."""
     measured = _measured(goal.on, records, round_)
-    good, told = 0, ""
+    good, shown = 0, ""
     for errors in reversed(measured):
         worse = [
             name for name, limit in goal.limits.items() if not _below(errors.value(name), limit)
@@ -105,17 +106,18 @@ def _errors(goal: ErrorGoal, records: Sequence[Record], round_: int) -> Rule:
             break
         good += 1
     if measured:
-        told = ", ".join(
-            _told(name, measured[-1].value(name), limit) for name, limit in goal.limits.items()
+        shown = ", ".join(
+            _beside(name, measured[-1].value(name), limit) for name, limit in goal.limits.items()
         )
     what = "the round's new frames" if goal.on == "new" else "the test set"
-    told = told or "nothing measured yet"
-    says = f"on {what}: {told}; below in the last {good} round(s), {goal.rounds} needed"
+    shown = shown or "no errors yet"
+    says = f"on {what}: {shown}; below the limits in {good} successive round(s), "
+    says += f"required {goal.rounds}"
     return Rule("stop.errors", GOAL, good >= goal.rounds, says)
 
 
 def _below(value: float | None, limit: float) -> bool:
-    """Whether an error is below its limit; one that cannot be told is not."""
+    """Whether an error is known and below its limit."""
     return value is not None and value < limit
 
 
@@ -133,7 +135,7 @@ def _measured(on: str, records: Sequence[Record], round_: int) -> list[MeasuredE
 
 
 def _covered(goal: CoverGoal, records: Sequence[Record], round_: int, rule: str) -> Rule:
-    """Labelled frames of walkers in each bin of the range."""
+    """Count the labelled frames of walkers in each bin of the range."""
     width = (goal.max - goal.min) / goal.bins
     counts: Counter[int] = Counter()
     for value in positions(records, goal.colvar, system=goal.system, round_=round_):
@@ -142,18 +144,18 @@ def _covered(goal: CoverGoal, records: Sequence[Record], round_: int, rule: str)
     missing = [index for index in range(goal.bins) if counts[index] < goal.frames]
     says = (
         f"{goal.colvar} {goal.min:g} … {goal.max:g}: {goal.bins - len(missing)} of {goal.bins} "
-        f"bins hold {goal.frames} labelled frame(s) or more"
+        f"bins with at least {goal.frames} labelled frame(s)"
     )
     if missing:
         low = goal.min + missing[0] * width
-        says += f"; the first that does not: {low:.6g} … {low + width:.6g}"
+        says += f"; first other bin: {low:.6g} … {low + width:.6g}"
     return Rule(rule, GOAL, not missing, says)
 
 
 def positions(
     records: Sequence[Record], colvar: str, *, system: str | None, round_: int
 ) -> list[float]:
-    """Values of a collective variable of all labelled frames of walkers up to a round."""
+    """Values of a collective variable for all labelled frames of walkers up to a round."""
     walked = {
         labelled.key
         for record, labelled in each(records, Labelled)
@@ -178,7 +180,7 @@ def _budgets(settings: StopSettings, records: Sequence[Record], walkers: int) ->
     costs = ledger.costs(records, "")
     if settings.max_labels is not None:
         paid, limit = costs["labels"]["done"], settings.max_labels
-        says = f"{paid} labels, and the next round may need {walkers} more (limit {limit})"
+        says = f"{paid} labels, and up to {walkers} more in the next round (limit {limit})"
         found.append(Rule("stop.max_labels", BUDGET, paid + walkers > limit, says))
     if settings.max_core_hours is not None:
         hours = sum(costs["core_hours"].values())
@@ -188,13 +190,13 @@ def _budgets(settings: StopSettings, records: Sequence[Record], walkers: int) ->
     if settings.max_wall_hours is not None:
         hours = ledger.timeline(records)["wall_seconds"] / ledger.SECONDS_PER_HOUR
         limit_h = settings.max_wall_hours
-        says = f"{hours:.3g} hours of running (limit {limit_h:g})"
+        says = f"{hours:.3g} hours of run time (limit {limit_h:g})"
         found.append(Rule("stop.max_wall_hours", BUDGET, hours >= limit_h, says))
     return found
 
 
-def _told(name: str, value: float | None, limit: float) -> str:
-    """An error, by its name in `evaluation.Errors`, beside its limit."""
+def _beside(name: str, value: float | None, limit: float) -> str:
+    """An error, by its name in `validation.Errors`, with its limit."""
     words, unit = name, ""
     for ending, shown in (("_meV_per_atom", "meV/atom"), ("_meV_per_A", "meV/Å"), ("_GPa", "GPa")):
         if name.endswith(ending):

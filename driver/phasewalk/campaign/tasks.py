@@ -39,46 +39,46 @@ from .under_way import UnderWay
 
 Outputs = Mapping[str, Any]
 WHOSE = "task.json"
-"""In a job's directory: the task that it was started for."""
+"""File in a job's directory that names its task."""
 LEARNED = (SEGMENT, TRAIN)
-"""Stages of which each round's stand on those of the round before."""
+"""Stages whose results are used in the next round."""
 
 
 class Observer(Protocol):
-    """Who watches the campaign: the terminal, or a test."""
+    """Receives the progress of a campaign; implemented by the terminal output and by tests."""
 
     def begin(self, round: int, stage: str, total: float, unit: str) -> None:
-        """A stage begins; it will count up to `total` of `unit`."""
+        """A stage starts; its progress counts up to `total`, in `unit`."""
         ...
 
     def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
-        """The stage has come so far, and tells this of itself."""
+        """The stage has reached `done`."""
         ...
 
     def see(self, event: Event) -> None:
-        """A job begins, lives or ends."""
+        """An event of a job."""
         ...
 
     def say(self, line: str) -> None:
-        """A line to keep."""
+        """A line to print permanently."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something to do once in a campaign.
+    """A task, which is done once in a campaign.
 
     Attributes:
         name: unique in the campaign.
         stage: import, atom, bootstrap, segment, label, train, deploy or evaluate.
         round: 0 for the bootstrap.
-        inputs: hash of what it is made from (frames, labels, weights, hills; not settings).
-        place: its directory below the campaign's.
-        job: makes the job for that directory.
-        read: makes the outputs for the journal; raises PhasewalkError where the job failed.
-        may_fail: a failure is an output (`{"failed": reason}`) and not the end of the campaign.
-        again: try again where the journal holds a failure.
-        adopt: outputs of a finished but unrecorded run in that directory; None where there is none.
+        inputs: hash of its input data (frames, labels, weights, hills; not settings).
+        place: its directory, relative to the campaign.
+        job: returns the job for a directory.
+        read: returns the outputs for the journal; raises PhasewalkError if the job failed.
+        may_fail: a failure is recorded (`{"failed": reason}`) and does not end the campaign.
+        again: try again if the journal has a failure.
+        adopt: returns the outputs of a finished, but unrecorded run; None if there is none.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Work:
-    """A campaign at work: what every task needs."""
+    """A running campaign: the objects that all tasks use."""
 
     campaign: Campaign
     store: Store
@@ -153,7 +153,7 @@ class Work:
                         task, self._read(task, event), event.seconds, cores=event.job.cores
                     )
         except BaseException:
-            # What still runs must have ended before the lock is given up.
+            # All jobs must have ended before the lock is released.
             self.under_way.close()
             raise
         return [outputs[task.name] for task in tasks]
@@ -197,16 +197,16 @@ class Work:
         return record is not None and not (task.again and FAILED in record.outputs)
 
     def _stands(self, task: Task) -> None:
-        """Raise StoreError where later rounds stand on a task that would be done anew."""
+        """Raise StoreError if a task would be repeated whose result later rounds have used."""
         before = self.store.find(task.name)
         if before is None or before.inputs == task.inputs or task.stage not in LEARNED:
             return
         last = max(r.round for r in self.store.records() if r.stage in LEARNED)
         if last > task.round:
             raise StoreError(
-                f"{self.store.root}: {task.name} was made from something else than what is there "
-                f"now, and round {last} stands on it: its files, initial_data or candidates have "
-                "changed; undo that, or go back first: phasewalk rewind "
+                f"{self.store.root}: the input of {task.name} has changed (its files, "
+                f"initial_data or candidates), but round {last} depends on its result; undo the "
+                "change, or go back first: phasewalk rewind "
                 f"{shlex.quote(str(self.store.root))} --round {max(0, task.round - 1)}"
             )
 
@@ -224,7 +224,7 @@ class Work:
             raise kind(reason) from error
 
     def record(self, task: Task, outputs: Outputs, seconds: float, cores: int = 0) -> Outputs:
-        """Journal a finished task; what it cost before, when it failed, stays in its record."""
+        """Record a finished task, including the costs of its earlier failed runs."""
         before = self.store.find(task.name)
         if before is not None and FAILED in before.outputs:
             spent = {"seconds": before.seconds, "cores": before.cores, "time": before.time}
@@ -253,7 +253,7 @@ class Work:
         seconds: float = 0.0,
         cores: int = 0,
     ) -> None:
-        """Journal something that was done."""
+        """Append a record to the journal."""
         took = round(seconds, 3)
         self.store.append(
             Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
@@ -266,7 +266,7 @@ def in_background(task: Task) -> Task:
 
 
 def _job(task: Task, directory: Path) -> Job:
-    """The job of a task, which says in its directory whose it is."""
+    """The job of a task, with a file that names the task."""
     job = task.job(directory)
     whose = json.dumps({"task": task.name, "inputs": task.inputs}).encode()
     return replace(job, inputs={**job.inputs, WHOSE: whose})

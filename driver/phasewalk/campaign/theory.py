@@ -1,4 +1,4 @@
-"""What a campaign must know before it begins: its level of theory, and that of its data."""
+"""Level of theory of a campaign and of its data, determined before the start."""
 
 import contextlib
 from collections.abc import Sequence
@@ -22,15 +22,18 @@ from .inputs import Campaign
 def settle(
     campaign: Campaign, launcher: Launcher, root: Path | None = None
 ) -> tuple[Campaign, list[str]]:
-    """The campaign with its level of theory complete and its initial labels at it; what to say.
+    """Complete the campaign's level of theory and assign it to the initial labels.
 
     Args:
-        campaign: as it was read.
-        launcher: asks the reference for its version.
-        root: the campaign's directory, where there is one already.
+        campaign: the campaign as it was read.
+        launcher: runs the reference program to determine its version.
+        root: directory of an existing campaign, if any.
+
+    Returns:
+        The campaign, and notes for the user.
 
     Raises:
-        InputError: the reference does not start, or data of another level would be mixed in.
+        InputError: the reference does not start, or data have another level of theory.
     """
     with scratch.folder("version") as folder:
         job = requests.version_job(campaign.reference, folder / "version")
@@ -62,27 +65,25 @@ def settle(
 
 
 def _continued(campaign: Campaign, root: Path) -> Campaign:
-    """The campaign at the level that its directory names, where that is the same theory.
+    """The campaign with the level of theory of its directory, if both are equivalent.
 
-    Versions before took more of a CP2K input for theory (memory, processes), and no `command`.
+    Earlier versions included more of the CP2K input (memory, processes), but not `command`.
     """
     reference = campaign.reference
-    before, then = None, None
-    with contextlib.suppress(
-        InputError
-    ):  # what is wrong with the directory is said by who opens it
+    before, command = None, None
+    with contextlib.suppress(InputError):  # opening the directory reports what is wrong with it
         before = levels.from_dict(read_identity(root).get("level of theory"))
-        then = config.parse(*settings_text(root)).reference.command
+        command = config.parse(*settings_text(root)).reference.command
     if before is None or before.method == reference.method.method:
         return campaign
-    same_command = COMMAND not in before.settings and then == reference.settings.command
+    same_command = COMMAND not in before.settings and command == reference.settings.command
     if _theory(before, same_command) != _theory(reference.method, same_command):
         return campaign
     return replace(campaign, reference=replace(reference, method=before))
 
 
 def _theory(level: Level, without_command: bool) -> dict[str, Any]:
-    """A level as a mapping, without what does not count now."""
+    """A level as a mapping, without entries that do not affect the results."""
     found = level.as_dict()
     for key in ("settings", "files"):
         found[key] = {
@@ -94,48 +95,47 @@ def _theory(level: Level, without_command: bool) -> dict[str, Any]:
 
 
 def _check_levels(campaign: Campaign, where: str, found: Sequence[Label]) -> None:
-    """Raise InputError where a frame says that it was labelled at another level of theory."""
+    """Raise InputError if a frame has another level of theory."""
     method = campaign.reference.method
     if campaign.settings.reference.imported:
-        told = {levels.method_of(label.level) for label in (*campaign.initial, *found)} - {""}
-        if len(told) > 1:
+        stated = {levels.method_of(label.level) for label in (*campaign.initial, *found)} - {""}
+        if len(stated) > 1:
             raise InputError(
-                f"{where}: labels of {len(told)} levels of theory ({', '.join(sorted(told))}); "
-                "one model cannot learn two"
+                f"{where}: labels of {len(stated)} levels of theory "
+                f"({', '.join(sorted(stated))}); use labels of one level of theory"
             )
         return
     for number, label in enumerate(found, start=1):
         if label.level and levels.method_of(label.level) != method.method:
             raise InputError(
-                f"{where}, frame {number}: it was labelled at another level of theory than this "
-                f"campaign's, and labels of two levels never train or test one model; file | "
-                f"campaign: {_difference(label, method)}"
+                f"{where}, frame {number}: its level of theory differs from the campaign's (file | "
+                f"campaign: {_difference(label, method)}); use labels of one level of theory"
             )
 
 
 def _difference(label: Label, method: Level) -> str:
-    told: Any = label.made.get("level_of_theory")
-    if not isinstance(told, dict):
-        return f"{levels.method_of(label.level)} | {method.method} (the file does not say more)"
-    return levels.difference(levels.from_dict(told).as_dict(), method.as_dict())
+    stated: Any = label.made.get("level_of_theory")
+    if not isinstance(stated, dict):
+        return f"{levels.method_of(label.level)} | {method.method}, no details in the file"
+    return levels.difference(levels.from_dict(stated).as_dict(), method.as_dict())
 
 
 def _check_declared(campaign: Campaign) -> None:
-    """Raise InputError where initial data neither says its level nor was declared."""
+    """Raise InputError if the level of theory of initial data is neither given nor declared."""
     settings = campaign.settings
     data = settings.initial_data
-    silent = [n for n, label in enumerate(campaign.initial, start=1) if not label.level]
-    if data and silent and not data.same_level and not settings.reference.imported:
+    missing = [n for n, label in enumerate(campaign.initial, start=1) if not label.level]
+    if data and missing and not data.same_level and not settings.reference.imported:
         raise InputError(
-            f"{campaign.path}: initial_data ({data.file}), frame {silent[0]}: it does not say at "
-            f"which level of theory it was labelled; if that is this campaign's "
-            f"({campaign.reference.method.title}: program, settings, basis sets, k-points), say so "
-            "with initial_data.same_level: true; if you only train on it, use reference.imported"
+            f"{campaign.path}: initial_data ({data.file}), frame {missing[0]}: no level of theory "
+            f"given; if it is the campaign's ({campaign.reference.method.title}: program, "
+            "settings, basis sets, k-points), set initial_data.same_level: true; to only train on "
+            "these data, use reference.imported"
         )
 
 
 def _initial(campaign: Campaign) -> list[Label]:
-    """The initial labels at their level, each once."""
+    """The initial labels with their level of theory, without duplicates."""
     data = campaign.settings.initial_data
     found: dict[str, Label] = {}
     for number, label in enumerate(campaign.initial, start=1):
@@ -161,16 +161,16 @@ def _initial(campaign: Campaign) -> list[Label]:
 
 
 def _place(campaign: Campaign, atoms: Atoms, number: int) -> tuple[str, int]:
-    """The system that a frame belongs to, if any, and how many primitive cells it holds."""
+    """The system of a frame, if any, and its number of primitive cells."""
     formula = reduced_formula(atoms)
     for name, structure in campaign.structures.items():
         if reduced_formula(structure) == formula:
             if len(structure) != len(atoms):
                 raise InputError(
                     f"{campaign.path}: initial_data, frame {number}: {len(atoms)} atoms, but "
-                    f"systems.{name} of the same composition has {len(structure)}: in another cell "
-                    "the reference samples differently, which is another level of theory; use a "
-                    "structure of that size"
+                    f"systems.{name} of the same composition has {len(structure)}; k-point "
+                    "sampling in another cell size is another level of theory; use a structure of "
+                    "that size"
                 )
             return name, campaign.cell_multiples[name]
     return "", cell_multiple(atoms)

@@ -1,4 +1,4 @@
-"""The session of a campaign at work, and the jobs in it that run ahead of their turn."""
+"""The launcher session of a running campaign, and jobs that are started early."""
 
 import math
 from collections.abc import Collection, Generator, Sequence
@@ -10,7 +10,7 @@ from ..jobs import Event, Finished, Job, Kind, Launcher, Running, Session
 
 @dataclass
 class _Ahead:
-    """A job that runs ahead: of which task, since when, and how it has ended."""
+    """A job that was started early: its task, run time, and result once it has finished."""
 
     task: str
     job: Job
@@ -20,48 +20,48 @@ class _Ahead:
 
 @dataclass
 class UnderWay:
-    """What runs now.
+    """The running jobs.
 
-    A job may be started ahead: while another task runs, and before the loop comes to its own. When
-    the loop does, it finds the job running or ended.
+    A job may be started early, while another task is running. When the loop reaches its task, the
+    job is running or has finished.
     """
 
     _session: Session | None = None
     _ahead: dict[Path, _Ahead] = field(default_factory=dict)
 
     def place(self, task: str) -> Path | None:
-        """Directory of a task's job that was started ahead; None if it was not."""
+        """Directory of a task's job if it was started early; otherwise None."""
         return next((place for place, one in self._ahead.items() if one.task == task), None)
 
     def done_s(self, task: str) -> float:
-        """For how long a task's job has run that was started ahead; infinite if it has ended."""
+        """Run time of a task's job that was started early; infinite if it has finished."""
         place = self.place(task)
         if place is None:
             return 0.0
         return math.inf if self._ahead[place].ended is not None else self._ahead[place].seconds
 
     def ahead(self, launcher: Launcher, task: str, job: Job) -> None:
-        """Start a task's job beside those that run."""
+        """Start the job of a task early, in addition to the running jobs."""
         self._ahead[job.directory] = _Ahead(task, job)
         self._open(launcher).add(job)
 
     def narrow(self, directory: Path, cores: int) -> None:
-        """A running job needs no more than these cores from now on."""
+        """Reduce the number of cores of a running job."""
         if self._session is not None:
             self._session.narrow(directory, cores)
 
     def run(
         self, launcher: Launcher, jobs: Sequence[Job], begun: Collection[Path]
     ) -> Generator[Event]:
-        """Run jobs, and wait for some that were started ahead.
+        """Run jobs, and wait for jobs that were started early.
 
         Args:
-            launcher: of the campaign.
-            jobs: to start.
-            begun: directories of those that were started ahead.
+            launcher: launcher of the campaign.
+            jobs: jobs to start.
+            begun: directories of jobs that were started early.
 
         Yields:
-            All events until the last of these has ended: also those of other jobs.
+            All events, including those of other jobs, until the last of these jobs has finished.
         """
         mine = {job.directory for job in jobs} | set(begun)
         session = self._open(launcher)
@@ -82,7 +82,7 @@ class UnderWay:
         self._close_if_idle()
 
     def drop(self, kind: Kind) -> None:
-        """Stop what runs ahead of a kind of work: its turn does not come."""
+        """Stop jobs of a kind that were started early and are not needed."""
         for directory in [place for place, one in self._ahead.items() if one.job.kind == kind]:
             del self._ahead[directory]
             if self._session is not None:
@@ -90,14 +90,14 @@ class UnderWay:
         self._close_if_idle()
 
     def close(self) -> None:
-        """Stop all that runs."""
+        """Stop all running jobs."""
         session, self._session = self._session, None
         self._ahead.clear()
         if session is not None:
             session.close()
 
     def _note(self, event: Event) -> None:
-        """What happens to a job that runs ahead."""
+        """Record an event of a job that was started early."""
         one = self._ahead.get(event.job.directory)
         if one is not None and isinstance(event, Finished):
             one.ended = event

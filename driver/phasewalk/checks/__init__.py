@@ -1,4 +1,4 @@
-"""Checks: what is tried before a run, and of a single model by hand."""
+"""Checks of a campaign before its run, and of a single model."""
 
 from typing import TYPE_CHECKING
 

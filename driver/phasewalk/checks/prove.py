@@ -1,4 +1,4 @@
-"""`phasewalk gate`: the whole proof of one deployed model, by hand."""
+"""`phasewalk gate`: the full proof of one deployed model."""
 
 import json
 import sys
@@ -72,7 +72,7 @@ def eager(
     trusted: bool,
     force_rms: float | None = None,
 ) -> dict[str, Any]:
-    """What the checkpoint says in Python, and what this machine is; see `models.eager_child`."""
+    """Results of the checkpoint in Python, with versions and processor; see `eager_child`."""
     request: dict[str, Any] = {"frames": [frame_to_json(atoms) for atoms in frames]}
     if force_rms is not None:
         request["force_rms_eV_per_A"] = force_rms
@@ -91,11 +91,11 @@ def eager(
         env=engines.env,
     )
     models.require_loaded(run(launcher, job))
-    return read(place / RESULT, dict[str, Any], unlike="not a result")
+    return read(place / RESULT, dict[str, Any], unlike="not a result of eager_child")
 
 
 def find_stamp(model: Path) -> Deployed | None:
-    """The stamp beside a deployed model: as a campaign or as `phasewalk deploy` writes it."""
+    """The stamp of a deployed model, in the layout of a campaign or of `phasewalk deploy`."""
     for path in (model.with_name(f"{model.name}.json"), model.with_name("stamp.json")):
         if path.is_file():
             check_kept(path)
@@ -107,27 +107,33 @@ def find_checkpoint(model: Path) -> Path:
     """The checkpoint of a campaign's deployed model; InputError if there is none."""
     path = model.absolute().parent.parent / "checkpoint.ckpt"
     if not path.is_file():
-        raise InputError(f"{model}: no {path.name} beside its folder; name it with --checkpoint")
+        raise InputError(f"{model}: {path} not found; give the checkpoint with --checkpoint")
     return path
 
 
 def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
-    """Raise GateFailed if a stamp names another torch, processor, species or precision.
+    """Raise GateFailed if a stamp does not match the checkpoint or this machine.
 
     Args:
         model: the deployed model.
         stamp: of the model.
-        here: what the checkpoint is (types, dtype, sha256) and this machine (torch, cpu).
+        here: properties of the checkpoint (types, dtype, sha256) and this machine (torch, cpu).
     """
     if list(stamp.types) != here["types"]:
         raise GateFailed(
-            f"{model}: its species are {' '.join(stamp.types)}, the checkpoint's are "
-            f"{' '.join(here['types'])}: it was compiled from another checkpoint"
+            f"{model}: its elements are {' '.join(stamp.types)}, but those of the checkpoint are "
+            f"{' '.join(here['types'])}; it was compiled from another checkpoint"
         )
     if stamp.dtype != here["dtype"]:
-        raise GateFailed(f"{model}: it is {stamp.dtype}, the checkpoint is {here['dtype']}")
+        raise GateFailed(
+            f"{model}: its precision is {stamp.dtype}, but that of the checkpoint is "
+            f"{here['dtype']}; it was compiled from another checkpoint"
+        )
     if stamp.checkpoint not in ("", here["sha256"]):
-        raise GateFailed(f"{model}: its stamp names another checkpoint than the one given")
+        raise GateFailed(
+            f"{model}: by its stamp, it was compiled from another checkpoint; give that one with "
+            "--checkpoint"
+        )
     reason = models.misfit(
         stamp,
         torch=here["torch"],
@@ -135,6 +141,6 @@ def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
         has_gpu=has_gpu(),
     )
     if not reason and stamp.mode == "aotinductor" and stamp.cpu != here["cpu"]:
-        reason = f"it was compiled for cpu {stamp.cpu}, and this machine has {here['cpu']}"
+        reason = f"it was compiled for cpu {stamp.cpu}, but this machine has {here['cpu']}"
     if reason:
         raise GateFailed(f"{model}: {reason}; deploy the checkpoint again on this machine")

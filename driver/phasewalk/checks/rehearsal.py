@@ -1,8 +1,8 @@
-"""Ten steps of a campaign's own first segment with an untrained model, before anything is paid for.
+"""Ten steps of a campaign's first segment with an untrained model, for `phasewalk check`.
 
-The decks, PLUMED texts, hills files and the launch are those of a run, so that what a segment would
-stop on is found here: the only things that differ are the model, slightly displaced atoms, fewer
-walkers, and the step counter, which is set so that hills are laid within the ten steps.
+Decks, PLUMED texts, hills files and launch are those of a run, so that errors of a segment appear
+here first. Only the model, the slightly displaced atoms, the smaller number of walkers, and the
+step counter differ; the latter is set so that hills are deposited within the ten steps.
 """
 
 import math
@@ -25,47 +25,47 @@ from . import rendering
 
 STEPS = 10
 WALKERS = 2
-"""Of each system: enough to see two write the same file."""
+"""Number of walkers of each system: enough to detect that two write the same file."""
 DISPLACEMENT_A = 0.03
 LIMIT_S = 300.0
 SEED = 1
 FATAL = ("plumed", "model")
-"""Stops for which an untrained model is not to blame."""
+"""Reasons of a stop that an untrained model cannot cause."""
 _FRAME = re.compile(r"\+\+\+|###|===|= |\(core|\(action|PLUMED: *$|terminate|Abort\(|Last ")
 _SOURCE = re.compile(r"\s*\(\S+\.(cpp|h):\d+\)")
-"""What frames a message, and where in the source it comes from: nothing that a user could mend."""
+"""Parts of a message that do not help users: lines around it, and places in the source code."""
 
 
 def displaced(atoms: Atoms, displacement_A: float = DISPLACEMENT_A) -> Atoms:
-    """The atoms, and all that is known of them, slightly displaced: no force is zero by symmetry.
+    """A copy with slightly displaced positions, so that no force is zero by symmetry.
 
     Args:
         atoms: to be displaced.
-        displacement_A: each Cartesian component of each atom moves by up to ± this.
+        displacement_A: maximum displacement of each Cartesian component.
     """
     rng = np.random.default_rng(SEED)
     moved = perturb(
         atoms, rng, displacement_A=displacement_A, strain=0.0, min_distance_fraction=0.35
     )
     found = atoms.copy()
-    found.positions = moved.positions  # sets fixed atoms, too
+    found.positions = moved.positions  # also of fixed atoms
     return found
 
 
 def rehearse(
     campaign: Campaign, *, engines: Engines, launcher: Launcher, model: Path, directory: Path
 ) -> str:
-    """Run the ten steps; what was done, in words.
+    """Run the ten steps and return a description of the result.
 
     Args:
-        campaign: whose first segment it is.
+        campaign: the campaign.
         engines: with the plugin.
-        launcher: to start LAMMPS with.
-        model: a deployed model of the campaign's species.
-        directory: to run in.
+        launcher: runs LAMMPS.
+        model: a deployed model for the campaign's elements.
+        directory: where it runs.
 
     Raises:
-        InputError: LAMMPS or PLUMED ended it, or no hill was laid where one was due.
+        InputError: LAMMPS or PLUMED failed, or a hill was not deposited.
     """
     plan = _plan(campaign, model)
     finished = run(launcher, walkers.job(plan, engines=engines, directory=directory))
@@ -82,16 +82,20 @@ def rehearse(
     return "; ".join(
         [
             f"{len(plan.walkers)} walker(s) did {plan.settings.steps} steps together",
-            *([f"{hills} hills laid"] if hills else []),
+            *([f"{hills} hills deposited"] if hills else []),
             *([f"printed: {', '.join(names)}"] if names else []),
-            *([f"stopped early, as an untrained model may: {', '.join(early)}"] if early else []),
+            *(
+                [f"stopped early, which is no error with an untrained model: {', '.join(early)}"]
+                if early
+                else []
+            ),
             f"{finished.seconds:.1f} s",
         ]
     )
 
 
 def _plan(campaign: Campaign, model: Path) -> SegmentPlan:
-    """The campaign's first segment, made short."""
+    """The campaign's first segment, shortened."""
     plan = rendering.first_segment(campaign, model)
     shown = [walker for walker in plan.walkers if walker.index < WALKERS]
     steps = min(STEPS, plan.settings.steps)
@@ -105,7 +109,7 @@ def _plan(campaign: Campaign, model: Path) -> SegmentPlan:
 
 
 def _rehearsing(plan: SegmentPlan, walker: Walker, steps: int) -> Walker:
-    """The walker on displaced atoms, some steps before all its METAD actions lay a hill."""
+    """The walker with displaced atoms, some steps before all METAD actions deposit a hill."""
     actions = plumed.metad_actions(plan.systems[walker.system].plumed or "").values()
     due = math.lcm(*(plumed.pace(action) for action in actions))
     first = due - steps // 2 if actions and steps < due < 10**9 else 0
@@ -113,42 +117,42 @@ def _rehearsing(plan: SegmentPlan, walker: Walker, steps: int) -> Walker:
 
 
 def _check(plan: SegmentPlan, result: SegmentResult) -> None:
-    """Raise InputError if PLUMED gave up, or laid no hill that was due."""
+    """Raise InputError if PLUMED or the model failed, or a hill was not deposited."""
     for walker, outcome in zip(plan.walkers, result.walkers, strict=True):
         if outcome.stop is not None and outcome.stop.reason in FATAL:
             raise InputError(f"{walker.id}: {outcome.halted}")
         if outcome.halted or outcome.steps_done < plan.settings.steps:
             continue
         actions = plumed.metad_actions(plan.systems[walker.system].plumed or "")
-        laid = {hill.action for hill in outcome.new_hills}
+        deposited = {hill.action for hill in outcome.new_hills}
         last = walker.step + outcome.steps_done
         for name, action in actions.items():
             pace = plumed.pace(action)
-            if last // pace > walker.step // pace and name not in laid:
+            if last // pace > walker.step // pace and name not in deposited:
                 raise InputError(
                     f"{walker.id}: METAD {name} deposited no hill at a multiple of PACE={pace}"
                 )
 
 
 def _reason(finished: Finished, plan: SegmentPlan) -> str:
-    """Why LAMMPS ended, in its or PLUMED's own words; empty if neither said anything."""
+    """The error message of LAMMPS or PLUMED; empty if there is none."""
     for walker in plan.walkers:
         log = finished.directory / f"{walker.id}.log"
         stop = logs.read_log(log).stop if log.is_file() else None
-        found = _told(_lines(log)) or outcomes.in_words(stop)
+        found = _error(_lines(log)) or outcomes.in_words(stop)
         if found:
             return f"{walker.id}: {found}"
     both = (finished.directory / name for name in (Finished.STDERR, Finished.STDOUT))
-    return _told([line for path in both for line in _lines(path)])
+    return _error([line for path in both for line in _lines(path)])
 
 
 def _silent(finished: Finished) -> str:
-    """What is left to say of a launch that did no step and gave no reason."""
+    """A message for a launch that ended before its first step without an error message."""
     if finished.returncode:
         return f"LAMMPS ended with code {finished.returncode}: {finished.last_lines()}"
     return (
         "the walkers stopped before their first step, without an error: an action of the PLUMED "
-        "text ends the run at once (COMMITTOR does)"
+        "text, such as COMMITTOR, ends the run immediately; remove it"
     )
 
 
@@ -156,8 +160,8 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(errors="replace", encoding="utf-8").splitlines() if path.is_file() else []
 
 
-def _told(lines: Sequence[str]) -> str:
-    """LAMMPS's first error, with what follows it."""
+def _error(lines: Sequence[str]) -> str:
+    """LAMMPS's first error with the lines after it; empty if there is none."""
     for index, line in enumerate(lines):
         if line.startswith("ERROR"):
             after = [text.strip() for text in lines[index : index + 8]]

@@ -1,4 +1,4 @@
-"""`phasewalk render`: the files of a first segment, to read and to run by hand."""
+"""`phasewalk render`: write the files of the first segment, to read and to run by hand."""
 
 import difflib
 import shlex
@@ -19,27 +19,27 @@ MODEL = "model.nequip.pth"
 
 
 def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Write the decks; yields lines: the files, the changed PLUMED text, how to run it.
+    """Write the decks; yields lines on the files, the changed PLUMED text, and how to run them.
 
     Raises:
-        StoreError: the directory holds something else.
+        StoreError: the directory is not empty.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise StoreError(f"{root}: exists and is not empty; choose another --dir")
     settings = campaign.settings
-    with scratch.folder("render") as folder:  # the deck names the model, which comes later
+    with scratch.folder("render") as folder:  # the model does not exist yet
         model = folder / MODEL
         model.touch()
         written = dict(walkers.files(first_segment(campaign, model)))
     for name, content in written.items():
         write_file(root / name, content)
-    yield f"{len(written)} files in {root}; add your model as {root / MODEL}"
+    yield f"{len(written)} files written to {root}; copy a deployed model to {root / MODEL}"
     for name, system in settings.systems.items():
         if system.plumed:
             ours = written[f"{walker_id(name, 0)}.plumed"].decode()
             shown = plumed_limits.numbering(campaign.structures[name])
-            yield f"PLUMED counts the atoms of {name} as its structure file does: {shown}"
-            yield f"PLUMED text of {name}, as its first walker reads it:"
+            yield f"atom numbers of {name} in PLUMED, in the order of its structure file: {shown}"
+            yield f"PLUMED text of {name}, compared with that of its first walker:"
             yield from (
                 f"  {line}"
                 for line in difflib.unified_diff(
@@ -52,7 +52,7 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
 
 
 def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
-    """The segment of round 1, with a deployed model."""
+    """The segment of round 1 with a deployed model."""
     settings = campaign.settings
     return SegmentPlan(
         round=1,

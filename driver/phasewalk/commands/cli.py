@@ -1,4 +1,4 @@
-"""The command line: check, run, status, rewind, render, build-plugin, deploy, evaluate, gate."""
+"""The command line: all commands of `phasewalk`."""
 
 import gc
 import os
@@ -17,20 +17,20 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="markdown",  # paragraphs are filled, and examples stand on lines of their own
+    rich_markup_mode="markdown",  # fills paragraphs, keeps examples on separate lines
 )
 out, err = terminal.stdout(), terminal.stderr()
 
 GARBAGE = (50_000, 20, 20)
-"""When garbage is looked for: most of what a short command makes is modules, which stay."""
-TRUST_HELP = "Load the checkpoint even if that may run code of whoever made it."
+"""Thresholds of garbage collection: objects of a short command are mostly modules, which stay."""
+TRUST_HELP = "Load the checkpoint even if it contains code, which is then executed."
 
 
 def _show_version(asked: bool) -> None:
     from ..engines import PACKAGES, versions
 
     if asked:
-        found = versions((*PACKAGES, "hillclimber"))  # of which PLUMED's kernel is
+        found = versions((*PACKAGES, "hillclimber"))  # it contains PLUMED's kernel
         ours = found.pop("phasewalk", "(not installed)")
         for name, number in {"phasewalk": ours, **found}.items():
             print(name, number)
@@ -46,7 +46,7 @@ def _phasewalk(
 ) -> None:
     """Learn a NequIP potential for your material while LAMMPS and PLUMED explore with it.
 
-    Begin with: phasewalk check CAMPAIGN.yaml, then phasewalk run CAMPAIGN.yaml.
+    Start with phasewalk check CAMPAIGN.yaml, then phasewalk run CAMPAIGN.yaml.
     """
 
 
@@ -58,10 +58,10 @@ def check(
     campaign_file: CampaignFile,
     dry: Annotated[
         Path | None,
-        typer.Option("--dry", metavar="DIR", help="Only write what the reference would be asked."),
+        typer.Option("--dry", metavar="DIR", help="Only write input files of the reference."),
     ] = None,
 ) -> None:
-    """Validate a campaign and its engines; starts nothing long but one label.
+    """Check a campaign and its engines; the longest step is one label.
 
     Finds every engine and its version, reads structures and PLUMED text, labels one structure, and
     compares a tiny untrained model in LAMMPS with the same model in Python.
@@ -78,7 +78,9 @@ def check(
         return
     rows = checks.check(campaign, LocalLauncher(campaign.cores), os.environ)
     if not checks.show(rows, out):
-        raise InputError("the campaign cannot run as it is: see the rows that are not ok")
+        raise InputError(
+            "the campaign cannot run yet; correct what the rows marked missing or wrong say"
+        )
 
 
 @app.command()
@@ -86,12 +88,12 @@ def run(
     campaign_file: CampaignFile,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", help="Campaign directory; default: beside the file, NAME.run."),
+        typer.Option("--dir", help="Campaign directory; default: NAME.run, next to the file."),
     ] = None,
 ) -> None:
-    """Start a campaign, or go on with it from where it was stopped.
+    """Start a campaign, or continue one that was stopped.
 
-    Ctrl-C stops it cleanly; the same command goes on. Nothing that was finished is done again.
+    Ctrl-C stops it cleanly; the same command continues it. Finished work is not repeated.
     """
     from .. import engines as finding
     from .. import status, store
@@ -121,8 +123,8 @@ def run(
                 progress.say(note)
             if not shared_code.writable(cache := finding.cache_dir(os.environ)):
                 progress.say(
-                    f"{cache} cannot be written: labels and compilations are not shared "
-                    "with other campaigns (PHASEWALK_CACHE names another folder)"
+                    f"cannot write to {cache}, so labels and compilations are not shared with "
+                    "other campaigns; set PHASEWALK_CACHE to a writable folder to share them"
                 )
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
@@ -131,27 +133,27 @@ def run(
             after = report.after_round(opened, progress.say)
             loop.run(work, after, compare=agree.compare)
     except (KeyboardInterrupt, Interrupted) as error:
-        raise Interrupted(
-            f"stopped; nothing that was finished is lost. Go on with: {resume}"
-        ) from (error)
+        raise Interrupted(f"stopped; no finished work is lost. Continue with: {resume}") from (
+            error
+        )
     finally:
         opened.close()
-    _tell(f"campaign finished; see: phasewalk status {_quoted(root)}")
+    _print(f"campaign finished; see: phasewalk status {_quoted(root)}")
     for line in deployment.of_campaign(root, os.environ, status.collect(root, opened)):
-        _tell(line)
+        _print(line)
 
 
 @app.command()
 def rewind(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
     round_: Annotated[
-        int, typer.Option("--round", help="The last round to keep; 0 keeps the bootstrap alone.")
+        int, typer.Option("--round", help="The last round to keep; 0 keeps only the bootstrap.")
     ],
 ) -> None:
-    """Go back to where a campaign stood right after a round; `run` goes on from there.
+    """Restore a campaign to its state after a round, from which `run` continues.
 
-    Nothing is deleted: what came later is moved to DIR/rewound-1 (2, 3, …). Labels stay, so that
-    none is ever paid twice.
+    Nothing is deleted: files of later rounds are moved to DIR/rewound-1 (2, 3, …). All labels are
+    kept, so that none is computed twice.
     """
     from ..rounds import rewinding
 
@@ -160,7 +162,7 @@ def rewind(
         out.print(Text(line), soft_wrap=True)
     file = root.with_suffix(".yaml")
     source = _quoted(file) if root.suffix == ".run" and file.is_file() else "CAMPAIGN.yaml"
-    out.print(Text(f"go on with: phasewalk run {source} --dir {_quoted(root)}"), soft_wrap=True)
+    out.print(Text(f"continue with: phasewalk run {source} --dir {_quoted(root)}"), soft_wrap=True)
 
 
 @app.command()
@@ -168,10 +170,10 @@ def render(
     campaign_file: CampaignFile,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", help="Where to write; default: beside the file, NAME.decks."),
+        typer.Option("--dir", help="Folder to write; default: NAME.decks, next to the file."),
     ] = None,
 ) -> None:
-    """Write the decks and PLUMED files of a first round, to read and to run by hand."""
+    """Write the decks and PLUMED files of the first round, to read and to run by hand."""
     from ..campaign import inputs
     from ..checks import rendering
 
@@ -205,22 +207,26 @@ def deploy(
         Path, typer.Option("-o", "--output", help="File to write (.nequip.pth or .nequip.pt2).")
     ],
     mode: Annotated[
-        str, typer.Option(help="torchscript (seconds) or aotinductor (a minute; faster steps).")
+        str,
+        typer.Option(
+            help="torchscript (compiles in seconds) or aotinductor (compiles in about a minute, "
+            "but runs faster)."
+        ),
     ] = "torchscript",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
     target: Annotated[
         str,
         typer.Option(
-            help="Who loads it: lammps or ase. TorchScript's file (.nequip.pth) serves both; "
-            "AOTInductor's (.nequip.pt2) only the one that it was compiled for."
+            help="Program that loads it: lammps or ase. A TorchScript model (.nequip.pth) works "
+            "with both, an AOTInductor model (.nequip.pt2) only with this one."
         ),
     ] = "lammps",
 ) -> None:
-    """Make a checkpoint into a model that LAMMPS (or ASE) runs; a stamp is written beside it.
+    """Make a model for LAMMPS or ASE from a checkpoint; writes the model and its stamp.
 
-    With AOTInductor the weights are written into a compilation of the same network if the
-    checkpoint's campaign or the cache has one, in seconds; else it is compiled.
+    With AOTInductor, if the checkpoint's campaign or the cache has a compilation of the same
+    network, only its weights are replaced, which takes seconds.
     """
     from .. import engines as finding
     from .. import models, scratch, store
@@ -234,14 +240,14 @@ def deploy(
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device {device}: use auto, cpu or cuda")
     if not checkpoint.is_file():
-        raise InputError(f"{checkpoint}: no such checkpoint")
+        raise InputError(f"{checkpoint}: no such file; give a checkpoint of nequip-train")
     store.check_kept(checkpoint)
     if not output.name.endswith(models.ENDINGS[mode]):
         raise InputError(
             f"-o {output}: with --mode {mode} the name must end in {models.ENDINGS[mode]}"
         )
     if not output.absolute().parent.is_dir():
-        raise InputError(f"-o {output}: its folder does not exist")
+        raise InputError(f"-o {output}: its folder does not exist; make it first")
     with scratch.folder("deploy", keep_failed=True) as folder, out.status("deploying …") as shown:
         stamp, how = deployment.deploy(
             checkpoint,
@@ -253,31 +259,35 @@ def deploy(
             cache=finding.cache_dir(os.environ),
             place=folder,
             trusted=trust,
-            tell=(lambda line: shown.update(Text(line)))
+            show=(lambda line: shown.update(Text(line)))
             if out.is_terminal
             else deployment.once(lambda line: err.print(Text(line), soft_wrap=True)),
         )
-    _tell(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}; {how}")
+    _print(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}; {how}")
     for line in deployment.use(output, checkpoint, stamp, target=target, environ=os.environ):
-        _tell(line)
+        _print(line)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     out.print(Text(line), soft_wrap=True)
 
 
 @app.command()
 def gate(
     model: Annotated[Path, typer.Argument(help="A deployed model (.nequip.pth or .nequip.pt2).")],
-    data: Annotated[Path, typer.Option("--data", help="Real frames of the material (extxyz).")],
+    data: Annotated[Path, typer.Option("--data", help="Labelled frames of the material (extxyz).")],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Its checkpoint; default: the one beside it in a campaign directory."),
+        typer.Option(help="Its checkpoint; default: that of its campaign directory."),
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Prove a deployed model in LAMMPS: equal to its checkpoint, conservative, invariant."""
+    """Prove a deployed model in LAMMPS.
+
+    Checks that it equals its checkpoint, that forces and stress are derivatives of the energy, and
+    that it is invariant under permutation, rotation and translation.
+    """
     from .. import engines as finding
     from .. import scratch, store
     from ..checks import assess, prove
@@ -286,10 +296,10 @@ def gate(
     from ..validation import accuracy, proof_text
 
     if not model.is_file():
-        raise InputError(f"{model}: no such model")
+        raise InputError(f"{model}: no such file; give a deployed model")
     source = checkpoint or prove.find_checkpoint(model)
     if not source.is_file():
-        raise InputError(f"{source}: no such checkpoint")
+        raise InputError(f"{source}: no such file; give the model's checkpoint with --checkpoint")
     for file in (model, source):
         store.check_kept(file)
     frames = [label.atoms for label in accuracy.read_labelled(data)]
@@ -327,7 +337,7 @@ def _quoted(path: Path) -> str:
 
 
 def main() -> None:
-    """Entry point: one line per error, exit code 2 if the user can correct it."""
+    """Entry point: errors are one line; the exit code is 2 for errors that the user can correct."""
     signals.listen()
     terminal.accept_any_text()
     gc.set_threshold(*GARBAGE)

@@ -1,4 +1,4 @@
-"""`phasewalk evaluate`: a deployed model against labelled frames."""
+"""`phasewalk evaluate`: errors of a deployed model on labelled frames."""
 
 import json
 import os
@@ -26,14 +26,14 @@ def evaluate(
         str | None, typer.Option(help="Generation of the campaign; default: the last one.")
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Take the programs that the directory's settings name.")
+        bool, typer.Option("--trust", help="Run the programs that the directory's settings name.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a deployed model, in LAMMPS, against labelled frames.
+    """Compute the errors of a deployed model on labelled frames, in LAMMPS.
 
-    It says how many of the frames a campaign's model has learned from: errors on these are none of
-    its predictions.
+    For a campaign's model it also prints how many of the frames are its own training labels, on
+    which errors do not measure predictions.
     """
     from .. import engines as finding
     from .. import scratch, status
@@ -63,8 +63,8 @@ def evaluate(
         found = accuracy.errors(frames, accuracy.read(run(launcher, job)).frames)
     learned = assess.learned(model, frames)
     if as_json:
-        told = assess.with_learned(found.as_dict(), learned)
-        print(json.dumps({"model": str(model), "data": str(data), **told}, indent=1))
+        errors = assess.with_learned(found.as_dict(), learned)
+        print(json.dumps({"model": str(model), "data": str(data), **errors}, indent=1))
         return
     status.show_errors(str(model), found.as_dict(), out)
     if learned is not None and learned.says:
@@ -72,7 +72,7 @@ def evaluate(
 
 
 def _engines(target: Path, *, trusted: bool) -> "EngineSettings":
-    """The engines of a campaign directory, as far as they are the user's own; else the default."""
+    """The engines of a campaign's settings that may be used; the default for anything else."""
     from .. import store
     from ..campaign import config
     from ..engines import EngineSettings
@@ -81,7 +81,7 @@ def _engines(target: Path, *, trusted: bool) -> "EngineSettings":
     if not target.is_dir():
         return EngineSettings()
     text, path = store.settings_text(target)
-    kept, told = reopen.own_side(config.parse(text, path), path, trusted=trusted)
-    if told:
-        err.print(Text(told), soft_wrap=True)
+    kept, notice = reopen.own_side(config.parse(text, path), path, trusted=trusted)
+    if notice:
+        err.print(Text(notice), soft_wrap=True)
     return kept.engines

@@ -1,4 +1,4 @@
-"""What `--help` shows at the end of each command: examples, to be copied."""
+"""Examples shown at the end of the `--help` of each command."""
 
 import typer
 
@@ -25,15 +25,15 @@ EXAMPLES = {
     "labels export": ("labels export my.run -o labels.extxyz",),
     "labels import": ("labels import more.extxyz --campaign my.yaml",),
 }
-"""By name of the command, without the program's own name."""
+"""Name of the command → its examples, without the word phasewalk."""
 
 
 def add(app: typer.Typer, within: str = "") -> None:
-    """Put the examples below the help of all commands of an app, and of its groups.
+    """Append the examples to the help of all commands of an app and its groups.
 
     Args:
-        app: whose commands are registered.
-        within: name of the group that it is.
+        app: the app, with its commands registered.
+        within: name of the group; empty for the program itself.
     """
     for info in app.registered_commands:
         name = info.name or getattr(info.callback, "__name__", "").replace("_", "-")

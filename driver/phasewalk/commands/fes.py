@@ -1,4 +1,4 @@
-"""`phasewalk fes`: a free energy from one generation of a campaign."""
+"""`phasewalk fes`: compute a free energy with one generation of a campaign."""
 
 import json
 import os
@@ -20,40 +20,41 @@ if TYPE_CHECKING:
     from ..production import Frozen
 
 ROWS = 10
-GO_ON = "stopped; nothing that was finished is lost. Go on with: phasewalk fes"
+CONTINUE = "stopped; no finished work is lost. Continue with: phasewalk fes"
 
 
 def fes(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
     generation: Annotated[
         str | None,
-        typer.Option(help='Generation whose model is frozen, or "final"; default: the last one.'),
+        typer.Option(help='Generation whose model is used, or "final"; default: the last one.'),
     ] = None,
     segments: Annotated[
-        int, typer.Option(help="Segments to walk; ask for more later, and it goes on.")
+        int, typer.Option(help="Number of segments; a larger number later adds to them.")
     ] = 10,
     bins: Annotated[
-        int | None, typer.Option(help="Bins of each variable; default: 50, or 25 of each of two.")
+        int | None,
+        typer.Option(help="Number of bins; default: 50 for one variable, 25 × 25 for two."),
     ] = None,
     hills: Annotated[
         float | None,
         typer.Option(
-            help="Height of hills, × what the campaign lays; default: 0.2. Low hills give a better "
-            "free energy."
+            help="Height of the hills, relative to the campaign's; default: 0.2. Lower hills give "
+            "a more accurate free energy."
         ),
     ] = None,
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Take the programs and the code that the directory's settings name."
+            "--trust", help="Run the programs and the code that the directory's settings name."
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute a free energy: the same walkers, the model frozen, the bias started anew.
+    """Compute a free energy with the campaign's walkers, a fixed model and a new bias.
 
-    A campaign's own bias grows on a potential that changes, and is no free energy. Ctrl-C stops
-    cleanly; the same command goes on. The campaign is only read, and may run meanwhile.
+    The campaign's own bias is not a free energy, since the model changed while it grew. Ctrl-C
+    stops cleanly; the same command continues. The campaign is only read and may be running.
     """
     from .. import engines as finding
     from .. import store
@@ -72,7 +73,7 @@ def fes(
     engines = finding.find(campaign.settings.engines, os.environ)
     reopen.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)
-    # What is to be read by a program stands alone on its channel.
+    # With --json, standard output has nothing but JSON.
     shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
     try:
         with Progress(shown) as progress:
@@ -81,7 +82,7 @@ def fes(
             found = freeze.freeze(work, chosen, segments, bins=bins, hills=height)
     except (KeyboardInterrupt, Interrupted) as error:
         again = f"--generation {chosen.name} --segments {segments}{_options(hills, bins, trust)}"
-        raise Interrupted(f"{GO_ON} {shlex.quote(str(root))} {again}") from error
+        raise Interrupted(f"{CONTINUE} {shlex.quote(str(root))} {again}") from error
     if as_json:
         typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
     else:
@@ -94,11 +95,11 @@ def _check(segments: int, bins: int | None, height: float) -> None:
     if bins is not None and bins < 2:
         raise InputError(f"--bins {bins}: use 2 or more")
     if not 0.0 < height <= 1.0:
-        raise InputError(f"--hills {height:g}: use a number above 0, and at most 1")
+        raise InputError(f"--hills {height:g}: use a number greater than 0 and at most 1")
 
 
 def _options(hills: float | None, bins: int | None, trust: bool) -> str:
-    """Options that were given, to be given again."""
+    """The options of this command, for the command that continues it."""
     return (
         (f" --hills {hills:g}" if hills is not None else "")
         + (f" --bins {bins}" if bins is not None else "")
@@ -117,7 +118,7 @@ def _show_all(found: Mapping[str, "Frozen"], file: Path, console: Console) -> No
 
 
 def _show(one: "Frozen", console: Console) -> None:
-    """A short table of one system, and in words what it is worth."""
+    """A short table of one system, and lines on its reliability."""
     free = one.found
     names = [variable.name for variable in free.variables]
     title = f"{one.system}: free energy, generation {one.generation}, {free.temperature_K:g} K"
@@ -125,8 +126,8 @@ def _show(one: "Frozen", console: Console) -> None:
     for column in (names[0], "F kJ/mol", "error", "from hills"):
         table.add_column(column, justify="right")
     values, errors, hills = free.values, free.errors, free.from_hills
-    if len(names) == 2:  # along the first variable, at its lowest over the second
-        table.caption = f"lowest over {names[1]}"
+    if len(names) == 2:  # along the first variable, the minimum over the second
+        table.caption = f"minimum over {names[1]}"
         lowest = np.nan_to_num(values, nan=np.inf).argmin(axis=1)[:, None]
         values, errors, hills = (
             np.take_along_axis(each, lowest, axis=1)[:, 0] for each in (values, errors, hills)
@@ -142,22 +143,22 @@ def _show(one: "Frozen", console: Console) -> None:
 
 
 def lines(one: "Frozen") -> list[str]:
-    """What a free energy is worth, in words."""
+    """Lines on the reliability of a free energy."""
     free = one.found
     known = f"{free.largest_error:.1f} kJ/mol" if not np.isnan(free.largest_error) else "not known"
     below = 10 * free.kT
     unknown = int((free.compared & np.isnan(free.errors)).sum())
-    few = f" ({unknown} bins were visited too rarely to have one)" if unknown else ""
-    opinion = "agree" if free.agree else "DO NOT agree"
-    told = [
-        f"largest error below {below:.0f} kJ/mol: {known}{few}",
-        f"histogram and hills {opinion}: they differ by {free.opinions_differ:.1f} kJ/mol (rms)",
+    few = f" (unknown for {unknown} bins with too few visits)" if unknown else ""
+    agreement = "agree" if free.agree else "DO NOT agree"
+    found = [
+        f"largest error where F is below {below:.0f} kJ/mol: {known}{few}",
+        f"histogram and hills {agreement}: they differ by {free.opinions_differ:.1f} kJ/mol (rms)",
         f"{one.segments} segments, {one.walkers} walkers of {one.ps_per_walker:.1f} ps each; "
-        f"{one.stopped_early} of {one.walks} walks stopped early",
+        f"{one.stopped_early} of {one.walks} runs of walkers stopped early",
     ]
     for variable, ends, share in zip(free.variables, one.explored, one.covered, strict=False):
-        told.append(
-            f"{variable.name}: the campaign explored {ends[0]:.6g} to {ends[1]:.6g}; "
-            f"{100 * share:.0f} % of that was sampled here"
+        found.append(
+            f"{variable.name}: {100 * share:.0f} % of the range that the campaign explored "
+            f"({ends[0]:.6g} to {ends[1]:.6g}) was sampled"
         )
-    return [*told, *(f"warning: {warning}" for warning in one.warnings)]
+    return [*found, *(f"warning: {warning}" for warning in one.warnings)]

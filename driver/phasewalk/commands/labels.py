@@ -1,4 +1,4 @@
-"""`phasewalk labels`: list, export, import and verify labels, of a campaign or of the cache."""
+"""`phasewalk labels`: list, export, import and verify labels of a campaign or of the cache."""
 
 import json
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="labels",
-    help="List, export, import and verify labels: of a campaign, or those that campaigns share.",
+    help="List, export, import and verify labels of a campaign, or those shared by campaigns.",
     no_args_is_help=True,
 )
 out = terminal.stdout()
@@ -31,7 +31,7 @@ def atoms(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute the isolated atoms of a campaign's species, each once for a level of theory."""
+    """Compute the isolated atoms of a campaign's elements, once for each level of theory."""
     from ..campaign import inputs, theory
     from ..engines import cache_dir
     from ..engines.local import LocalLauncher
@@ -40,8 +40,8 @@ def atoms(
 
     campaign = inputs.load(campaign_file, os.environ)
     launcher = LocalLauncher(campaign.cores)
-    settled, _ = theory.settle(campaign, launcher)
-    reference, rows = settled.reference, []
+    complete, _ = theory.settle(campaign, launcher)
+    reference, rows = complete.reference, []
     with (
         scratch.folder("atoms") as folder,
         out.status("computing isolated atoms …"),
@@ -51,8 +51,8 @@ def atoms(
         )
         for symbol, energy, source in found:
             spin = requests.multiplicity(symbol)
-            told = {"energy_eV": energy} if isinstance(energy, float) else {"failed": energy}
-            rows.append({"element": symbol, "multiplicity": spin, "from": source, **told})
+            result = {"energy_eV": energy} if isinstance(energy, float) else {"failed": energy}
+            rows.append({"element": symbol, "multiplicity": spin, "from": source, **result})
             if not as_json:
                 shown = f"{energy:.6f} eV" if isinstance(energy, float) else energy
                 line = f"{symbol:<3} multiplicity {spin}  {shown}  ({source})"
@@ -71,7 +71,7 @@ def atoms(
 
 Directory = Annotated[
     Path | None,
-    typer.Argument(metavar="[DIR]", help="Campaign directory; without it the shared labels."),
+    typer.Argument(metavar="[DIR]", help="Campaign directory; default: the shared labels."),
 ]
 
 
@@ -134,19 +134,21 @@ def export_labels(
         "labels.extxyz"
     ),
     level: Annotated[
-        str | None, typer.Option("--level", help="Of the shared labels: which level of theory.")
+        str | None, typer.Option("--level", help="Level of theory of the shared labels.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write labels as extxyz, exact to the last bit, each with its origin and level of theory."""
+    """Write labels as extxyz at full precision, each with its origin and level of theory."""
     from ..engines import cache_dir
     from ..labels import extxyz
     from ..status import library
 
     if (directory is None) == (level is None):
-        raise InputError("name a campaign directory, or --level of the shared labels, not both")
+        raise InputError(
+            "give either a campaign directory or, for the shared labels, --level LEVEL"
+        )
     if output.exists() and not force:
-        raise InputError(f"{output}: is there already; choose another --output, or --force")
+        raise InputError(f"{output}: exists already; choose another --output, or use --force")
     if directory is not None:
         found, of = library.campaign_labels(directory)
     else:
@@ -158,18 +160,21 @@ def export_labels(
 @app.command("import")
 def import_labels(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Labelled frames (extxyz); NAME@:40 the first.")
+        Path,
+        typer.Argument(metavar="FILE", help="Labelled frames (extxyz); FILE@:40 for the first 40."),
     ],
     campaign_file: Annotated[
         Path | None,
-        typer.Option("--campaign", help="Campaign file whose reference made the labels."),
+        typer.Option("--campaign", help="Campaign file with the reference of the labels."),
     ] = None,
     same_level: Annotated[
         bool,
-        typer.Option("--same-level", help="State that they are of that reference's level."),
+        typer.Option(
+            "--same-level", help="Declare that they were made with that reference and settings."
+        ),
     ] = False,
 ) -> None:
-    """Add labels to those that campaigns share; all are checked before the first is added."""
+    """Add labels to the shared ones; all are checked before the first is added."""
     from ..campaign import inputs, theory
     from ..engines import cache_dir
     from ..engines.local import LocalLauncher
@@ -179,22 +184,22 @@ def import_labels(
     declared: Level | None = None
     if campaign_file is not None and same_level:
         campaign = inputs.load(campaign_file, os.environ)
-        settled, _ = theory.settle(campaign, LocalLauncher(campaign.cores))
-        declared = settled.reference.method
+        complete, _ = theory.settle(campaign, LocalLauncher(campaign.cores))
+        declared = complete.reference.method
     cache = cache_dir(os.environ)
     found = library.read_foreign(file, declared)
     new = [(label, at) for label, at in found if label_cache.find(cache, at, label.key) is None]
     for label, at in new:
         label_cache.keep(cache, at, label)
-    there = len(found) - len(new)
+    known = len(found) - len(new)
     for line in label_energies.notices([label for label, _ in found]):
         out.print(Text(f"{file}: {line}"), soft_wrap=True)
-    out.print(Text(f"{len(new)} labels added to {cache / 'labels'}; {there} were there already"))
+    out.print(Text(f"{len(new)} labels added to {cache / 'labels'}; {known} were known already"))
 
 
 @app.command()
 def verify(directory: Directory = None) -> None:
-    """Check every label: its checksum, its frame, its level of theory, its conventions."""
+    """Check each label: its checksum, frame, level of theory and conventions."""
     from ..engines import cache_dir
     from ..status import library
 
@@ -205,5 +210,5 @@ def verify(directory: Directory = None) -> None:
     for problem in problems:
         out.print(Text(problem), soft_wrap=True)
     if problems:
-        raise InputError(f"{len(problems)} problem(s) with labels: see above")
-    out.print(Text("all labels are as they were written"))
+        raise InputError(f"{len(problems)} problem(s) with labels; see above")
+    out.print(Text("all labels are intact"))

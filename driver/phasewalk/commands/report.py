@@ -1,4 +1,4 @@
-"""`phasewalk report`: the page, its pictures as files, and the frames for chemiscope."""
+"""`phasewalk report`: the report page, figures as files, and frames for chemiscope."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,45 +18,47 @@ def show_report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The page; default: report.html in the directory."),
+        typer.Option(
+            "-o", "--output", help="HTML file. Default: report.html in the campaign directory."
+        ),
     ] = None,
     figures: Annotated[
         Path | None,
         typer.Option(
             "--figures",
             metavar="DIR",
-            help="Also write every picture as PDF, SVG, PNG and CSV into this folder, for one "
-            "column of a paper and for both (-wide).",
+            help="Also write all figures as PDF, SVG, PNG and CSV into this directory, one column "
+            "of a paper wide, and two columns (-wide).",
         ),
     ] = None,
     methods_only: Annotated[
         bool,
         typer.Option(
             "--methods",
-            help="Print a methods paragraph of what was run, with its BibTeX, and nothing else.",
+            help="Only print a methods paragraph with BibTeX entries.",
         ),
     ] = False,
 ) -> None:
-    """Write the report of a campaign: one HTML page that needs no network.
+    """Write the report of a campaign as one HTML file without external resources.
 
-    Also while the campaign runs, which writes it itself after every round. Beside the page lies a
-    file of all labelled frames for chemiscope (chemiscope.org) if it is installed.
+    This also works while the campaign runs, which itself writes the report after each round. If
+    chemiscope (chemiscope.org) is installed, a file of all labelled frames is written as well.
     """
     if methods_only and (output is not None or figures is not None):
-        raise InputError("--methods: prints and writes nothing; use it without -o and --figures")
+        raise InputError("--methods cannot be combined with -o or --figures; remove them")
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"-o {output}: the page's name must end in .html")
+        raise InputError(f"-o {output}: the file name must end in .html")
     if output is not None and not output.absolute().parent.is_dir():
-        raise InputError(f"-o {output}: its folder does not exist")
+        raise InputError(f"-o {output}: its directory does not exist; create it first")
     if figures is not None and figures.exists() and not figures.is_dir():
-        raise InputError(f"--figures {figures}: is a file; name a folder")
+        raise InputError(f"--figures {figures}: is a file; give a directory")
     _show(directory, output, figures, methods_only=methods_only)
 
 
 def _show(
     directory: Path, output: Path | None, figures: Path | None, *, methods_only: bool
 ) -> None:
-    """The page, the pictures and the frames for chemiscope, or the paragraph of methods alone."""
+    """Write page, figures and frames for chemiscope, or print only the methods paragraph."""
     from .. import report
     from ..report import chemiscope, methods
     from ..status import history
@@ -79,7 +81,7 @@ def _show(
 
 
 def _is_new(root: Path) -> bool:
-    """Whether the page was written after the last record of the journal."""
+    """Whether the report is newer than the last record of the journal."""
     from .. import report
 
     try:
@@ -90,16 +92,16 @@ def _is_new(root: Path) -> bool:
 
 
 def after_round(store: Store, say: Callable[[str], None]) -> Callable[[], None]:
-    """Writes the report of a campaign at work; whatever is wrong with it, the campaign goes on.
+    """A function that writes the report of a running campaign; errors do not end the campaign.
 
     Args:
-        store: the campaign's directory, which beats meanwhile to show other hosts that it lives.
-        say: takes a line for people.
+        store: the campaign directory, whose lock is renewed meanwhile.
+        say: receives a line for the user.
     """
     from .. import report
     from ..status import history
 
-    told: list[str] = []
+    printed: list[str] = []
     walked: history.Walked = {}
 
     def write() -> None:
@@ -110,8 +112,8 @@ def after_round(store: Store, say: Callable[[str], None]) -> Callable[[], None]:
             line = f"report: {report.write(found, sign=store.beat)}: {report.answer(found)}"
         except Exception as error:
             line = f"the report could not be written ({type(error).__name__}: {error})"
-        if line not in told:
+        if line not in printed:
             say(line)
-            told.append(line)
+            printed.append(line)
 
     return write

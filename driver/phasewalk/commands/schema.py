@@ -1,4 +1,4 @@
-"""`phasewalk schema`: what a campaign file may hold, for editors and for people."""
+"""`phasewalk schema`: the keys of a campaign file, as JSON Schema or as tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +17,12 @@ def schema(
         Path | None, typer.Option("-o", "--output", help="File to write; default: print it.")
     ] = None,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="As tables for people, instead of JSON Schema.")
+        bool, typer.Option("--markdown", help="Tables to read, instead of JSON Schema.")
     ] = False,
 ) -> None:
-    """Print the JSON Schema of campaign files, by which editors complete and check them.
+    """Print the JSON Schema of campaign files, with which editors complete and check them.
 
-    The first line of a campaign file tells the editor where it is:
+    An editor uses it if this is the first line of the campaign file:
     # yaml-language-server: $schema=campaign.schema.json
     """
     from ..campaign import config_reference

@@ -1,4 +1,4 @@
-"""What stops a command from outside, besides Ctrl-C: a scheduler, or a terminal that is gone."""
+"""Signals that stop a command like Ctrl-C: from a scheduler, or when the terminal is closed."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def listen() -> None:
-    """Let each of them end what runs as Ctrl-C does; what nohup has switched off stays off."""
+    """Handle these signals like Ctrl-C, except one that is ignored (by nohup)."""
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
 
 
 def stop(number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: nothing may take it for the failure of a task."""
-    for other in STOPS:  # a shell sends SIGHUP twice: what is being ended must not be interrupted
+    """Raise KeyboardInterrupt, so that the stop is not taken for a failure of a task."""
+    for other in STOPS:  # a shell sends SIGHUP twice, which must not interrupt the shutdown
         signal.signal(other, signal.SIG_IGN)
     if number == signal.SIGHUP:
         _leave_terminal()
@@ -25,7 +25,7 @@ def stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _leave_terminal() -> None:
-    """Where the terminal is gone, print to nowhere: an error of output would be the last word."""
+    """Discard output if the terminal was closed, to avoid an error of output."""
     for stream in (sys.stdout, sys.stderr):
         try:
             os.write(stream.fileno(), b"")

@@ -1,4 +1,4 @@
-"""What shows a campaign: the live view of `phasewalk run`, and `phasewalk status`."""
+"""The progress display of `phasewalk run`, `phasewalk status`, and `phasewalk verify`."""
 
 import contextlib
 import io
@@ -28,18 +28,18 @@ out = terminal.stdout()
 
 
 def live(console: Terminal, store: "Store", rounds: int) -> "Progress":
-    """What `phasewalk run` shows, and what it leaves for `phasewalk status` to show.
+    """The progress display of `phasewalk run`, which also writes a file for `phasewalk status`.
 
     Args:
-        console: where to show it.
-        store: the campaign, open for work.
-        rounds: of the campaign in all.
+        console: where to print.
+        store: the campaign, open for writing.
+        rounds: total number of rounds.
     """
     from ..status import Progress
     from ..store import Meter
 
     def keep(now: "Now") -> None:
-        # A full disk ends the campaign where a result is lost, not where a view is.
+        # A full disk must end the campaign only if a result is lost.
         from .. import moment
 
         with contextlib.suppress(PhasewalkError, OSError):
@@ -54,10 +54,10 @@ def show_status(
         bool, typer.Option("--json", help="Print JSON; with --watch, one line for each change.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it until the campaign stops, or Ctrl-C.")
+        bool, typer.Option("--watch", help="Update it until the campaign stops, or Ctrl-C.")
     ] = False,
 ) -> None:
-    """Show what a campaign does now, and where it stands: labels, errors, hills, time by stage."""
+    """Show the state of a campaign: current stage, labels, errors, hills, time by stage."""
     from .. import moment, status
     from ..checks import deployment
 
@@ -84,7 +84,7 @@ def verify(
 ) -> None:
     """Check every file of a campaign against its journal: models, hills, frames, labels, fes.
 
-    Only reads, also while the campaign runs. Exit code 1 if something differs.
+    It only reads and works while the campaign runs. The exit code is 1 if a file differs.
     """
     from ..status import verifying
 
@@ -99,7 +99,7 @@ def verify(
 
 
 def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
-    """The state every other second, until the campaign does not run any more: the last one."""
+    """The state every two seconds while the campaign runs, and once after it has stopped."""
     from .. import status
 
     while (state := status.collect(directory))["running"]:
@@ -119,7 +119,7 @@ def _watch_json(directory: Path) -> None:
 
 
 def _watch_terminal(directory: Path) -> None:
-    # The view may be cut to the window, and is gone in the end; the last state stays in full.
+    # The live view is cut to the window and erased at the end; the last state is printed in full.
     from .. import status
 
     state: Mapping[str, Any] | None = None
@@ -152,7 +152,7 @@ def _watch_lines(directory: Path) -> None:
 
 
 def _without_times(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a state changes only where something has happened."""
+    """The state without values that change all the time."""
     now = state["now"]
     ticking = ("at", "seconds_left", "core_hours")
     kept = now and {key: value for key, value in now.items() if key not in ticking}

@@ -1,4 +1,4 @@
-"""Engines: where programs and processors are, and how a job is started."""
+"""Engines: finding programs and processors, and starting jobs."""
 
 from . import plugin, shared_code
 from .discovery import (

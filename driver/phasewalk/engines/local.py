@@ -1,4 +1,4 @@
-"""Processes on this machine: the only module that starts anything."""
+"""Run jobs as child processes on this machine; the only module that starts processes."""
 
 import contextlib
 import os
@@ -17,13 +17,14 @@ from ..errors import EngineFailed, PhasewalkError
 from ..jobs import Event, Finished, Job, Running, Session, Started
 
 POLL_S = 0.05
-SIGN_OF_LIFE_S = 0.5
+RUNNING_EVERY_S = 0.5
+"""Time between two `Running` events of a job."""
 SCRATCH = "tmp"
-"""A job's TMPDIR, in its directory: nothing stays elsewhere of a program that was killed."""
+"""Name of a job's TMPDIR, in its directory, so that a killed program leaves no files elsewhere."""
 TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
-"""What is written for programs, and read from them, is UTF-8, whatever the user's locale."""
+"""Input and output of programs are UTF-8 in every locale."""
 PATIENCE = 8
-"""So often may a job that waits be passed by others; then nothing else starts before it."""
+"""Number of later jobs that may start before a waiting job; then it is the next to start."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
@@ -33,11 +34,11 @@ class _Process:
     popen: subprocess.Popen[bytes]
     started: float
     streams: tuple[IO[bytes], ...]
-    next_sign: float
+    next_event: float
     cores: int
 
     def kill(self) -> None:
-        """Stop the whole process group: ours alone, since each job has a session of its own."""
+        """Kill the process group, which contains only this job's processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
@@ -51,7 +52,7 @@ class _Process:
 
 @dataclass
 class _Waiting:
-    """A job that is not started yet, and how many that came later were started before it."""
+    """A job that is not started yet, and the number of later jobs that were started before it."""
 
     job: Job
     passed: int = 0
@@ -66,11 +67,11 @@ class LocalSession:
     _running: list[_Process] = field(default_factory=list)
 
     def add(self, job: Job) -> None:
-        """Take a job."""
+        """Add a job."""
         self._waiting.append(_Waiting(job))
 
     def events(self) -> Generator[Event]:
-        """Start what fits, and look at what runs, until neither is left."""
+        """Start jobs that fit and poll running ones, until there are none of either."""
         while self._waiting or self._running:
             while (chosen := self._next()) is not None:
                 self._waiting.remove(chosen)
@@ -86,35 +87,35 @@ class LocalSession:
                     yield event
 
     def narrow(self, directory: Path, cores: int) -> None:
-        """The running job of a directory needs no more than these cores from now on."""
+        """Reduce the number of cores of the running job in a directory."""
         for process in self._running:
             if process.job.directory == directory:
                 process.cores = min(process.cores, cores)
 
     def stop(self, directory: Path) -> None:
-        """End the job of a directory, or do not start it."""
+        """Stop or cancel the job in a directory."""
         self._waiting = [one for one in self._waiting if one.job.directory != directory]
         for process in [one for one in self._running if one.job.directory == directory]:
             self._running.remove(process)
             process.kill()
 
     def close(self) -> None:
-        """End what runs, and start nothing more."""
+        """Stop running jobs and cancel waiting ones."""
         self._waiting.clear()
         while self._running:
             self._running.pop().kill()
 
     def _next(self) -> _Waiting | None:
-        """The job to start now, if any: the largest that fits, of equal ones the first."""
+        """The job to start now, if any: the largest that fits, or the first of equal ones."""
         busy = sum(process.cores for process in self._running)
         overdue = next((one for one in self._waiting if one.passed >= PATIENCE), None)
-        asked = self._waiting if overdue is None else [overdue]
+        candidates = self._waiting if overdue is None else [overdue]
         # A job larger than the machine runs alone.
         alone = all(process.job.background for process in self._running)
-        fits = [one for one in asked if alone or busy + _asked(one.job) <= self.cores]
+        fits = [one for one in candidates if alone or busy + _needed(one.job) <= self.cores]
         if not fits:
             return None
-        chosen = max(fits, key=lambda one: min(_asked(one.job), self.cores))
+        chosen = max(fits, key=lambda one: min(_needed(one.job), self.cores))
         for one in self._waiting[: self._waiting.index(chosen)]:
             one.passed += 1
         return chosen
@@ -122,17 +123,17 @@ class LocalSession:
 
 @dataclass(frozen=True)
 class LocalLauncher:
-    """Runs jobs as child processes of this one, as many at once as `cores` allow."""
+    """Runs jobs as child processes, as many at a time as `cores` allow."""
 
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def session(self) -> Session:
-        """Begin a session."""
+        """Open a session."""
         return LocalSession(self.cores)
 
 
-def _asked(job: Job) -> int:
-    """Cores that must be free before a job starts."""
+def _needed(job: Job) -> int:
+    """Number of cores that must be free before a job starts."""
     return 0 if job.background else job.cores
 
 
@@ -145,7 +146,7 @@ def _start(job: Job) -> _Process:
     for name, target in job.links.items():
         path = job.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(_seen_from(path.parent, target))
+        path.symlink_to(_link_path(path.parent, target))
     for name, source in job.copies.items():
         shutil.copyfile(source, job.directory / name)
     (job.directory / jobs.ENDED).unlink(missing_ok=True)
@@ -169,13 +170,13 @@ def _start(job: Job) -> _Process:
         stderr.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return _Process(job, popen, now, (stdout, stderr), now + SIGN_OF_LIFE_S, _asked(job))
+    return _Process(job, popen, now, (stdout, stderr), now + RUNNING_EVERY_S, _needed(job))
 
 
-def _seen_from(folder: Path, target: Path) -> str:
-    """How a link in a folder names its target.
+def _link_path(folder: Path, target: Path) -> str:
+    """The path of the target of a link in a folder.
 
-    Both may be in one campaign, which may be moved: then relative; else by its absolute path.
+    It is relative, so that a campaign can be moved, unless the two share only the root directory.
     """
     here, there = folder.resolve(), target.resolve()
     if len(Path(os.path.commonpath([here, there])).parts) < 2:
@@ -184,24 +185,24 @@ def _seen_from(folder: Path, target: Path) -> str:
 
 
 def _poll(process: _Process) -> Event | None:
-    """What has happened to the process since the last look; None for nothing."""
+    """The next event of a process; None if there is none yet."""
     now = time.monotonic()
     seconds = now - process.started
     code = process.popen.poll()
     if code is not None:
-        process.kill()  # what it left running in its group
+        process.kill()  # processes that it left running
         return jobs.finished(process.job) or _ended(process.job, code, seconds)
     if process.job.timeout_s is not None and seconds > process.job.timeout_s:
         process.kill()
         return _ended(process.job, None, seconds)
-    if now >= process.next_sign:
-        process.next_sign = now + SIGN_OF_LIFE_S
+    if now >= process.next_event:
+        process.next_event = now + RUNNING_EVERY_S
         return Running(process.job, seconds)
     return None
 
 
 def _ended(job: Job, code: int | None, seconds: float) -> Finished:
-    """The end of a job whose own supervisor could not write it down."""
-    with contextlib.suppress(PhasewalkError):  # a full disk: what is known here still counts
+    """The end of a job whose supervisor could not record it."""
+    with contextlib.suppress(PhasewalkError):  # a full disk; the result is still returned
         jobs.record_end(job.directory, code, seconds, os.uname().nodename)
     return jobs.finished(job) or Finished(job, code, seconds, os.uname().nodename)

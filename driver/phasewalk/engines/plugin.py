@@ -19,20 +19,20 @@ LIBRARY = "phasewalkplugin.so"
 STAMP = "phasewalk_stamp.json"
 BUILD_LIMIT_S = 1200.0
 VERSION = "0.3.0"
-"""Of the plugin's sources: what decks ask of it, and how it says why it stopped a walker.
+"""Version of the plugin's sources that decks and logs need.
 
-0.1.0 knew no `device`; 0.2.0 wrote a stop as a sentence.
+0.1.0 did not have `device`; 0.2.0 wrote a stop as a sentence.
 """
 
 
 def source_dir() -> Path:
-    """The plugin's CMake project: inside the installed package, or in the source checkout."""
+    """The plugin's CMake project, in the installed package or in the source checkout."""
     installed = Path(__file__).parents[1] / "cmake"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "cmake"
 
 
 def stamp(engines: Engines, source: Path) -> dict[str, str]:
-    """What a built plugin must match: sources, LAMMPS, torch, PLUMED, MPI, machine."""
+    """Everything that a built plugin depends on: sources, LAMMPS, torch, PLUMED, MPI, machine."""
     digest = hashlib.sha256()
     for path in sorted([source / "CMakeLists.txt", *source.glob("plugin/*")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -47,7 +47,7 @@ def stamp(engines: Engines, source: Path) -> dict[str, str]:
 
 
 def cached(engines: Engines, environ: Mapping[str, str]) -> Path | None:
-    """The plugin that fits these engines, if it was built before."""
+    """The cached plugin for these engines; None if it was not built yet."""
     place = shared_code.own(_place(engines, environ))
     unusable = shared_code.why_not(place, (LIBRARY, STAMP))
     return None if unusable else place / LIBRARY
@@ -60,7 +60,7 @@ def _place(engines: Engines, environ: Mapping[str, str]) -> Path:
 
 
 def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> Engines:
-    """The engines with their plugin: the configured one, the cached one, or built now.
+    """The engines with their plugin: the configured one, the cached one, or a new build.
 
     Raises:
         EngineMissing: cmake, a compiler or PLUMED's header is missing, or the configured plugin
@@ -75,7 +75,7 @@ def ensure(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> 
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
-    """What a plugin was built for."""
+    """The stamp of a plugin: the versions that it was built for."""
     return read(path, dict[str, Any], unlike="not a plugin's stamp")
 
 
@@ -84,7 +84,8 @@ def check_stamp(library: Path, engines: Engines) -> None:
     path = library.with_name(STAMP)
     if not path.is_file():
         raise EngineMissing(
-            f"plugin: {library} has no {STAMP} beside it; use phasewalk build-plugin"
+            f"plugin: {STAMP} not found next to {library} (engines.plugin); use phasewalk "
+            "build-plugin"
         )
     built = read_stamp(path)
     version = built.get("plugin", "unknown")
@@ -95,8 +96,8 @@ def check_stamp(library: Path, engines: Engines) -> None:
     if version != VERSION:
         raise EngineMissing(
             f"plugin: {library} was built from version {version} of the plugin's sources, but this "
-            f"phasewalk needs {VERSION}; use phasewalk build-plugin, and name the new one in "
-            "engines.plugin, or none"
+            f"phasewalk needs {VERSION}; use phasewalk build-plugin, then set engines.plugin to "
+            "the new one or remove it"
         )
     for name, value in wanted.items():
         if value is not None and built.get(name) not in (value, 0):
@@ -107,7 +108,7 @@ def check_stamp(library: Path, engines: Engines) -> None:
 
 
 def lammps_number(version: str) -> int | None:
-    """LAMMPS's version as its sources count it: 2025.7.22.4.0 is 20250722; None if unknown."""
+    """LAMMPS's version as in its sources: 2025.7.22.4.0 is 20250722; None if unknown."""
     parts = version.split(".")
     if len(parts) < 3 or not all(part.isdigit() for part in parts[:3]):
         return None
@@ -120,12 +121,13 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
     for name, program in (("cmake", cmake), ("g++ or clang++", which("c++"))):
         if program is None:
             raise EngineMissing(
-                f"plugin: {name} is needed to build it and was not found; "
+                f"plugin: {name}, which is needed to build it, was not found; "
                 "on Debian or Ubuntu: sudo apt-get install g++ cmake (or: pip install cmake ninja)"
             )
     if engines.plumed is None or engines.plumed.include is None:
         raise EngineMissing(
-            f"plugin: PLUMED's header was not found, which it needs; {HOW_TO_GET_PLUMED}"
+            f"plugin: PLUMED's header Plumed.h, which is needed to build it, was not found; "
+            f"{HOW_TO_GET_PLUMED}"
         )
     place = shared_code.own(_place(engines, environ))
     try:
@@ -133,9 +135,8 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
         work = Path(tempfile.mkdtemp(prefix="build-", dir=place))
     except OSError as error:
         raise EngineMissing(
-            f"plugin: it is built once and kept in {place}, which cannot be written "
-            f"({error.strerror}); set PHASEWALK_CACHE to a folder that can be, or engines.plugin "
-            "to a plugin that is built"
+            f"plugin: cannot write to its folder {place} ({error.strerror}); set PHASEWALK_CACHE "
+            "to a writable folder, or engines.plugin to a plugin that is already built"
         ) from error
     ninja = which("ninja")
     generator = ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}") if ninja else ()
@@ -163,7 +164,7 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
 
 
 def _first_error(finished: Finished) -> str:
-    """The first error that cmake or the compiler names; else the last lines."""
+    """The first error line of cmake or the compiler; the last lines if there is none."""
     for name in (Finished.STDERR, Finished.STDOUT):
         path = finished.directory / name
         for line in (
@@ -177,7 +178,7 @@ def _first_error(finished: Finished) -> str:
 
 
 def cmake_options(engines: Engines) -> dict[str, str]:
-    """What the CMake project must be told of these engines."""
+    """Options of the CMake project for these engines."""
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "LAMMPS_INCLUDE_DIR": str(engines.lammps_include),

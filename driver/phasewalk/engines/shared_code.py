@@ -1,13 +1,13 @@
-"""Code in the cache: plugins and compiled networks, used only if they are what this user put there.
+"""Code in the cache: plugins and compiled networks, used only if this user has written them.
 
-A cache may be a group's. Labels in it are data, and are read as such. A library or a compiled
-network is code that runs as whoever loads it: it is used only if its hash is the one that was
-written beside it, and nobody but this user (or root) could have written either.
+A cache may be shared by a group. Its labels are data, but a plugin or a compiled network is code
+that runs with the rights of the user who loads it. It is used only if its hash equals the one that
+was written with it, and if only this user or root could have written either.
 
-    FOLDER/NAME…       what was built
-    FOLDER/sha256.json the hash of each, written last
+    FOLDER/NAME…       plugin or compiled network
+    FOLDER/sha256.json the hash of each file, written last
 
-Where a folder is another user's, one's own is beside it, with one's number in its name.
+If FOLDER belongs to another user, a folder next to it is used, with the user's number in its name.
 """
 
 import json
@@ -24,7 +24,7 @@ ROOT = 0
 
 
 def own(folder: Path) -> Path:
-    """The folder, or where this user's own is if another's stands there."""
+    """The folder, or this user's own folder next to it if it belongs to another user."""
     mine = folder.with_name(f"{folder.name}-u{os.getuid()}")
     if mine.exists():
         return mine
@@ -32,7 +32,7 @@ def own(folder: Path) -> Path:
 
 
 def seal(folder: Path, names: Sequence[str]) -> None:
-    """Write down what the files are; nobody else may write here from now on.
+    """Record the hashes of the files and remove write permission for other users.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -45,7 +45,7 @@ def seal(folder: Path, names: Sequence[str]) -> None:
 
 
 def put(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Keep files.
+    """Write files and record their hashes.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -56,7 +56,7 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def why_not(folder: Path, names: Sequence[str]) -> str:
-    """Why what is there is not used, in words; empty if it is this user's, as it was written."""
+    """Why the files are not used; empty if this user wrote them and they are unchanged."""
     try:
         hashes = read(folder / HASHES, dict[str, str])
         for path in (folder, folder / HASHES, *(folder / name for name in names)):
@@ -64,23 +64,23 @@ def why_not(folder: Path, names: Sequence[str]) -> str:
                 return reason
         for name in names:
             if file_hash(folder / name) != hashes[name]:
-                return f"{folder / name} is not what was built: damaged, or changed"
+                return f"{folder / name} is damaged or was changed (its checksum differs)"
     except (OSError, LookupError, ParseError) as error:
-        return f"{folder}: it is not known what was built ({error})"
+        return f"{folder}: its list of checksums cannot be read ({error})"
     return ""
 
 
 def _not_mine(path: Path) -> str:
-    """Why somebody else may have written a file or folder; empty if nobody could."""
+    """Why another user may have written a file or folder; empty if only this user or root could."""
     status = path.stat()
     if status.st_uid not in (os.getuid(), ROOT):
-        return f"{path} is another user's"
+        return f"{path} belongs to another user"
     if status.st_mode & OTHERS_MAY_WRITE:
-        return f"{path} can be written by others"
+        return f"{path} can be written by other users"
     return ""
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder if it is not there yet."""
+    """Whether files can be made in a folder, which need not exist yet."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     return os.access(there, os.W_OK)

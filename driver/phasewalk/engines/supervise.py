@@ -1,10 +1,10 @@
-"""Run one program, and let its whole process group die with whoever started it.
+"""Run one program, and kill its process group if the parent process ends.
 
 Started as `python -I -S supervise.py PARENT FILE PROGRAM ARGUMENTS…` in a session of its own. When
-the program has ended, its return code, seconds and host are in FILE, whole or not at all. Linux
-tells it by SIGTERM when its parent is gone, also after SIGKILL (prctl(2), PR_SET_PDEATHSIG), so
-that no engine outlives a killed campaign. Only the standard library is used, and `-S` keeps the
-start at ~15 ms.
+the program has ended, its return code, seconds and host are written to FILE atomically. Linux sends
+SIGTERM when the parent has ended, also after SIGKILL (prctl(2), PR_SET_PDEATHSIG), so that no
+engine keeps running after its campaign was killed. It uses only the standard library, and `-S`
+reduces its start to about 15 ms.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
-    """Run argv[3:], return its exit code (128 + signal if it died of one)."""
+    """Run argv[3:] and return its exit code (128 + signal if a signal ended it)."""
     parent, file, program = int(argv[1]), Path(argv[2]).absolute(), argv[3:]
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
-    if os.getppid() != parent:  # gone before prctl took effect
+    if os.getppid() != parent:  # it ended before prctl took effect
         return 128 + signal.SIGTERM
     started = time.monotonic()
     try:
@@ -39,13 +39,13 @@ def main(argv: list[str]) -> int:
         print(f"cannot start {program[0]}: {error.strerror}", file=sys.stderr)
         code = 127
     code = code if code >= 0 else 128 - code
-    with contextlib.suppress(OSError):  # a full disk: the code still reaches who started this
+    with contextlib.suppress(OSError):  # a full disk; the parent still gets the exit code
         write(file, code, time.monotonic() - started)
     return code
 
 
 def write(file: Path, code: int, seconds: float) -> None:
-    """Write down how the program has ended, whole or not at all."""
+    """Write atomically how the program has ended."""
     ended = {"returncode": code, "seconds": round(seconds, 6), "host": os.uname().nodename}
     part = file.with_name(f"{file.name}.part")
     with part.open("w", encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""Generations: from labels to a trained, deployed, proved and evaluated model."""
+"""Generations: train, deploy, validate and evaluate models."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""Compilations: one for each graph, made beside the training, and kept for campaigns to come.
+"""Compilations: one per graph, made in parallel with the training and cached for other campaigns.
 
-What is compiled is the network with arbitrary weights: every generation's are swapped in. So the
-first generation need not wait for a compiler either.
+The network is compiled with arbitrary weights, which are replaced by those of each generation. The
+first generation therefore need not wait for the compiler.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Compiled:
 
 
 def key(work: Work, mode: str, graph: str) -> str:
-    """What a compilation depends on: graph, versions, device, processor."""
+    """Hash of what a compilation depends on: graph, versions, device, processor."""
     versions = [work.engines.versions.get(name) for name in ("torch", "nequip")]
     device = work.campaign.settings.deploy.device
     made_for = [processor()] if mode == "aotinductor" else []
@@ -42,9 +42,9 @@ def key(work: Work, mode: str, graph: str) -> str:
 
 
 def find(work: Work, mode: str, graph: str) -> Compiled | None:
-    """A compilation of this graph in this mode: the campaign's, or the user's cache's.
+    """A compilation of this graph in this mode, in the campaign or in the user's cache.
 
-    One that cannot be read counts as none: it is made again.
+    A damaged compilation is ignored and made again.
     """
     name = key(work, mode, graph)
     own, shared = work.store.root / _kept(name), _shared(work, name)
@@ -59,18 +59,18 @@ def find(work: Work, mode: str, graph: str) -> Compiled | None:
 
 
 def all_in(folder: Path, *, sealed: bool) -> list[Compiled]:
-    """All compilations below a folder: a campaign's `models/compiled`, or a cache's `models`.
+    """All compilations in a directory: `models/compiled` of a campaign, or `models` of a cache.
 
     Args:
-        folder: where they are.
-        sealed: only those that this user has put there, as it is in a cache.
+        folder: the directory.
+        sealed: only those written by this user, as required in a cache.
     """
     places = sorted(folder.iterdir()) if folder.is_dir() else []
     return [found for place in places if (found := _in(place, sealed=sealed)) is not None]
 
 
 def _in(place: Path, *, sealed: bool) -> Compiled | None:
-    """The compilation in a folder; None if there is none, or it cannot be read."""
+    """The compilation in a directory; None if there is none or it cannot be read."""
     with contextlib.suppress(ParseError):
         if (place / TEMPLATE).is_file() and (_sealed(place) or not sealed):
             stamp = models.read_stamp(place / STAMP)
@@ -79,18 +79,18 @@ def _in(place: Path, *, sealed: bool) -> Compiled | None:
 
 
 def _shared(work: Work, name: str) -> Path:
-    """Where a compilation is in the user's cache."""
+    """Directory of a compilation in the user's cache."""
     return shared_code.own(work.engines.cache / "models" / name)
 
 
 def _sealed(place: Path) -> bool:
-    """Whether all files of a compilation in the cache are as this user has put them there."""
+    """Whether all files of a compilation in the cache are unchanged and written by this user."""
     names = [path.name for path in place.iterdir() if path.name != shared_code.HASHES]
     return not shared_code.why_not(place, names)
 
 
 def needed(work: Work, mode: str, graph: str) -> bool:
-    """Whether `task` is to be done: also to journal what a kill left compiled, but unrecorded."""
+    """Whether `task` must be run, also to record a compilation that finished before a kill."""
     compiled = find(work, mode, graph)
     unrecorded = work.store.find(compile_task(mode, key(work, mode, graph))) is None
     own = compiled is not None and compiled.place.is_relative_to(work.store.root)
@@ -98,7 +98,7 @@ def needed(work: Work, mode: str, graph: str) -> bool:
 
 
 def done_s(work: Work, mode: str, graph: str) -> float:
-    """Seconds of a compilation that are done, beside other work; infinite if it has ended."""
+    """Run time so far of a compilation that was started early; infinite if it has finished."""
     return work.under_way.done_s(compile_task(mode, key(work, mode, graph)))
 
 
@@ -109,7 +109,7 @@ def _kept(name: str) -> str:
 def task(
     work: Work, round_: int, *, mode: str, graph: str, network: Mapping[str, Any], cores: int
 ) -> Task:
-    """The task that compiles a network; its outputs say whether weights can be swapped in."""
+    """The task that compiles a network; its outputs show whether weights can be replaced."""
     name = key(work, mode, graph)
     done = {"mode": mode, "graph": graph, "place": _kept(name)}
 
@@ -135,11 +135,11 @@ def task(
         files = {
             stamp.file: content,
             STAMP: models.stamp_text(stamp).encode(),
-            TEMPLATE: swap.template_text(template).encode(),  # the last: it makes the rest count
+            TEMPLATE: swap.template_text(template).encode(),  # last: marks the files as complete
         }
         for file, data in files.items():
             work.store.keep(f"{_kept(name)}/{file}", data)
-        with contextlib.suppress(StoreError, OSError):  # one that cannot be written is no harm
+        with contextlib.suppress(StoreError, OSError):  # the cache is optional
             shared_code.put(_shared(work, name), files)
         return done
 

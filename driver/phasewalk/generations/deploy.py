@@ -1,4 +1,4 @@
-"""Deploy: from a checkpoint to a model that LAMMPS runs, in the mode that pays."""
+"""Deploy a checkpoint as a model for LAMMPS, in the mode with the shorter total time."""
 
 import math
 import time
@@ -30,9 +30,9 @@ from . import compile
 from .compile import Compiled
 
 COMPILE_S = {"torchscript": 10.0, "aotinductor": 60.0}
-"""First guess of a compilation; replaced by the first one that is measured."""
+"""Initial estimate of the time of a compilation, seconds; replaced by the first measurement."""
 SPEEDUP = 2.5
-"""First guess of TorchScript's cost over AOTInductor's; replaced likewise.
+"""Initial estimate of the cost of TorchScript relative to AOTInductor; replaced likewise.
 
 `make bench` measured 1.5 (paper, 608 atoms) to 7 (tiny, 38 atoms).
 """
@@ -43,14 +43,14 @@ class Generation:
     """A trained and deployed model.
 
     Attributes:
-        number: 0 from the bootstrap, r from round r.
+        number: 0 for the bootstrap, r for round r.
         name: "0", "1", … or "final".
-        checkpoint: to train on from.
-        deployed: the artefact that walkers use.
-        stamp: what that was compiled for.
-        checkpoint_hash, deployed_hash: SHA-256 of their content.
-        again: deployed once more, on another machine than at first.
-        unproved_graph: this campaign has not used its compilation before, so that no gate has.
+        checkpoint: file from which training is continued.
+        deployed: file of the deployed model.
+        stamp: what the deployed model was compiled for.
+        checkpoint_hash, deployed_hash: SHA-256 of both files.
+        again: deployed again on another machine.
+        unproved_graph: its compilation was not validated in this campaign before.
     """
 
     number: int
@@ -66,13 +66,13 @@ class Generation:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a generation will be deployed, decided before it is trained.
+    """How a generation will be deployed, determined before its training.
 
     Attributes:
         mode: torchscript or aotinductor.
-        why: in words.
-        compilation: what is to be done beside the training; nothing where it was done before.
-        ahead: a compilation for later generations, for which no segment waits.
+        why: reason as text.
+        compilation: compilation to run in parallel with the training; empty if it exists.
+        ahead: compilation for later generations, for which no segment waits.
     """
 
     mode: str
@@ -82,21 +82,21 @@ class Plan:
 
 
 def folder(name: str) -> str:
-    """Where a generation's files are, below the campaign's directory."""
+    """Directory of a generation's files, relative to the campaign."""
     return f"models/gen-{int(name):03d}" if name != FINAL else f"models/{FINAL}"
 
 
 def plan(
     work: Work, number: int, name: str, network: Mapping[str, Any], *, again: bool = False
 ) -> Plan:
-    """Choose the mode: `auto` takes the one in which the next segments end earlier.
+    """Choose the mode; `auto` selects the one with which the next segments finish earlier.
 
     Args:
-        work: the campaign at work.
-        number: of the generation.
-        name: of the generation.
-        network: configuration of what is compiled.
-        again: even if it was deployed before, on another machine.
+        work: the running campaign.
+        number: number of the generation.
+        name: name of the generation.
+        network: configuration of the network.
+        again: also if it was already deployed on another machine.
     """
     wanted = work.campaign.settings.deploy.mode
     graph = graph_of(network)
@@ -108,34 +108,34 @@ def plan(
         work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)
     )
     if not done and wanted == "auto" and not again and name != FINAL:
-        told = _meanwhile(work, task, mode, graph)
-        if told:
-            return Plan("torchscript", told, (), ahead=(task,))
+        reason = _meanwhile(work, task, mode, graph)
+        if reason:
+            return Plan("torchscript", reason, (), ahead=(task,))
     return Plan(mode, why, () if done else (task,))
 
 
 def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
-    """Why the next segment does better with TorchScript than to wait for a compilation.
+    """Why the next segment should use TorchScript instead of waiting for a compilation.
 
-    Returns an empty text if it does not, or if nothing has been measured.
+    Returns an empty text if it should wait, or if no times are known yet.
     """
     step_s, wait_s = _measured(work, trained=False)
     script = step_s.get("torchscript")
     if mode != "aotinductor" or not script or compile.needed(work, "torchscript", graph):
         return ""
     if (work.store.root / task.place / ENDED).is_file():
-        return ""  # it had, when a run was killed
+        return ""  # it had finished when a run was killed
     cores, walkers = work.campaign.cores, work.campaign.walkers
     wait = max(0.0, wait_s[mode] - compile.done_s(work, mode, graph))
     steps = work.campaign.settings.segment.steps * max(1.0, walkers / cores)
-    beside = 0.0 if walkers < cores else wait / cores  # it takes its share of their cores
+    beside = 0.0 if walkers < cores else wait / cores  # the compiler competes for the cores
     now = steps * script + beside
     later = wait + steps * (step_s.get(mode) or script / SPEEDUP)
     if now >= later:
         return ""
     return (
-        f"the next segment ends after about {now:.0f} s, with {mode} after {later:.0f} s; that is "
-        "compiled meanwhile"
+        f"the next segment takes about {now:.0f} s, with {mode} {later:.0f} s; {mode} is compiled "
+        "meanwhile"
     )
 
 
@@ -147,17 +147,17 @@ def _cores(mode: str, cores: int) -> int:
 def deploy(
     work: Work, number: int, name: str, trained: Outputs, how: Plan, *, again: bool = False
 ) -> Generation:
-    """Make a generation's weights run in LAMMPS: swap them into the compilation.
+    """Deploy a generation for LAMMPS by writing its weights into the compiled network.
 
-    Where that cannot be done (another graph, weights that stand twice), compile the checkpoint.
+    If this is not possible (another graph, ambiguous weights), the checkpoint is compiled.
 
     Args:
-        work: the campaign at work.
-        number: of the generation.
-        name: of the generation.
+        work: the running campaign.
+        number: number of the generation.
+        name: name of the generation.
         trained: outputs of its training.
-        how: from `plan`.
-        again: even if it was deployed before, on another machine.
+        how: result of `plan`.
+        again: also if it was already deployed on another machine.
     """
     inputs = _inputs(trained)
     record = None if again else work.store.done(deploy_task(name), inputs)
@@ -166,8 +166,8 @@ def deploy(
         graph, weights = swap.read_weights(work.store.checked(trained["weights"]))
         compiled = compile.find(work, how.mode, graph)
         swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
-        said = "weights swapped" if swapped else "compiled"
-        work.observer.say(f"generation {name}: {how.mode}, {said} ({how.why})")
+        what = "weights swapped" if swapped else "compiled"
+        work.observer.say(f"generation {name}: {how.mode}, {what} ({how.why})")
         alone = _compilation(work, number, name, trained, how=how, graph=graph)
         made = swapped or work.do([alone])[0]
         outputs, seconds = {**made, "why": how.why, "again": again}, made["seconds"]
@@ -178,12 +178,12 @@ def deploy(
 
 
 def made(work: Work, number: int, name: str, trained: Outputs) -> Generation | None:
-    """What `deploy` has made before, from its record; None if it was not deployed.
+    """The deployed generation from its record; None if it was not deployed.
 
     Args:
-        work: the campaign at work.
-        number: of the generation.
-        name: of the generation.
+        work: the running campaign.
+        number: number of the generation.
+        name: name of the generation.
         trained: outputs of its training.
     """
     record = work.store.done(deploy_task(name), _inputs(trained))
@@ -211,7 +211,7 @@ def _generation(
 
 
 def _first_of(work: Work, outputs: Outputs) -> str | None:
-    """The first generation that was swapped into the same compilation; None: compiled alone."""
+    """The first generation that used the same compilation; None if it was compiled separately."""
     if outputs["compiled"] is None:
         return None
     return next(
@@ -224,9 +224,9 @@ def _first_of(work: Work, outputs: Outputs) -> str | None:
 def swap_into(
     work: Work, name: str, compiled: Compiled, trained: Outputs, graph: str, weights: Weights
 ) -> dict[str, Any] | None:
-    """Write the compiled network with a generation's weights; None if they do not fit.
+    """Write the weights of a generation into the compiled network; None if they do not match.
 
-    What is returned is for the journal: see `Generation`.
+    Returns the outputs for the journal; see `Generation`.
     """
     started = time.perf_counter()
     try:
@@ -291,21 +291,21 @@ def _compilation(
 def choose_mode(
     work: Work, name: str, graph: str, *, segments: int | None = None
 ) -> tuple[str, str]:
-    """The mode in which all segments to come end earlier: compiling once, plus their steps.
+    """The mode with the shorter total time of compilation and all remaining segments.
 
     Args:
         work: the campaign.
-        name: of the generation.
-        graph: of its network.
-        segments: to come, of a model that TorchScript runs already, and with no training beside
-            which to compile; None for those of the rounds that are left.
+        name: name of the generation.
+        graph: graph of its network.
+        segments: number of segments of a free energy, for which the TorchScript model exists and
+            no training runs in parallel; None for the remaining rounds of the campaign.
     """
     settings = work.campaign.settings
     trained = segments is not None
     if segments is None:
         segments = settings.rounds - int(name) if name != FINAL else 0
     if segments < 1:
-        return "torchscript", "no segment follows; `phasewalk deploy` makes the other kind"
+        return "torchscript", "no segment follows; for aotinductor use `phasewalk deploy`"
     step_s, wait_s = _measured(work, trained=trained)
     script = step_s.get("torchscript") or SPEEDUP * step_s.get("aotinductor", 0.0)
     free = {mode: compile.find(work, mode, graph) is not None for mode in models.ENDINGS}
@@ -313,11 +313,11 @@ def choose_mode(
         return "aotinductor", "compiled before"
     done_s = compile.done_s(work, "aotinductor", graph)
     if done_s == math.inf:
-        return "aotinductor", "compiled beside the last round"
+        return "aotinductor", "compiled during the last round"
     if which("c++") is None:
-        return "torchscript", "aotinductor needs a C++ compiler, and there is none"
+        return "torchscript", "aotinductor needs a C++ compiler (c++), which was not found"
     if not script:
-        return "torchscript", "nothing measured yet; it compiles in seconds"
+        return "torchscript", "no times are known yet; it compiles in seconds"
     share = max(1.0, work.campaign.walkers / work.campaign.cores)
     steps = segments * settings.segment.steps * share
     inductor = step_s.get("aotinductor") or script / SPEEDUP
@@ -327,13 +327,13 @@ def choose_mode(
         "aotinductor": max(0.0, wait_s["aotinductor"] - done_s) + steps * inductor,
     }
     shown = ", ".join(f"{mode} {seconds:.0f} s" for mode, seconds in total.items())
-    return min(total, key=lambda mode: total[mode]), f"{segments} segments to come: {shown}"
+    return min(total, key=lambda mode: total[mode]), f"{segments} remaining segments: {shown}"
 
 
 def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a step, and seconds of waiting for a compilation, by mode, from the journal.
+    """Seconds per step and seconds of waiting for a compilation, by mode, from the journal.
 
-    A compilation runs beside a training if one is to come and a core is left for it.
+    A compilation runs in parallel with a training if one follows and a core is free.
     """
     step_s: dict[str, float] = {}
     compile_s = dict(COMPILE_S)

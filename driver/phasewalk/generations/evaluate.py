@@ -1,4 +1,4 @@
-"""Evaluate and prove: one generation, in LAMMPS, on probes, new frames and a test set."""
+"""Validate and evaluate a generation in LAMMPS, on probes, new frames and the test set."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from .deploy import Generation, folder
 
 
 def probes_for(work: Work, generation: Generation, trained: Outputs) -> Probes:
-    """What the gate asks: all of a compilation, a part of it where it was proved before."""
+    """The probes of the gate: all for a new compilation, some for one validated before."""
     found = read_eager(work.store.checked(trained["eager"]))
     return Probes(
         frames=[atoms for atoms, _ in found],
@@ -38,7 +38,7 @@ _Eager = list[Annotated[tuple[Atoms, Prediction], made_by(_eager)]]
 
 
 def read_eager(path: Path) -> list[tuple[Atoms, Prediction]]:
-    """What the checkpoint itself says of a few frames."""
+    """Read the predictions of the checkpoint for a few frames."""
     return read(path, _Eager)
 
 
@@ -51,9 +51,9 @@ def evaluation_task(
     test: Sequence[Label],
     probes: Probes | None = None,
 ) -> Task:
-    """Predict, in LAMMPS, the round's new labels and the test set; prove a new generation first.
+    """The task that predicts new labels and test set in LAMMPS, and validates a new generation.
 
-    One job for all: LAMMPS starts once. A failed gate is an error that stops the campaign.
+    All frames are in one job, so that LAMMPS starts once. A failed gate ends the campaign.
     """
     asked = probes.asked() if probes else []
     frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
@@ -99,7 +99,7 @@ def evaluation_task(
 def _job(
     work: Work, generation: Generation, name: str, frames: Sequence[Atoms], *, nve: bool
 ) -> Callable[[Path], Job]:
-    """Makes the job that evaluates frames with a generation's deployed model."""
+    """Returns a function that makes the job for a directory."""
     return lambda directory: accuracy.job(
         name,
         generation.deployed,
@@ -112,7 +112,7 @@ def _job(
 
 
 def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """How wrong the model is on each walker's frame, beside the forces themselves."""
+    """Errors of the model on each walker's frame, also relative to the forces."""
     found = []
     for label, predicted in zip(new, predictions, strict=True):
         wrong = accuracy.errors([label], [predicted])
@@ -129,7 +129,7 @@ def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[
 
 
 def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
-    """Prove a generation that was deployed again, on another machine."""
+    """The task that validates a generation deployed again on another machine."""
     name = prove_task(generation.name)
     frames = [probe.atoms for probe in probes.asked()]
 
@@ -150,22 +150,21 @@ def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
 def _judge(
     work: Work, generation: Generation, probes: Probes, result: accuracy.Predictions
 ) -> dict[str, Any]:
-    """Write the proof beside the model; GateFailed where it is none."""
+    """Save the result of the validation; GateFailed if it failed."""
     proof = probes.judge(result, len(probes.asked()))
     text = gate.proof_text(proof, work.engines.versions)
     work.store.keep(f"{folder(generation.name)}/proof.json", text.encode())
     if not proof.passed:
-        told = {"generation": generation.name, "failed": proof.failure()}
-        work.note(gate_task(generation.name), GATE, generation.number, told)
+        outputs = {"generation": generation.name, "failed": proof.failure()}
+        work.note(gate_task(generation.name), GATE, generation.number, outputs)
         raise GateFailed(
-            f"generation {generation.name} failed its gate, and no walker will use it: "
-            f"{proof.failure()}"
+            f"generation {generation.name} failed its validation and is not used: {proof.failure()}"
         )
     return {"checks": len(proof.checks), "warnings": list(proof.warnings)}
 
 
 def say_errors(work: Work, name: str, found: Outputs) -> None:
-    """Say how wrong a generation is on the new frames and on the test set."""
+    """Print the errors of a generation on the new frames and on the test set."""
     for what, title in (("new", "the round's new frames"), ("test", "the test set")):
         if found[what] is not None:
             e = found[what]
@@ -173,7 +172,7 @@ def say_errors(work: Work, name: str, found: Outputs) -> None:
             shown = "" if scatter is None else f", energy scatter {scatter:.1f} meV/atom"
             work.observer.say(
                 f"generation {name} on {title}: force MAE {e['force_mae_meV_per_A']:.0f} meV/Å "
-                f"(without any model {e['force_zero_mae_meV_per_A']:.0f}, rms "
+                f"(without a model {e['force_zero_mae_meV_per_A']:.0f}, rms "
                 f"{e['force_rms_meV_per_A']:.0f}), pressure MAE "
                 f"{e['pressure_mae_GPa']:.2f} GPa{shown}"
             )

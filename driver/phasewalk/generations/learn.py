@@ -1,4 +1,4 @@
-"""Learn: from labels to the next generation, trained, deployed, proved and evaluated."""
+"""Train, deploy, validate and evaluate the next generation."""
 
 import functools
 import json
@@ -33,13 +33,13 @@ def learn(
     new: Sequence[Label],
     previous: Generation | None,
 ) -> Generation:
-    """Make generation `number` from all labels; meanwhile measure the last one on the new."""
+    """Train generation `number` on all labels; evaluate the previous one on the new labels."""
     train = _of_round(work, number, known, previous)
     if work.store.find("train generation 0") is None:
         source = _statistics(work, _split(work, known)[0]).shifts_from
-        work.observer.say(f"the model's energies count from {source}")
-        if told := explained.advice(work.campaign.settings.model):
-            work.observer.say(told)
+        work.observer.say(f"zero of the model's energies: {source}")
+        if advice := explained.advice(work.campaign.settings.model):
+            work.observer.say(advice)
     beside = _beside(work, number, known=known, new=new, previous=previous)
     generation = _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
     locate.say_failures(work, number)
@@ -54,7 +54,7 @@ def learned(
     new: Sequence[Label],
     previous: Generation | None,
 ) -> Generation | None:
-    """What `learn` has made before, from its records; None if anything of it is left to do."""
+    """The result of `learn` from its records; None if a part of it is not finished."""
     train = _of_round(work, number, known, previous)
     trained = work.store.done(train.name, train.inputs)
     generation = None if trained is None else made(work, number, str(number), trained.outputs)
@@ -69,7 +69,7 @@ def learned(
 
 
 def _of_round(work: Work, number: int, known: Sequence[Label], previous: Generation | None) -> Task:
-    """The training of a generation of a round."""
+    """The training task of a round."""
     settings = work.campaign.settings.model
     budget = settings.first if previous is None else settings.warm
     return _training(work, str(number), known, budget=budget, previous=previous, round_=number)
@@ -83,7 +83,7 @@ def _beside(
     new: Sequence[Label],
     previous: Generation | None,
 ) -> list[Task]:
-    """What is to be done beside the training of a round."""
+    """Tasks that run in parallel with the training of a round."""
     found = locate.tasks(work, number, known if previous is None else new)
     if previous is None:
         found += locate.tasks(work, number, work.campaign.test_data, test=True)
@@ -93,7 +93,7 @@ def _beside(
 
 
 def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generation:
-    """The model that the campaign leaves behind, trained on all labels."""
+    """The final model of the campaign, trained on all labels."""
     final = work.campaign.settings.model.final
     if final is None:
         return last
@@ -119,7 +119,7 @@ def _finish(
     tasks: Sequence[Task],
     new: Sequence[Label],
 ) -> Generation:
-    """Train (and, beside it, the other tasks and the compiler), deploy, prove, evaluate."""
+    """Train (in parallel with other tasks and the compiler), deploy, validate and evaluate."""
     how = plan(work, number, name, _network(work, known))
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
     zero, _ = explained.of_zero(_split(work, known)[1])
@@ -152,13 +152,13 @@ def _network(work: Work, known: Sequence[Label]) -> Mapping[str, Any]:
 
 
 def fit(work: Work, generation: Generation) -> Generation:
-    """The generation as this machine can run it.
+    """The generation in a form that this machine can run.
 
-    Where it was compiled for another machine, on which the campaign ran before, it is deployed and
-    proved again.
+    If it was compiled for another machine, on which the campaign ran before, it is deployed and
+    validated again.
 
     Raises:
-        ParseError: its checkpoint or its deployed model is not what the journal holds.
+        ParseError: its checkpoint or its deployed model differs from the journal.
     """
     check_file(generation.checkpoint, generation.checkpoint_hash)
     check_file(generation.deployed, generation.deployed_hash)
@@ -252,13 +252,13 @@ def inputs_of(
     name: str,
     again: Mapping[str, Any] | None = None,
 ) -> str:
-    """Hash of what a training is made from.
+    """Hash of the input of a training.
 
     Args:
-        keys: of all labels.
-        before: hash of the checkpoint from which it starts; None for a first one.
-        name: of the generation.
-        again: the budget of a final model, which may be asked for with a larger one.
+        keys: keys of all labels.
+        before: hash of the checkpoint from which it starts; None for the first generation.
+        name: name of the generation.
+        again: budget of the final model, which may be increased later.
     """
     return hash_of("train", list(keys), before, name, again)
 
@@ -272,7 +272,7 @@ def _worth(
     budget: Budget,
     numbers: Statistics,
 ) -> explained.Explained | None:
-    """How much of the forces a generation explains, said; TooPoor where that is too little."""
+    """Print the fraction of the forces that a generation explains; TooPoor if it is too small."""
     found = explained.explained(trained.last_epoch, validation)
     model = work.campaign.settings.model
     explained.check(
@@ -284,14 +284,14 @@ def _worth(
 
 
 def _continued(work: Work, job: Job, epochs: int) -> Job:
-    """The training, from where an earlier try of it was when it was killed."""
+    """The training job, continued from an earlier try that was killed."""
     left = left_behind(job)
     for path in left.damaged:
-        work.observer.say(f"{path}: damaged, and not continued from")
+        work.observer.say(f"{path}: damaged; the training is not continued from it")
     if left.place is None:
         return job
     work.observer.say(
-        f"{job.name} goes on after {left.epochs} of {epochs} epochs, which an earlier try has done "
+        f"{job.name} continues after {left.epochs} of {epochs} epochs of an earlier try "
         f"({left.place})"
     )
     return replace(job, inputs={**job.inputs, **left.inputs}, links={**job.links, **left.links})
@@ -308,7 +308,7 @@ def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]
 def _keep(
     work: Work, name: str, trained: models.Trained, probed: Sequence[Atoms]
 ) -> dict[str, Any]:
-    """Write what a training made into the generation's folder; what the journal says of it."""
+    """Save the results of a training; returns the outputs for the journal."""
     eager = [
         {"frame": labels.frame_to_json(atoms), **result}
         for atoms, result in zip(probed, read(trained.eager, list[dict[str, Any]]), strict=True)
@@ -329,14 +329,14 @@ def _keep(
 
 
 def _probed(known: Sequence[Label]) -> list[Atoms]:
-    """A few real frames for the gate: the first, the densest, and the newest."""
+    """Labelled frames for the gate: the first, the densest, and the newest."""
     densest = min(known, key=lambda label: float(label.atoms.get_volume()) / len(label.atoms))
     chosen = {label.key: label.atoms for label in (known[0], densest, known[-1])}
     return list(chosen.values())
 
 
 def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
-    """The statistics of generation 0, which all later ones share."""
+    """The statistics of generation 0, which all later generations share."""
     for record in work.store.records():
         if record.task == train_task(0):
             return models.stored_statistics(record.of(Trained).statistics)
@@ -347,9 +347,9 @@ def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
 
 
 def _watch_training(work: Work, zero: float | None = None) -> Callable[[Event], None]:
-    """Shows a training's last epoch, beside the MAE (meV/Å) of a model without forces."""
+    """Shows the last epoch of a training, with the MAE (meV/Å) of a model without forces."""
     pace = Pace()
-    without = f", without any model {zero:.0f}" if zero else ""
+    without = f", without a model {zero:.0f}" if zero else ""
 
     def watch(event: Event) -> None:
         if isinstance(event, Running) and event.job.kind == "train":

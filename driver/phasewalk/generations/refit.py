@@ -1,8 +1,8 @@
-"""A finished generation's model in the mode in which a free energy's segments end earlier.
+"""Deploy a generation for a free energy in the mode with the shorter total time.
 
-A campaign deploys its last generation as TorchScript, since no segment follows. A free energy then
-walks many: where a compilation of the same network is at hand, or pays, the generation's weights
-are written into it, and it is proved in full before a walker uses it.
+A campaign deploys its last generation as TorchScript, because no segment follows. A free energy
+needs many segments. If a compilation of the same network exists or saves time, the weights of the
+generation are written into it, and the model is validated in full before walkers use it.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ MODE = "aotinductor"
 
 
 def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -> Generation:
-    """The generation as the segments to come are to use it; itself where nothing is gained.
+    """The generation in the best mode for the remaining segments; unchanged if there is no gain.
 
     Args:
-        campaign: that the generation is of; its store is only read.
-        frozen: of the free energy, whose store takes the deployed model.
-        generation: to walk with.
-        segments: to come.
+        campaign: campaign of the generation; its store is only read.
+        frozen: the free energy, in whose store the deployed model is saved.
+        generation: the generation.
+        segments: number of remaining segments.
     """
     wanted = campaign.campaign.settings.deploy.mode
     trained = campaign.store.find(train_task(generation.name))
@@ -61,7 +61,7 @@ def _inputs(generation: Generation) -> str:
 
 
 def _known(frozen: Work, generation: Generation) -> Outputs | None:
-    """What was deployed for the free energy before, if it runs on this machine."""
+    """The model that was deployed for the free energy before, if it runs on this machine."""
     record = frozen.store.done(deploy_task(generation.name), _inputs(generation))
     if record is None:
         return None
@@ -88,7 +88,7 @@ def _note(frozen: Work, generation: Generation, made: Outputs, why: str) -> Outp
 
 
 def _with(frozen: Work, generation: Generation, outputs: Outputs) -> Generation:
-    """The same generation, with the model that was deployed for the free energy."""
+    """The generation with the model that was deployed for the free energy."""
     return replace(
         generation,
         deployed=frozen.store.root / outputs["file"],
@@ -99,24 +99,26 @@ def _with(frozen: Work, generation: Generation, outputs: Outputs) -> Generation:
 
 
 def _compiled(campaign: Work, frozen: Work, graph: str, why: str) -> Compiled | None:
-    """A compilation of the network: the campaign's, the cache's, or one made now."""
+    """A compilation of the network: of the campaign, of the cache, or a new one."""
     found = compile.find(campaign, MODE, graph) or compile.find(frozen, MODE, graph)
     network = _network(campaign)
     if found is not None or network is None or training_config.graph_of(network) != graph:
         return found
     cores = campaign.campaign.cores
     task = compile.task(frozen, 0, mode=MODE, graph=graph, network=network, cores=cores)
-    frozen.observer.say(f"compiling once, a minute or two; it is kept for all to come ({why})")
+    frozen.observer.say(
+        f"compiling the network, which takes a minute or two and is cached for later use ({why})"
+    )
     frozen.observer.begin(0, f"compile ({MODE})", 0, "networks")
     try:
         frozen.do([task])
     except EngineFailed as error:
-        frozen.observer.say(f"not compiled, TorchScript walks instead: {error}")
+        frozen.observer.say(f"compilation failed, TorchScript is used instead: {error}")
     return compile.find(frozen, MODE, graph)
 
 
 def _network(campaign: Work) -> Mapping[str, Any] | None:
-    """The configuration of the network that all generations share."""
+    """Configuration of the network, which is the same for all generations."""
     first = campaign.store.find(train_task(0))
     if first is None:
         return None
@@ -130,12 +132,12 @@ def _network(campaign: Work) -> Mapping[str, Any] | None:
 def _proved(
     campaign: Work, frozen: Work, generation: Generation, trained: Outputs
 ) -> Generation | None:
-    """The generation once its new model is proved in full; None, which is said, where it fails."""
+    """The generation after full validation of its new model; None, with a message, if it failed."""
     frozen.observer.begin(0, f"prove generation {generation.name}", 1, "jobs")
     probes = evaluate.probes_for(campaign, generation, trained)
     try:
         frozen.do([evaluate.proof_task(frozen, generation, probes)])
     except GateFailed as error:
-        frozen.observer.say(f"{error}; the model that the campaign proved walks instead")
+        frozen.observer.say(f"{error}; the model that the campaign validated is used instead")
         return None
     return generation

@@ -1,4 +1,4 @@
-"""Labelling: from frames to labels, each computed once."""
+"""Labelling: compute labels of frames, each once."""
 
 from . import initial, isolated_atoms, locate
 from .bootstrap import Frame, bootstrap_frames

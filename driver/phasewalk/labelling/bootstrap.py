@@ -1,4 +1,4 @@
-"""The bootstrap's frames: structures, perturbed at random, and their file."""
+"""Frames of the bootstrap: randomly perturbed structures, and their file."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from ..structures import perturb
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to label, and where it comes from."""
+    """A frame to label, and its origin."""
 
     atoms: Atoms
     system: str
@@ -34,10 +34,10 @@ class Frame:
 
 
 def bootstrap_frames(work: Work) -> list[Frame]:
-    """The perturbed structures of round 0: drawn once, then read from where they were written.
+    """The perturbed structures of round 0; drawn once and then read from their file.
 
-    Where `bootstrap` has changed and nothing was trained yet, they are drawn anew; those that both
-    have in common are not labelled again.
+    If the `bootstrap` settings have changed and nothing was trained yet, they are drawn again;
+    frames that are in both sets are not labelled again.
     """
     settings = work.campaign.settings.bootstrap
     drawn_with = {**settings.model_dump(mode="json"), "count": work.campaign.bootstrap_count}
@@ -68,13 +68,13 @@ def bootstrap_frames(work: Work) -> list[Frame]:
             known = frame.system in work.campaign.structures
             key = labels.label_key(frame.atoms, work.campaign.level(frame.system)) if known else ""
             if label_task(key, 0) not in asked:
-                told = f"frame {number} is not one that the journal has labels of: damaged, or "
-                raise ParseError(place, f"{told}changed; restore it from a backup")
+                wrong = f"frame {number} does not match any label of the journal"
+                raise ParseError(place, f"{wrong}; restore the file from a backup")
     return frames
 
 
 def read_frames(path: Path) -> list[Frame]:
-    """The frames that `bootstrap_frames` wrote."""
+    """Read the frames that `bootstrap_frames` wrote."""
     return [
         Frame(one.frame, one.origin.system, one.origin.model_dump())
         for one in read(path, list[_DrawnFrame])
@@ -82,7 +82,7 @@ def read_frames(path: Path) -> list[Frame]:
 
 
 class _Origin(BaseModel):
-    """Where a frame comes from: its system, and what else is known."""
+    """Origin of a frame: its system and further data."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -90,7 +90,7 @@ class _Origin(BaseModel):
 
 
 class _DrawnFrame(BaseModel):
-    """A perturbed structure, as its file has it."""
+    """A perturbed structure, as stored in the file."""
 
     model_config = ConfigDict(strict=True)
 

@@ -1,4 +1,4 @@
-"""Initial data: labels that are there already, taken over, and tried against the reference."""
+"""Import initial data, and verify some of the labels with the reference."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ from .trust import MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA
 
 
 def take(work: Work) -> list[Label]:
-    """Keep the initial labels; before that, some are computed again by the reference.
+    """Import the initial labels, after recomputing some of them with the reference.
 
     Raises:
-        EngineFailed: the reference says something else.
+        EngineFailed: the results of the reference differ.
     """
     found = list(work.campaign.initial)
     if not found:
@@ -40,7 +40,7 @@ def take(work: Work) -> list[Label]:
 
 
 def _to_verify(work: Work, found: Sequence[Label]) -> list[Label]:
-    """The smallest of the frames whose level was declared, and not told by their file."""
+    """The smallest frames whose level of theory was declared, but is not in their file."""
     settings = work.campaign.settings
     if settings.initial_data is None or settings.reference.imported:
         return []
@@ -69,30 +69,30 @@ def _verification(work: Work, label: Label) -> Task:
 
 
 def compare(result: Result, label: Label) -> str:
-    """How far the reference's own result is from a label; InputError where too far."""
+    """Differences between a label and the reference's result; InputError if they are too large."""
     energy = 1000 * abs(result.energy - label.energy) / len(label.atoms)
     force = 1000 * float(np.abs(result.forces - label.forces).max())
     stress = GPA_PER_EV_PER_A3 * float(np.abs(result.stress - label.stress).max())
     shown = (
-        f"frame {label.origin['frame']} of {Path(str(label.origin['file'])).name}, computed again, "
-        f"differs by {energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa at most"
+        f"frame {label.origin['frame']} of {Path(str(label.origin['file'])).name}: recomputed, "
+        f"the maximum differences are {energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa"
     )
     if energy > MAX_ENERGY_MEV_PER_ATOM or force > MAX_FORCE_MEV_PER_A or stress > MAX_STRESS_GPA:
         turned = GPA_PER_EV_PER_A3 * float(np.abs(result.stress + label.stress).max())
         if turned < MAX_STRESS_GPA < stress:
             raise InputError(
-                f"{shown}: its stress has the opposite sign (ASE's is positive under tension); "
-                "turn it round"
+                f"{shown}: the stress has the opposite sign (ASE: positive under tension); change "
+                "its sign"
             )
         whole = 1000 * abs(result.energy / len(label.atoms) - label.energy)
         if len(label.atoms) > 1 and whole < MAX_ENERGY_MEV_PER_ATOM < energy:
             raise InputError(
-                f"{shown}: its energy ({label.energy:.6g} eV) is that of one atom, not of the "
-                f"frame's {len(label.atoms)} atoms; multiply it"
+                f"{shown}: the energy ({label.energy:.6g} eV) is per atom; multiply it by the "
+                f"number of atoms ({len(label.atoms)})"
             )
         raise InputError(
             f"{shown} (limits {MAX_ENERGY_MEV_PER_ATOM:g}, {MAX_FORCE_MEV_PER_A:g}, "
-            f"{MAX_STRESS_GPA:g}): it was labelled at another level of theory than the "
-            "reference's; leave it out, or give the reference the settings that it was made with"
+            f"{MAX_STRESS_GPA:g}): its level of theory differs from the reference's; remove these "
+            "labels, or use the same settings for the reference"
         )
     return shown

@@ -1,4 +1,4 @@
-"""Energies of isolated atoms, from which the model's energies count: once for each level."""
+"""Energies of isolated atoms, the zero of the model's energies; computed once per level."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +17,9 @@ from . import trust
 
 
 def compute(work: Work) -> None:
-    """Compute the atoms of the model's species that are not known, side by side.
+    """Compute the unknown isolated atoms of the model's species, in parallel.
 
-    One that fails is said and left out: see `models.statistics` for what is done without it.
+    A failure is reported, and the atom is omitted; see `models.statistics` for the consequences.
     """
     wanted = _wanted(work)
     if not wanted or work.store.find(train_task(0)) is not None:
@@ -34,7 +34,7 @@ def compute(work: Work) -> None:
 
 
 def _try_shared(work: Work, wanted: Sequence[str]) -> None:
-    """Of each campaign whose atoms could be taken, compute the lightest here, and compare."""
+    """For each campaign with usable atoms in the cache, recompute the lightest and compare."""
     reference = work.campaign.reference
     for symbol in sorted(wanted, key=lambda s: atomic_numbers[s]):
         shared = _shared(reference, symbol, cache=work.engines.cache)
@@ -53,12 +53,12 @@ def _try_shared(work: Work, wanted: Sequence[str]) -> None:
                 trust.ATOMS,
                 who,
                 wrong=f"limit {trust.MAX_ENERGY_MEV_PER_ATOM:g} meV" if far else "",
-                found=f"{symbol}, computed again, differs by {apart:.2g} meV",
+                found=f"{symbol}, recomputed, differs by {apart:.2g} meV",
             )
 
 
 def energies(work: Work) -> Mapping[str, float]:
-    """Energy (eV) of each isolated atom that is known: given, or computed."""
+    """Energies (eV) of all known isolated atoms, given or computed."""
     given = work.campaign.settings.reference.atom_energies_eV or {}
     found = {symbol: work.store.find(atom_task(symbol)) for symbol in work.campaign.types}
     computed = {
@@ -80,25 +80,25 @@ def _task(work: Work, symbol: str) -> Task:
     reference = work.campaign.reference
     spin = requests.multiplicity(symbol)
 
-    def told(energy: float) -> Outputs:
+    def outputs(energy: float) -> Outputs:
         return {"element": symbol, "energy_eV": energy, "multiplicity": spin}
 
     def read(finished: Finished) -> Outputs:
         energy = requests.read_atom(finished, reference)
-        return told(kept(energy))
+        return outputs(kept(energy))
 
     def kept(energy: float) -> float:
         who = trust.me(work)
         return keep(reference, symbol, energy, cache=work.engines.cache, campaign=who)
 
     def adopt(directory: Path) -> Outputs | None:
-        with contextlib.suppress(PhasewalkError):  # a kill came before its record
+        with contextlib.suppress(PhasewalkError):  # result of a run killed before its record
             energy = requests.read_atom_result(directory, reference)
-            return told(kept(energy))
+            return outputs(kept(energy))
         shared = _shared(reference, symbol, cache=work.engines.cache)
         if shared is None or not trust.believed(work, trust.ATOMS, shared[1]):
             return None
-        return {**told(shared[0]), "reused": True}
+        return {**outputs(shared[0]), "reused": True}
 
     return Task(
         name=atom_task(symbol),
@@ -121,14 +121,14 @@ def _job(reference: Reference, symbol: str, directory: Path) -> Job:
 def table(
     reference: Reference, symbols: Sequence[str], launcher: Launcher, folder: Path, cache: Path
 ) -> Iterator[tuple[str, float | str, str]]:
-    """Each element's energy (eV), or why there is none, and where that comes from.
+    """Yields for each element its energy (eV), or why there is none, and the source of both.
 
     Args:
-        reference: the settled one.
+        reference: the reference with its level of theory.
         symbols: elements.
-        launcher: runs what is not known, side by side.
-        folder: where it runs.
-        cache: where energies are kept.
+        launcher: runs the missing calculations in parallel.
+        folder: working directory.
+        cache: cache of energies.
     """
     given = reference.settings.atom_energies_eV or {}
     waiting = []
@@ -138,11 +138,11 @@ def table(
             yield symbol, given[symbol], "given in the campaign file"
         elif shared is not None:
             by = f" by campaign {shared[1]}" if shared[1] else ""
-            yield symbol, shared[0], f"computed before{by}; a run computes one of these again"
+            yield symbol, shared[0], f"in the cache{by}; a run recomputes one of these"
         elif reference.command:
             waiting.append(symbol)
         else:
-            yield symbol, "no program to compute it", ""
+            yield symbol, "no reference program to compute it", ""
     jobs = {symbol: _job(reference, symbol, folder / symbol) for symbol in waiting}
     with contextlib.closing(submit(launcher, list(jobs.values()))) as events:
         for event in events:
@@ -157,13 +157,13 @@ def table(
 
 
 def known(reference: Reference, symbol: str, *, cache: Path) -> float | None:
-    """Energy (eV) of an atom that a campaign has computed before, at the same level."""
+    """Energy (eV) of an atom in the cache, at the same level of theory; None if there is none."""
     found = _shared(reference, symbol, cache=cache)
     return None if found is None else found[0]
 
 
 def _shared(reference: Reference, symbol: str, *, cache: Path) -> tuple[float, str] | None:
-    """Energy (eV) of an atom in the cache, and the campaign that has computed it."""
+    """Energy (eV) of an atom in the cache, and the campaign that computed it."""
     if not reference.shares:
         return None
     return label_cache.atom(cache, reference.method, symbol, _how(reference, symbol))
@@ -172,7 +172,7 @@ def _shared(reference: Reference, symbol: str, *, cache: Path) -> tuple[float, s
 def keep(
     reference: Reference, symbol: str, energy: float, *, cache: Path, campaign: str = ""
 ) -> float:
-    """Keep an atom's energy (eV) for other campaigns, and return it."""
+    """Save an atom's energy (eV) in the cache for other campaigns, and return it."""
     if reference.shares and reference.method.version:
         how = _how(reference, symbol)
         label_cache.keep_atom(
@@ -182,7 +182,7 @@ def keep(
 
 
 def _how(reference: Reference, symbol: str) -> dict[str, Any]:
-    """What an atom's energy depends on besides the level of theory."""
+    """Settings that affect an atom's energy in addition to the level of theory."""
     settings = reference.settings
     return {
         "box_A": settings.atom_box_A,

@@ -57,13 +57,13 @@ def _advice(work: Work) -> str:
     kinds = [failure.kind for _, failure in failures(work.store.records(), LABEL)]
     program = work.campaign.settings.reference.program
     helps = {
-        CRASH: "mend the reference, and try it with phasewalk check",
+        CRASH: "correct the reference settings, and test them with phasewalk check",
         TIME_LIMIT: "raise reference.timeout_s and run the same command again",
-        UNCONVERGED: f"declare further tries (reference.{program}.retries) and run the same "
+        UNCONVERGED: f"add settings for retries (reference.{program}.retries) and run the same "
         "command again, or start a new --dir with a smaller bootstrap.displacement_A",
-        REFUSED: "mend the limit that refused them, if the reference is right, and run the same "
-        "command again; or refine the reference (its grid, where forces do not add up), or start a "
-        "new --dir with a smaller bootstrap.displacement_A or bootstrap.strain",
+        REFUSED: "if the reference is correct, increase the limit and run the same command "
+        "again; or refine the reference (its grid, if the net force is too large), or start a new "
+        "--dir with a smaller bootstrap.displacement_A or bootstrap.strain",
     }
     return helps[max(kinds, key=kinds.count)]
 
@@ -148,23 +148,23 @@ def _try_shared(work: Work, round_: int, frames: Sequence[Frame]) -> None:
         own = None if FAILED in output else work.store.label(output["key"])
         if own is not None:
             shown, wrong = trust.difference(own, shared)
-            told = f"one of them, computed again, differs by {shown}"
-            trust.note(work, trust.LABELS, who, wrong=wrong, found=told, round_=round_)
+            result = f"one of them, recomputed, differs by {shown}"
+            trust.note(work, trust.LABELS, who, wrong=wrong, found=result, round_=round_)
 
 
 def _known(work: Work, round_: int, frame: Frame) -> bool:
-    """Whether the campaign has this label, or has tried to make it."""
+    """Whether the campaign has this label, or has tried to compute it."""
     key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
     return work.store.find(label_task(key, round_)) is not None or work.store.label(key) is not None
 
 
 def _shared(work: Work, frame: Frame) -> Label | None:
-    """A label in the cache that this campaign would accept, if it believed the one who made it."""
+    """A label in the cache that is within this campaign's limits; its source is not checked."""
     reference, at = work.campaign.reference, work.campaign.level(frame.system)
     if not reference.shares:
         return None
     found = label_cache.find(work.engines.cache, at, labels.label_key(frame.atoms, at))
-    with contextlib.suppress(InputError):  # another campaign believed more; here it is refused
+    with contextlib.suppress(InputError):  # the limits of another campaign may be wider
         if found is not None:
             requests.check_limits(found, reference)
             return found
@@ -172,13 +172,13 @@ def _shared(work: Work, frame: Frame) -> Label | None:
 
 
 def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
-    """The task that labels a frame, at the try that is due.
+    """The task that labels a frame, with the settings of the next try.
 
     Args:
         work: the campaign.
-        round_: whose label it is.
-        frame: what to label.
-        resumed: what failed for good by a crash or a time limit may be tried once more.
+        round_: round of the label.
+        frame: frame to label.
+        resumed: final failures by a crash or a time limit may be tried once more.
     """
     key = labels.label_key(frame.atoms, work.campaign.level(frame.system))
     ways = requests.tries(work.campaign.reference, _guess(work, frame))
@@ -192,16 +192,16 @@ def _asked(work: Work, round_: int, frame: Frame, *, resumed: bool) -> Task:
     task = _label_task(work, round_, frame, _Way(0, ways[0]), again=True)
     again = resumed and (
         kind in WORTH_A_RESUME
-        # what was refused is judged again by the limits of now, and not computed again
+        # a rejected result is checked with the current limits, and not computed again
         or (kind == REFUSED and _believed_now(work, task, frame) is not None)
     )
     return replace(task, again=again)
 
 
 def _believed_now(work: Work, task: Task, frame: Frame) -> Result | None:
-    """A result that the task has left and that is believed: of a run before its record, or refused.
+    """A valid result in the task's directory: without a record yet, or rejected earlier.
 
-    A program that failed has no result, whatever it left.
+    Results of a program that failed are not used.
     """
     place, record = work.store.root / task.place, work.store.find(task.name)
     reference, at = work.campaign.reference, work.campaign.level(frame.system)
@@ -219,7 +219,7 @@ def _believed_now(work: Work, task: Task, frame: Frame) -> Result | None:
 
 @dataclass(frozen=True)
 class _Way:
-    """Which of the tries of a frame, and how it is done."""
+    """Number and settings of a try."""
 
     number: int
     attempt: Try
@@ -281,7 +281,7 @@ def _kept(work: Work, task: str, key: str) -> Label:
 
 
 def _guess(work: Work, frame: Frame) -> Path | None:
-    """The wave function that the same walker's last label left, where it shall be used."""
+    """The wave function of the same walker's last label; None if it is not used."""
     own, walker = work.campaign.settings.reference.cp2k, frame.origin.get("walker")
     if own is None or own.guess == "none" or walker is None:
         return None
@@ -300,7 +300,7 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
     reference, at = work.campaign.reference, work.campaign.level(frame.system)
     key = labels.label_key(frame.atoms, at)
     place = f"rounds/{round_:03d}/label/{key}"
-    told = {"key": key, "origin": dict(frame.origin), "level": str(at), "place": place}
+    outputs = {"key": key, "origin": dict(frame.origin), "level": str(at), "place": place}
     tried: dict[str, Any] = {"try": way.number + 1, "guess": way.attempt.guess is not None}
     if way.attempt.changes:
         tried["changes"] = dict(way.attempt.changes)
@@ -310,15 +310,15 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
             result, frame.atoms, reference=reference, at=at, origin=frame.origin, made=tried
         )
         work.store.add_label(label)
-        if reference.shares and result.version:  # only what says who made it
+        if reference.shares and result.version:  # only results with a known version
             by = {**label.made, trust.MAKER: trust.me(work)}
             label_cache.keep(work.engines.cache, at, replace(label, made=by))
-        return {**told, **tried}
+        return {**outputs, **tried}
 
     def adopt(directory: Path) -> Outputs | None:
         if (kept := work.store.label(key)) is not None:
-            work.store.add_label(kept)  # its hash, where a kill came before its record
-            return {**told, "reused": True}
+            work.store.add_label(kept)  # adds its hash if a kill came before its record
+            return {**outputs, "reused": True}
         left = _believed_now(work, task, frame)
         if left is not None:
             return keep(left)
@@ -328,7 +328,7 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
             return None
         made = {**shared.made, "shared from": dict(shared.origin)}
         work.store.add_label(replace(shared, origin=frame.origin, made=made))
-        return {**told, "reused": True}
+        return {**outputs, "reused": True}
 
     task = Task(
         name=label_task(key, round_),

@@ -1,4 +1,4 @@
-"""Where labelled frames lie along the collective variables that the bias pushes, by PLUMED."""
+"""Compute the collective variables of labelled frames with PLUMED."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from ..structures import carried
 
 
 def tasks(work: Work, round_: int, labels: Sequence[Label], *, test: bool = False) -> list[Task]:
-    """One task for each system with METAD: the variables of its frames among these.
+    """One task per system with METAD, which computes the variables of its frames.
 
-    A frame is of a system where it has the system's atoms in the system's order, since PLUMED
-    counts atoms. Initial data and test sets may hold others, which have no variables.
+    A frame belongs to a system if it has the same elements in the same order, because PLUMED
+    refers to atom numbers. Initial data and test sets may contain other frames.
     """
     found = []
     for name, system in work.campaign.settings.systems.items():
@@ -32,7 +32,7 @@ def tasks(work: Work, round_: int, labels: Sequence[Label], *, test: bool = Fals
 
 
 def _names(text: str | None) -> tuple[str, ...]:
-    """The biased variables of a PLUMED text; none where no frame alone tells them."""
+    """The biased variables of a PLUMED input; none if a single frame does not determine them."""
     try:
         return colvars.variables(text)[0] if text else ()
     except InputError:
@@ -60,20 +60,20 @@ def _task(work: Work, system: str, round_: int, mine: dict[str, Label], *, test:
         job=lambda directory: colvars.job(
             name,
             text,
-            # labels know no masses, and a centre of mass does
+            # labels have no masses, but a center of mass depends on them
             frames=[carried.like(label.atoms, structure) for label in mine.values()],
             directory=directory,
             env=dict(work.engines.env),
             files=work.campaign.plumed_files,
         ),
         read=read,
-        may_fail=True,  # it serves pictures and a stop rule: no reason to end a campaign
+        may_fail=True,  # needed only for figures and a stop rule
         again=True,
     )
 
 
 def say_failures(work: Work, round_: int) -> None:
-    """Say which variables are not known, and why."""
+    """Print which variables are not known, and why."""
     for record, failure in failures(work.store.records(), LOCATED):
         if record.round == round_:
             work.observer.say(f"{record.task} are not known: {failure.reason}")

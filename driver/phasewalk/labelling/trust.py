@@ -1,9 +1,9 @@
-"""Whether what another campaign left in the cache is believed: one of it is computed again first.
+"""Verify cached results of another campaign by recomputing one of them.
 
-A campaign's reference may say anything under the name of a level of theory: a program of the user's
-own, another build, a wrapper. So the first label (and the first isolated atom) that would be taken
-from a campaign is computed here as well. Where both agree, the rest is taken; where they do not,
-nothing of that campaign's is, and it is said.
+Results with the same level of theory may differ, because the reference of another campaign may be a
+different build, a wrapper or a program of the user. Therefore the first label (and the first
+isolated atom) that could be reused from a campaign is also computed here. If both agree, the other
+results of that campaign are used. Otherwise none is used, and this is reported.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from ..store import IMPORT, NAMED, Believed, CacheName, compared_task, now
 from ..units import GPA_PER_EV_PER_A3
 
 MAX_ENERGY_MEV_PER_ATOM, MAX_FORCE_MEV_PER_A, MAX_STRESS_GPA = 2.0, 25.0, 0.1
-"""Within these one level of theory repeats itself on another machine. Published label sets of the
-same frames, of two levels of theory, differed by 107 meV/Å and 0.46 GPa."""
+"""Maximum differences between machines for one level of theory. Published labels of the same frames
+at two levels of theory differed by 107 meV/Å and 0.46 GPa."""
 LABELS, ATOMS = "shared labels", "shared isolated atoms"
 MAKER = "campaign"
-"""Under this name a label and an atom in the cache say which campaign computed them."""
+"""Key under which labels and atoms in the cache name the campaign that computed them."""
 
 
 def me(work: Work) -> str:
-    """What this campaign is called in the cache, for as long as it lives: noted at first use."""
+    """Name of this campaign in the cache, recorded at first use."""
     record = work.store.find(NAMED)
     if record is None:
         name = f"{work.campaign.settings.campaign} ({hash_of(str(work.store.root), now())[:8]})"
@@ -36,40 +36,41 @@ def me(work: Work) -> str:
 
 
 def maker(made: Mapping[str, Any]) -> str:
-    """The campaign that computed something in the cache; "" where that was not noted."""
+    """The campaign that computed a cached result; "" if it was not recorded."""
     return str(made.get(MAKER, ""))
 
 
 def believed(work: Work, what: str, who: str) -> bool | None:
-    """Whether the labels or atoms of a campaign are believed here; None where it was not tried."""
+    """Whether the labels or atoms of a campaign are used here; None if not verified yet."""
     named = work.store.find(NAMED)
     if named is not None and who == named.of(CacheName).name:
-        return True  # its own, left between a result and its record by a kill
+        return True  # of this campaign, which was killed before the record
     record = work.store.find(compared_task(what, who))
     return None if record is None else record.of(Believed).believed
 
 
 def note(work: Work, what: str, who: str, *, wrong: str, found: str, round_: int = 0) -> None:
-    """Journal, and say, what the comparison gave; `wrong` is empty where both agree."""
+    """Record and print the result of a comparison; `wrong` is empty if both agree."""
     by = f"campaign {who}" if who else "another campaign"
-    told = f"{what} of {by}: {found}"
+    line = f"{what} of {by}: {found}"
     if wrong:
-        told += (
-            f" ({wrong}): none of them are used. One of both has another program behind the same "
-            "level of theory; the cache keeps the older: see phasewalk labels list, and delete the "
-            "level's folder there if it is wrong, or set reference.share: false"
+        line += (
+            f" ({wrong}): none of them are used. One campaign uses a different program under the "
+            "same level of theory, and the cache keeps the earlier results; see phasewalk labels "
+            "list, and delete the directory of this level if it is wrong, or set reference.share: "
+            "false"
         )
-    outputs = {"believed": not wrong, "found": told}
+    outputs = {"believed": not wrong, "found": line}
     work.note(compared_task(what, who), IMPORT, round_, outputs)
-    work.observer.say(told)
+    work.observer.say(line)
 
 
 def difference(own: Label, other: Label) -> tuple[str, str]:
-    """How far two labels of one frame are apart: in words, and what is too far ("" for nothing)."""
+    """Differences of two labels of a frame as text, and the exceeded limits ("" if none)."""
     energy = 1000 * abs(own.energy - other.energy) / len(own.atoms)
     force = 1000 * float(np.abs(own.forces - other.forces).max())
     stress = GPA_PER_EV_PER_A3 * float(np.abs(own.stress - other.stress).max())
-    shown = f"{energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa at most"
+    shown = f"up to {energy:.2g} meV/atom, {force:.2g} meV/Å, {stress:.2g} GPa"
     limits = (
         (energy, MAX_ENERGY_MEV_PER_ATOM, "meV/atom"),
         (force, MAX_FORCE_MEV_PER_A, "meV/Å"),

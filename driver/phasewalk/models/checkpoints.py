@@ -1,9 +1,9 @@
-"""Child process: a checkpoint from somewhere, read so that nothing in it runs.
+"""Read a checkpoint of unknown origin without executing code in it (for child processes).
 
-A checkpoint is a pickle, which may call anything while it is read; and what it holds names classes
-that NequIP then builds, or further files that it loads. So it is read by `torch.load` with
-`weights_only`, which calls nothing; the classes that it names are held against a list; and what was
-read is written anew for NequIP, which loads that copy and never the file itself.
+A checkpoint is a pickle, which can execute any code while it is read; it also names classes that
+NequIP then instantiates, and files that these load. Therefore it is read by `torch.load` with
+`weights_only`, which executes no code; the classes that it names must be on a list; and its content
+is written to a new file, which NequIP loads instead of the original.
 """
 
 import pickle
@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import UNREADABLE
 
 REFUSED = 3
-"""Exit code of a child that does not load a checkpoint."""
+"""Exit code of a child process that refused to load a checkpoint."""
 TRUST = "--trust"
 COPY = "checkpoint.read.ckpt"
 
@@ -24,31 +24,31 @@ BUILT = re.compile(
     r"(nequip\.(model|train|nn|nn\.pair_potential|data\.transforms)|allegro\.(model|nn)"
     r"|torch\.(nn|optim|optim\.lr_scheduler))\.[A-Z]\w*"
 )
-"""What a checkpoint may have built: classes of these packages, and nothing that these import."""
+"""Classes that a checkpoint may instantiate: those defined in these packages."""
 LOADERS = ("nequip.model.ModelFromCheckpoint", "nequip.model.ModelFromPackage")
-"""What loads a further file, which nobody has looked at."""
+"""Functions that load another file, which has not been checked."""
 
 
 class Refused(Exception):
-    """A checkpoint that is not loaded, and why."""
+    """A checkpoint that is not loaded; the message is the reason."""
 
 
 def copied(source: Path, folder: Path) -> Path:
-    """What a checkpoint holds, read without running any of it, as a new file in the folder.
+    """A copy of a checkpoint in the folder, made without executing code in it.
 
     Raises:
-        Refused: it cannot be read so, or asks for more than weights and NequIP's own classes.
+        Refused: it cannot be read in this way, or contains more than weights and NequIP's classes.
     """
     import torch
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # of other versions of pickle
+        with warnings.catch_warnings(action="ignore"):  # about other versions of pickle
             data = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, *UNREADABLE) as error:
         first = " ".join(str(error).split())
         named = re.search(r"GLOBAL (\S+)", first)
         what = f"{named[1]}, which is code" if named else f"more than weights ({first[:200]})"
-        raise Refused(f"it holds {what}") from error
+        raise Refused(f"it contains {what}") from error
     for reason in _reasons(data):
         raise Refused(reason)
     path = folder / COPY
@@ -57,28 +57,28 @@ def copied(source: Path, folder: Path) -> Path:
 
 
 def _reasons(data: Any) -> Iterator[str]:
-    """Why what a checkpoint asks for is not given; nothing if it is."""
+    """Reasons not to load a checkpoint; none if it may be loaded."""
     try:
-        asked = data["hyper_parameters"]
-        classes = [asked["info_dict"]["training_module"]["_target_"]]
-        built = {key: value for key, value in asked.items() if key != "info_dict"}
+        settings = data["hyper_parameters"]
+        classes = [settings["info_dict"]["training_module"]["_target_"]]
+        built = {key: value for key, value in settings.items() if key != "info_dict"}
     except (LookupError, TypeError, AttributeError):
-        yield "it is no checkpoint of nequip-train"
+        yield "it is not a checkpoint of nequip-train"
         return
     for key, text in _texts(built):
         if key == "_target_":
             classes.append(text)
         elif "${" in text:
-            yield f"it asks for {text[:80]!r} to be evaluated"
+            yield f"it contains an expression to be evaluated, {text[:80]!r}"
     for name in classes:
         if name in LOADERS:
-            yield f"it loads a further file (by {name})"
+            yield f"it loads another file (by {name})"
         elif not BUILT.fullmatch(str(name)):
-            yield f"it asks for {str(name)[:80]!r} to be built, which is no part of a network"
+            yield f"it instantiates {str(name)[:80]!r}, which is not part of a network"
 
 
 def _texts(data: Any, key: object = "") -> Iterator[tuple[object, str]]:
-    """All texts in nested data, with the key of each."""
+    """All strings in nested data, each with its key."""
     if isinstance(data, dict):
         for name, value in data.items():
             yield from _texts(value, name)

@@ -3,12 +3,12 @@
 `python -m phasewalk.models.compile_child SOURCE OUTPUT --mode torchscript|aotinductor --device
 cpu|cuda`
 
-With `--trust` a checkpoint is loaded whatever it holds; see `checkpoints`.
-SOURCE is a checkpoint, or a network's configuration (`.json`): then the network gets arbitrary
-weights, which are written to `weights.npz`, and real ones are swapped in later.
+With `--trust` a checkpoint is loaded without being checked; see `checkpoints`. SOURCE is a
+checkpoint or the configuration of a network (`.json`). In the latter case the network gets
+arbitrary weights, which are written to `weights.npz` and replaced later.
 
-The library functions behind `nequip-compile` are called, because its command line refuses
-TorchScript from torch 2.10 on, and looks for the training data to trace AOTInductor with.
+It calls the library functions of `nequip-compile`, whose command line refuses TorchScript since
+torch 2.10 and needs the training data to trace the model for AOTInductor.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SHIFTS = "per_type_energy_scale_shift.shifts"
 
 
 def load(source: Path, *, scripted: bool) -> Any:
-    """The eager model of a checkpoint (its averaged weights), or of a configuration."""
+    """The eager model of a checkpoint (with averaged weights) or of a configuration."""
     from .nequip_private import conditional_torchscript_mode, load_saved_model
 
     with conditional_torchscript_mode(scripted):
@@ -37,7 +37,7 @@ def load(source: Path, *, scripted: bool) -> Any:
 
 
 def untrained(configuration: Path) -> Any:
-    """A network with arbitrary weights: no two alike, so that each is found where it stands."""
+    """A network with arbitrary weights, all different, so that each can be found by its bytes."""
     import numpy as np
     import torch
     from hydra.utils import get_method
@@ -56,7 +56,7 @@ def untrained(configuration: Path) -> Any:
 
 
 def weights_of(model: Any) -> dict[str, Any]:
-    """All numbers that training (or another data set) changes, by name."""
+    """All numbers that depend on training or on the data set, by name."""
     weights = {name: value.detach().cpu().numpy() for name, value in model.named_parameters()}
     for name, value in model.named_buffers():
         if name.endswith(SHIFTS):
@@ -65,7 +65,7 @@ def weights_of(model: Any) -> dict[str, Any]:
 
 
 def extract(checkpoint: Path) -> None:
-    """Write graph and weights of a checkpoint of ours to `weights.npz`, as `swap` reads them."""
+    """Write graph and weights of one of our checkpoints to `weights.npz`, as `swap` reads them."""
     import numpy as np
     import torch
 
@@ -139,7 +139,7 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
 
 
 def example_frame(types: list[str], r_max: float) -> Any:
-    """A small periodic frame of all types to trace the model with: no training data needed."""
+    """A small periodic frame with all types for tracing the model, instead of training data."""
     import numpy as np
     from ase import Atoms
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform

@@ -1,4 +1,4 @@
-"""Child process that evaluates a checkpoint in Python: what its deployed model must equal.
+"""Child process that evaluates a checkpoint in Python, to compare with its deployed model.
 
 `python -m phasewalk.models.eager_child CHECKPOINT REQUEST RESULT [--trust]`
 

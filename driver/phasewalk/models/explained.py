@@ -16,7 +16,7 @@ from ..labels import Label
 from .settings import Budget, ModelSettings, Statistics
 
 WORST_LATER = 1.0
-"""Limit of later generations, whose frames are harder than the bootstrap's."""
+"""Limit of later generations, whose frames are more difficult than those of the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Explained:
     """Errors of a generation on labels that it was not trained on, meV/Å.
 
     Attributes:
-        frames: their number.
+        frames: number of labels.
         force_mae_meV_per_A, force_rmse_meV_per_A: of the generation.
-        force_zero_mae_meV_per_A, force_rms_meV_per_A: the same of a model without forces.
+        force_zero_mae_meV_per_A, force_rms_meV_per_A: the same of zero forces.
     """
 
     frames: int
@@ -74,7 +74,7 @@ def explained(last_epoch: Mapping[str, Any], validation: Sequence[Label]) -> Exp
 
 
 def of_zero(labels: Sequence[Label]) -> tuple[float, float]:
-    """MAE and RMSE of a model without forces, meV/Å."""
+    """MAE and RMSE of zero forces, meV/Å."""
     forces = 1000.0 * np.concatenate([label.forces.ravel() for label in labels] or [np.zeros(1)])
     return float(np.abs(forces).mean()), float(np.sqrt(np.mean(forces**2)))
 
@@ -102,12 +102,12 @@ def check(
     if found is None or limit is None:
         return
     limit = limit if first else max(limit, WORST_LATER)
-    # A diverged training has no number: its gate says so.
+    # NaN (a diverged training) passes here and fails the gate.
     if not found.ratio > limit:
         return
     more = (
-        f"model.first.epochs ({budget.epochs}), model.r_max_A ({settings.cutoff_A:g} Å, which "
-        f"holds {numbers.average_neighbors:.0f} neighbours of an atom), bootstrap.count, "
+        f"model.first.epochs ({budget.epochs}), model.r_max_A ({settings.cutoff_A:g} Å, with "
+        f"{numbers.average_neighbors:.0f} neighbours per atom), bootstrap.count, "
         "bootstrap.displacement_A or bootstrap.strain"
         if first
         else f"model.warm.epochs ({budget.epochs})"

@@ -25,9 +25,10 @@ from .training_config import EAGER, PREVIOUS, PROBED, PROGRESS, WEIGHTS, trainin
 Array = NDArray[np.float64]
 
 MIN_COMPOSITION_SPREAD = 0.01
-"""Singular value, relative to the largest, below which compositions do not tell types apart: the
-energies of distorted frames would be taken for a difference of their atoms."""
+"""Relative singular value below which compositions do not determine the energies of the types:
+energies of distortion would be attributed to differences between atoms."""
 SHOWN_EV = 0.0005
+"""Smallest change of an energy shift that is mentioned, eV."""
 CHECKPOINT = "last.ckpt"
 NETWORK = "network.json"
 _UNLIKE = "not a deployed model's stamp"
@@ -40,11 +41,11 @@ def statistics(
     cutoff_A: float,
     atoms_eV: Mapping[str, float] | None = None,
 ) -> Statistics:
-    """Statistics of generation 0's labels.
+    """Statistics of the labels of generation 0.
 
     Args:
-        labels: of the training set.
-        types: species, in the model's order.
+        labels: the training set.
+        types: elements, in the model's order.
         cutoff_A: of the model.
         atoms_eV: energies of isolated atoms; see `energy_shifts`.
     """
@@ -55,7 +56,7 @@ def statistics(
     shifts, source = energy_shifts(counts, energies, [(atoms_eV or {}).get(t) for t in types])
     edges = sum(len(neighbor_list("i", label.atoms, cutoff_A)) for label in labels)
     forces = np.concatenate([label.forces.ravel() for label in labels])
-    # Rounded: both are compiled into a model, and one compilation then serves many campaigns.
+    # Both are compiled into the model; rounding lets many campaigns share one compilation.
     return Statistics(
         average_neighbors=max(1.0, float(round(edges / float(counts.sum())))),
         energy_scale=float(f"{max(float(np.sqrt(np.mean(forces**2))), 1e-3):.2g}"),
@@ -67,13 +68,14 @@ def statistics(
 def energy_shifts(
     counts: Array, energies: Array, atoms_eV: Sequence[float | None]
 ) -> tuple[Array, str]:
-    """Energy of each type, eV, and in words where it comes from.
+    """Energy of each type, eV, and a description of its origin.
 
-    Isolated atoms and one offset for all atoms, so that the mean of the residual energies per atom
-    over the frames is zero; with several compositions, the smallest change from there that leaves
-    none of them with a residual (two salts with one offset alone trained so slowly that their
-    first walkers broke down). Without the atoms: least squares, where the compositions determine
-    it; else the solution nearest to equal shifts, so that no type gets an absurd energy.
+    With energies of isolated atoms: these plus one offset for all atoms, so that the mean residual
+    energy per atom over the frames is zero; with several compositions, plus the smallest change
+    that makes the residual of each composition zero (with the offset only, a campaign of two salts
+    trained so slowly that its first walkers broke down). Without them: a least-squares fit if the
+    compositions determine it, else the solution nearest to equal shifts, which avoids absurd
+    energies.
 
     Args:
         counts: (frames, types) atoms of each type in each frame.
@@ -88,7 +90,8 @@ def energy_shifts(
         left = energies / per_frame - fractions @ (atoms + offset)
         change, *_ = np.linalg.lstsq(fractions, left, rcond=MIN_COMPOSITION_SPREAD)
         most = float(np.abs(change).max())
-        more = f", and up to {most:.3f} eV where compositions differ" if most > SHOWN_EV else ""
+        more = f", changed by up to {most:.3f} eV per type to fit the compositions"
+        more = more if most > SHOWN_EV else ""
         source = f"isolated atoms and {offset:.3f} eV for each atom{more}"
         return atoms + offset + change, source
     mean = float(energies.sum() / counts.sum())
@@ -96,8 +99,10 @@ def energy_shifts(
         fractions, energies / per_frame - mean, rcond=MIN_COMPOSITION_SPREAD
     )
     if rank == counts.shape[1]:
-        return mean + change, "a least-squares fit, which the compositions determine"
-    return mean + change, "equal energies for all types, but for what the compositions tell"
+        return mean + change, "a least-squares fit to the compositions"
+    return mean + change, (
+        "a fit nearest to equal energies of all types, since the compositions do not determine them"
+    )
 
 
 def training_job(
@@ -114,15 +119,15 @@ def training_job(
     seed: int,
     directory: Path,
 ) -> Job:
-    """nequip-train on these labels, from the weights of `previous` where one is given.
+    """The job of nequip-train on these labels, starting from the weights of `previous` if given.
 
     Raises:
-        InputError: nothing to train or to validate on, or labels of different levels of theory.
+        InputError: no training or no validation labels, or labels of different levels of theory.
     """
     if not training or not validation:
         raise InputError(
-            f"{name}: {len(training)} training and {len(validation)} validation labels; at least "
-            "one of each is required"
+            f"{name}: there are {len(training)} training and {len(validation)} validation labels, "
+            "but at least one of each is required; use more labels (bootstrap.count, initial_data)"
         )
     same_level([*training, *validation])
     config = training_config(
@@ -167,7 +172,7 @@ def training_job(
 
 
 def stored_statistics(stored: NetworkStatistics) -> Statistics:
-    """Statistics as the journal has them."""
+    """Statistics from those stored in the journal."""
     data = stored.dump()
     return Statistics(**{**data, "energy_shifts": tuple(data["energy_shifts"])})
 
@@ -185,13 +190,13 @@ def training_progress(directory: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves behind.
+    """Files and errors of a finished training.
 
     Attributes:
-        checkpoint: to train on from.
-        weights: what `swap` deploys it with.
-        eager: what it says, in Python, of the frames that it was asked about.
-        last_epoch: number and errors.
+        checkpoint: file from which the next training starts.
+        weights: file of weights, for `swap`.
+        eager: file of its predictions in Python for the test frames.
+        last_epoch: number and errors of the last epoch.
     """
 
     checkpoint: Path
@@ -201,14 +206,14 @@ class Trained:
 
 
 def read_training(finished: Finished) -> Trained:
-    """What a finished training made; EngineFailed if it failed."""
+    """The results of a finished training; raises EngineFailed if it failed."""
     finished.require_success()
     place = finished.directory
     last = training_progress(place)
     checkpoint, weights, eager = (place / name for name in (CHECKPOINT, WEIGHTS, EAGER))
     if last is None or not all(file.is_file() for file in (checkpoint, weights, eager)):
         raise EngineFailed(
-            f"{finished.job.name} ended without a checkpoint: {finished.last_lines()} "
+            f"{finished.job.name} ended without writing a checkpoint: {finished.last_lines()} "
             f"(all files are in {place})"
         )
     return Trained(checkpoint, weights, eager, last)
@@ -222,21 +227,21 @@ def _beside(name: str) -> str:
 
 @dataclass(frozen=True)
 class Deployed:
-    """The stamp of a compiled model: what it is, and what it was compiled for.
+    """The stamp of a compiled model: its properties, and the machine that it was compiled for.
 
     Attributes:
-        file: its name.
+        file: name of the model's file.
         mode: torchscript or aotinductor.
         device: cpu or cuda.
         dtype: float32 or float64.
-        types: species in the model's order.
-        r_max_A: cutoff.
+        types: elements, in the model's order.
+        r_max_A: cutoff radius, Å.
         torch, nequip: versions.
-        cpu: torch's name for what the processor can do.
-        processor: all that the processor can do; AOTInductor's code may use any of it.
-        seconds: that the compilation took.
-        graph: hash of all that is compiled in (architecture and its constants).
-        checkpoint: SHA-256 of the checkpoint whose weights it holds.
+        cpu: torch's name of the processor's capability.
+        processor: all features of the processor, any of which AOTInductor's code may use.
+        seconds: duration of the compilation.
+        graph: hash of everything that is compiled except the weights.
+        checkpoint: SHA-256 of the checkpoint whose weights it contains.
     """
 
     __pydantic_config__ = EXACT
@@ -257,22 +262,22 @@ class Deployed:
 
 
 def misfit(stamp: Deployed, *, torch: str, features: str, has_gpu: bool) -> str:
-    """Why a model cannot run here; empty if it can.
+    """Why a model cannot run on this machine; empty if it can.
 
     Args:
         stamp: of the model.
-        torch: its version here.
-        features: of the processor here, as `engines.processor` names them.
-        has_gpu: whether there is a GPU.
+        torch: version of torch on this machine.
+        features: of this machine's processor, from `engines.processor`.
+        has_gpu: whether this machine has a GPU.
     """
     if stamp.device == "cuda" and not has_gpu:
-        return "it was compiled for cuda, and this machine has no GPU"
+        return "it was compiled for cuda, but this machine has no GPU"
     if stamp.mode == "aotinductor" and stamp.torch != torch:
-        return f"it was compiled for torch {stamp.torch}, and this machine has {torch}"
+        return f"it was compiled for torch {stamp.torch}, but this machine has {torch}"
     missing = sorted(set(stamp.processor.split()) - set(features.split()))
     if stamp.mode == "aotinductor" and stamp.device == "cpu" and missing:
         shown = " ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        return f"it was compiled for a processor with {shown}, which this machine's lacks"
+        return f"it was compiled for a processor with {shown}, which this machine does not have"
     return ""
 
 
@@ -287,18 +292,18 @@ def deploy_job(
     cores: int,
     trusted: bool = True,
 ) -> Job:
-    """Compile for LAMMPS; the child writes `model.nequip.*` and `stamp.json`.
+    """The job that compiles for LAMMPS; it writes `model.nequip.*` and `stamp.json`.
 
     Args:
         name: of the job.
-        checkpoint: what to compile; None for the network whose configuration is in `inputs`, with
-            arbitrary weights, which the child writes to `weights.npz`.
+        checkpoint: the checkpoint; None for the network whose configuration is in `inputs`, with
+            arbitrary weights, which are written to `weights.npz`.
         inputs: files of the job.
         mode: torchscript or aotinductor.
         device: auto, cpu or cuda.
         directory: where it runs.
-        cores: for the compiler.
-        trusted: the checkpoint is one's own, and may hold any code.
+        cores: number of cores for the compiler.
+        trusted: load the checkpoint without checking it for code.
     """
     threads = str(cores)
     source = NETWORK if checkpoint is None else str(checkpoint.absolute())
@@ -318,13 +323,13 @@ def deploy_job(
 
 
 def read_deployment(finished: Finished) -> Deployed:
-    """What the deployment made; EngineFailed if it failed."""
+    """The stamp of a finished deployment; raises EngineFailed if it failed."""
     require_loaded(finished)
     return read_stamp(finished.directory / "stamp.json")
 
 
 def require_loaded(finished: Finished) -> None:
-    """InputError if a child did not load a checkpoint, since that might run code."""
+    """Raise InputError if a child process refused a checkpoint, which might execute code."""
     if finished.returncode == REFUSED:
         raise InputError(
             f"{finished.job.argv[3]}: not loaded: {finished.last_lines(1)}; loading it may execute "

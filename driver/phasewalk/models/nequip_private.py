@@ -1,7 +1,7 @@
-"""What child programs take from inside nequip, beyond what its documentation offers.
+"""Undocumented functions of nequip that the child programs use.
 
-A new release may move or change any of it: pyproject.toml names the series of nequip in which all
-of this was tried.
+A new release may move or change any of them; pyproject.toml limits nequip to the versions that were
+tested.
 """
 
 from nequip.data.ase import from_ase

@@ -1,4 +1,4 @@
-"""What a killed training has left to continue from."""
+"""Checkpoints from which an interrupted training continues."""
 
 import zipfile
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from .training_config import KEPT, PROGRESS, RESUMES, epochs_of
 
 @dataclass(frozen=True)
 class Left:
-    """What earlier tries of a training have left to continue from.
+    """Files of earlier attempts at a training, from which it can continue.
 
     Attributes:
-        inputs: files for the next try: the epochs' numbers.
-        links: the newest checkpoints, for the next try.
-        epochs: that the newest one has behind it; 0 if there is none.
-        place: the try that it is from.
-        damaged: checkpoints that are not whole.
+        inputs: files for the next attempt: the progress of the finished epochs.
+        links: the newest checkpoints, for the next attempt.
+        epochs: number of finished epochs in the newest one; 0 if there is none.
+        place: directory of the attempt that wrote it.
+        damaged: damaged checkpoints.
     """
 
     inputs: Mapping[str, bytes]
@@ -30,7 +30,7 @@ class Left:
 
 
 def left_behind(job: Job) -> Left:
-    """What tries of the same training, set aside since, have left beside the job's directory."""
+    """Files of earlier attempts at the same training, set aside next to the job's directory."""
     found, damaged = [], []
     for place in sorted(job.directory.parent.glob(f"{job.directory.name}.*-*")):
         if not same_inputs(job, place):
@@ -40,7 +40,7 @@ def left_behind(job: Job) -> Left:
                 found.append((epochs_of(path), path))
             else:
                 damaged.append(path)
-    newest = {path.name: path for _, path in sorted(found)}  # of one epoch, one is as good
+    newest = {path.name: path for _, path in sorted(found)}  # those of one epoch are equivalent
     kept = [newest[name] for name in sorted(newest)[-KEPT:]]
     if not kept:
         return Left({}, {}, 0, None, tuple(damaged))
@@ -53,7 +53,7 @@ def left_behind(job: Job) -> Left:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a checkpoint is what was written, by its own checksums."""
+    """Whether a checkpoint is undamaged, by its checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

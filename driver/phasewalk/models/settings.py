@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from ..settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # For tests and for trying a campaign out: seconds of training.
+    # For tests and trial campaigns: trains in seconds.
     "tiny": {
         "r_max_A": 4.0,
         "network": {
@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "radial_mlp_width": 16,
         },
     },
-    # Measured on MIL-53(Al): the best force error for a minute of one core.
+    # The lowest force error on MIL-53(Al) after one minute of training on one core.
     "small": {
         "r_max_A": 4.0,
         "network": {

@@ -2,9 +2,9 @@
 
 Both kinds of deployed model are zip archives that contain the bytes of each weight once:
 TorchScript in a separate file, AOTInductor inside the compiled library. If the bytes of every
-weight of the compiled checkpoint are found exactly once, another checkpoint with the same graph is
-deployed by writing its weights there. Everything else is compiled in and identified by the graph's
-hash; a model with another graph is refused.
+weight of the compiled checkpoint are found exactly once, another checkpoint with the same graph can
+be deployed by overwriting them. The graph is everything else that is compiled; a checkpoint with a
+different graph is refused, by its hash.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from ..files import EXACT, read
 Weights = Mapping[str, NDArray[Any]]
 GRAPH = "graph"
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError)
-"""What reading a damaged archive may raise (RuntimeError: a flag that says it is encrypted)."""
+"""Exceptions of reading a damaged archive (RuntimeError: its encryption flag is set)."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Template:
     """A deployed model whose weights can be replaced.
 
     Attributes:
-        graph: hash of all that is compiled in.
+        graph: hash of everything that is compiled except the weights.
         package: SHA-256 of the model.
-        places: by name of the weight.
+        places: name of weight → its position.
     """
 
     graph: str
@@ -58,7 +58,7 @@ class Template:
 
 
 def read_weights(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
-    """Graph and weights that a training wrote beside its checkpoint."""
+    """Hash of the graph, and weights by name, as written by a training."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             weights = {name: stored[name] for name in stored.files}
@@ -68,7 +68,7 @@ def read_weights(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
         if any(weight.dtype.kind not in "fiub" for weight in weights.values()):
             raise ValueError("a weight is not a number")
     except (*DAMAGED, *UNREADABLE) as error:
-        raise ParseError(path, f"not a training's weights ({error!r})") from error
+        raise ParseError(path, f"not a file of weights ({error!r})") from error
     return graph, weights
 
 
@@ -91,7 +91,8 @@ def find_weights(package: bytes, graph: str, weights: Weights) -> Template:
         ]
         if len(found) != 1:
             raise InputError(
-                f"weight {name} found {len(found)} times in the deployed model, expected once"
+                f"weight {name} found {len(found)} times in the deployed model, expected once; it "
+                "cannot be replaced; compile the checkpoint instead"
             )
         places[name] = found[0]
     _check_apart(places)
@@ -102,20 +103,31 @@ def swap(package: bytes, template: Template, graph: str, weights: Weights) -> by
     """The deployed model with other weights.
 
     Raises:
-        InputError: another graph, or weights of other names or sizes.
+        InputError: the graph, or names or sizes of weights, differ.
     """
     if hashlib.sha256(package).hexdigest() != template.package:
-        raise InputError("the deployed model is damaged, or not the one whose places are known")
+        raise InputError(
+            "the deployed model is damaged or was replaced (its checksum differs); compile it again"
+        )
     if graph != template.graph:
-        raise InputError("the model was compiled for another graph; compile it again")
+        raise InputError(
+            "the deployed model was compiled from a network with other settings (its graph "
+            "differs); compile it again"
+        )
     sized = {name: _bytes(weight) for name, weight in weights.items()}
     sized = {name: content for name, content in sized.items() if content}
     if {n: len(c) for n, c in sized.items()} != {n: p.length for n, p in template.places.items()}:
-        raise InputError("the weights are not those of the model's graph; compile it again")
+        raise InputError(
+            "names or sizes of the weights differ from those of the deployed model; compile it "
+            "again"
+        )
     sizes = {info.filename: len(content) for info, content in _entries(package)}
     for name, place in template.places.items():
         if place.offset + place.length > sizes.get(place.entry, 0):
-            raise InputError(f"weight {name} has no place in this model; compile it again")
+            raise InputError(
+                f"the position of weight {name} is beyond the end of its file {place.entry} in the "
+                "deployed model; compile it again"
+            )
     result = io.BytesIO()
     with zipfile.ZipFile(result, "w") as archive:
         for info, content in _entries(package):
@@ -134,15 +146,18 @@ def template_text(template: Template) -> str:
 
 def read_template(path: Path) -> Template:
     """The reverse of `template_text`."""
-    return read(path, Template, unlike="not the places of a model's weights")
+    return read(path, Template, unlike="not the positions of a model's weights")
 
 
 def _check_apart(places: Mapping[str, Place]) -> None:
-    """Raise InputError if two weights share bytes: to write one would change the other."""
+    """Raise InputError if two weights share bytes: writing one would change the other."""
     ordered = sorted(places.items(), key=lambda item: (item[1].entry, item[1].offset))
     for (one, before), (other, after) in itertools.pairwise(ordered):
         if before.entry == after.entry and before.offset + before.length > after.offset:
-            raise InputError(f"weights {one} and {other} share bytes in the deployed model")
+            raise InputError(
+                f"weights {one} and {other} share bytes in the deployed model, so they cannot be "
+                "replaced; compile the checkpoint instead"
+            )
 
 
 def _entries(package: bytes) -> list[tuple[zipfile.ZipInfo, bytes]]:
@@ -150,7 +165,7 @@ def _entries(package: bytes) -> list[tuple[zipfile.ZipInfo, bytes]]:
         with zipfile.ZipFile(io.BytesIO(package)) as archive:
             return [(info, archive.read(info)) for info in archive.infolist()]
     except DAMAGED as error:
-        raise InputError(f"the deployed model is damaged ({error})") from error
+        raise InputError(f"the deployed model is damaged ({error}); compile it again") from error
 
 
 def _bytes(weight: NDArray[Any]) -> bytes:
@@ -158,7 +173,7 @@ def _bytes(weight: NDArray[Any]) -> bytes:
 
 
 def _offsets(content: bytes, wanted: bytes) -> list[int]:
-    """The first two places of `wanted`: more are not needed to know that it is ambiguous."""
+    """The first two offsets of `wanted`; two are enough to know that it is ambiguous."""
     first = content.find(wanted)
     if first < 0:
         return []

@@ -1,10 +1,9 @@
-"""Child process that trains: nequip-train with callbacks of ours.
+"""Child process that trains: nequip-train with additional callbacks.
 
 `python -m phasewalk.models.train_child -cp DIR -cn config` is `nequip-train -cp DIR -cn config`.
-Where the
-directory holds `resume-*.ckpt`, which an earlier try has left, training goes on from there: same
-weights, averages, optimizer, schedule and order of frames, so that the result is the same as if
-nothing had come between.
+If the directory contains `resume-*.ckpt` of an earlier attempt, training continues from it with the
+same weights, averages, optimizer, schedule and order of frames, so that the result is the same as
+without an interruption.
 """
 
 import json
@@ -20,7 +19,7 @@ import torch
 from .training_config import KEPT, PROGRESS, RESUME, RESUMES, epochs_of
 
 SHARE = 0.05
-"""Largest share of the time that may go into keeping checkpoints to continue from."""
+"""Maximum fraction of the time that may be used to write checkpoints to continue from."""
 
 
 class Progress(lightning.Callback):
@@ -50,32 +49,32 @@ class Progress(lightning.Callback):
 
 
 def _seconds(path: Path) -> float:
-    """What the epochs before took, where training goes on; 0 else."""
+    """Duration of the epochs of an earlier attempt, s; 0 if there is none."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
 
 
 class Keep(lightning.Callback):
-    """Keeps the state after an epoch, to continue from: whole files only, named by the epoch."""
+    """Writes checkpoints to continue from, atomically, with the number of epochs in the name."""
 
     def __init__(self) -> None:
-        """Beginning with the first epoch."""
+        """Start with the first epoch."""
         self.due = 0.0
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Go on with the order of frames: NequIP reads it from a checkpoint, but too late."""
+        """Restore the order of frames: NequIP reads it from the checkpoint too late."""
         data = trainer.datamodule
         data.train_generator.set_state(data.train_generator_state)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Write one, unless that would take too large a share of the time."""
+        """Write a checkpoint, unless that would take more than `SHARE` of the time."""
         started = time.monotonic()
         if started < self.due or trainer.current_epoch + 1 >= trainer.max_epochs:
             return
         path = Path(RESUME.format(trainer.current_epoch + 1))
         part = path.with_name(f".{path.name}.part")
         trainer.save_checkpoint(part)
-        part.replace(path)  # a power cut may still spoil it: then the one before is taken
+        part.replace(path)  # a power cut may still damage it; then the previous one is used
         for old in sorted(Path().glob(RESUMES))[:-KEPT]:
             old.unlink()
         ended = time.monotonic()
@@ -83,9 +82,9 @@ class Keep(lightning.Callback):
 
 
 class WarmStart(lightning.Callback):
-    """Takes over the weights of an earlier checkpoint of the same architecture.
+    """Starts from the weights of an earlier checkpoint of the same architecture.
 
-    Only numbers are taken, so that the new checkpoint never needs the old one.
+    Only the numbers are copied, so that the new checkpoint does not depend on the old one.
     """
 
     def __init__(self, path: str) -> None:
@@ -93,7 +92,7 @@ class WarmStart(lightning.Callback):
         self.path = path
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Load the averaged weights (those that were deployed) into the model and its average."""
+        """Copy the averaged weights (those that were deployed) to the model and its average."""
         state = torch.load(self.path, map_location="cpu", weights_only=True)["state_dict"]
         model = pl_module.model
         model.load_state_dict(
@@ -107,14 +106,14 @@ class WarmStart(lightning.Callback):
 
 
 class Export(lightning.Callback):
-    """Writes, when the training is over, what proves and deploys it without another start.
+    """Writes, at the end of the training, the files that are needed to deploy and prove the model.
 
-    `weights`: the averaged weights and the hash of all else that the graph is made of (`swap`);
-    `results`: what the eager model says of the frames in `frames` (`gate`).
+    `weights`: the averaged weights and the hash of the graph (for `swap`);
+    `results`: predictions of the eager model for the frames in `frames` (for `gate`).
     """
 
     def __init__(self, weights: str, frames: str, results: str) -> None:
-        """Name the files."""
+        """Set the names of the files."""
         self.weights, self.frames, self.results = Path(weights), Path(frames), Path(results)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
@@ -141,29 +140,29 @@ class Export(lightning.Callback):
 
 
 def last_whole(directory: Path) -> Path | None:
-    """The newest checkpoint to continue from that can be read; the others are put away.
+    """The newest readable checkpoint to continue from; damaged newer ones are deleted.
 
-    Only numbers and plain data are taken from it: a file that holds more is not read.
+    A file that contains more than numbers and plain data is not read.
     """
     for path in sorted(directory.glob(RESUMES), reverse=True):
         try:
             torch.load(path, map_location="cpu", weights_only=True)
             return path
         except (OSError, RuntimeError, ValueError, EOFError, LookupError, UnpicklingError) as error:
-            print(f"{path}: cannot be read, and is not continued from: {error}", file=sys.stderr)
+            print(f"{path}: cannot be read, using an earlier one: {error}", file=sys.stderr)
             path.unlink()
     return None
 
 
 def shorten(progress: Path, epochs: int) -> None:
-    """Leave the lines of so many epochs: later ones are done again."""
+    """Keep only the lines of the first `epochs` epochs; later ones are repeated."""
     if progress.is_file():
         lines = progress.read_text(encoding="utf-8").splitlines(keepends=True)
         progress.write_text("".join(lines[:epochs]), encoding="utf-8")
 
 
 def main() -> None:
-    """Train, or train on."""
+    """Train, continuing from a checkpoint if there is one."""
     from nequip.scripts.train import main as train
 
     checkpoint = last_whole(Path())

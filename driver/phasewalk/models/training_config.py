@@ -14,14 +14,14 @@ SCHEDULE = "training_module.lr_scheduler"
 PROGRESS, PREVIOUS = "progress.jsonl", "previous.ckpt"
 WEIGHTS, PROBED, EAGER = "weights.npz", "probed.json", "eager.json"
 RESUME, RESUMES, KEPT = "resume-{:06d}.ckpt", "resume-*.ckpt", 2
-"""What a training keeps to continue from, by epochs done, and how many: where the last is damaged,
-the one before is taken."""
+"""Names of checkpoints to continue from, by number of epochs, and how many are kept: if the last
+one is damaged, the one before is used."""
 SWAPPED = ("seed", "per_type_energy_shifts")
-"""Keys of a network's configuration that are in its weights, and not in its graph."""
+"""Keys of a network's configuration that affect its weights but not its graph."""
 
 
 def epochs_of(checkpoint: Path) -> int:
-    """Epochs that were done when it was written, by its name; 0 if that tells none."""
+    """Number of epochs in the name of a checkpoint; 0 if there is none."""
     found = re.fullmatch(r"resume-(\d{1,9})\.ckpt", checkpoint.name)
     return int(found[1]) if found else 0
 
@@ -29,7 +29,7 @@ def epochs_of(checkpoint: Path) -> int:
 def network(
     types: Sequence[str], *, settings: ModelSettings, numbers: Statistics, seed: int
 ) -> dict[str, Any]:
-    """The network's part of the configuration: the same whatever is trained on, and how long."""
+    """The network's part of the configuration, which depends on neither labels nor budget."""
     config = training_config(
         types,
         settings=settings,
@@ -43,7 +43,7 @@ def network(
 
 
 def graph_of(network: Mapping[str, Any]) -> str:
-    """Hash of all that is compiled in: the network's configuration but for its weights."""
+    """Hash of everything that is compiled: the network's configuration without its weights."""
     kept = {key: value for key, value in network.items() if key not in SWAPPED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -58,10 +58,19 @@ def training_config(
     warm: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """The configuration of nequip-train for so many training frames, in the directory it runs in.
+    """The configuration of nequip-train; its files are in the directory in which it runs.
 
-    Every generation builds the same model from the same numbers and then takes over the weights of
-    the one before, so that a checkpoint never needs its ancestors.
+    Every generation builds the same model from the same numbers and then copies the weights of the
+    previous one, so that a checkpoint does not depend on earlier ones.
+
+    Args:
+        types: elements, in the model's order.
+        settings: of the model.
+        budget: length of the training.
+        numbers: of the first training set.
+        frames: number of training frames.
+        warm: whether to start from the weights of the previous generation.
+        seed: of weights and order of frames.
     """
     config: dict[str, Any] = {
         "hydra": {"run": {"dir": "."}, "output_subdir": None},
@@ -106,9 +115,9 @@ def training_config(
 
 
 def _schedule(budget: Budget, *, steps: int) -> dict[str, Any]:
-    """Up within the first tenth, then down to zero: a short training ends at rest.
+    """Learning rate that rises in the first tenth of the steps and then decays to zero.
 
-    Without the rise, a warm start is thrown off in its first epoch before it recovers.
+    Without the rise, the errors of a warm start grow in its first epoch before they recover.
     """
     return {
         "scheduler": {
@@ -217,13 +226,14 @@ def _model(
 
 
 def _override(config: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path; only the last key may be new."""
+    """Set the value at a dotted path; only the last key may be new."""
     *parents, last = path.split(".")
     group: Any = config
     for parent in parents:
         group = group.get(parent) if isinstance(group, dict) else None
         if not isinstance(group, dict):
             raise InputError(
-                f"model.overrides: {path!r}: nequip-train's configuration has no group {parent!r}"
+                f"model.overrides: {path!r}: nequip-train's configuration has no group {parent!r}; "
+                "correct the path"
             )
     group[last] = value

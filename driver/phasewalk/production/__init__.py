@@ -1,4 +1,4 @@
-"""Production: a frozen model used, and the free energies that it gives."""
+"""Production: use of a frozen model, and free energies from it."""
 
 from . import agree, free_energy, freeze, lineage
 from .freeze import Frozen

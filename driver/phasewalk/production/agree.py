@@ -1,4 +1,4 @@
-"""Whether the free energies of the last two generations agree: a goal that costs segments."""
+"""Comparison of the free energies of the last two generations, for a stop rule."""
 
 import math
 
@@ -21,12 +21,12 @@ from .free_energy import FreeEnergy, difference
 
 
 def compare(work: Work, generation: Generation) -> tuple[float | None, str]:
-    """Largest difference (kJ/mol) of the free energies of a generation and of the one before.
+    """Largest difference (kJ/mol) between the free energies of a generation and the previous one.
 
     Returns:
-        The difference, over all systems with METAD, and the same in words; None where there is no
-        earlier generation, where too little was sampled by both, or where it cannot be computed:
-        that is no reason to end a campaign.
+        The difference, over all systems with METAD, and a description. The difference is None if
+        there is no earlier generation, the two sampled too little in common, or the computation
+        fails, which does not end the campaign.
     """
     goal = work.campaign.settings.stop.free_energy
     names = {
@@ -41,21 +41,21 @@ def compare(work: Work, generation: Generation) -> tuple[float | None, str]:
         before = learn.fit(work, reopen.read_generation(work.store, str(max(earlier))))
         one, other = (_computed(work, goal, which) for which in (generation, before))
     except (InputError, EngineFailed, NothingLeft, StoreError) as error:
-        work.store.beat()  # a lock that was lost still ends the run
+        work.store.beat()  # raises if the lock was lost, which ends the run
         return None, f"could not be computed ({error})"
     return _compared(goal, f"generations {before.name} and {generation.name}", one, other)
 
 
 def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[str, FreeEnergy]:
-    """The free energies of a generation; the journal knows what they cost, also when they fail."""
+    """The free energies of a generation; their cost is recorded also if they fail."""
     try:
         return freeze.free_energy(work, generation, goal.segments, hills=goal.hills)
     finally:
         root = work.store.root / freeze.place(generation.name, goal.hills)
         if (root / IDENTITY).is_file():
-            walked = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
-            seconds = round(sum(record.seconds for record in walked), 3)
-            cores = max((record.cores for record in walked), default=0)
+            segments = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
+            seconds = round(sum(record.seconds for record in segments), 3)
+            cores = max((record.cores for record in segments), default=0)
             name = free_energy_task(generation.name, goal.hills)
             noted = work.store.find(name)
             if seconds and (noted is None or noted.seconds != seconds):
@@ -65,19 +65,19 @@ def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[
 def _compared(
     goal: FreeEnergyGoal, which: str, one: dict[str, FreeEnergy], other: dict[str, FreeEnergy]
 ) -> tuple[float | None, str]:
-    largest, doubts, told = 0.0, [], []
+    largest, doubts, differences = 0.0, [], []
     for system in one:
         found = difference(one[system], other[system], goal.within_kJ_per_mol)
         back = difference(other[system], one[system], goal.within_kJ_per_mol)
         shared = min(found.shared, back.shared)
-        told.append(f"{found.largest:.2g} kJ/mol ({system})")
+        differences.append(f"{found.largest:.2g} kJ/mol ({system})")
         if math.isnan(found.largest) or shared < goal.min_shared:
             doubts.append(
-                f"{system}: only {100 * shared:.0f} % was sampled by both (min_shared: "
-                f"{100 * goal.min_shared:.0f} %)"
+                f"{system}: only {100 * shared:.0f} % of the bins were sampled by both "
+                f"(min_shared: {100 * goal.min_shared:.0f} %)"
             )
         if not (one[system].agree and other[system].agree):
             doubts.append(f"{system}: histogram and hills do not agree yet")
         largest = max(largest, found.largest)
-    says = "; ".join([f"{which} differ by up to {', '.join(told)}", *doubts])
-    return None if doubts else largest, says
+    described = "; ".join([f"{which} differ by up to {', '.join(differences)}", *doubts])
+    return None if doubts else largest, described

@@ -1,4 +1,4 @@
-"""A free energy on a grid: numbers, JSON, and how two of them differ. `reweighting` makes one."""
+"""Free energies on a grid: data, JSON, and differences. `reweight` computes them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ..units import BOLTZMANN_KJ_PER_MOL_K
 Array = NDArray[np.float64]
 
 COMPARED_KT = 10.0
-"""The two opinions are compared where F is below this."""
+"""Histogram and hills are compared in bins with F below this, kT."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Variable:
     """A collective variable, in the units of the PLUMED text.
 
     Attributes:
-        name: as PLUMED writes it.
-        period: inf where it has none.
-        lowest: where a period begins; of no meaning without one.
+        name: as in PLUMED's files.
+        period: inf if it is not periodic.
+        lowest: start of the period; not used without one.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Variable:
     lowest: float = 0.0
 
     def wrap(self, values: Array) -> Array:
-        """Values within one period, from `lowest` on; unchanged without a period."""
+        """Values wrapped into the period that starts at `lowest`; unchanged without a period."""
         if not math.isfinite(self.period):
             return values
         wrapped: Array = self.lowest + np.mod(values - self.lowest, self.period)
@@ -42,20 +42,21 @@ class Variable:
 
 @dataclass(frozen=True)
 class FreeEnergy:
-    """A free energy on a grid of one or two variables; what is not known is NaN (null in JSON).
+    """A free energy on a grid of one or two variables; unknown values are NaN (null in JSON).
 
     Attributes:
         variables: of the grid.
-        centres: for each variable, the (n,) middles of its bins, evenly spaced.
+        centres: for each variable, the (n,) centres of its bins, evenly spaced.
         values: (n,) or (n, m) free energy, kJ/mol, zero in the lowest bin.
-        errors: of the same shape: standard error of the difference from the lowest bin, kJ/mol.
-        from_hills: of the same shape: the second opinion, shifted to the same mean as `values`
-            where both are compared.
+        errors: same shape: standard error of the difference from the lowest bin, kJ/mol.
+        from_hills: same shape: the free energy from the hills, shifted to the same mean as
+            `values` over the compared bins.
         temperature_K: of the walkers.
-        frames: that count, of each walker.
-        blocks: how many of all walkers, and the rms error (kJ/mol) over the compared bins which
-            they give; the shortest blocks last.
-        opinions_differ: rms difference (kJ/mol) of the second opinion over the compared bins.
+        frames: number of frames used, of each walker.
+        blocks: number of blocks of all walkers, and the rms error (kJ/mol) over the compared bins;
+            the shortest blocks last.
+        opinions_differ: rms difference (kJ/mol) between `values` and `from_hills` over the
+            compared bins.
         compared: whether a bin is compared: sampled, and below `COMPARED_KT` kT.
     """
 
@@ -81,13 +82,13 @@ class FreeEnergy:
 
     @property
     def largest_error(self) -> float:
-        """Of the compared bins whose error is known, kJ/mol; NaN where none is."""
+        """Largest known error of the compared bins, kJ/mol; NaN if none is known."""
         known = self.errors[self.compared & np.isfinite(self.errors)]
         return float(known.max()) if known.size else math.nan
 
     @property
     def agree(self) -> bool:
-        """Whether the two opinions differ by less than kT, or than twice the largest error."""
+        """Whether histogram and hills differ by less than kT or twice the largest error."""
         error = self.largest_error
         return self.opinions_differ <= max(self.kT, 0.0 if math.isnan(error) else 2.0 * error)
 
@@ -122,12 +123,13 @@ class FreeEnergy:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two free energies differ where both are known.
+    """Difference of two free energies over the bins in which both are known.
 
     Attributes:
-        largest: kJ/mol, after both were shifted to the same mean there; NaN where nothing is.
-        rms: likewise.
-        shared: share of the bins known to the one that are known to the other too.
+        largest: largest absolute difference, kJ/mol, after a shift to the same mean; NaN if there
+            are no such bins.
+        rms: root mean square difference, likewise.
+        shared: fraction of the known bins of the first that are also known in the second.
     """
 
     largest: float
@@ -136,7 +138,7 @@ class Difference:
 
 
 def from_dict(data: Mapping[str, Any]) -> FreeEnergy:
-    """The reverse of `FreeEnergy.as_dict`; InputError where it is none."""
+    """The reverse of `FreeEnergy.as_dict`; raises InputError for other data."""
     try:
         variables = tuple(
             Variable(str(v["name"]), math.inf if v["period"] is None else v["period"], v["lowest"])
@@ -167,7 +169,7 @@ def from_dict(data: Mapping[str, Any]) -> FreeEnergy:
 
 
 def points(centres: Sequence[Array]) -> Array:
-    """(bins, d) middles of all bins of a grid, the last variable fastest."""
+    """(bins, d) centres of all bins of a grid, the last variable fastest."""
     found: Array = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).reshape(-1, len(centres))
     return found
 
@@ -175,18 +177,20 @@ def points(centres: Sequence[Array]) -> Array:
 def difference(
     one: FreeEnergy, other: FreeEnergy, within_kJ_per_mol: float = math.inf
 ) -> Difference:
-    """How two free energies of the same variables differ, where both are known.
+    """Difference of two free energies of the same variables, where both are known.
 
-    The other one is interpolated to the bins of the one.
+    The second one is interpolated to the bins of the first.
 
     Args:
         one: a free energy.
         other: of the same variables.
-        within_kJ_per_mol: only where both are below this.
+        within_kJ_per_mol: compare only bins in which both are below this.
     """
     if [v.name for v in one.variables] != [v.name for v in other.variables]:
         names = [", ".join(v.name for v in each.variables) for each in (one, other)]
-        raise InputError(f"free energies of different variables: {names[0]} | {names[1]}")
+        raise InputError(
+            f"cannot compare free energies of different variables: {names[0]} and {names[1]}"
+        )
     known = below(one.values, within_kJ_per_mol)
     there = _interpolate(other, points(one.centres)).reshape(one.values.shape)
     both = known & below(there, within_kJ_per_mol)
@@ -199,14 +203,14 @@ def difference(
 
 
 def places(variable: Variable, axis: Array, column: Array) -> Array:
-    """Values as bins counted from the middle of the first; −0.5 is its lower end."""
+    """Values in units of the bin width, from the centre of the first bin; −0.5 is its lower end."""
     width = axis[1] - axis[0] if len(axis) > 1 else 1.0
     counted: Array = (variable.wrap(column) - axis[0]) / width
     return counted
 
 
 def _interpolate(free: FreeEnergy, at: Array) -> Array:
-    """(n,) free energy at (n, d) values, linear between middles of bins; NaN where not known."""
+    """(n,) free energy at (n, d) values, interpolated linearly between bins; NaN if unknown."""
     total = np.zeros(len(at))
     corners: list[list[tuple[NDArray[np.intp], Array, NDArray[np.bool_]]]] = []
     for variable, axis, column in zip(free.variables, free.centres, at.T, strict=True):

@@ -1,12 +1,12 @@
-"""A free energy: the same walkers on a frozen model, with a bias that is started anew.
+"""Compute free energies: the campaign's walkers with one fixed model and a new bias.
 
-A campaign's own bias grows while the potential changes under it: it makes walkers explore, and is
-no free energy. Here one generation drives all segments. They are tasks of a store of their own
-below the campaign's directory, which is only read:
+The bias of a campaign makes walkers explore; it is not a free energy, since the model changes while
+it grows. Here one generation is used in all segments. They are tasks of a separate store in the
+campaign's directory; the campaign itself is only read:
 
     fes/gen-003/   campaign.json journal.jsonl lock    as in a campaign
-                   rounds/000/walkers.json             where the walkers begin
-                   models/gen-003/                     the model, if deployed anew for this
+                   rounds/000/walkers.json             initial frames of the walkers
+                   models/gen-003/                     the model, if it was deployed again
                    rounds/001/… bias/                  segments and hills
                    fes.json                            the free energies, after each segment
 """
@@ -50,27 +50,28 @@ from .free_energy import FreeEnergy
 from .samples import HILLS, Biased, Piece
 
 MANY_STOPS = 0.1
-"""Share of walks that stopped early beyond which a warning is due."""
+"""Fraction of early stops above which a warning is given."""
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """The free energy of a system, and how its walkers fared.
+    """The free energy of a system, with statistics of its walkers.
 
     Attributes:
         system: its name.
         found: the free energy.
-        generation: name of the model's.
-        checkpoint: the model's hash.
-        segments: that were walked.
-        walkers: of the system.
-        ps_per_walker: simulated by each, on average.
-        stopped_early: walks of one walker in one segment that ended early.
-        walks: of all walkers in all segments.
-        explored: for each variable, from where to where the campaign laid hills; empty where none.
-        covered: for each variable, which share of that was sampled here.
-        printed: sampled from COLVAR; else from the middles of hills.
-        made_from: the model, its labels, and where the campaign's journal stood then.
+        generation: name of the model's generation.
+        checkpoint: hash of the model's checkpoint.
+        segments: number of segments.
+        walkers: number of walkers of the system.
+        ps_per_walker: average simulated time of a walker.
+        stopped_early: number of runs (of one walker in one segment) that stopped early.
+        walks: number of runs of all walkers in all segments.
+        explored: for each variable, the range in which the campaign deposited hills; empty if it
+            deposited none.
+        covered: for each variable, the fraction of that range that was sampled here.
+        printed: values are from COLVAR; else from the centres of hills.
+        made_from: provenance: the model, its labels, and the state of the campaign's journal.
     """
 
     system: str
@@ -89,24 +90,25 @@ class Frozen:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes the free energy doubtful, in words."""
+        """Reasons to doubt the free energy."""
         lines = []
         if self.stopped_early > MANY_STOPS * self.walks:
             lines.append(
-                f"{self.stopped_early} of {self.walks} walks stopped early, and went on from a "
-                "good frame: the model is not ready for a free energy"
+                f"{self.stopped_early} of {self.walks} runs of walkers stopped early and continued "
+                "from an earlier frame, so the model is not accurate enough for a free energy; run "
+                "more rounds of the campaign"
             )
         if not self.found.agree:
             lines.append(
-                f"histogram and hills differ by {self.found.opinions_differ:.1f} kJ/mol (rms): the "
-                "bias has not come to rest; take lower hills (--hills 0.2) or BIASFACTOR, and more "
+                f"histogram and hills differ by {self.found.opinions_differ:.1f} kJ/mol (rms), so "
+                "the bias has not converged; use lower hills (--hills 0.2) or BIASFACTOR, and more "
                 "--segments"
             )
         for variable, share in zip(self.found.variables, self.covered, strict=False):
             if share < 0.9:
                 lines.append(
                     f"{variable.name}: only {100 * share:.0f} % of the range that the campaign "
-                    "explored was sampled; ask for more --segments"
+                    "explored was sampled; use more --segments"
                 )
         return lines
 
@@ -132,9 +134,9 @@ class Frozen:
 def free_energy(
     work: Work, generation: Generation, segments: int, *, hills: float = HILLS
 ) -> dict[str, FreeEnergy]:
-    """The free energy of each system with METAD, from so many segments, within a campaign.
+    """The free energy of each system with METAD from a number of segments.
 
-    Segments that were walked before, for this generation, are not walked again.
+    Existing segments of this generation are used.
     """
     found = freeze(work, generation, segments, hills=hills)
     return {name: one.found for name, one in found.items()}
@@ -148,43 +150,43 @@ def freeze(
     bins: int | None = None,
     hills: float = HILLS,
 ) -> dict[str, Frozen]:
-    """The same, with how the walkers fared; also written to `fes.json` after each segment.
+    """The same with statistics of the walkers; also written to `fes.json` after each segment.
 
     Args:
-        work: the campaign; its store may be open for reading alone.
-        generation: that drives the walkers.
-        segments: to walk; where more were walked before, all of them count.
-        bins: of each variable.
-        hills: their height, × what the campaign lays.
+        work: the campaign; its store may be open for reading only.
+        generation: whose model is used.
+        segments: number of segments; if more exist, all are used.
+        bins: number of bins of each variable.
+        hills: height of the hills, relative to the campaign's.
 
     Raises:
-        InputError: no system has METAD; NothingLeft: no walker has left a frame.
+        InputError: no system has METAD; NothingLeft: there is no frame to use.
     """
     systems = samples.biased(work.campaign.settings.systems)
-    campaign = _campaign(work.campaign, generation, [of.name for of in systems], hills)
+    campaign = _campaign(work.campaign, generation, [system.name for system in systems], hills)
     systems = samples.biased(campaign.settings.systems)
     root = work.store.root / place(generation.name, hills)
     identity = _identity(campaign, generation)
     _keep_apart(work, root, identity)
     _check_same(root, identity)
     with closing(open_campaign(root, identity)) as opened:
-        launcher = Observed(work.launcher, work.store.beat)  # its lock is kept meanwhile
+        launcher = Observed(work.launcher, work.store.beat)  # keeps the campaign's lock
         frozen = Work(campaign, opened, launcher, work.engines, work.observer)
         _begin(replace(work, campaign=campaign), frozen, generation)
-        walked = sum(record.stage == SEGMENT for record in opened.records())
-        generation = refit.refit(work, frozen, generation, segments - walked)
+        existing = sum(record.stage == SEGMENT for record in opened.records())
+        generation = refit.refit(work, frozen, generation, segments - existing)
         return _walk(work, frozen, generation, systems, segments=segments, bins=bins)
 
 
 def place(name: str, hills: float) -> str:
-    """Where the free energies of a generation are, below the campaign's directory."""
+    """Folder of the free energies of a generation, relative to the campaign's directory."""
     return f"fes/{folder(name).partition('/')[2]}{'' if hills == HILLS else f'-hills-{hills:g}'}"
 
 
 def _campaign(
     campaign: Campaign, generation: Generation, names: Sequence[str], hills: float
 ) -> Campaign:
-    """The campaign as it is walked here: no ramp, one bias for all walkers, no resets by labels."""
+    """The campaign's settings for this: no ramp, one bias for all walkers, no resets by labels."""
     settings = campaign.settings
     systems = {
         name: settings.systems[name].model_copy(
@@ -197,13 +199,13 @@ def _campaign(
         for name in names
     }
     policy = settings.policy.model_copy(update={"max_force_error_ratio": None})
-    seed = int(hash_of("fes", settings.seed, generation.name)[:7], 16)  # others than in its rounds
+    seed = int(hash_of("fes", settings.seed, generation.name)[:7], 16)  # differs from its rounds'
     changed = {"systems": systems, "policy": policy, "seed": seed}
     return replace(campaign, settings=settings.model_copy(update=changed))
 
 
 def _identity(campaign: Campaign, generation: Generation) -> dict[str, Any]:
-    """What must stay the same as long as segments are added."""
+    """Everything that must not change while segments are added."""
     settings = campaign.settings
     return {
         "name": settings.campaign,
@@ -225,9 +227,9 @@ def _identity(campaign: Campaign, generation: Generation) -> dict[str, Any]:
 
 
 def _keep_apart(work: Work, root: Path, identity: Mapping[str, Any]) -> None:
-    """Set aside what an earlier model of this name, or an earlier deck, has walked.
+    """Set aside segments of an earlier model of this name, or of an earlier deck version.
 
-    Two models, or two ensembles, are never mixed.
+    Segments of two models or ensembles are never combined.
     """
     if not (root / IDENTITY).is_file():
         return
@@ -235,36 +237,36 @@ def _keep_apart(work: Work, root: Path, identity: Mapping[str, Any]) -> None:
     other = {key for key, value in identity.items() if before.get(key) != value}
     if not other or not other <= {"checkpoint", deck_versions.KEY}:
         return
-    reopen_campaign(root).close()  # StoreError where somebody works there
+    reopen_campaign(root).close()  # StoreError if another process works there
     kept = set_aside(root, "earlier")
     if "checkpoint" in other:
-        since = f"generation {identity['generation']} was trained again since: the free energy of "
-        since += "the earlier model"
+        earlier = f"generation {identity['generation']} was trained again; the free energy of the "
+        earlier += "earlier model"
     else:
-        since = f"what was walked with deck version {before[deck_versions.KEY]}"
-    work.observer.say(f"{since} is kept in {kept}, and this one is begun anew")
+        earlier = f"the free energy from deck version {before[deck_versions.KEY]}"
+    work.observer.say(f"{earlier} is kept in {kept}; a new one is started")
 
 
 def _check_same(root: Path, identity: Mapping[str, Any]) -> None:
-    """Raise InputError where segments that are there were walked otherwise."""
+    """Raise InputError if existing segments have other settings."""
     if not (root / IDENTITY).is_file():
         return
     before = {key: value for key, value in read_identity(root).items() if key in identity}
-    told = levels.difference(before, identity)
-    if told:
+    changes = levels.difference(before, identity)
+    if changes:
         raise InputError(
-            f"{root}: its segments were walked with other settings, or another model ({told}); "
-            "rename that directory, and the free energy is begun anew"
+            f"{root}: its segments were made with other settings or another model ({changes}); "
+            "rename that directory to start a new free energy"
         )
 
 
 def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
-    """Put the walkers where they stand in the campaign, once; without labels, and no hills."""
+    """Copy the present frames of the campaign's walkers, once; without labels and hills."""
     if frozen.store.find(segment_task(0)) is not None:
         return
-    walked = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
-    after = generation.number if generation.name != FINAL else max(walked, default=0)
-    standing, _ = steer.stand(campaign, after + 1)
+    rounds = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
+    after = generation.number if generation.name != FINAL else max(rounds, default=0)
+    current, _ = steer.stand(campaign, after + 1)
     seeds = [
         steer.state_json(
             Walker(one.id, one.system, one.index, one.atoms, 0),
@@ -272,7 +274,7 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
             frames=[(0, one.atoms)],
             broke=False,
         )
-        for one in standing
+        for one in current
         if one.system in frozen.campaign.settings.systems
     ]
     name = steer.states_file(0)
@@ -289,27 +291,29 @@ def _walk(
     segments: int,
     bins: int | None,
 ) -> dict[str, Frozen]:
-    """All segments, and the free energies after each."""
+    """Run the segments and compute the free energies after each."""
     last = sum(record.stage == SEGMENT for record in frozen.store.records())
-    pieces: dict[str, list[Piece]] = {of.name: [] for of in systems}
+    pieces: dict[str, list[Piece]] = {system.name: [] for system in systems}
     found: dict[str, Frozen] = {}
     for number in range(1, max(segments, last) + 1):
         if number > last:
             stage = f"{FREE_ENERGY} of generation {generation.name}"
             explore.segment(frozen, number, generation, stage=stage)
         found, final = {}, number == max(segments, last)
-        for of in systems:
-            record = _hills(frozen, of, number)
-            pieces[of.name] += samples.pieces(frozen, of, number, record)
+        for system in systems:
+            record = _hills(frozen, system, number)
+            pieces[system.name] += samples.pieces(frozen, system, number, record)
             if number < last:
-                continue  # walked before: all that was known then stands in fes.json
+                continue  # an existing segment
             try:
-                free = samples.estimate(pieces[of.name], record, of, bins=bins)
+                free = samples.estimate(pieces[system.name], record, system, bins=bins)
             except NothingLeft:
                 if final:
                     raise
                 continue
-            found[of.name] = _frozen(campaign, frozen, generation, of, free=free, pieces=pieces)
+            found[system.name] = _frozen(
+                campaign, frozen, generation, system, free=free, pieces=pieces
+            )
         if found:
             text = json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1)
             frozen.store.keep("fes.json", text.encode())
@@ -317,29 +321,29 @@ def _walk(
     return found
 
 
-def _hills(work: Work, of: Biased, number: int) -> HillsRecord:
-    """The hills after a segment, without those that walkers laid on the way from where they go."""
+def _hills(work: Work, system: Biased, number: int) -> HillsRecord:
+    """The hills after a segment, without those deposited after a frame that a walker returns to."""
     _, decisions = steer.stand(work, number + 1)
-    return steer.hills(work, of.name, number + 1, decisions)
+    return steer.hills(work, system.name, number + 1, decisions)
 
 
 def _frozen(
     campaign: Work,
     frozen: Work,
     generation: Generation,
-    of: Biased,
+    system: Biased,
     *,
     free: FreeEnergy,
     pieces: Mapping[str, Sequence[Piece]],
 ) -> Frozen:
     done = [found for _, found in each(frozen.store.records(), Segment)]
-    entries = [entry for one in done for entry in one.walkers if entry.system == of.name]
+    entries = [entry for one in done for entry in one.walkers if entry.system == system.name]
     steps = sum(entry.steps_done for entry in entries)
     walkers = len({entry.walker for entry in entries})
-    explored = _explored(campaign, of)
+    explored = _explored(campaign, system)
     covered = [_covered(free, axis, ends) for axis, ends in enumerate(explored)]
     return Frozen(
-        system=of.name,
+        system=system.name,
         found=free,
         generation=generation.name,
         checkpoint=generation.checkpoint_hash,
@@ -350,23 +354,23 @@ def _frozen(
         walks=len(entries),
         explored=explored,
         covered=tuple(covered),
-        printed=all(piece.printed for piece in pieces[of.name]),
+        printed=all(piece.printed for piece in pieces[system.name]),
         made_from=lineage.made_from(
             campaign.store.records(), generation.name, generation.checkpoint_hash
         ),
     )
 
 
-def _explored(campaign: Work, of: Biased) -> tuple[tuple[float, float], ...]:
-    """For each variable, from where to where the campaign has laid hills."""
+def _explored(campaign: Work, system: Biased) -> tuple[tuple[float, float], ...]:
+    """For each variable, the range in which the campaign deposited hills."""
     last = max((r.round for r in campaign.store.records() if r.stage == SEGMENT), default=0)
-    record = steer.hills(campaign, of.name, last + 1, ())
-    centres = bias.gaussians(record, action=of.action).centres
+    record = steer.hills(campaign, system.name, last + 1, ())
+    centres = bias.gaussians(record, action=system.action).centres
     return tuple((float(c.min()), float(c.max())) for c in centres.T if len(c))
 
 
 def _covered(free: FreeEnergy, axis: int, ends: tuple[float, float]) -> float:
-    """Which share of a range of one variable was sampled."""
+    """Fraction of a range of one variable that was sampled."""
     centres = free.centres[axis]
     width = float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
     rows = np.moveaxis(free.values, axis, 0).reshape(len(centres), -1)

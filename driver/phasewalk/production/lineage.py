@@ -1,7 +1,7 @@
-"""What derived things were made from, and whether the campaign still has it.
+"""Provenance of results: the model that they were made with, and whether the campaign still has it.
 
-A generation can be trained again (the final one after more rounds, any after a rewind). What was
-computed with its former weights stays true of these, but no longer of "generation final".
+A generation can be trained again (the final one after more rounds, any one after a rewind). Results
+of its earlier weights are then not results of the present generation with the same name.
 """
 
 import json
@@ -18,12 +18,12 @@ from ..store import FINAL, JOURNAL, TRAIN, Evaluated, Record, Trained, each
 from ..walkers import SystemSettings
 
 SAME = ("ensemble", "temperature_K", "pressure_MPa")
-"""Settings of a system on which its free energy depends, beside the PLUMED text."""
+"""Settings of a system on which its free energy depends, besides the PLUMED text."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model: name of its generation, SHA-256 of its checkpoint, labels it was made of."""
+    """A trained model: name of its generation, SHA-256 of its checkpoint, number of labels."""
 
     generation: str
     checkpoint: str
@@ -37,7 +37,7 @@ def models(records: Sequence[Record]) -> dict[str, Model]:
 
 
 def former(root: Path) -> dict[str, Model]:
-    """All models that the campaign's journal ever named, by the hash of their checkpoints."""
+    """All models in the campaign's journal, also earlier ones, by the hash of their checkpoints."""
     found: dict[str, Model] = {}
     try:
         lines = read_text(root / JOURNAL).splitlines()
@@ -67,7 +67,7 @@ def _model(outputs: Mapping[str, Any]) -> Model | None:
 
 
 def measured_now(records: Sequence[Record]) -> list[Record]:
-    """The evaluations of models that the campaign still has: not of former ones of their names."""
+    """Records of the evaluations of models that the campaign still has."""
     trained: set[str] = set()
     last = {learned.generation: record.task for record, learned in each(records, Trained)}
     found = []
@@ -81,7 +81,7 @@ def measured_now(records: Sequence[Record]) -> list[Record]:
 
 
 def moment(records: Sequence[Record]) -> dict[str, Any]:
-    """Where the journal stood: how many records, the last one, and when it was written (UTC)."""
+    """State of the journal: number of records, name of the last one, and its time (UTC)."""
     if not records:
         return {"records": 0, "last": None, "written": None}
     last = records[-1]
@@ -90,11 +90,11 @@ def moment(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def made_from(records: Sequence[Record], generation: str, checkpoint: str) -> dict[str, Any]:
-    """What is written into anything that is computed with a model.
+    """Provenance that is written to every result of a model.
 
     Args:
         records: the campaign's journal.
-        generation: name of the model's.
+        generation: name of the model's generation.
         checkpoint: SHA-256 of its checkpoint.
     """
     model = models(records).get(generation)
@@ -108,55 +108,55 @@ def made_from(records: Sequence[Record], generation: str, checkpoint: str) -> di
 
 
 def labels_of(one: Mapping[str, Any], known: Mapping[str, Model]) -> int | None:
-    """Labels that the model of a free energy was made of; None where nobody knows."""
+    """Number of labels of the model of a free energy; None if it is not known."""
     stored = one.get("made_from", {}).get("labels")
     model = known.get(str(one.get("checkpoint")))
     return stored if stored is not None else model.labels if model else None
 
 
 def outdated(one: Mapping[str, Any], now: Mapping[str, Model], known: Mapping[str, Model]) -> str:
-    """Why a free energy is not that of the campaign's present generation; empty where it is.
+    """Why a free energy is not that of the campaign's present generation; empty if it is.
 
     Args:
-        one: as `phasewalk fes` wrote it.
+        one: a free energy, as written by `phasewalk fes`.
         now: the campaign's models.
-        known: those and former ones.
+        known: these and earlier ones.
     """
     name, checkpoint = str(one["generation"]), one.get("checkpoint")
     model, labels = now.get(name), labels_of(one, known)
-    told = "" if labels is None else f" ({labels} labels)"
+    count = "" if labels is None else f" ({labels} labels)"
     title = "final model" if name == FINAL else f"generation {name}"
     if model is not None and model.checkpoint == checkpoint:
         return ""
     if model is None:
-        return f"of a {title}{told} that the campaign no longer has"
-    return f"of an earlier {title}{told}"
+        return f"of a {title}{count} that the campaign no longer has"
+    return f"of an earlier {title}{count}"
 
 
 def walked_otherwise(before: Mapping[str, Any] | None, settings: SystemSettings | None) -> str:
-    """How a system's settings differ from those of the walkers; empty where they do not.
+    """Differences between a free energy's settings and the present ones; empty if there are none.
 
     Args:
-        before: of the system, as `phasewalk fes` wrote them beside its walkers.
-        settings: in force now.
+        before: settings of the system, as stored by `phasewalk fes`.
+        settings: the present settings.
     """
     if before is None or settings is None:
         return ""
     now = settings.model_dump()
-    told = [
+    changes = [
         f"{key} {before[key]} (now {now[key]})"
         for key in SAME
         if key in before and before[key] != now[key]
     ]
     if _definitions(before.get("plumed")) != _definitions(settings.plumed):
-        told.append("another PLUMED text")
-    return f"walked with {', '.join(told)}" if told else ""
+        changes.append("another PLUMED text")
+    return f"computed with {', '.join(changes)}" if changes else ""
 
 
 def _definitions(text: str | None) -> list[tuple[object, ...]]:
-    """What a PLUMED text says, without the height of hills, on which a free energy does not depend.
+    """The actions of a PLUMED text without HEIGHT, on which a free energy does not depend.
 
-    Empty where it cannot be read.
+    Empty if the text cannot be parsed.
     """
     try:
         actions = plumed.parse(text or "")

@@ -1,21 +1,21 @@
-"""A free energy from walkers under a bias that grows slowly.
+"""Free energy from walkers under a slowly growing bias, by reweighting.
 
-Every frame counts with exp((V(s, t) − c(t))/kT). V(s, t) is the bias that the walker felt there and
-then; c(t), the work that was put into the system so far, takes out that V grows as a whole
-(Tiwary, Parrinello, J. Phys. Chem. B 119, 736 (2015)). This holds once V has filled the wells and
-changes slowly: so the first part of each walker is left out. The frames make a histogram over a
-grid, and F = −kT ln(histogram), with zero at the lowest bin. To take the last V for all times,
-which is as usual, does not do: what V still lacks or has too much of when the walkers stop then
-distorts F, and the blocks do not see it (in five toy systems, twenty runs of each, the truth was
-within two errors in 65 to 82 % of all bins; with c(t), in 93 to 98 %).
+The weight of a frame is exp((V(s, t) − c(t))/kT). V(s, t) is the bias that acted on the walker at
+that time; c(t), the work done on the system so far, corrects for the overall growth of V (Tiwary,
+Parrinello, J. Phys. Chem. B 119, 736 (2015)). This holds after V has filled the wells and changes
+slowly, so the first part of each walker is discarded. From the weighted histogram on a grid,
+F = −kT ln(histogram), with zero at the lowest bin. The common alternative, the final V for all
+times, is less reliable: deviations of the final V from convergence distort F, and block analysis
+does not detect this (in five toy systems with twenty runs each, the exact F was within two errors
+in 65 to 82 % of all bins; with c(t), in 93 to 98 %).
 
-The error comes from blocks: each walker's frames are cut into pieces of one length, and what a
-piece adds to F of a bin, less what it adds at the lowest bin, is one number whose scatter among the
-pieces gives the standard error of F. Too short pieces are not independent and show too small an
-error; so several lengths are tried, and for each bin the largest error counts.
+Errors are from block analysis: each walker's frames are divided into blocks of one length, and the
+contribution of a block to F of a bin, minus that to F of the lowest bin, is one sample; the scatter
+of the samples gives the standard error of F. Blocks that are too short are correlated and give an
+error that is too small, so several lengths are used, and the largest error of each bin is taken.
 
-A second opinion comes from the hills alone: −V, or −γ/(γ−1) V where they are well-tempered. Where
-the two differ by much more than the error, the bias has not come to rest.
+For comparison, F is also computed from the hills: −V, or −γ/(γ−1) V for well-tempered hills. If the
+two differ by much more than the error, the bias has not converged.
 """
 
 import math
@@ -32,20 +32,20 @@ from .free_energy import COMPARED_KT, FreeEnergy, Variable, below, places
 Array = NDArray[np.float64]
 
 BINS = {1: 50, 2: 25}
-"""Bins of each variable, by the number of variables."""
+"""Number of variables → number of bins of each."""
 BLOCKS = (1, 2, 4, 8, 16, 32, 64)
-"""Blocks into which the longest walker is cut."""
+"""Numbers of blocks into which the longest walker is divided."""
 MIN_BLOCKS, MIN_FRAMES = 4, 4
-"""Blocks of all walkers together, and frames in a block, below which a cut shows no error."""
+"""Minimum number of blocks of all walkers, and of frames in a block, for an error estimate."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What one walker has sampled, in the order of time.
+    """The frames of one walker, in order of time.
 
     Attributes:
-        values: (n, d) of the variables, in the units of the PLUMED text.
-        bias: (n,) what it felt there and then, less `offset`, kJ/mol.
+        values: (n, d) variables, in the units of the PLUMED text.
+        bias: (n,) bias at the time of each frame minus `offset`, kJ/mol.
     """
 
     values: Array
@@ -55,13 +55,16 @@ class Walk:
 def grid(
     walks: Sequence[Walk], variables: Sequence[Variable], *, bins: int | None, discard: float
 ) -> tuple[Array, ...]:
-    """For each variable, the middles of bins over all that was sampled, or over one period."""
+    """For each variable, the centres of bins over the sampled range or one period."""
     count = bins or BINS.get(len(variables), 0)
     if not count:
-        raise InputError(f"a free energy needs one or two variables, not {len(variables)}")
+        raise InputError(
+            f"a free energy needs one or two variables, but METAD has {len(variables)}; use "
+            "fewer variables in METAD, in a new campaign"
+        )
     values = np.concatenate([walk.values for walk in equilibrated(walks, discard)])
     if not len(values):
-        raise NothingLeft("no walker has left a frame for a free energy")
+        raise NothingLeft("there are no frames of walkers for a free energy; use more --segments")
     axes: list[Array] = []
     for variable, column in zip(variables, values.T, strict=True):
         low, high = float(column.min()), float(column.max())
@@ -75,7 +78,7 @@ def grid(
 
 
 def offset(bias: Array, *, kT: float, biasfactor: float | None) -> Array:
-    """(n,) c(t), kJ/mol, of (n, bins) the bias at n times in all bins that are ever visited."""
+    """(n,) c(t), kJ/mol, from the (n, bins) bias at n times in all visited bins."""
     top = bias.max(axis=1, keepdims=True)
     if biasfactor is None:
         grown: Array = top[:, 0] + kT * np.log(np.exp((bias - top) / kT).mean(axis=1))
@@ -91,7 +94,7 @@ def offset(bias: Array, *, kT: float, biasfactor: float | None) -> Array:
 def visited(
     walks: Sequence[Array], variables: Sequence[Variable], centres: Sequence[Array]
 ) -> NDArray[np.bool_]:
-    """(bins,) whether any of the (n, d) values of each walker lies in a bin."""
+    """(bins,) whether a bin contains any of the walkers' (n, d) values."""
     size = math.prod(len(axis) for axis in centres)
     counts = [np.bincount(_cells(one, variables, centres), minlength=size) for one in walks]
     found: NDArray[np.bool_] = np.sum(counts, axis=0) > 0
@@ -99,7 +102,7 @@ def visited(
 
 
 def equilibrated(walks: Sequence[Walk], discard: float) -> list[Walk]:
-    """The walks without the first part of each (a share of it, 0 to 1)."""
+    """The walks without the first fraction (0 to 1) of each."""
     starts = [math.ceil(discard * len(walk.bias)) for walk in walks]
     return [
         Walk(walk.values[start:], walk.bias[start:])
@@ -120,20 +123,20 @@ def estimate(
     """The free energy of walkers under a bias.
 
     Args:
-        walks: of each walker; they count as independent of one another.
+        walks: one for each walker, treated as independent.
         variables: of the grid.
-        centres: middles of the bins, from `grid`.
-        grid_bias: (bins,) the last bias at `points(centres)`, kJ/mol.
+        centres: of the bins, from `grid`.
+        grid_bias: (bins,) the final bias at `points(centres)`, kJ/mol.
         temperature_K: of the walkers.
-        biasfactor: γ of well-tempered hills; None where they are not.
-        discard: share of each walker's frames, from its first on, that are left out.
+        biasfactor: γ of well-tempered hills; None for other hills.
+        discard: fraction of each walker's frames, at its beginning, that are not used.
 
     Raises:
-        NothingLeft: no frame is left.
+        NothingLeft: there is no frame to use.
     """
     kept = [walk for walk in equilibrated(walks, discard) if len(walk.bias)]
     if not kept:
-        raise NothingLeft("no walker has left a frame for a free energy")
+        raise NothingLeft("there are no frames of walkers for a free energy; use more --segments")
     kT = BOLTZMANN_KJ_PER_MOL_K * temperature_K
     shape = tuple(len(axis) for axis in centres)
     top = max(float(walk.bias.max()) for walk in kept)
@@ -172,7 +175,7 @@ def _errors(
     kT: float,
     compared: NDArray[np.bool_],
 ) -> tuple[Array, tuple[tuple[int, float], ...]]:
-    """For each bin the largest error that any length of blocks shows; NaN where one shows none."""
+    """For each bin, the largest error over all lengths of blocks; NaN if a length gives none."""
     found, blocks = [], []
     lengths = [max(map(len, cells)) // count for count in BLOCKS]
     for length in lengths:
@@ -190,7 +193,7 @@ def _errors(
 def _blocks(
     cells: Sequence[NDArray[np.intp]], weights: Sequence[Array], length: int, size: int
 ) -> list[Array]:
-    """The histogram of each block; a walker is cut into blocks of at least the length."""
+    """The histogram of each block; a walker is divided into blocks of at least this length."""
     return [
         np.bincount(cell, weight, minlength=size).astype(float)
         for c, w in zip(cells, weights, strict=True)
@@ -203,9 +206,9 @@ def _blocks(
 
 
 def _error(pieces: Array, histogram: Array, kT: float) -> Array:
-    """Standard error of F of each bin against the lowest, from (blocks, bins) histograms.
+    """Standard error of F of each bin relative to the lowest one, from (blocks, bins) histograms.
 
-    A bin that one block alone has visited shows nothing of its scatter: NaN.
+    NaN for a bin that only one block has visited.
     """
     count = len(pieces)
     known = ((pieces > 0).sum(axis=0) > 1) & (histogram > 0)

@@ -1,4 +1,4 @@
-"""What the walkers of a frozen model have sampled, and the bias that each felt there and then."""
+"""Samples of the walkers of a frozen model: variables and the bias at the time of each frame."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 HILLS = 0.2
-"""Height of hills, × METAD's: those that explore well are too fast for an honest error."""
+"""Height of hills relative to METAD's: hills for exploration are too high for a correct error."""
 DISCARD = 0.2
-"""Share of each walker that is left out: the wells are being filled."""
+"""Fraction of each walker that is discarded, in which the wells are being filled."""
 AT_ONCE = 4_000_000
-"""Frames × hills that are computed at once."""
+"""Maximum number of frames × hills in one array."""
 
 
 @dataclass(frozen=True)
 class Biased:
-    """A system and its one METAD action, by its key."""
+    """A system with the key of its METAD action."""
 
     name: str
     settings: SystemSettings
@@ -46,28 +46,28 @@ class Biased:
 
     @property
     def apart(self) -> bool:
-        """Within a segment, a walker feels no hills of the others."""
+        """Whether hills of other walkers do not act on a walker in the same segment."""
         return self.settings.bias_sharing in ("merged", "own")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one walker has sampled in one segment, up to the frame from which it went on.
+    """Samples of one walker in one segment, up to the frame from which it continued.
 
     Attributes:
         walker: its id.
         round: of the segment.
-        steps: (n,) of its step counter.
-        values: (n, d) of METAD's variables, in the units of the PLUMED text.
-        felt: (n,) bias, in the energy unit of the PLUMED text.
-        printed: from COLVAR; else from the middles of its own hills.
+        steps: (n,) step numbers.
+        values: (n, d) METAD's variables, in the units of the PLUMED text.
+        bias: (n,) bias that acted on the walker, in the energy unit of the PLUMED text.
+        printed: values are from COLVAR; else from the centres of its own hills.
     """
 
     walker: str
     round: int
     steps: Whole
     values: Array
-    felt: Array
+    bias: Array
     printed: bool
 
 
@@ -82,19 +82,21 @@ def biased(systems: Mapping[str, SystemSettings]) -> tuple[Biased, ...]:
         actions = plumed.metad_actions(settings.plumed or "")
         if len(actions) > 1:
             raise InputError(
-                f"systems.{name}: {len(actions)} METAD actions ({', '.join(actions)}); a free "
-                "energy is computed from one: put all variables into one METAD, or remove others"
+                f"systems.{name}: the PLUMED text has {len(actions)} METAD actions "
+                f"({', '.join(actions)}), but a free energy needs exactly one; combine their "
+                "variables in one METAD, or remove the others"
             )
         found += [Biased(name, settings, action) for action in actions]
     if not found:
         raise InputError(
-            "no system has METAD in its PLUMED text, so there are no variables for a free energy"
+            "no system has METAD in its PLUMED text, which a free energy needs; add one to "
+            "systems.NAME.plumed in a new campaign"
         )
     return tuple(found)
 
 
 def energy_unit_kJ(text: str) -> float:
-    """Kilojoules per mole in one energy unit of the text (UNITS ENERGY=…; kj/mol without)."""
+    """The energy unit of the text in kJ/mol (UNITS ENERGY=…; default kj/mol)."""
     for action in plumed.parse(text):
         if action.name == "UNITS":
             value = action.get("ENERGY") or "kj/mol"
@@ -107,7 +109,7 @@ def energy_unit_kJ(text: str) -> float:
             if not (math.isfinite(number) and number > 0.0):
                 raise InputError(
                     f"PLUMED text, line {action.line}, UNITS: ENERGY={value}: use kj/mol, kcal/mol,"
-                    " j/mol, eV, Ha, or kj/mol in a unit"
+                    " j/mol, eV, Ha, or the value of the unit in kJ/mol"
                 )
             return number
     return 1.0
@@ -123,8 +125,8 @@ def lower(text: str, factor: float) -> str:
             (height,) = (float(word.value or "") for word in words)
         except ValueError as error:
             raise InputError(
-                f"PLUMED text, line {action.line}, METAD: no HEIGHT=number, so its hills cannot be "
-                "made lower (--hills, stop.free_energy.hills): ask for 1 × its hills"
+                f"PLUMED text, line {action.line}, METAD: there is no HEIGHT=number, so the height "
+                "of the hills cannot be reduced; use --hills 1, or stop.free_energy.hills: 1"
             ) from error
         start, end = words[0].start, words[0].end
         text = f"{text[:start]}HEIGHT={height * factor:.12g}{text[end:]}"
@@ -132,7 +134,7 @@ def lower(text: str, factor: float) -> str:
 
 
 def variables(record: HillsRecord, action: str) -> tuple[Variable, ...]:
-    """The variables of a METAD action, as its hills name them."""
+    """The variables of a METAD action, from the header of its hills."""
     lines = [line.split() for line in record.headers.get(action, ())]
     fields = next((words[2:] for words in lines if words[1:2] == ["FIELDS"]), [])
     lowest = {words[2]: words[3] for words in lines if words[1:2] == ["SET"]}
@@ -145,107 +147,111 @@ def variables(record: HillsRecord, action: str) -> tuple[Variable, ...]:
     return tuple(found)
 
 
-def pieces(work: Work, of: Biased, round_: int, record: HillsRecord) -> list[Piece]:
-    """What the walkers of a system have sampled in a segment.
+def pieces(work: Work, system: Biased, round_: int, record: HillsRecord) -> list[Piece]:
+    """Samples of the walkers of a system in a segment.
 
     Args:
-        work: where it was walked.
-        of: the system.
+        work: with the store of the segment.
+        system: the system with METAD.
         round_: of the segment.
         record: hills after it.
     """
     done = work.store.find(segment_task(round_))
     entries = done.of(Segment).walkers if done else []
-    states, hills = steer.states(work, round_), _hills(record, of)
+    states, hills = steer.states(work, round_), _hills(record, system)
     found = []
     for partition, entry in enumerate(entries):
         end = entry.candidate_step
-        if entry.system != of.name or end is None:
+        if entry.system != system.name or end is None:
             continue
         state = states[entry.walker]
-        walker = Walker(state.walker, of.name, partition, state.came_from[1], state.came_from[0])
+        walker = Walker(
+            state.walker, system.name, partition, state.came_from[1], state.came_from[0]
+        )
         timestep = work.campaign.settings.segment.timestep_fs / FS_PER_PS
         rows = _printed(
             work.store.root / f"rounds/{round_:03d}/segment",
-            of,
+            system,
             walker,
-            names=[one.name for one in variables(record, of.action)] or _arguments(of),
+            names=[one.name for one in variables(record, system.action)] or _arguments(system),
             timestep_ps=timestep,
         )
         steps, values = _centres(hills, walker.id, round_) if rows is None else rows
         good = (steps > walker.step) & (steps <= end)
         steps, values = steps[good], values[good]
-        felt = _felt(hills, of, walker.id, round_, steps=steps, values=values)
-        found.append(Piece(walker.id, round_, steps, values, felt, rows is not None))
+        acted = _bias(hills, system, walker.id, round_, steps=steps, values=values)
+        found.append(Piece(walker.id, round_, steps, values, acted, rows is not None))
     return found
 
 
-def _arguments(of: Biased) -> list[str]:
-    """METAD's variables by the text, as long as no hill names them."""
-    return colvars.arguments(plumed.metad_actions(of.text)[of.action])
+def _arguments(system: Biased) -> list[str]:
+    """METAD's variables from the PLUMED text, used before the first hill."""
+    return colvars.arguments(plumed.metad_actions(system.text)[system.action])
 
 
 def estimate(
-    found: Sequence[Piece], record: HillsRecord, of: Biased, *, bins: int | None = None
+    found: Sequence[Piece], record: HillsRecord, system: Biased, *, bins: int | None = None
 ) -> FreeEnergy:
     """The free energy of a system.
 
     Args:
-        found: of all its walkers, in the order of segments.
+        found: samples of all its walkers, in the order of segments.
         record: hills after the last segment.
-        of: the system.
-        bins: of each variable; 50 for one, 25 for each of two where None.
+        system: the system with METAD.
+        bins: number of bins of each variable; None: 50 for one variable, 25 × 25 for two.
 
     Raises:
-        NothingLeft: no walker has left a frame, or no hill was laid.
+        NothingLeft: there is no frame to use, or no hill was deposited.
     """
     found = [piece for piece in found if len(piece.steps)]
     if not found:
-        raise NothingLeft(f"{of.name}: no walker has left a frame for a free energy")
-    if not bias.active_hills(record, action=of.action):
         raise NothingLeft(
-            f"{of.name}: no hill was laid, so nothing was pushed: METAD's PACE is longer than "
-            "what was walked; ask for more --segments"
+            f"{system.name}: there are no frames of walkers for a free energy; use more --segments"
         )
-    unit = energy_unit_kJ(of.text)
-    kT = BOLTZMANN_KJ_PER_MOL_K * of.settings.temperature_K
-    over = variables(record, of.action)
+    if not bias.active_hills(record, action=system.action):
+        raise NothingLeft(
+            f"{system.name}: no hill was deposited, since the walkers did fewer steps than METAD's "
+            "PACE; use more --segments"
+        )
+    unit = energy_unit_kJ(system.text)
+    kT = BOLTZMANN_KJ_PER_MOL_K * system.settings.temperature_K
+    over = variables(record, system.action)
     names = list(dict.fromkeys(piece.walker for piece in found))
     by_walker = [[piece for piece in found if piece.walker == name] for name in names]
-    raw = [_join(each, [piece.felt for piece in each]) for each in by_walker]
+    raw = [_join(each, [piece.bias for piece in each]) for each in by_walker]
     centres = reweight.grid(raw, over, bins=bins, discard=DISCARD)
     kept = [walk.values for walk in reweight.equilibrated(raw, DISCARD)]
     points = free_energy.points(centres)[reweight.visited(kept, over, centres)]
-    factor = _biasfactor(record, of.action)
+    factor = _biasfactor(record, system.action)
     grown = {
-        (piece.walker, piece.round): reweight.offset(unit * felt, kT=kT, biasfactor=factor)
-        for piece, felt in _on_grid(found, record, of, points)
+        (piece.walker, piece.round): reweight.offset(unit * on_grid, kT=kT, biasfactor=factor)
+        for piece, on_grid in _on_grid(found, record, system, points)
     }
     walks = [
-        _join(each, [unit * p.felt - grown[p.walker, p.round] for p in each]) for each in by_walker
+        _join(each, [unit * p.bias - grown[p.walker, p.round] for p in each]) for each in by_walker
     ]
-    at = bias.bias_at(record, free_energy.points(centres), action=of.action)
+    at = bias.bias_at(record, free_energy.points(centres), action=system.action)
     return reweight.estimate(
         walks,
         over,
         centres=centres,
         grid_bias=unit * at,
-        temperature_K=of.settings.temperature_K,
+        temperature_K=system.settings.temperature_K,
         biasfactor=factor,
         discard=DISCARD,
     )
 
 
-def _join(each: Sequence[Piece], felt: Sequence[Array]) -> Walk:
-    return Walk(np.concatenate([piece.values for piece in each]), np.concatenate(felt))
+def _join(each: Sequence[Piece], biases: Sequence[Array]) -> Walk:
+    return Walk(np.concatenate([piece.values for piece in each]), np.concatenate(biases))
 
 
 def _printed(
-    directory: Path, of: Biased, walker: Walker, *, names: Sequence[str], timestep_ps: float
+    directory: Path, system: Biased, walker: Walker, *, names: Sequence[str], timestep_ps: float
 ) -> tuple[Whole, Array] | None:
-    """Steps and values from the first COLVAR that holds all variables; None where none does."""
-    time = timestep_ps / plumed.time_unit_ps(of.text)
-    for name in walkers.colvar_files(walker, of.text):
+    """Steps and values from the first COLVAR file with all variables; None if there is none."""
+    time = timestep_ps / plumed.time_unit_ps(system.text)
+    for name in walkers.colvar_files(walker, system.text):
         for path in (directory / name, directory / f"{name}.{walker.index}"):
             table = dumps.read_colvar(path) if path.is_file() else None
             if table is not None and names and set(names) <= set(table.fields):
@@ -258,7 +264,7 @@ def _printed(
 
 @dataclass(frozen=True)
 class _Hills:
-    """The active hills of a system as numbers, with round, step and walker of each."""
+    """The active hills of a system as arrays, with round, step and walker of each."""
 
     numbers: Gaussians
     rounds: Whole
@@ -266,10 +272,10 @@ class _Hills:
     walkers: NDArray[np.str_]
 
 
-def _hills(record: HillsRecord, of: Biased) -> _Hills:
-    hills = bias.active_hills(record, action=of.action)
+def _hills(record: HillsRecord, system: Biased) -> _Hills:
+    hills = bias.active_hills(record, action=system.action)
     return _Hills(
-        bias.gaussians(record, action=of.action),
+        bias.gaussians(record, action=system.action),
         np.array([hill.round for hill in hills], dtype=np.int64),
         np.array([hill.step for hill in hills], dtype=np.int64),
         np.array([hill.walker for hill in hills], dtype=np.str_),
@@ -277,54 +283,54 @@ def _hills(record: HillsRecord, of: Biased) -> _Hills:
 
 
 def _centres(hills: _Hills, walker: str, round_: int) -> tuple[Whole, Array]:
-    """Steps and values of a walker's own hills of a segment."""
+    """Steps and values of a walker's own hills in a segment."""
     mine = (hills.walkers == walker) & (hills.rounds == round_)
     return hills.steps[mine], hills.numbers.centres[mine]
 
 
-def _felt(
-    hills: _Hills, of: Biased, walker: str, round_: int, *, steps: Whole, values: Array
+def _bias(
+    hills: _Hills, system: Biased, walker: str, round_: int, *, steps: Whole, values: Array
 ) -> Array:
-    """(n,) bias that a walker felt: a hill counts from the step after the one that laid it."""
-    felt = np.zeros(len(steps))
+    """(n,) bias that acted on a walker; a hill acts from the step after its deposition."""
+    acted = np.zeros(len(steps))
     if not len(hills.steps):
-        return felt
-    before, new, laid = _split(hills, of, walker, round_)
+        return acted
+    before, new, deposited = _split(hills, system, walker, round_)
     size = max(1, AT_ONCE // max(1, len(hills.steps)))
     for start in range(0, len(steps), size):
         part = slice(start, start + size)
-        counts = laid[None, :] < steps[part, None]
-        felt[part] = bias.kernels(before, values[part]).sum(axis=1)
-        felt[part] += np.where(counts, bias.kernels(new, values[part]), 0.0).sum(axis=1)
-    return felt
+        counts = deposited[None, :] < steps[part, None]
+        acted[part] = bias.kernels(before, values[part]).sum(axis=1)
+        acted[part] += np.where(counts, bias.kernels(new, values[part]), 0.0).sum(axis=1)
+    return acted
 
 
 def _on_grid(
-    found: Sequence[Piece], record: HillsRecord, of: Biased, points: Array
+    found: Sequence[Piece], record: HillsRecord, system: Biased, points: Array
 ) -> list[tuple[Piece, Array]]:
-    """Each piece, and the (n, points) bias that its walker felt everywhere, frame by frame."""
-    hills = _hills(record, of)
+    """Each piece with the (n, points) bias on the grid at the time of each of its frames."""
+    hills = _hills(record, system)
     base: dict[int, Array] = {}
     answers = []
     for piece in found:
-        if piece.round not in base:  # round by round, so that no table is larger than one needs
+        if piece.round not in base:  # round by round, which keeps the arrays small
             last = max(base, default=0)
             between = (hills.rounds >= last) & (hills.rounds < piece.round)
-            laid_then = bias.kernels(_some(hills.numbers, between), points).sum(axis=1)
-            base[piece.round] = base.get(last, 0.0) + laid_then
-        _, new, laid = _split(hills, of, piece.walker, piece.round)
+            added = bias.kernels(_some(hills.numbers, between), points).sum(axis=1)
+            base[piece.round] = base.get(last, 0.0) + added
+        _, new, deposited = _split(hills, system, piece.walker, piece.round)
         grown = np.cumsum(bias.kernels(new, points), axis=1)
         grown = np.concatenate([np.zeros((len(points), 1)), grown], axis=1)
-        counts = np.searchsorted(laid, piece.steps, side="left")
+        counts = np.searchsorted(deposited, piece.steps, side="left")
         answers.append((piece, base[piece.round] + grown[:, counts].T))
     return answers
 
 
 def _split(
-    hills: _Hills, of: Biased, walker: str, round_: int
+    hills: _Hills, system: Biased, walker: str, round_: int
 ) -> tuple[Gaussians, Gaussians, Whole]:
-    """Hills from before a segment, those of it that a walker feels, and when these were laid."""
-    new = (hills.rounds == round_) & ((hills.walkers == walker) | (not of.apart))
+    """Hills before a segment, those of it that act on a walker, and the steps of the latter."""
+    new = (hills.rounds == round_) & ((hills.walkers == walker) | (not system.apart))
     return (
         _some(hills.numbers, hills.rounds < round_),
         _some(hills.numbers, new),
@@ -342,7 +348,7 @@ def _some(hills: Gaussians, which: NDArray[np.bool_]) -> Gaussians:
 
 
 def _biasfactor(record: HillsRecord, action: str) -> float | None:
-    """γ of the hills; None where they are not well-tempered."""
+    """γ of the hills; None if they are not well-tempered."""
     hills = bias.active_hills(record, action=action)
     found = float(hills[-1].text.split()[-1]) if hills else -1.0
     return found if found > 1.0 else None

@@ -1,4 +1,4 @@
-"""The report: figures, page, notebook; never writes to the campaign's record."""
+"""The report: figures, page and notebook. It never writes the campaign's records."""
 
 from . import chemiscope, methods
 from .notebook import Campaign

@@ -1,4 +1,4 @@
-"""All labelled frames with their variables and errors, as a file that chemiscope shows."""
+"""A chemiscope file of all labelled frames with their variables and errors."""
 
 import gzip
 import json
@@ -14,24 +14,24 @@ from ..status import History, library
 
 ENDING = ".chemiscope.json.gz"
 MOST = 5000
-"""Frames in one file: a browser shows no more of them at a bearable speed."""
+"""Maximum number of frames in a file; browsers are too slow with more."""
 
 
 def write(found: History, path: Path) -> int:
-    """Write the frames of all labels for chemiscope (chemiscope.org, or its widget).
+    """Write all labelled frames for chemiscope (chemiscope.org, or its widget).
 
-    If there are more than `MOST`, each second, third … is taken, so that as many are left at most.
+    If there are more than `MOST`, only every second, third … one is written.
 
     Properties: energy (eV/atom), largest force (eV/Å), volume (Å³), round, walker, the collective
-    variables, and the errors of the newest generation that had not learned the frame when it was
-    measured; not a number if that never happened, as for the bootstrap.
+    variables, and the errors of the last generation that was evaluated on the frame before it was
+    trained on it; NaN if there is none, as for the bootstrap.
 
     Args:
         found: the campaign.
         path: the file, which must end in .json or .json.gz.
 
     Returns:
-        How many frames; nothing is written for none.
+        Number of frames; if it is 0, no file is written.
 
     Raises:
         EngineMissing: chemiscope is not installed; ParseError: a label is damaged; StoreError: the
@@ -41,7 +41,8 @@ def write(found: History, path: Path) -> int:
         import chemiscope
     except ImportError as error:
         raise EngineMissing(
-            "no chemiscope file: chemiscope is not installed (pip install 'phasewalk[notebook]')"
+            "no chemiscope file was written, since chemiscope is not installed; pip install "
+            "'phasewalk[notebook]'"
         ) from error
     every = math.ceil(len(library.label_keys(found.records)) / MOST) or 1
     labels, _ = library.campaign_labels(found.root, found.store, every=every)
@@ -62,8 +63,8 @@ def write(found: History, path: Path) -> int:
         column = [known.get(key, {}).get(name, math.nan) for key in keys]
         properties[f"variable {name}"] = _property(column, "as in the PLUMED text")
     for name, title, unit in (
-        ("force_rmse_meV_per_A", "force RMSE before it was learned", "meV/Å"),
-        ("stress_mae_GPa", "stress MAE before it was learned", "GPa"),
+        ("force_rmse_meV_per_A", "force RMSE before training on it", "meV/Å"),
+        ("stress_mae_GPa", "stress MAE before training on it", "GPa"),
     ):
         column = [wrong.get(key, {}).get(name, math.nan) for key in keys]
         properties[title] = _property(column, unit)
@@ -72,8 +73,8 @@ def write(found: History, path: Path) -> int:
         properties=properties,
         metadata={
             "name": str(found.state["campaign"]),
-            "description": f"phasewalk: {_which(every)}; {at['records']} records of the journal, "
-            f"up to {at['last']} ({at['written']})",
+            "description": f"phasewalk: {_which(every)}, from {at['records']} records of the "
+            f"journal; the last one is {at['last']} ({at['written']})",
         },
     )
     content = json.dumps(data).encode()

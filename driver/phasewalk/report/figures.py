@@ -1,4 +1,4 @@
-"""The figures about the model: does it learn, where is it weak, what does it cost?"""
+"""Figures on the model: learning curves, errors along variables, training and cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ ERRORS = (
     ("energy_scatter_meV_per_atom", "energy scatter, meV/atom", "energy"),
     ("pressure_mae_GPa", "pressure MAE, GPa", "pressure"),
 )
-"""Key of `evaluation.Errors`, its axis, a name for files."""
+"""Key of `validation.Errors`, title of the axis, name for files."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: its pictures, and how they are read.
+    """A part of the report: figures with an explanation.
 
     Attributes:
         name: for anchors.
         title: of the part.
-        how: how to read it, in words.
-        pictures: its panels; empty if there is nothing to show yet.
-        missing: why there are none, and what would make them.
+        how: how to read the figures.
+        pictures: its figures; empty if there are no data yet.
+        missing: why there are none, and how to get them.
     """
 
     name: str
@@ -41,24 +41,24 @@ class Section:
 
 
 def learning(history: History) -> Section:
-    """Out-of-sample errors against the number of labels."""
+    """Errors on new frames and test set as a function of the number of labels."""
     return Section(
         "learning",
         "Is it learning?",
-        "Each round's new frames are predicted before they are learned: an honest error, since the "
-        "model never saw them, and they are where the walkers went. It falls as labels come in; it "
-        "may rise where walkers enter a new region, and falls again once that is learned. Small "
-        "points are single walkers: their spread says how far one number can be trusted. Squares "
-        "are the test set (test_data), measured with each generation; the star is the final model, "
-        "trained on all labels. Both axes are logarithmic, "
-        "as such curves are published: a straight line is a power law.",
+        "The new frames of each round are predicted before the model is trained on them, so these "
+        "are errors of true predictions where the walkers are. They decrease with the number of "
+        "labels; they may increase when walkers enter a new region, and decrease again after "
+        "training there. Small points are single walkers; their scatter shows the uncertainty of "
+        "the mean. Squares are errors of each generation on the test set (test_data); the star is "
+        "the final model, trained on all labels. Both axes are logarithmic, so a power law is a "
+        "straight line.",
         [p for key, axis, name in ERRORS if (p := _learning_curve(history, key, axis, name))],
-        "The first point needs one round: run the campaign on.",
+        "The first point is added after round 1; continue the campaign.",
     )
 
 
 def _labels_of(history: History) -> dict[str, int]:
-    """Generation → labels it was made from, those for validation included."""
+    """Generation → number of its labels, including those for validation."""
     return {
         entry["generation"]: entry["training_labels"] + entry["validation_labels"]
         for entry in history.state["generations"]
@@ -107,8 +107,8 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
         axes.set(xlabel="number of labels", ylabel=axis, xscale="log", yscale="log")
         _plain_numbers(axes)
 
-    told = [
-        f"on {what} {mine[0][-1]:.3g} with {mine[0][0]} labels, {mine[-1][-1]:.3g} with "
+    changes = [
+        f"on {what}, {mine[0][-1]:.3g} with {mine[0][0]} labels and {mine[-1][-1]:.3g} with "
         f"{mine[-1][0]}{' (final model)' if mine[-1] in final else ''}"
         for what, mine in (("new frames", new), ("the test set", test))
         if mine
@@ -116,7 +116,7 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
     return Picture(
         f"learning-{name}",
         axis,
-        f"{axis}: {'; '.join(told)}.",
+        f"{axis}: {'; '.join(changes)}.",
         ("labels", "generation", "measured on", axis),
         [
             *((r[0], r[2], f"new frames of round {r[1]}", r[3]) for r in new),
@@ -128,14 +128,14 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
 
 
 def _of_frame(one: Compared, key: str) -> float | None:
-    """An error of one frame; None if one frame alone has none, as the scatter of energies."""
+    """An error of one frame; None if it is not defined for one frame (scatter of energies)."""
     if key == "pressure_mae_GPa":
         return abs(float(one.pressure[1] - one.pressure[0]))
     return one.errors.get(key)
 
 
 def _plain_numbers(axes: "Axes") -> None:
-    """Logarithmic axes with numbers that people read."""
+    """Use plain numbers, instead of powers of ten, on logarithmic axes."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
     for which in (axes.xaxis, axes.yaxis):
@@ -149,11 +149,11 @@ def _plain_numbers(axes: "Axes") -> None:
 
 
 def along(history: History) -> Section:
-    """Errors of single frames along the collective variable."""
+    """Errors of single frames as a function of the collective variable."""
     unseen = [one for one in history.compared if not one.learned]
     systems = history.systems
     pictures = []
-    for system in (*systems, None):  # None: given frames that no PLUMED text was asked about
+    for system in (*systems, None):  # None: given frames, for which no variables were computed
         mine = [one for one in unseen if _home(one, systems) == system]
         placed = [one for one in mine if one.colvars]
         for name in sorted({name for one in placed for name in one.colvars}):
@@ -163,18 +163,18 @@ def along(history: History) -> Section:
         )
     return Section(
         "along",
-        "Where is it weak?",
-        "Each point is one frame that the model had not learned when it was measured: its force "
-        "error, where it lies along the collective variable. Later generations are brighter. A "
-        "hump that stays is a region with too few labels; a rise at the ends is the edge of what "
-        "was explored. Crosses are frames of the test set.",
+        "Where are its errors large?",
+        "Each point is the force error of one frame on which the model was not trained, as a "
+        "function of the collective variable. Later generations are brighter. A maximum that "
+        "persists is a region with too few labels; larger errors at the ends are at the limits of "
+        "the explored range. Crosses are frames of the test set.",
         [one for one in pictures if one is not None],
-        "No frame has been measured yet: the first come with round 1, or with test_data.",
+        "No generation was evaluated yet; this needs round 1, or test_data.",
     )
 
 
 def _home(one: Compared, systems: Sequence[str]) -> str | None:
-    """The system of a frame; the only one that there is where the frame does not say."""
+    """The system of a frame; the campaign's only system if the frame has none."""
     return one.system or (systems[0] if len(systems) == 1 else None)
 
 
@@ -205,7 +205,7 @@ def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -
         axes.set(xlabel=axis, ylabel="force RMSE of a frame, meV/Å")
         axes.set_ylim(bottom=0)
 
-    told = [
+    largest = [
         f"on {title} {worst[4]:.0f} meV/Å (generation {worst[0]}, at {worst[3]:.4g})"
         for title, of in (("new frames", "new"), ("the test set", "test"))
         if (worst := max((r for r in rows if r[1] == of), key=lambda r: float(r[4]), default=None))
@@ -214,8 +214,8 @@ def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -
     return Picture(
         name_of("along", system, name),
         f"{system or 'given frames'}: error along {name.removesuffix('_A3')}",
-        f"The largest error: {', '.join(told)}. The newest measured, generation "
-        f"{generations[-1]}: up to {last[4]:.0f} meV/Å on what it had not learned.",
+        f"Largest error {', '.join(largest)}. Largest error of the last generation, "
+        f"{generations[-1]}: {last[4]:.0f} meV/Å, on frames on which it was not trained.",
         ("generation", "measured on", "walker", axis, "force RMSE, meV/Å"),
         rows,
         draw,
@@ -223,25 +223,25 @@ def _along(history: History, system: str, name: str, mine: Sequence[Compared]) -
 
 
 def training(history: History) -> Section:
-    """Validation errors while each generation was trained."""
-    # not the final one, which keeps no label back for validation
+    """Validation errors during the training of each generation."""
+    # not the final one, which has no validation labels
     trainings = [o for o in history.trainings if len(o.epochs) and o.generation.isdigit()]
 
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-        begun = 0.0
+        start = 0.0
         for index, one in enumerate(trainings):
             axes.plot(
-                begun + one.epochs,
+                start + one.epochs,
                 one.force_mae_meV_per_A,
                 "-",
                 color=shade(index, len(trainings)),
                 label=f"generation {one.generation}",
             )
-            begun += float(one.epochs[-1])
+            start += float(one.epochs[-1])
         axes.set(
-            xlabel="epochs, all generations", ylabel="validation force MAE, meV/Å", yscale="log"
+            xlabel="epoch, all generations", ylabel="validation force MAE, meV/Å", yscale="log"
         )
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -255,23 +255,22 @@ def training(history: History) -> Section:
     pictures = []
     if rows:
         name, epochs, error = rows[-1]
-        says = f"Generation {name} ended at {error:.0f} meV/Å after {epochs} epochs."
+        caption = f"Generation {name} ended at {error:.0f} meV/Å after {epochs} epochs."
         columns = ("generation", "epoch", "validation force MAE, meV/Å")
-        pictures = [Picture("training", "validation error by epoch", says, columns, rows, draw)]
+        pictures = [Picture("training", "validation error by epoch", caption, columns, rows, draw)]
     return Section(
         "training",
         "Was it trained long enough?",
-        "Error on the labels that are kept for validation, epoch by epoch, one line after the "
-        "other for each generation. A line that still falls steeply at its end was stopped too "
-        "early (more epochs); one that rises was trained too long, or with too large a learning "
-        "rate. Jumps between lines are new frames that the validation set gained.",
+        "Error on the validation labels after each epoch, with one line for each generation. If a "
+        "line still decreases steeply at its end, use more epochs; if it increases, use fewer "
+        "epochs or a lower learning rate. Jumps between lines are due to new validation labels.",
         pictures,
-        "No training has finished yet.",
+        "No training is finished yet.",
     )
 
 
 def ledger(history: History) -> Section:
-    """Where wall time and core-hours went."""
+    """Time by stage and round."""
     rounds = history.state["rounds"]
     stages = [s for s, total in history.state["seconds"].items() if total > 0]
 
@@ -290,7 +289,7 @@ def ledger(history: History) -> Section:
                 label=stage,
             )
             bottom += seconds
-        axes.set(xlabel="round (0: bootstrap)", ylabel="minutes of engines")
+        axes.set(xlabel="round (0: bootstrap)", ylabel="run time of engines, min")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     rows = [[r["round"], *(r["seconds"].get(stage, 0.0) for stage in stages)] for r in rounds]
@@ -299,21 +298,20 @@ def ledger(history: History) -> Section:
         total = history.state["seconds"]
         most = max(stages, key=lambda stage: float(total[stage]))
         minutes, every = total[most] / 60, sum(total.values()) / 60
-        says = f"Most time went to {most}: {minutes:.1f} of {every:.1f} min."
+        caption = f"The stage {most} took the most time: {minutes:.1f} of {every:.1f} min."
         columns = ("round", *(f"{stage}, s" for stage in stages))
-        pictures = [
-            Picture("time", "time of engines by round", says, columns, rows, draw, legends=12)
-        ]
+        pictures = [Picture("time", "run time by round", caption, columns, rows, draw, legends=12)]
     return Section(
         "ledger",
         "What did it cost?",
-        "Time of engines by stage and round; what ran side by side adds up. The tables below have "
-        "labels, retries, failures, core-hours, and the share of wall time in which no engine ran.",
+        "Run time of the engines by stage and round; the times of simultaneous jobs are added. The "
+        "tables list labels, tries, failures, core-hours, and the fraction of wall "
+        "time in which no engine ran.",
         pictures,
-        "Nothing has run yet.",
+        "No job is finished yet.",
     )
 
 
 def failed_labels(history: History) -> list[tuple[int, str]]:
-    """Round and reason of each label that failed for good."""
+    """Round and reason of each label that failed in all tries."""
     return [(record.round, failure.reason) for record, failure in failures(history.records, LABEL)]

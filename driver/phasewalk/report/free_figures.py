@@ -1,4 +1,4 @@
-"""The figures of free energies, from what `phasewalk fes` left."""
+"""Figures of the free energies computed by `phasewalk fes`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def free_energies(history: History) -> Section:
-    """Free energies from fresh biases on frozen models."""
+    """Free energies from frozen models with new biases."""
     systems = dict.fromkeys(name for one in history.free_energies for name in one)
     pictures: list[Picture] = []
     for system in systems:
@@ -30,39 +30,40 @@ def free_energies(history: History) -> Section:
     return Section(
         "free-energy",
         "Free energy",
-        "From phasewalk fes: the model of one generation, frozen, and a bias that was started "
-        "anew. The band is the standard error from block analysis, of the difference from the "
-        "lowest bin. Lines of two generations that lie in each other's bands agree; the dotted "
-        "line is the second opinion, from the hills themselves. Grey and dashed is what was "
-        "computed with a model, or settings, that the campaign no longer has.",
+        "Computed by phasewalk fes with the fixed model of one generation and a new bias. The band "
+        "is the standard error (block analysis) of the difference from the lowest bin. Two "
+        "generations agree if each line is within the other's band. The dotted line is the free "
+        "energy from the hills. Grey dashed lines were computed with a model or settings that the "
+        "campaign no longer has.",
         pictures,
-        "None was computed: phasewalk fes DIR --generation N (it costs segments, no labels).",
+        "None was computed yet; use phasewalk fes DIR --generation N (it needs segments, but no "
+        "labels).",
     )
 
 
 def _title(one: Mapping[str, Any], *, begin: bool = False) -> str:
-    """Which model a free energy is of: never the name of a generation that is another one now."""
+    """The model of a free energy; marked as earlier if the generation was trained again since."""
     name, labels = str(one["generation"]), one.get("labels")
     former = str(one.get("outdated", "")).startswith("of ")
-    told = f"{'earlier ' if former else ''}generation {name}"
-    told += "" if labels is None else f" ({labels} labels)"
-    return told[0].upper() + told[1:] if begin else told
+    title = f"{'earlier ' if former else ''}generation {name}"
+    title += "" if labels is None else f" ({labels} labels)"
+    return title[0].upper() + title[1:] if begin else title
 
 
 def _doubt(one: Mapping[str, Any]) -> str:
-    """What has changed since, as a sentence; empty if nothing has."""
+    """A sentence on what has changed since it was computed; empty if nothing has."""
     outdated = one.get("outdated", "")
-    return f"NOT of the campaign as it stands: it is {outdated}. " if outdated else ""
+    return f"NOT of the present campaign: it is {outdated}. " if outdated else ""
 
 
 def _axis(one: Mapping[str, Any], index: int = 0) -> tuple[str, Array]:
-    """Name and middles of the bins of a variable."""
+    """Name and bin centres of a variable."""
     variable = one["variables"][index]
     return str(variable["name"]), np.array(variable["centres"], dtype=float)
 
 
 def _columns(one: Mapping[str, Any]) -> list[Array]:
-    """Middles of bins, free energy, error, and what the hills say; (n,) each."""
+    """Bin centres, free energy, error, and free energy from the hills; (n,) each."""
     keys = ("free_energy", "error", "from_hills")
     return [_axis(one)[1], *(np.array(one[key], dtype=float) for key in keys)]
 
@@ -84,7 +85,7 @@ def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Pi
     last = found[-1]
     error = last["largest_error"]
     known = "not known" if error is None else f"{error:.2g} kJ/mol"
-    warned = f" But: {'; '.join(last['warnings'])}." if last["warnings"] else ""
+    warned = f" Warning: {'; '.join(last['warnings'])}." if last["warnings"] else ""
     old = "".join(f" Grey, dashed: {_doubt(one)}".rstrip() for one in found if one.get("outdated"))
     return Picture(
         name_of("free-energy", system),

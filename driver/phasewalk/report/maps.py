@@ -1,4 +1,4 @@
-"""The figures about phase space: where walkers went, and what pushed them."""
+"""Figures on phase space: variables of the walkers, and their bias."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 POINTS, BINS = 200, 40
 AT_ONCE = 4_000_000
-"""Points × hills that are computed at once."""
+"""Maximum number of points × hills in one array."""
 GRID = 40
-"""Of a map of two variables, in each direction."""
+"""Number of points of a map of two variables, in each direction."""
 LINES, SHOWN = 8, 6
-"""Rounds after which the bias is shown: as lines, as maps of two variables."""
+"""Maximum number of rounds for which the bias is shown, as lines and as maps."""
 ROWS, ALL_ROWS = 400, 20_000
-"""Of a walker in one round, and of all, that are drawn at most."""
+"""Maximum number of plotted points of a walker in one round, and of all walkers."""
 
 
 def exploration(history: History) -> Section:
-    """The variables of every walker over time."""
+    """The variables of every walker as a function of time."""
     pictures = [
         _walk(
             history,
@@ -43,14 +43,14 @@ def exploration(history: History) -> Section:
     return Section(
         "exploration",
         "Where did the walkers go?",
-        "The collective variable of every walker, round after round (grey lines between "
-        "them). Good: walkers spread, cross each other, come back. A cross marks a walker that "
-        "was stopped early, a "
-        "triangle one that was set back to an earlier frame or to the start; the table says why. "
-        "Many crosses: the model is not ready (more labels, lower temperature, smaller hills). "
-        "All lines flat: the bias does not push (larger or more hills, another variable).",
+        "The collective variable of every walker in all rounds (grey lines separate them). Walkers "
+        "should spread, cross each other and return. A cross marks a walker that was stopped "
+        "early, a triangle one that was reset to an earlier frame or to the start structure; the "
+        "table gives the reason. With many crosses, the model is not accurate enough: use more "
+        "labels, a lower temperature or smaller hills. If all lines are flat, the bias is too "
+        "weak; use larger or more frequent hills, or another variable.",
         [picture for picture in pictures if picture.rows],
-        "No walker has walked yet: this comes with round 1.",
+        "No segment is finished yet; this needs round 1.",
     )
 
 
@@ -84,7 +84,7 @@ def _walk(history: History, system: str, name: str, traces: Sequence[Trace]) -> 
                 axes.plot(time[:1], values[:1], "v", color=tone, ms=6)
         for start in starts if len(starts) < ROWS else ():
             axes.axvline(start, color="#888888", lw=0.5, alpha=0.5)
-        axes.set(xlabel="time of a walker, ps", ylabel=axis)
+        axes.set(xlabel="simulated time of a walker, ps", ylabel=axis)
 
     low, high = min((r[3] for r in rows), default=0.0), max((r[3] for r in rows), default=0.0)
     stops = sum(trace.stopped is not None for trace in traces)
@@ -92,8 +92,8 @@ def _walk(history: History, system: str, name: str, traces: Sequence[Trace]) -> 
     return Picture(
         name_of("walkers", system, name),
         f"{system}: {name} of {len(walkers)} walkers",
-        f"{name} between {low:.5g} and {high:.5g}; {stops} early stop(s), {resets} reset(s) in "
-        f"{len(traces)} walks.",
+        f"{name} between {low:.5g} and {high:.5g}; {stops} early stop(s) and {resets} reset(s) in "
+        f"{len(traces)} runs of walkers.",
         ("walker", "round", "time, ps", axis),
         rows,
         draw,
@@ -101,7 +101,7 @@ def _walk(history: History, system: str, name: str, traces: Sequence[Trace]) -> 
 
 
 def coverage(history: History) -> Section:
-    """How often each value of a variable was visited, in each round."""
+    """Histograms of each variable, by round."""
     pictures = []
     for system in history.systems:
         for name in history.colvars(system):
@@ -110,12 +110,12 @@ def coverage(history: History) -> Section:
                 pictures.append(picture)
     return Section(
         "coverage",
-        "What has been covered?",
-        "How often all walkers together printed each value, round by round (later rounds are "
-        "brighter). The range is explored where every bin has been visited, and learned where "
-        "frames there were labelled, too.",
+        "Which range was explored?",
+        "Histogram of the values that all walkers printed, by round (later rounds are brighter). "
+        "Bins that were visited are explored; the model is trained there if frames in them were "
+        "also labelled.",
         pictures,
-        "No walker has walked yet: this comes with round 1.",
+        "No segment is finished yet; this needs round 1.",
     )
 
 
@@ -165,20 +165,19 @@ def _histogram(history: History, system: str, name: str, traces: Sequence[Trace]
 
 
 def biases(history: History) -> Section:
-    """The sum of all hills that count, after every round."""
+    """The bias, as the sum of all active hills, after each round."""
     pictures = []
     for system, record in history.biases.items():
         for action in record.headers:
             pictures += _bias(history, system, action, record)
     return Section(
         "bias",
-        "What pushed them (no free energy)",
-        "The sum of all hills that count now, up to each round. This is an exploration bias on a "
-        "potential that changed under it: its early hills describe a model that is gone. Read it "
-        "for where the bias has grown, and never as a free energy; that is what "
-        "phasewalk fes is for.",
+        "The bias (not a free energy)",
+        "Sum of all active hills up to each round. It shows where the bias has grown. It is not a "
+        "free energy, since the model changed while it grew: its early hills were deposited with "
+        "an earlier model. Use phasewalk fes for a free energy.",
         pictures,
-        "No hill was laid yet: this comes with round 1, where the PLUMED text has METAD.",
+        "No hill was deposited yet; this needs round 1 and METAD in the PLUMED text.",
     )
 
 
@@ -206,7 +205,7 @@ def _bias(history: History, system: str, action: str, record: HillsRecord) -> li
 
 
 def _sums(hills: Gaussians, points: Array, masks: Sequence[NDArray[np.bool_]]) -> Array:
-    """(masks, n) sums of those hills at (n, d) points; a few at once, as hills may be many."""
+    """(masks, n) sums of the selected hills at (n, d) points, in parts to limit memory."""
     size = max(1, AT_ONCE // max(1, len(hills.heights)))
     chosen = np.array(masks, dtype=float).T
     parts = [
@@ -239,7 +238,7 @@ def _bias_line(
     last = found[max(found)]
     return Picture(
         name_of("bias", system, action),
-        f"{system}: exploration bias {action}",
+        f"{system}: bias of {action}",
         f"After round {max(found)} the bias reaches {last.max():.4g} {unit}, at {name} "
         f"{grid[int(last.argmax())]:.5g}.",
         (axis, *(f"round {number}, {unit}" for number in found)),

@@ -1,7 +1,7 @@
-"""A methods paragraph for a paper, with BibTeX, of what a campaign has really done.
+"""A methods paragraph for a paper, with BibTeX, that describes what a campaign has done.
 
-What was done (labels, rounds, generations, compilations, versions) is read from the journal, how it
-was done from the settings with which the campaign was last run.
+Labels, rounds, generations, compilations and versions are from the journal; settings are those with
+which the campaign was last run.
 """
 
 import re
@@ -28,12 +28,12 @@ THERMOSTATS = {
 }
 PROGRAMS = {"GFN1-xTB": " [@grimme2017]", "GFN2-xTB": " [@bannwarth2019]", "CP2K": " [@kuhne2020]"}
 DESCRIBED = {"METAD", "PRINT", "UNITS", "FLUSH"}
-"""Actions of which the paragraph speaks, or that change nothing."""
+"""Actions that the paragraph describes, or that do not change the dynamics."""
 BIAS = re.compile("RESTRAINT|(UPPER|LOWER)_WALLS|EXTERNAL|MOVINGRESTRAINT|BIASVALUE")
 
 
 def text(found: History) -> str:
-    """The paragraph in Markdown, citations as `[@key]`, and after it the BibTeX of these.
+    """The paragraph in Markdown with citations as `[@key]`, followed by their BibTeX entries.
 
     Raises:
         InputError: the campaign's settings cannot be read, or nothing is trained yet.
@@ -42,7 +42,9 @@ def text(found: History) -> str:
     if settings is None:
         raise InputError(f"{found.root}: its settings cannot be read: {'; '.join(found.problems)}")
     if not found.state["generations"]:
-        raise InputError(f"{found.root}: no generation is trained yet, so there is nothing to tell")
+        raise InputError(
+            f"{found.root}: no generation is trained yet, so there are no methods to describe"
+        )
     sentences = [
         *_beginning(found, settings),
         *_walking(found, settings),
@@ -56,7 +58,7 @@ def text(found: History) -> str:
 
 
 def bibtex(paragraph: str) -> str:
-    """The entries that a text cites, in the order in which it does."""
+    """The BibTeX entries of a text's citations, in their order."""
     content = files(__package__).joinpath("citations.bib").read_text(encoding="utf-8")
     entries = {
         match[1]: f"{entry.strip()}\n"
@@ -68,7 +70,7 @@ def bibtex(paragraph: str) -> str:
 
 
 def _versions(found: History) -> Mapping[str, str]:
-    """Of engines, as the journal has them; several if they changed."""
+    """Versions of engines from the journal; several if they changed."""
     seen: dict[str, list[str]] = {}
     for _, noted in each(found.records, Versions):
         for name, value in noted.versions.items():
@@ -78,7 +80,7 @@ def _versions(found: History) -> Mapping[str, str]:
 
 
 def _beginning(found: History, settings: CampaignSettings) -> Iterator[str]:
-    """What was learned, and from what it began."""
+    """Sentences on the species and the first labels."""
     versions = _versions(found)
     species = ", ".join(found.state["identity"].get("species", ()))
     ours = versions.get("phasewalk", f" (version {_here('phasewalk')})")
@@ -104,13 +106,15 @@ def _here(name: str) -> str:
 
 
 def _walking(found: History, settings: CampaignSettings) -> Iterator[str]:
-    """How walkers explored; nothing where none has walked."""
-    walked = [segment for _, segment in each(found.records, Segment)]
-    if not walked:
+    """Sentences on the segments; none if no segment is finished."""
+    segments = [segment for _, segment in each(found.records, Segment)]
+    if not segments:
         return
     versions = _versions(found)
-    rounds, steps = len(walked), settings.segment
-    done = {max((walker.steps_done for walker in segment.walkers), default=0) for segment in walked}
+    rounds, steps = len(segments), settings.segment
+    done = {
+        max((walker.steps_done for walker in segment.walkers), default=0) for segment in segments
+    }
     lengths = sorted(f"{count * steps.timestep_fs / FS_PER_PS:g}" for count in done)
     yield (
         f"In each of {rounds} round{'s' if rounds > 1 else ''}, the last potential drove molecular "
@@ -124,7 +128,7 @@ def _walking(found: History, settings: CampaignSettings) -> Iterator[str]:
 def _system(
     name: str, system: SystemSettings, settings: CampaignSettings, *, alone: bool
 ) -> Iterator[str]:
-    """Ensemble and bias of a system."""
+    """Sentences on ensemble and bias of a system."""
     ramp = system.temperature_ramp
     heat = f"{system.temperature_K:g} K"
     if ramp is not None:
@@ -147,7 +151,7 @@ def _system(
 
 
 def _bias(system: SystemSettings) -> Iterator[str]:
-    """What PLUMED did: metadynamics with its numbers and units, and what else pushed."""
+    """Sentences on metadynamics, with parameters and units, and on other biases."""
     text_ = system.plumed or ""
     actions = plumed.parse(text_)
     units, energy = quantities.units(text_), quantities.energy(text_)
@@ -164,14 +168,14 @@ def _bias(system: SystemSettings) -> Iterator[str]:
         if many:
             kind = f"multiple-walker [@raiteri2006] {kind}"
         widths = (action.get("SIGMA") or "").split(",")
-        told = [
+        described = [
             f"{name} (width of hills {width}{_unit(quantities.of(name, units))})"
             for name, width in zip(names, widths, strict=False)
         ]
         hills = [f"hills of {action.get('HEIGHT')} {energy}"] if action.get("HEIGHT") else []
         hills += [f"one every {action.get('PACE')} steps"] if action.get("PACE") else []
         hills += [f"bias factor {factor}"] if factor else []
-        variables = " and ".join(told or names)
+        variables = " and ".join(described or names)
         yield f"PLUMED {cited} biased {variables} by {kind}: {', '.join(hills)}."
     others = Counter(action.name for action in actions if BIAS.fullmatch(action.name))
     if others:
@@ -180,12 +184,12 @@ def _bias(system: SystemSettings) -> Iterator[str]:
 
 
 def _unit(unit: str | None) -> str:
-    """A unit after a number; what cannot be told is said."""
+    """A unit to append to a number; None if it is not known."""
     return " in the unit of the PLUMED text" if unit is None else f" {unit}".rstrip()
 
 
 def _labelling(found: History) -> Iterator[str]:
-    """How labels were made, and how many."""
+    """Sentences on the labels."""
     labels = found.state["labels"]
     try:
         level = levels.from_dict(found.state["identity"].get("level of theory"))
@@ -197,13 +201,14 @@ def _labelling(found: History) -> Iterator[str]:
     if settings and settings.reference.ase:
         cited = " through ASE [@larsen2017]"
     if settings and settings.reference.imported:
-        yield f"Energies, forces and stresses are those of the data, at {level.program}."
+        yield f"Energies, forces and stresses are those of the given data ({level.program})."
         return
     if not labels["done"]:
         return
-    failed = f"; {labels['failed']} could not be" if labels["failed"] else ""
+    failed = f"; {labels['failed']} could not be computed" if labels["failed"] else ""
     taken = (
-        "; in each round the last good frame of each walker was labelled and learned"
+        "; in each round the last good frame of each walker was labelled and added to the "
+        "training or validation set"
         if any(r.stage == SEGMENT for r in found.records)
         else ""
     )
@@ -217,7 +222,7 @@ def _labelling(found: History) -> Iterator[str]:
 
 
 def _training(found: History, settings: CampaignSettings) -> Iterator[str]:
-    """The network, its training, and how it was compiled."""
+    """Sentences on the network, its training and compilation."""
     model, versions = settings.model, _versions(found)
     network: Mapping[str, Any] = PRESETS[model.preset]["network"]
     generations = found.state["generations"]
@@ -239,35 +244,36 @@ def _training(found: History, settings: CampaignSettings) -> Iterator[str]:
     modes = Counter(entry["mode"] for entry in generations if "mode" in entry)
     names = {"aotinductor": "AOTInductor", "torchscript": "TorchScript"}
     if modes:
-        told = " and ".join(names.get(mode, mode) for mode in modes)
-        yield f"For LAMMPS it was compiled with {told}."
+        compilers = " and ".join(names.get(mode, mode) for mode in modes)
+        yield f"For LAMMPS it was compiled with {compilers}."
 
 
 def _epochs(generations: Sequence[Mapping[str, Any]]) -> str:
-    """How long the generations were trained, and on how many labels."""
-    told = []
+    """A sentence on epochs and labels of the generations."""
+    parts = []
     for entry in (e for e in generations if e["generation"] != FINAL):
         if entry["generation"] == "0":
-            told.append(
+            parts.append(
                 f"generation 0 on {entry['training_labels']} labels for {entry['epochs']} epochs"
             )
     later = [e for e in generations if e["generation"] not in ("0", FINAL)]
     if later:
         counts = sorted({e["epochs"] for e in later})
-        told.append(
-            f"each later one from the weights before it, for {' or '.join(map(str, counts))} epochs"
+        parts.append(
+            f"each later one, starting from the previous weights, for "
+            f"{' or '.join(map(str, counts))} epochs"
         )
     final = next((e for e in generations if e["generation"] == FINAL), None)
     if final:
-        told.append(
+        parts.append(
             f"the final model on all {final['training_labels']} labels for {final['epochs']} epochs"
         )
-    told_ = "; ".join(told)
-    return f"{told_[0].upper()}{told_[1:]}." if told_ else ""
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
 
 
 def _measured(found: History) -> Iterator[str]:
-    """Errors on the test set, and on what walkers found before it was learned."""
+    """Sentences on errors, on the test set and on new frames before the training on them."""
     parts = []
     if tested := verdict.tested(found):
         parts.append(
@@ -286,16 +292,16 @@ def _measured(found: History) -> Iterator[str]:
 
 
 def _free_energies(found: History) -> Iterator[str]:
-    """Free energies of models that the campaign has now."""
+    """Sentences on free energies of the campaign's present models."""
     for one in found.free_energies:
         for system, free in one.items():
             if free.get("outdated"):
                 continue
             over = " and ".join(str(variable["name"]) for variable in free["variables"])
             yield (
-                f"The free energy of {system} along {over} at {free['temperature_K']:g} K is of "
-                f"generation {free['generation']}, frozen, under a metadynamics bias that was "
-                f"started anew: {free['walkers']} walkers of {free['ps_per_walker']:.3g} ps, "
-                "reweighted with the bias of each moment [@tiwary2015]; its errors are from block "
-                "analysis."
+                f"The free energy of {system} along {over} at {free['temperature_K']:g} K was "
+                f"computed with the fixed model of generation {free['generation']} and a new "
+                f"metadynamics bias, from {free['walkers']} walkers of "
+                f"{free['ps_per_walker']:.3g} ps, by reweighting with the time-dependent bias "
+                "[@tiwary2015]; its errors are from block analysis."
             )

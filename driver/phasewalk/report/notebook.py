@@ -3,8 +3,8 @@
     campaign = Campaign("mil53_al.run")
     campaign.learning_curve.plot("labels", "force_mae_meV_per_A")
 
-Tables are pandas DataFrames (`pip install 'phasewalk[notebook]'`); units stand in their columns'
-names. Nothing is ever written, and a campaign may be at work meanwhile.
+Tables are pandas DataFrames (`pip install 'phasewalk[notebook]'`); the names of columns include
+units. Nothing is written, and the campaign may be running.
 """
 
 import warnings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ERROR_COLUMNS = tuple(
     field.name for field in fields(Errors) if field.name != "energy_offsets_meV_per_atom"
 )
-"""Of a table without rows: the errors of an evaluation."""
+"""Columns of errors in a table without rows."""
 COMPARED_COLUMNS = (
     "generation",
     "round",
@@ -65,13 +65,14 @@ FES_COLUMNS = (
 
 
 class Campaign:
-    """A campaign directory, as it was when this was made."""
+    """The state of a campaign directory when this object was created."""
 
     def __init__(self, directory: str | Path) -> None:
         """Read a campaign directory.
 
         Raises:
-            StoreError: it is none, or of another version; ParseError: its journal is damaged.
+            StoreError: it is not a campaign directory, or one of another version; ParseError: its
+                journal is damaged.
         """
         self._history = history.read(Path(directory))
 
@@ -81,22 +82,22 @@ class Campaign:
 
     @property
     def directory(self) -> Path:
-        """Where it is."""
+        """Path of the campaign directory."""
         return self._history.root
 
     @property
     def status(self) -> Mapping[str, Any]:
-        """What `phasewalk status --json` prints."""
+        """The state that `phasewalk status --json` prints."""
         return self._history.state
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read."""
+        """Messages about files that could not be read."""
         return list(self._history.problems)
 
     @property
     def verdict(self) -> str:
-        """The report's answer: go on, converged, or look here, with the reasons."""
+        """The result of the report (go on, converged, look here …) with its reasons."""
         found = verdict.judge(self._history)
         return f"{found.word}: {'; '.join(found.reasons)}"
 
@@ -104,8 +105,8 @@ class Campaign:
     def labels(self) -> list[Atoms]:
         """All labelled frames, with energy (eV), forces (eV/Å) and stress (eV/Å³, Voigt).
 
-        `atoms.info` says key, level of theory, system, round, walker, step, and the collective
-        variables as `colvar_NAME`, where they are known.
+        `atoms.info` has key, level of theory, system, round, walker, step, and, if known, the
+        collective variables as `colvar_NAME`.
         """
         known = stop.located(self._history.records)
         found = []
@@ -119,11 +120,11 @@ class Campaign:
 
     @property
     def learning_curve(self) -> "pd.DataFrame":
-        """Out-of-sample errors against the number of labels.
+        """Errors on frames not trained on, with the number of labels.
 
-        One row for each generation and what it was measured on (the new frames of a round, before
-        they were learned, or the test set); columns: generation, round, measured_on, labels, and
-        the errors of `evaluation.Errors`.
+        One row for each evaluation of a generation, on the new frames of a round before the
+        training on them ("new") or on the test set ("test"). Columns: generation, round,
+        measured_on, labels, and the errors of `validation.Errors`.
         """
         state = self._history.state
         counts = {
@@ -147,7 +148,7 @@ class Campaign:
 
     @property
     def errors(self) -> "pd.DataFrame":
-        """Every labelled frame that a generation was measured on.
+        """Every labelled frame on which a generation was evaluated.
 
         Columns: generation, round, measured_on, learned, key, system, walker, formula, volume_A3,
         energies (reference and model, eV/atom), pressures (GPa), errors of forces and stress, and
@@ -179,7 +180,7 @@ class Campaign:
 
     @property
     def walkers(self) -> "pd.DataFrame":
-        """Every walker over time: system, walker, round, time_ps, and its printed variables."""
+        """Trajectories of all walkers: system, walker, round, time_ps, and printed variables."""
         pandas = _pandas()
         parts = [
             pandas.DataFrame(
@@ -201,7 +202,7 @@ class Campaign:
 
     @property
     def walks(self) -> "pd.DataFrame":
-        """One row for each walker and round: where it began and why, and what stopped it."""
+        """One row for each walker and round: its initial frame, and why it stopped early."""
         return _frame(
             [
                 {
@@ -218,17 +219,17 @@ class Campaign:
         )
 
     def fes(self, generation: str | int | None = None, *, earlier: bool = False) -> "pd.DataFrame":
-        """Free energies that `phasewalk fes` left, of one generation or of all.
+        """Free energies computed by `phasewalk fes`, of one generation or of all.
 
-        Columns: generation, system, outdated (why it is not that of the generation which the
-        campaign has now; empty if it is), labels (of which the model was made), the variables
-        (units of the PLUMED text), and free_energy_kJ_per_mol, error_kJ_per_mol,
-        from_hills_kJ_per_mol; not a number if a bin was not sampled.
+        Columns: generation, system, outdated (why it is not of the campaign's present generation;
+        empty if it is), labels (number of labels of the model), the variables (units of the PLUMED
+        text), and free_energy_kJ_per_mol, error_kJ_per_mol, from_hills_kJ_per_mol; NaN if a bin
+        was not sampled.
 
         Args:
-            generation: 0, 1, … or "final"; all where None.
-            earlier: those of earlier models too, such as a final model that was trained again;
-                without it they are left out, with a warning.
+            generation: 0, 1, … or "final"; None: all.
+            earlier: include those of earlier models, such as a final model that was trained again;
+                by default they are omitted with a warning.
         """
         rows: list[dict[str, Any]] = []
         for found in self._history.free_energies:
@@ -237,8 +238,8 @@ class Campaign:
                     continue
                 if one["outdated"] and not earlier:
                     warnings.warn(
-                        f"the free energy of {system} {one['outdated']} is left out; "
-                        "fes(earlier=True) has it",
+                        f"the free energy of {system} {one['outdated']} is omitted; use "
+                        "fes(earlier=True) to include it",
                         stacklevel=2,
                     )
                     continue
@@ -268,31 +269,31 @@ class Campaign:
 
     @property
     def costs(self) -> Mapping[str, Any]:
-        """Labels, core-hours and wall time, as in the report's ledger."""
+        """Labels, core-hours and wall time, as in the report."""
         return {**self._history.state["cost"], **ledger.timeline(self._history.records)}
 
     @property
     def frames(self) -> list[tuple[str, Atoms]]:
-        """Title and atoms: before the first round, after it, and after the last, of each walker."""
-        walked = sorted({trace.round for trace in self._history.traces})
-        return scenes.collect(self.directory, walked)
+        """Title and atoms of each walker before and after the first round, and after the last."""
+        rounds = sorted({trace.round for trace in self._history.traces})
+        return scenes.collect(self.directory, rounds)
 
     @property
     def pictures(self) -> dict[str, Picture]:
-        """The report's pictures by name, with the sentence and the numbers of each."""
+        """The report's figures by name, each with its caption and numbers."""
         sections = page.sections(self._history)
         return {picture.name: picture for section in sections for picture in section.pictures}
 
     @property
     def figures(self) -> "dict[str, Figure]":
-        """The report's pictures as matplotlib figures, by name."""
+        """The report's figures as matplotlib figures, by name."""
         return {name: picture.figure() for name, picture in self.pictures.items()}
 
     def model(self, generation: str | int | None = None) -> Path:
         """The deployed model of a generation (0, 1, … or "final"); the last one by default.
 
         Raises:
-            InputError: there is none of that name; StoreError: none was deployed yet.
+            InputError: there is no such generation; StoreError: no model was deployed yet.
         """
         name = None if generation is None else str(generation)
         return deployed_model(self.directory, name)
@@ -302,7 +303,7 @@ class Campaign:
 
         Args:
             generation: as in `model`.
-            device: cpu or cuda; one that the model was compiled for.
+            device: cpu or cuda, as the model was compiled for.
 
         Raises:
             InputError, StoreError: as `model`; EngineMissing: nequip is not installed.
@@ -310,7 +311,7 @@ class Campaign:
         try:
             from nequip.integrations.ase import NequIPCalculator
         except ImportError as error:
-            raise EngineMissing("nequip is not installed here: pip install nequip") from error
+            raise EngineMissing("nequip is not installed; pip install nequip") from error
         species = self.status["identity"]["species"]
         return NequIPCalculator.from_compiled_model(
             str(self.model(generation)),
@@ -324,10 +325,10 @@ def _free_rows(system: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
     free = free_energy.from_dict(one)
     names = [variable.name for variable in free.variables]
     values = (free.values.ravel(), free.errors.ravel(), free.from_hills.ravel())
-    told = {key: one[key] for key in ("generation", "outdated", "labels")}
+    common = {key: one[key] for key in ("generation", "outdated", "labels")}
     return [
         {
-            **told,
+            **common,
             "system": system,
             **dict(zip(names, place, strict=True)),
             "free_energy_kJ_per_mol": value,
@@ -345,12 +346,12 @@ def _pandas() -> Any:
         import pandas
     except ImportError as error:
         raise InputError(
-            "tables need pandas: pip install 'phasewalk[notebook]' (or pandas)"
+            "tables need pandas; pip install 'phasewalk[notebook]' (or pandas)"
         ) from error
     return pandas
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> "pd.DataFrame":
-    """A table of rows; with these columns also where there are none."""
+    """A table of rows; these are the columns if there are no rows."""
     table = _pandas().DataFrame(rows) if rows else _pandas().DataFrame(columns=list(columns))
     return cast("pd.DataFrame", table)

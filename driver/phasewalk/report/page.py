@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page of a campaign, from its directory alone."""
+"""The report: one self-contained HTML page, made from the campaign directory alone."""
 
 import datetime
 import hashlib
@@ -25,16 +25,16 @@ from .pictures import Picture, wide
 
 REPORT = "report.html"
 MADE = "made-from.json"
-"""Of a folder of figures: what they were made from, and the hash of each."""
+"""File in a folder of figures with their provenance and hashes."""
 MOST_ROWS = 60
-"""Rows of a table in the page; the files that --figures writes have all."""
+"""Maximum number of rows of a table on the page; files of --figures have all rows."""
 LONG = 24
-"""Characters from which a cell of a table is text."""
+"""Number of characters above which a cell of a table is formatted as text."""
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
 
 def sections(found: History) -> list[Section]:
-    """All parts with pictures, in the order of the report."""
+    """All parts with figures, in the order of the report."""
     return [
         figures.learning(found),
         figures.along(found),
@@ -51,12 +51,12 @@ def sections(found: History) -> list[Section]:
 def write(
     found: History, target: Path | None = None, sign: Callable[[], None] = lambda: None
 ) -> Path:
-    """Write the page of a campaign, whole or not at all.
+    """Write the page of a campaign, atomically.
 
     Args:
-        found: the campaign; it may be at work.
+        found: the campaign, which may be running.
         target: the file; default: report.html in the campaign directory.
-        sign: called again and again, to show that this lives.
+        sign: called repeatedly, to refresh the campaign's lock.
 
     Returns:
         The file.
@@ -70,28 +70,28 @@ def write(
 
 
 def answer(found: History) -> str:
-    """The report's answer in one line."""
+    """The result of the report in one line."""
     judged = verdict.judge(found)
     return f"{judged.word}: {judged.reasons[0]}"
 
 
 def write_figures(found: History, folder: Path) -> list[Path]:
-    """Write every picture into a folder as PDF, SVG and PNG: for one column, and `-wide` for both.
+    """Write all figures as PDF, SVG and PNG, with the width of one and (`-wide`) two columns.
 
-    Beside them lie their numbers as CSV, and of which journal and models they are (`MADE`).
+    The folder also gets their numbers as CSV and their provenance (`MADE`).
 
     Raises:
         InputError: the folder is a file; StoreError: a file cannot be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"--figures {folder}: is a file; name a folder")
+        raise InputError(f"--figures {folder}: is a file; give a folder")
     made = _made(found)
-    told = f"phasewalk {_version('phasewalk')}, campaign {made['campaign']}. {_moment(found)}"
+    text = f"phasewalk {_version('phasewalk')}, campaign {made['campaign']}. {_moment(found)}"
     files: dict[str, bytes] = {}
     for section in sections(found):
         for picture in section.pictures:
-            files |= picture.files(told)
-        files |= wide(section.pictures, told)
+            files |= picture.files(text)
+        files |= wide(section.pictures, text)
     _drop_former(folder, files)
     made["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[MADE] = json.dumps(made, indent=1, ensure_ascii=False).encode()
@@ -108,7 +108,7 @@ class _Made:
 
 
 def _made(found: History) -> dict[str, Any]:
-    """What the figures were made from."""
+    """Provenance of the figures."""
     models = lineage.models(found.records).values()
     return {
         "campaign": found.state["campaign"],
@@ -122,9 +122,9 @@ def _made(found: History) -> dict[str, Any]:
 
 
 def _drop_former(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Remove figures of an earlier report which this one no longer has, where nobody changed them.
+    """Remove unchanged figures of an earlier report that this one does not have.
 
-    Else a figure of a model that is gone would lie among those of the present one.
+    They may show a model that the campaign no longer has.
     """
     try:
         former = read(folder / MADE, _Made)
@@ -145,8 +145,8 @@ def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
         return _svg(picture, alone)
 
     shown = sections(found)
-    walked = sorted({trace.round for trace in found.traces})
-    frames = scenes.collect(found.root, walked)
+    rounds = sorted({trace.round for trace in found.traces})
+    frames = scenes.collect(found.root, rounds)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(_resource("report.html.j2"))
     running, finished = found.state["running"], found.state["finished"]
@@ -164,9 +164,8 @@ def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
         table=_table,
         most=MOST_ROWS,
         scenes=Markup(scenes.to_json(frames)) if frames else None,
-        scenes_say=f"Here are {len(frames)} frames: where walkers began, and their last good "
-        f"frames of the first and of the last round; of large campaigns, as many as make "
-        f"{scenes.MOST_ATOMS} atoms.",
+        scenes_say=f"There are {len(frames)} frames: the initial frames of walkers and their last "
+        f"good frames of the first and the last round, up to a total of {scenes.MOST_ATOMS} atoms.",
         provenance=provenance(found),
         reproduce=f"phasewalk run campaign.yaml --dir {shlex.quote(found.root.name)}",
         settings=_settings(found.root),
@@ -175,7 +174,10 @@ def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
 
 
 def _standing(found: History, *, running: bool, finished: bool) -> str:
-    """Whether it is finished, and by what. Its last page is written while its lock is held."""
+    """Whether the campaign is finished, and by which rule.
+
+    Its last page is written while it still holds its lock.
+    """
     if finished:
         return f"finished, ended by {', '.join(found.state['stop']['ended_by']) or 'rounds'}"
     return "running" if running else "not finished"
@@ -186,7 +188,7 @@ def _resource(name: str) -> str:
 
 
 def _svg(picture: Picture, alone: bool) -> Markup:
-    """The picture inline, with a name for those who do not see it."""
+    """The figure inline, with a text for readers who cannot see it."""
     name = Markup.escape(f"{picture.title}. {picture.says}")
     return Markup(
         picture.svg(alone=alone).replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
@@ -194,7 +196,7 @@ def _svg(picture: Picture, alone: bool) -> Markup:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], text: bool = False) -> Markup:
-    """An HTML table in a box that scrolls, and that the keyboard reaches."""
+    """An HTML table in a box that can be scrolled, also with the keyboard."""
     kind = ' class="text"' if text else ""
     head = "".join(f'<th scope="col"{kind}>{Markup.escape(column)}</th>' for column in columns)
     body = "".join(
@@ -216,12 +218,12 @@ def _cell(value: object, kind: str) -> str:
 
 
 def numbers(found: History) -> list[tuple[str, str]]:
-    """The key numbers: title and value with its unit."""
+    """The main numbers: title and value with its unit."""
     return [row for _, rows in number_groups(found) for row in rows]
 
 
 def number_groups(found: History) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The key numbers in groups, each with what its numbers were measured on."""
+    """The main numbers in groups, each titled by the frames of its errors."""
     tested, now = verdict.tested(found), verdict.errors_now(found)
     groups = [("The campaign", _counts(found))]
     if tested:
@@ -235,38 +237,38 @@ def number_groups(found: History) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _counts(found: History) -> list[tuple[str, str]]:
-    """What was made, what was explored, and what it cost."""
+    """Numbers of generations and labels, explored ranges, and cost."""
     state, cost = found.state, found.state["cost"]
     labels = state["labels"]
     generations = [entry["generation"] for entry in state["generations"]]
     rows = [
         (
             "Generations",
-            f"{len(generations)} ({', '.join(generations[-1:]) or 'none'} is the last)",
+            f"{len(generations)} (last: {', '.join(generations[-1:]) or 'none'})",
         ),
         ("Labels", str(labels["done"] + labels["initial"])),
         ("Labels failed", str(labels["failed"])),
     ]
     for (system, name), (low, high) in verdict.ranges(found).items():
         unit = found.axis(system, name).removeprefix(name).lstrip(", ")
-        rows.append((f"{name} explored, {system}", f"{low:.5g} … {high:.5g} {unit}".strip()))
+        rows.append((f"Range of {name}, {system}", f"{low:.5g} … {high:.5g} {unit}".strip()))
     line = ledger.timeline(found.records)
     rows += [
         ("Core-hours", f"{sum(cost['core_hours'].values()):.3g}"),
         ("Wall time", f"{line['wall_seconds'] / 3600:.2f} h"),
-        ("Engines idle", f"{100 * line['idle_share']:.0f} % of it"),
+        ("Engines idle", f"{100 * line['idle_share']:.0f} % of wall time"),
     ]
     return rows
 
 
 def _moment(found: History) -> str:
-    """Up to where in the journal this page was made."""
+    """The state of the journal from which the page was made."""
     at = lineage.moment(found.records)
     if at["last"] is None:
-        return "Nothing is finished yet."
+        return "No task is finished yet."
     return (
-        f"Made from {at['records']} records of the journal, up to “{at['last']}” "
-        f"({at['written']}): what came later is not in it."
+        f"Made from the first {at['records']} records of the journal; the last one is "
+        f"“{at['last']}” ({at['written']})."
     )
 
 
@@ -274,9 +276,9 @@ def _measured(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Errors of forces, energies, pressure and stress."""
     return [
         ("Force MAE", f"{errors['force_mae_meV_per_A']:.0f} meV/Å"),
-        *_no_model(errors),
+        *_zero_forces(errors),
         (
-            "Force RMSE (forces' rms)",
+            "Force RMSE (of zero forces)",
             f"{errors['force_rmse_meV_per_A']:.0f} ({errors['force_rms_meV_per_A']:.0f}) meV/Å",
         ),
         ("Energy scatter", _or_dash(errors["energy_scatter_meV_per_atom"], ".2g", "meV/atom")),
@@ -285,10 +287,10 @@ def _measured(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _no_model(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What forces of zero would err by; older journals do not have it."""
+def _zero_forces(errors: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The error of zero forces; older journals do not have it."""
     error = errors.get("force_zero_mae_meV_per_A")
-    return [] if error is None else [("Force MAE without a model", f"{error:.0f} meV/Å")]
+    return [] if error is None else [("Force MAE of zero forces", f"{error:.0f} meV/Å")]
 
 
 def _or_dash(value: float | None, style: str, unit: str) -> str:
@@ -296,9 +298,9 @@ def _or_dash(value: float | None, style: str, unit: str) -> str:
 
 
 def _tables(section: str, found: History) -> list[Table]:
-    """The tables of a part, beside those of its pictures."""
+    """The tables of a part, besides those of its figures."""
     if section == "exploration":
-        columns = ("walker", "round", "began", "why", "stopped early")
+        columns = ("walker", "round", "started from", "reason", "stopped early")
         odd = [t for t in found.traces if t.stopped or t.source in ("before", "start")]
         rows = [(t.walker, t.round, t.source, t.why, t.stopped or "no") for t in odd]
         title = (
@@ -334,7 +336,7 @@ def _tables(section: str, found: History) -> list[Table]:
             (
                 "round",
                 "done",
-                "not computed again",
+                "reused",
                 "failed",
                 "failed tries",
                 "mean s",
@@ -343,15 +345,15 @@ def _tables(section: str, found: History) -> list[Table]:
             ),
             labels,
         ),
-        ("Stages", ("stage", "seconds of engines", "core-hours"), stages),
+        ("Stages", ("stage", "run time of engines, s", "core-hours"), stages),
     ]
     if failed:
-        found_tables.append(("Labels that failed for good", ("round", "reason"), failed))
+        found_tables.append(("Labels that failed in all tries", ("round", "reason"), failed))
     return found_tables
 
 
 def provenance(found: History) -> list[tuple[str, str]]:
-    """What made this campaign: title and value."""
+    """Settings and versions of the campaign: title and value."""
     identity: Mapping[str, Any] = found.state["identity"]
     rows = [("campaign", str(identity["name"])), ("seed", str(identity.get("seed")))]
     try:
@@ -359,7 +361,7 @@ def provenance(found: History) -> list[tuple[str, str]]:
         rows += [("level of theory", f"{level.title}, fingerprint {level.method}")]
         rows += [(f"… {key}", _shown(value)) for key, value in level.settings.items()]
     except InputError as error:
-        rows.append(("level of theory", f"not readable ({error})"))
+        rows.append(("level of theory", f"cannot be read ({error})"))
     for key in ("species", "model", "model overrides", "structures", "cell_multiple"):
         if identity.get(key):
             rows.append((key.replace("_", " "), _shown(identity[key])))
@@ -368,14 +370,14 @@ def provenance(found: History) -> list[tuple[str, str]]:
 
 
 def _shown(value: object) -> str:
-    """Lists and groups of names as people write them."""
+    """Lists and groups of names in plain notation."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_shown(one)}" for name, one in value.items())
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _versions(found: History) -> dict[str, str]:
-    """Of this installation, and of the engines with which the last run worked."""
+    """Versions of this installation, and of the engines of the last run."""
     ours = {name: _version(name) for name in ("phasewalk", "nequip", "torch", "ase", "numpy")}
     for _, noted in each(reversed(found.records), Versions):
         return {**ours, **{name: str(value) for name, value in noted.versions.items()}}
@@ -393,4 +395,4 @@ def _settings(root: Path) -> str:
     try:
         return settings_text(root)[0]
     except PhasewalkError as error:
-        return f"(not readable: {error})"
+        return f"(cannot be read: {error})"

@@ -1,7 +1,7 @@
-"""Pictures: one panel each, for the screen and for paper, with the numbers that it shows.
+"""Figures of one panel each, for the page and for papers, with the numbers that they show.
 
-Drawn without a display and without global settings. As SVG, text and axes take the colour of the
-page around them, so that one picture serves light, dark and paper.
+They are drawn without a display and without global settings. In SVG, text and axes have the text
+colour of the page, so that a figure works with light and dark pages and in print.
 """
 
 import csv
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WIDTH_IN, HEIGHT_IN = 4.2, 3.3
-"""Of a panel on the page: as wide as a phone."""
+"""Size of a figure on the page, inches; the width of a phone."""
 ALONE_IN = 5.0
-"""Width of one that stands alone in its part of the page."""
+"""Width of the only figure in a part of the page, inches."""
 COLUMN_IN, PAGE_IN = 3.4, 7.0
-"""Width of a column, and of both, in most journals."""
+"""Width of one and of two columns in most journals, inches."""
 COLUMN_HEIGHT_IN, PAGE_HEIGHT_IN = 2.7, 2.9
 DPI = 300
-"""Of PNG, and of what is drawn as pixels within PDF and SVG."""
+"""Resolution of PNG, and of rasterized parts of PDF and SVG."""
 INK = "#101112"
-"""Of text and axes; no other thing has it, so that it can be replaced."""
+"""Colour of text and axes; used for nothing else, so that it can be replaced."""
 GREY = "#8a8a8a"
-"""Of what is no longer so."""
+"""Colour of outdated results."""
 COLOURS = ("#1f77d0", "#e07b00", "#0b9a72", "#d2488b", "#8a63d2", "#b09000", "#4fa3c7", "#c9503c")
-"""To be told apart on white and on black, also by most who do not see all colours."""
+"""Distinguishable on white and on black, also with most kinds of colour blindness."""
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -68,22 +68,22 @@ _PAPER = {
     "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5,
 }
-"""No letter is smaller than 7 points at the width at which it is printed."""
+"""Style for papers; all text is at least 7 points in print."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One panel.
+    """A figure of one panel.
 
     Attributes:
         name: for its files and anchors: letters, digits, hyphens.
-        title: short.
-        says: what it shows here, in a sentence with numbers, for those who do not see it.
-        columns: of its numbers, with units.
+        title: a short title.
+        says: the caption: a sentence with the main numbers, also for readers who cannot see it.
+        columns: titles of the columns of its numbers, with units.
         rows: its numbers, in the order in which they are drawn.
         draw: draws it into axes.
-        group: pictures of one group stand side by side where a paper has both columns.
-        legends: entries of its legend at most; of more, some that are evenly chosen.
+        group: figures of one group are side by side in files of two columns' width.
+        legends: maximum number of legend entries; of more, evenly spaced ones are shown.
     """
 
     name: str
@@ -96,11 +96,11 @@ class Picture:
     legends: int = 8
 
     def figure(self) -> "Figure":
-        """The panel as a matplotlib figure of its own."""
+        """The panel as a matplotlib figure."""
         return _figure([self], (WIDTH_IN, HEIGHT_IN), _STYLE, titles=True)
 
     def svg(self, *, alone: bool = False) -> str:
-        """The panel as an `<svg>` element for a page, in the page's colour; larger where alone."""
+        """The panel as an `<svg>` element for a page, larger if it is the only one in its part."""
         import matplotlib as mpl
 
         size = (ALONE_IN, HEIGHT_IN) if alone else (WIDTH_IN, HEIGHT_IN)
@@ -110,24 +110,24 @@ class Picture:
             figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
         text = stream.getvalue()
         text = text[text.index("<svg") :].replace(INK, "currentColor")
-        # ids are the page's own: two panels must not share one
+        # ids must be unique on the page
         text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{self.name}-", text)
         return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
 
     def files(self, made: str = "") -> dict[str, bytes]:
-        """For one column of a paper: PDF, SVG, PNG (300 dpi) on white; the numbers as CSV.
+        """Files with the width of one column: PDF, SVG and PNG (300 dpi); the numbers as CSV.
 
         Args:
-            made: what it was made from, for the files' metadata.
+            made: provenance, for the metadata of the files.
         """
         figure = _figure([self], (COLUMN_IN, COLUMN_HEIGHT_IN), _PAPER, titles=False)
         return {
             f"{self.name}.csv": self.csv().encode(),
-            **_saved(figure, self.name, title=self.title, told=f"{self.says} {made}".strip()),
+            **_saved(figure, self.name, title=self.title, text=f"{self.says} {made}".strip()),
         }
 
     def csv(self) -> str:
-        """Its numbers as CSV, a line of column names first."""
+        """Its numbers as CSV, with a header line."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(self.columns)
@@ -142,12 +142,12 @@ def name_of(*parts: object) -> str:
 
 
 def colour(index: int) -> str:
-    """The colour of the index-th thing."""
+    """The colour of the index-th line."""
     return COLOURS[index % len(COLOURS)]
 
 
 def shade(index: int, count: int) -> tuple[float, float, float, float]:
-    """The colour of the index-th of so many things that follow each other."""
+    """The colour of the index-th of `count` lines in a sequence; later ones are brighter."""
     import matplotlib as mpl
 
     found: tuple[float, float, float, float] = mpl.colormaps["plasma"](
@@ -157,7 +157,7 @@ def shade(index: int, count: int) -> tuple[float, float, float, float]:
 
 
 def wide(pictures: Sequence[Picture], made: str = "") -> dict[str, bytes]:
-    """For both columns of a paper: each group side by side, any other picture alone; no CSV."""
+    """Files with the width of two columns: figures of a group side by side; without CSV."""
     groups: dict[str, list[Picture]] = {}
     for picture in pictures:
         groups.setdefault(picture.group or picture.name, []).append(picture)
@@ -165,7 +165,7 @@ def wide(pictures: Sequence[Picture], made: str = "") -> dict[str, bytes]:
     for name, mine in groups.items():
         figure = _figure(mine, (PAGE_IN, PAGE_HEIGHT_IN), _PAPER, titles=False)
         title = "; ".join(picture.title for picture in mine)
-        found |= _saved(figure, f"{name}-wide", title=title, told=made)
+        found |= _saved(figure, f"{name}-wide", title=title, text=made)
     return found
 
 
@@ -176,7 +176,7 @@ def _figure(
     *,
     titles: bool,
 ) -> "Figure":
-    """Pictures side by side, with one legend below them."""
+    """Figures side by side, with one legend below them."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -199,7 +199,7 @@ def _figure(
 
 
 def _legend(figure: "Figure", entries: Mapping[str, Any], most: int) -> None:
-    """A legend below the pictures, in as many columns as fit; of many entries, some."""
+    """A legend below the figures, in as many columns as fit, with at most `most` entries."""
     import matplotlib as mpl
     from matplotlib.font_manager import FontProperties
 
@@ -213,7 +213,7 @@ def _legend(figure: "Figure", entries: Mapping[str, Any], most: int) -> None:
     def width(name: str) -> float:
         drawn = figure.canvas.get_renderer()  # type: ignore[attr-defined]
         pixels = drawn.get_text_width_height_descent(name, font, ismath=False)[0]
-        return float(pixels) * 72.0 / figure.dpi + 2.8 * size  # and its mark
+        return float(pixels) * 72.0 / figure.dpi + 2.8 * size  # with its symbol
 
     def cut(name: str) -> str:
         while len(name) > 4 and width(name) > room:
@@ -230,27 +230,27 @@ def _legend(figure: "Figure", entries: Mapping[str, Any], most: int) -> None:
 
 
 def spread(names: Sequence[T], most: int) -> list[T]:
-    """At most so many of them, evenly chosen, the first and the last among them."""
+    """At most `most` evenly spaced items, including the first and the last."""
     if len(names) <= most:
         return list(names)
     return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
 
 
-def _saved(figure: "Figure", name: str, *, title: str, told: str) -> dict[str, bytes]:
-    """The figure as PDF, SVG and PNG, the same bytes for the same picture."""
+def _saved(figure: "Figure", name: str, *, title: str, text: str) -> dict[str, bytes]:
+    """The figure as PDF, SVG and PNG; equal figures give equal bytes."""
     import matplotlib as mpl
 
     metadata: dict[str, dict[str, str | None]] = {
-        "pdf": {"Title": title, "Subject": told, "CreationDate": None},
-        "svg": {"Title": title, "Description": told, "Date": None},
-        "png": {"Title": title, "Description": told},
+        "pdf": {"Title": title, "Subject": text, "CreationDate": None},
+        "svg": {"Title": title, "Description": text, "Date": None},
+        "png": {"Title": title, "Description": text},
     }
     found = {}
     with mpl.rc_context(_PAPER):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for all formats
-        for ending, said in metadata.items():
+        figure.set_layout_engine("none")  # the same layout for all formats
+        for ending, entries in metadata.items():
             stream = io.BytesIO()
-            figure.savefig(stream, format=ending, dpi=DPI, facecolor="white", metadata=said)
+            figure.savefig(stream, format=ending, dpi=DPI, facecolor="white", metadata=entries)
             found[f"{name}.{ending}"] = stream.getvalue()
     return found

@@ -1,4 +1,4 @@
-"""The figures of model against reference: forces, energies and stress of unseen frames."""
+"""Parity plots of model and reference: forces, energies and stress of frames not trained on."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 PANELS = 3
-"""Generations that get parity plots: the last ones."""
+"""Number of generations with parity plots, the last ones."""
 FENCE, WORTH = 5.0, 1.5
-"""A value so many quartile ranges away is an outlier, where all within take so much less room."""
+"""Distance of outliers in interquartile ranges; minimum factor by which the axes become shorter if
+outliers are excluded from them."""
 KINDS = (("test", "test set", COLOURS[1]), ("new", "new frames", COLOURS[0]))
 MANY = 300
-"""Points from which a panel is drawn as pixels."""
+"""Number of points above which a panel is rasterized."""
 
 
 def parity(history: History) -> Section:
-    """What the model says against what the reference says, for the last generations."""
+    """Results of model and reference for the last generations."""
     unseen = [one for one in history.compared if not one.learned]
     generations = list(dict.fromkeys(one.generation for one in unseen))[-PANELS:]
     pictures = []
@@ -37,15 +38,15 @@ def parity(history: History) -> Section:
         ]
     return Section(
         "parity",
-        "Model against reference",
-        "Frames that the generation had not learned: on the line, model and reference agree. "
-        "Scatter that grows with the force is a model that is too soft or too hard; a few points "
-        "far off are frames of a kind that it does not know. Energies count from the median of "
-        "each composition, without the common offset (the median of the differences). Diamonds "
-        f"at the frame are outliers beyond it, and are counted. The last {PANELS} "
+        "Model and reference",
+        "Frames on which the generation was not trained; on the line, model and reference agree. A "
+        "slope different from 1 means that the model is too soft or too stiff; a few points far "
+        "from the line are structures unlike the training set. Energies are relative to the median "
+        "of each composition, without the common offset (the median of the differences). Diamonds "
+        f"at the edge are outliers beyond it; their number is given. The last {PANELS} "
         "generations, the newest first.",
         pictures,
-        "No frame has been measured yet: the first come with round 1, or with test_data.",
+        "No generation was evaluated yet; this needs round 1, or test_data.",
     )
 
 
@@ -56,13 +57,13 @@ def _forces(mine: Sequence[Compared]) -> tuple[Array, str]:
 
 
 def _energies(mine: Sequence[Compared]) -> tuple[Array, str]:
-    """meV/atom; the scatter is that of `evaluation.Errors`, around the mean offset."""
+    """Energies, meV/atom, and their scatter about the mean offset, as in `validation.Errors`."""
     energy = 1000.0 * np.array([one.energy for one in mine], dtype=float).T
     wrong = energy[1] - energy[0]
     for formula in {one.formula for one in mine}:
         same = np.array([one.formula == formula for one in mine])
         wrong[same] -= wrong[same].mean()
-    return energy, f"energies scatter by {float(np.sqrt((wrong**2).mean())):.3g} meV/atom"
+    return energy, f"energy scatter {float(np.sqrt((wrong**2).mean())):.3g} meV/atom"
 
 
 def _pressures(mine: Sequence[Compared]) -> tuple[Array, str]:
@@ -78,7 +79,7 @@ def _components(mine: Sequence[Compared]) -> tuple[Array, str]:
 
 
 def _stress(generation: str, mine: Sequence[Compared]) -> Picture:
-    """Components of the stress; pressures where an older phasewalk kept no more."""
+    """Components of the stress; pressures if an earlier version of phasewalk kept only these."""
     if all(one.stress is not None for one in mine):
         return _picture("stress", generation, mine, "stress, GPa", _components)
     return _picture("pressure", generation, mine, "pressure, GPa", _pressures)
@@ -105,8 +106,8 @@ def _picture(
         parts = np.split(points, ends, axis=1)
         found = [(*one[:2], part, one[3]) for one, part in zip(found, parts, strict=True)]
     low, high, beyond = limits(points)
-    told = "; ".join(f"{title} {says}" for title, _, _, says in found)
-    out = f" {beyond} of {points.shape[1]} points lie beyond the frame." if beyond else ""
+    errors = "; ".join(f"{title} {error}" for title, _, _, error in found)
+    out = f" {beyond} of {points.shape[1]} points are beyond the axes." if beyond else ""
 
     many = points.shape[1] > MANY
     size = 3 if many else 5
@@ -117,7 +118,7 @@ def _picture(
             inside = ((these >= low) & (these <= high)).all(axis=0)
             axes.plot(*these[:, inside], ".", color=tone, ms=size, alpha=0.6, rasterized=many)
             axes.plot([], [], ".", color=tone, ms=7, label=title)
-            if not inside.all():  # an empty line that is not clipped has no end for the layout
+            if not inside.all():  # the layout fails for an empty line without clipping
                 edge = np.clip(these[:, ~inside], low, high)
                 axes.plot(*edge, "D", color=tone, mfc="none", ms=4, clip_on=False)
         if beyond:
@@ -125,12 +126,12 @@ def _picture(
         axes.set(xlabel=f"reference {axis}", ylabel=f"model {axis}")
         room = 0.02 * (high - low)
         axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
-        axes.set_box_aspect(1.0)  # both axes have one range
+        axes.set_box_aspect(1.0)  # both axes have the same range
 
     return Picture(
         f"parity-{what}-{generation}",
         f"{what}, generation {generation}",
-        f"Generation {generation}, {len(mine)} frames that it had not learned: {told}.{out}",
+        f"Generation {generation}, {len(mine)} frames on which it was not trained: {errors}.{out}",
         ("measured on", f"reference {axis}", f"model {axis}"),
         [
             (title, *(round(float(value), 4) for value in pair))
@@ -143,7 +144,7 @@ def _picture(
 
 
 def _offsets(mine: Sequence[Compared], order: Sequence[Compared]) -> Array:
-    """(2, n) meV/atom to take from energies: medians of the reference, and of the differences."""
+    """(2, n) meV/atom to subtract from energies: medians of the reference and the differences."""
     shift = np.zeros((2, len(order)))
     for formula in {one.formula for one in mine}:
         same = [one.energy for one in mine if one.formula == formula]
@@ -155,7 +156,7 @@ def _offsets(mine: Sequence[Compared], order: Sequence[Compared]) -> Array:
 
 
 def limits(values: Array) -> tuple[float, float, int]:
-    """The range of both axes, and how many points lie beyond it.
+    """The range of both axes, and the number of points beyond it.
 
     Args:
         values: (2, n), reference and model.

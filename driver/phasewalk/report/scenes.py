@@ -1,4 +1,4 @@
-"""Frames of walkers to look at: where each began, after its first round, after its last."""
+"""Frames of walkers for the 3-D viewer: initial ones, after the first and after the last round."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ..rounds import State, read_states, states_file
 from ..structures import molecules
 
 MOST_ATOMS = 60_000
-"""In all frames together: some 2 MB of a page."""
+"""Maximum number of atoms in all frames, about 2 MB of the page."""
 
 
 def collect(root: Path, rounds: Sequence[int]) -> list[tuple[str, Atoms]]:
@@ -22,7 +22,7 @@ def collect(root: Path, rounds: Sequence[int]) -> list[tuple[str, Atoms]]:
 
     Args:
         root: the campaign directory.
-        rounds: those that have walked, in their order.
+        rounds: finished rounds, in order.
     """
     first, last = [*rounds[:1], 0][0], [*rounds[-1:], 0][0]
     moments = [(f"after round {last}", s, s.frames[:1]) for s in _states(root, last)]
@@ -30,7 +30,7 @@ def collect(root: Path, rounds: Sequence[int]) -> list[tuple[str, Atoms]]:
         moments += [(f"after round {first}", s, s.frames[:1]) for s in _states(root, first)]
     moments += [(f"before round {first}", s, [s.came_from]) for s in _states(root, first)]
     found, left = [], MOST_ATOMS
-    for when, state, frames in moments:  # the newest first: they are the last to be left out
+    for when, state, frames in moments:  # the newest first, so that older ones are omitted
         for _, atoms in frames:
             left -= len(atoms)
             if left >= 0:
@@ -48,7 +48,7 @@ def _states(root: Path, round_: int) -> list[State]:
 
 
 def to_json(frames: Sequence[tuple[str, Atoms]]) -> str:
-    """The frames for the page's viewer, molecules whole; safe inside a `<script>`."""
+    """The frames as JSON for the viewer, with whole molecules; safe inside a `<script>`."""
     numbers = sorted({int(z) for _, atoms in frames for z in atoms.numbers})
     species = [_species(z) for z in numbers]
     data = {

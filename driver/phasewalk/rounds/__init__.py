@@ -1,4 +1,4 @@
-"""Rounds: walkers steered and walked, and the loop around them."""
+"""Rounds: the main loop, start frames of walkers, segments, and rewinding."""
 
 from . import explore, loop, reopen, rewinding, steer
 from .steer import State, read_states, states_file, walker_id

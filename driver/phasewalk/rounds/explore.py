@@ -1,4 +1,4 @@
-"""Segments: from a deployed model to candidates, with the bias and the walkers carried on."""
+"""Segments: run all walkers with a deployed model; continue their bias and select candidates."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ from . import steer
 from .proposals import Early, chosen, proposals
 
 TRIES = 3
-"""Of a segment that is ended from outside, in one run of the campaign."""
+"""Maximum number of tries of a segment that is ended from outside."""
 
 
 def walk(
@@ -44,8 +44,8 @@ def walk(
     """One segment of all walkers with a generation.
 
     Returns:
-        For each walker with a good frame that is not known yet: that frame, and older ones that
-        are labelled where it cannot be.
+        For each walker with a good frame that is not known yet: this frame, and older ones to use
+        if its label fails.
     """
     segment(work, round_, generation, known=known)
     return proposals(work, round_, known)
@@ -64,19 +64,19 @@ def segment(
     Args:
         work: the campaign.
         round_: number of the round.
-        generation: that drives the walkers.
-        stage: as it is shown.
+        generation: model of the walkers.
+        stage: name of the stage in the output.
         known: labels that there are, if the frames of this segment will be labelled: then a walker
             that has ended does not wait for the others with its label.
 
     Returns:
-        What the journal says of it.
+        The outputs for the journal.
     """
     plan, decisions = segment_plan(work, round_, generation)
 
     @cache
     def begun() -> SegmentPlan:
-        """The plan with the files of hills, written once the segment is really walked."""
+        """The plan with the files of hills, which are written when the segment starts."""
         systems = {name: one for name, one in plan.systems.items() if one.plumed is not None}
         files = {name: steer.history(work, name, round_, decisions) for name in systems}
         return replace(plan, histories=files)
@@ -101,9 +101,9 @@ def segment(
 def inputs_hash(
     work: Work, plan: SegmentPlan, decisions: Sequence[steer.Decision], checkpoint: str
 ) -> str:
-    """The hash of what a segment is made from.
+    """The hash of the input of a segment.
 
-    Earlier versions hashed the text of all hills: a segment that they have walked keeps its hash.
+    Earlier versions hashed the text of all hills; a segment recorded by them keeps its hash.
     """
     where = [(w.id, w.step, fingerprint(w.atoms)) for w in plan.walkers]
     hills = {n: steer.hills_digest(work, n, plan.round, decisions) for n in plan.systems}
@@ -120,10 +120,10 @@ def inputs_hash(
 
 
 def _walk(work: Work, task: Task, plan: SegmentPlan, early: Early | None = None) -> Outputs:
-    """Do the segment; again where it was ended from outside, from where it began.
+    """Run the segment; repeat it from its start if it was ended from outside.
 
     Raises:
-        Killed: that happened `TRIES` times in a row.
+        Killed: it was ended from outside `TRIES` times in a row.
     """
     tried = 0
     while True:
@@ -134,16 +134,17 @@ def _walk(work: Work, task: Task, plan: SegmentPlan, early: Early | None = None)
             tried += 1
             if tried == TRIES:
                 raise Killed(
-                    f"{error}; that is {TRIES} times in a row, and no breakdown of a walker: give "
-                    "it more memory, fewer walkers, or another node, and run the same command again"
+                    f"{error}; this happened {TRIES} times in a row and is not a breakdown of a "
+                    "walker; use more memory, fewer walkers or another node, and run the same "
+                    "command again"
                 ) from error
-            work.observer.say(f"{error}; no breakdown of a walker: the segment is walked again")
+            work.observer.say(f"{error}; not a breakdown of a walker: the segment is repeated")
 
 
 def segment_plan(
     work: Work, round_: int, generation: Generation
 ) -> tuple[SegmentPlan, Sequence[steer.Decision]]:
-    """What all walkers do in a round, without its files of hills; and why each begins there."""
+    """The plan of a round's segment, without files of hills; and the decisions on start frames."""
     settings = work.campaign.settings
     standing, decisions = steer.stand(work, round_)
     steer.note(work, round_, decisions)
@@ -168,7 +169,7 @@ def segment_plan(
 
 
 def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
-    """Candidates, hills, and where the walkers go on from; written before the journal knows."""
+    """Read candidates, hills and final states of walkers, and write their files."""
     result = outcomes.read(finished, plan)
     tables = dict(outcomes.hill_tables(plan, result))
     cuts: dict[str, list[Cut]] = {name: [] for name in tables}
@@ -213,7 +214,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
 
 
 def _entry(chosen: Candidate, result: WalkerResult) -> dict[str, Any]:
-    """What the journal says of a walker."""
+    """The entry of a walker in the journal."""
     return {
         "walker": result.id,
         "system": result.system,
@@ -231,7 +232,7 @@ def _entry(chosen: Candidate, result: WalkerResult) -> dict[str, Any]:
 
 
 def _stop(stop: Stop) -> dict[str, Any]:
-    """A soft stop for JSON, which has no word for what is not finite: null."""
+    """A stop as data for JSON, with null for values that are not finite."""
     return {
         name: value if not isinstance(value, float) or np.isfinite(value) else None
         for name, value in asdict(stop).items()
@@ -239,7 +240,7 @@ def _stop(stop: Stop) -> dict[str, Any]:
 
 
 def _biased_steps(result: WalkerResult) -> int:
-    """Steps that PLUMED finished: not the one in which it gave up."""
+    """Number of steps that PLUMED completed, without a step in which it failed."""
     threw = result.stop is not None and result.stop.reason == "plumed"
     return result.steps_done - 1 if threw else result.steps_done
 
@@ -247,7 +248,7 @@ def _biased_steps(result: WalkerResult) -> int:
 def _hill_counts(
     plan: SegmentPlan, results: Sequence[WalkerResult], table: HillsTable
 ) -> dict[str, int]:
-    """Hills laid, hills due by the logs' steps, and hills of this round in the record."""
+    """Number of hills deposited, expected from the logs' steps, and in the record of this round."""
     system = table.laid.system
     mine = [result for result in results if result.system == system]
     actions = plumed.metad_actions(plan.systems[system].plumed or "")
@@ -275,7 +276,7 @@ def _watch_segment(
             rows = walkers_seen.look(event.job.directory, event.seconds)
             left = walkers_seen.seconds_left(rows, event.seconds)
             running = [row for row in rows if row.state == RUNNING]
-            # What a walker that has stopped lacks is not done any more.
+            # Remaining steps of stopped walkers do not count.
             total = sum(row.steps if row in running else row.steps_done for row in rows)
             slowest = min((row.steps_done for row in running), default=0)
             work.observer.advance(

@@ -18,12 +18,12 @@ from ..store import LABEL, Labelled, Record, Segment, segment_task, train_task
 
 @dataclass(frozen=True)
 class Learned:
-    """What there was after a finished round.
+    """State after a finished round.
 
     Attributes:
-        known: all labels, in the order in which the campaign counts them.
-        new: those of the round.
-        generation: the one that was made of them; None if the round had no new label.
+        known: all labels, in the order of the campaign.
+        new: labels of the round.
+        generation: the generation trained on them; None if the round had no new label.
     """
 
     known: list[Label]
@@ -40,7 +40,7 @@ class Past:
 
     @classmethod
     def of(cls, work: Work) -> "Past":
-        """As the journal has them now."""
+        """Read the records from the journal."""
         found: dict[int, list[Record]] = defaultdict(list)
         for record in work.store.records():
             if record.stage == LABEL and not record.failed:
@@ -48,7 +48,7 @@ class Past:
         return cls(work, dict(found))
 
     def bootstrap(self, initial: Sequence[Label]) -> Learned | None:
-        """What there was after the bootstrap; None if it is not finished."""
+        """The state after the bootstrap; None if it is not finished."""
         systems = list(self.work.campaign.structures)
         labels = [record.of(Labelled) for record in self._labels.get(0, ())]
         origins = {label.key: label.origin for label in labels}
@@ -60,12 +60,12 @@ class Past:
         return self._learned(0, [], keys, first=initial, previous=None)
 
     def round(self, number: int, known: Sequence[Label], previous: Generation) -> Learned | None:
-        """What there was after a round; None if it is not finished.
+        """The state after a round; None if it is not finished.
 
         Args:
-            number: of the round.
-            known: all labels from before it.
-            previous: the generation from before it.
+            number: number of the round.
+            known: all labels before the round.
+            previous: the generation before the round.
         """
         segment = self.work.store.find(segment_task(number))
         if segment is None:

@@ -1,7 +1,7 @@
-"""The loop: bootstrap, then rounds of segment → label → train → deploy.
+"""The main loop: bootstrap, then rounds of segment → label → train → deploy.
 
-Generation 0 comes from the bootstrap; round r = 1, 2, … walks with generation r − 1 and makes
-generation r. The errors of both on the round's new frames are measured on the way.
+Generation 0 comes from the bootstrap. Round r = 1, 2, … runs walkers with generation r − 1 and
+trains generation r. The errors of both on the round's new frames are computed as well.
 """
 
 from collections.abc import Callable
@@ -43,16 +43,16 @@ Compare = Callable[[Work, Generation], tuple[float | None, str]]
 
 
 def run(work: Work, after_round: Callable[[], None] = lambda: None, *, compare: Compare) -> None:
-    """Run the campaign to its end, from wherever it stands.
+    """Run the campaign to its end, from its current state.
 
     Args:
         work: the campaign.
-        after_round: called when the bootstrap, a round, or the campaign is done.
-        compare: the largest difference (kJ/mol) between the free energies of a generation and of
-            the one before, None if there is none, and the same in words.
+        after_round: called after the bootstrap, each round, and at the end.
+        compare: returns the largest difference (kJ/mol) between the free energies of a generation
+            and of the previous one, None if there is none, and a description.
 
     Raises:
-        PhasewalkError: what stopped it; everything that was finished is kept.
+        PhasewalkError: the reason of a stop; finished tasks are kept.
     """
     try:
         _run(work, after_round, compare)
@@ -75,7 +75,7 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     def judge() -> bool:
         ends = _may_end(work, round_, generation, compare)
         if not (ends or round_ == settings.rounds) or settings.model.final is not None:
-            after_round()  # else what is done at the end has it
+            after_round()  # otherwise called at the end
         return ends
 
     if begun == 0:
@@ -88,9 +88,9 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
         empty = 0 if found.new else empty + 1
         if empty == settings.candidates.empty_rounds:
             raise NothingLeft(
-                f"{empty} round(s) in a row, up to round {round_}, gave no label "
-                "(candidates.empty_rounds): the walkers break down at once, so the model is too "
-                "poor to walk with; start a new --dir with more bootstrap.count or "
+                f"{empty} consecutive round(s), up to round {round_}, gave no label (limit "
+                "candidates.empty_rounds): walkers break down at once, because the model is not "
+                "accurate enough; start a new --dir with a larger bootstrap.count or "
                 "model.first.epochs, or a lower temperature_K (or a temperature_ramp)"
             )
         known, generation = found.known, found.generation or generation
@@ -102,7 +102,7 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
 
 
 def _bootstrap(work: Work, past: Past) -> tuple[list[Label], Generation]:
-    """The first labels, and the generation that was made of them."""
+    """The first labels, and the generation trained on them."""
     first = initial.take(work)
     found = past.bootstrap(first)
     if found is not None and found.generation is not None:
@@ -127,7 +127,7 @@ def _round(
 
 
 def _keep_settings(work: Work) -> None:
-    """Keep the settings of this run, and journal what they and the campaign's identity are."""
+    """Save the settings of this run, and record their hashes and that of the identity."""
     content, kept = work.campaign.text.encode(), work.store.recorded()
     identity = work.store.root / IDENTITY
     files = [identity, work.store.write(SETTINGS, content)]
@@ -137,11 +137,11 @@ def _keep_settings(work: Work) -> None:
     if any(kept.get(place) != file_hash(path) for place, path in places.items()):
         for path in files:
             work.store.vouch(path)
-        work.note("settings", SETTINGS_KEPT, 0, {})  # of no round: a rewind does not forget it
+        work.note("settings", SETTINGS_KEPT, 0, {})  # round 0, so that a rewind keeps it
 
 
 def _note_versions(work: Work) -> None:
-    """Journal the versions of all engines, where they are not those of the run before."""
+    """Record the versions of all engines if they differ from those of the previous run."""
     noted = [found for _, found in each(work.store.records(), Versions)]
     versions = dict(work.engines.versions)
     if not noted or noted[-1].versions != versions:
@@ -150,7 +150,7 @@ def _note_versions(work: Work) -> None:
 
 
 def _may_end(work: Work, round_: int, generation: Generation, compare: Compare) -> bool:
-    """Judge the rules of `stop:` after a round, say them, and journal them where they changed."""
+    """Evaluate the stop rules after a round, print them, and record changes."""
     work.observer.begin(round_, "stop rules and report", 0, "")
     rules = stop.judge(
         work.campaign.settings.stop,
@@ -166,24 +166,24 @@ def _may_end(work: Work, round_: int, generation: Generation, compare: Compare) 
     name = stop_task(round_)
     outputs = {"rules": [asdict(rule) for rule in rules], "ended_by": [rule.rule for rule in ends]}
     before = work.store.find(name)
-    told = bool(rules or stop.judged(work.store.records())[0])
-    if told and (before is None or before.outputs != outputs):
+    any_rules = bool(rules or stop.judged(work.store.records())[0])
+    if any_rules and (before is None or before.outputs != outputs):
         work.note(name, STOP, round_, outputs)
     return bool(ends)
 
 
 def _end(work: Work, round_: int) -> None:
-    """Say why the campaign ends, and journal it."""
+    """Print and record why the campaign ends."""
     found = work.store.find(stop_task(round_))
     given = work.campaign.settings.stop.given
     ended_by = found.of(Judged).ended_by if found is not None and given else []
     if ended_by:
-        work.observer.say(f"the campaign ends after round {round_} by {' and '.join(ended_by)}")
+        work.observer.say(f"the campaign ends after round {round_}: {' and '.join(ended_by)}")
     last = work.store.find(segment_task(round_))
     if last is not None and all(map(broke_down, last.of(Segment).walkers)):
         work.observer.say(
-            "all walkers of the last round stopped early: the model is not ready to walk so far; "
-            "ask for more rounds, or for a lower temperature_K (phasewalk status says why they did)"
+            "all walkers of the last round stopped early: the model is not accurate enough; use "
+            "more rounds or a lower temperature_K (phasewalk status shows why they stopped)"
         )
     name, outputs = end_task(round_), {"by": ended_by or ["rounds"]}
     before = work.store.find(name)
@@ -192,26 +192,26 @@ def _end(work: Work, round_: int) -> None:
 
 
 def check_plumed_files(work: Work) -> None:
-    """Raise InputError where a file that PLUMED has read has changed; others may be added."""
+    """Raise InputError if a file that PLUMED has read was changed; files may be added."""
     for name, content in work.campaign.plumed_files.items():
         kept = work.store.root / PLUMED_FILES / name
         if kept.is_file() and kept.read_bytes() != content:
             raise InputError(
-                f"{name}: PLUMED has read another content of this file in rounds that are done "
-                f"({kept}); put that back, give the new one another name, or start a new campaign"
+                f"{name}: this file differs from the one that PLUMED has read in earlier rounds "
+                f"({kept}); restore it, give the new file another name, or start a new campaign"
             )
 
 
 def _check_changes(work: Work) -> None:
-    """Raise InputError where changed settings do not fit what the campaign has already done."""
+    """Raise InputError if changed settings are inconsistent with finished rounds."""
     settings = work.campaign.settings
     walked = [record.round for record in work.store.records() if record.stage == SEGMENT]
     if not walked:
         return
     if settings.rounds < max(walked):
         raise InputError(
-            f"rounds: {settings.rounds}, but round {max(walked)} has begun; rounds can only grow "
-            "(phasewalk rewind goes back)"
+            f"rounds: {settings.rounds}, but round {max(walked)} has already started; increase "
+            "rounds, or go back with phasewalk rewind"
         )
     before = parse(*settings_text(work.store.root))
     check_plumed_files(work)
@@ -225,6 +225,5 @@ def _check_changes(work: Work) -> None:
         if old and settings.segment.timestep_fs != before.segment.timestep_fs:
             raise InputError(
                 f"segment.timestep_fs: {settings.segment.timestep_fs:g}, but hills were recorded "
-                f"at {before.segment.timestep_fs:g} fs and carry their time; undo it, or start a "
-                "new campaign"
+                f"with {before.segment.timestep_fs:g} fs; undo the change, or start a new campaign"
             )

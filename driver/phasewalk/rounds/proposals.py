@@ -1,4 +1,4 @@
-"""The frames of a segment that are labelled: after it, or while other walkers still run."""
+"""Frames of a segment to label, after it or while other walkers are still running."""
 
 import contextlib
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fram
             found.append(frames)
             seen.add(frames[0].atoms)
         else:
-            work.observer.say(f"{state.walker}: its frame is not labelled again: {same}")
+            work.observer.say(f"{state.walker}: frame not labelled: {same}")
     return found
 
 
@@ -60,7 +60,7 @@ def _labelled(work: Work, round_: int, frame: Frame) -> bool:
 
 
 def chosen(work: Work, plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> Candidate:
-    """The frame of a walker that is worth a label, and older ones."""
+    """The candidate of a walker, and older frames."""
     return select(
         walker.id,
         walker.system,
@@ -116,7 +116,7 @@ class Early:
         candidate = chosen(self.work, self.plan, walker, outcome)
         if candidate.atoms is None:
             return
-        # As it will be read again: its label has the same key then.
+        # The same numbers as after reading its file, so that the label has the same key.
         atoms = bare(frame_from_json(frame_to_json(candidate.atoms)))
         if redundant(atoms, self.seen, self.work.campaign.settings.candidates) is not None:
             return
@@ -129,7 +129,7 @@ class Early:
 
 
 def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
-    """Frames that may become a candidate: not the start, and not the way into a breakdown."""
+    """Frames that may become a candidate: without the first frame and those before a breakdown."""
     breakdown = round(plan.settings.breakdown_fs / plan.settings.timestep_fs)
     last = outcome.last_step - (breakdown if outcome.broke else 0)
     good = outcome.stop.good_step if outcome.stop else None

@@ -1,4 +1,4 @@
-"""A campaign, and a generation of it, from its directory alone: without the files it began with."""
+"""Load a campaign and its generations from the campaign directory only."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,24 +29,24 @@ from ..store import (
 from . import steer
 
 PLUMED_CODE = ("LOAD", "PYTORCH_MODEL", "PYCVINTERFACE", "PYFUNCTION")
-"""PLUMED's actions that run a library, a model or a script from a file."""
+"""PLUMED actions that run a library, a model or a script from a file."""
 
 
 def read_generation(store: Store, name: str | None) -> Generation:
-    """A generation as the journal has it ("0", "1", … or "final"); the last one where None.
+    """A generation ("0", "1", … or "final") from the journal; the last one if `name` is None.
 
     Raises:
-        InputError: there is none, or it was deployed for another machine.
-        ParseError: its deployed model is not what the journal holds.
+        InputError: there is no such generation.
+        ParseError: its deployed model differs from the journal.
     """
     names = [found.generation for _, found in each(store.records(), DeployedModel)]
     if not names:
-        raise StoreError(f"{store.root}: no generation was deployed yet")
+        raise StoreError(f"{store.root}: no deployed generation yet; run the campaign first")
     chosen = names[-1] if name is None else name
     trained = store.find(train_task(chosen))
     deployed = store.find(deploy_task(chosen))
     if trained is None or deployed is None:
-        raise InputError(f"--generation {name}: the campaign has {', '.join(names)}")
+        raise InputError(f"--generation {name}: not found; the campaign has {', '.join(names)}")
     outputs, learned = deployed.of(DeployedModel), trained.of(Trained)
     found = Generation(
         number=deployed.round,
@@ -64,30 +64,30 @@ def read_generation(store: Store, name: str | None) -> Generation:
 
 
 def check_fits(generation: Generation, torch: str) -> None:
-    """Raise InputError where this machine, with its version of torch, cannot run a generation."""
+    """Raise InputError if this machine, with its version of torch, cannot run a generation."""
     reason = models.misfit(generation.stamp, torch=torch, features=processor(), has_gpu=has_gpu())
     if reason:
         raise InputError(
-            f"{generation.deployed}: {reason}; run this on the machine where the campaign ran, or "
-            "go on with the campaign here, which deploys its last generation again"
+            f"{generation.deployed}: {reason}; use the machine on which the campaign ran, or "
+            "continue the campaign here, which deploys its last generation again"
         )
 
 
 def own_side(
     settings: CampaignSettings, path: str, *, trusted: bool
 ) -> tuple[CampaignSettings, str]:
-    """Settings from a directory that somebody else may have made, without their programs.
+    """Settings from a directory of unknown origin, without the programs that it names.
 
     Args:
-        settings: as the directory has them.
-        path: where they stand.
-        trusted: the directory is one's own, or its maker is trusted: all is taken as it is.
+        settings: settings of the directory.
+        path: file of the settings.
+        trusted: the directory is trusted; its settings are not changed.
 
     Returns:
-        The settings, and a line to say where programs were left out; else empty.
+        The settings, and a message if programs were ignored; otherwise empty.
 
     Raises:
-        InputError: they would run code of whoever made them.
+        InputError: the settings would run code from the directory.
     """
     if trusted:
         return settings, ""
@@ -98,47 +98,47 @@ def own_side(
         asked += [f"systems.{name}.plumed: {a.name}" for a in actions if a.name in PLUMED_CODE]
     if asked:
         raise InputError(
-            f"{path}: {asked[0]} runs code of whoever made this campaign as yours; if you trust "
-            "them, or it is your own: --trust"
+            f"{path}: {asked[0]} runs code from this campaign with your permissions; if you trust "
+            "its origin, add --trust"
         )
     named = sorted(settings.engines.model_dump(exclude_none=True))
     if not named:
         return settings, ""
-    told = ", ".join(f"engines.{name}" for name in named)
+    ignored = ", ".join(f"engines.{name}" for name in named)
     return (
         settings.model_copy(update={"engines": EngineSettings()}),
-        f"{path}: {told} not used, since a directory may be anybody's; programs are those found "
-        "here (--trust takes the directory's)",
+        f"{path}: {ignored} ignored, because the origin of a directory is not known; programs "
+        "found here are used (with --trust, those of the directory)",
     )
 
 
 def read_inputs(
     store: Store, say: Callable[[str], None] = lambda line: None, *, trusted: bool = True
 ) -> Campaign:
-    """A campaign from its directory alone: settings, start structures, species.
+    """Load a campaign from its directory only: settings, start structures, species.
 
     Args:
         store: the campaign.
-        say: takes a line for people, if its programs are left out; see `own_side`.
+        say: receives a message if programs were ignored; see `own_side`.
         trusted: see `own_side`.
 
     Raises:
-        InputError: no walker has begun yet, or it is not trusted and would run code.
+        InputError: no segment is finished yet, or the directory is not trusted and would run code.
     """
     for name in (IDENTITY, SETTINGS):
         store.checked(name)
     identity, (text, path) = read_identity(store.root), settings_text(store.root)
-    settings, told = own_side(config.parse(text, path), path, trusted=trusted)
-    if told:
-        say(told)
-    begun = store.find(segment_task(1))
-    if begun is None:
+    settings, ignored = own_side(config.parse(text, path), path, trusted=trusted)
+    if ignored:
+        say(ignored)
+    segment = store.find(segment_task(1))
+    if segment is None:
         raise InputError(
-            f"{store.root}: no segment is finished yet, and a free energy begins where walkers "
-            "have been; run the campaign first"
+            f"{store.root}: no segment is finished yet, so that there are no start frames for a "
+            "free energy; run the campaign first"
         )
     states = store.root / steer.states_file(1)
-    check_file(states, begun.files.get(steer.states_file(1), ""))
+    check_file(states, segment.files.get(steer.states_file(1), ""))
     structures = {one.system: one.came_from[1] for one in steer.read_states(states)}
     level = levels.from_dict(identity.get("level of theory"))
     return Campaign(

@@ -1,17 +1,17 @@
-"""Rewind: back to where a campaign stood right after a round. Nothing is deleted.
+"""Rewind: restore the state of a campaign right after a round. Nothing is deleted.
 
-What came later, and the final model, moves to `rewound-K`; labels and compilations are named by
-their content and stay. The order makes a kill at any point harmless:
+Files of later rounds and the final model are moved to `rewound-K`. Labels and compilations, which
+are named by their content, stay. A kill at any point is harmless because of the order:
 
-1. the journal is copied to `rewinding/`, whole or not at all: nothing has changed yet;
-2. the journal is replaced by what is kept of it, whole or not at all: from here on the campaign
-   stands after that round, and what lies around of later ones counts for nothing;
-3. what came later is moved to `rewinding/`, one rename each;
-4. `rewinding/` becomes `rewound-K`.
+1. the journal is copied to `rewinding/` atomically;
+2. the journal is replaced atomically by its first part; the campaign is now in the earlier state,
+   and files of later rounds are not used any more;
+3. files of later rounds are moved to `rewinding/`, one by one;
+4. `rewinding/` is renamed to `rewound-K`.
 
-The journal goes first, since it must never name a file that has moved. As long as there is a
-`rewinding/`, `run` refuses the directory (it might take up hills of a later round), and another
-rewind goes on with it: a copy of the journal that is there already is the older one, and stays.
+The journal is replaced first, because it must never name a file that was moved. While `rewinding/`
+exists, `run` does not start (it might use hills of a later round), and another rewind completes it;
+an existing copy of the journal is kept, because it is the older one.
 """
 
 import re
@@ -34,21 +34,21 @@ from ..store import (
 )
 
 BY_ROUND = ("rounds/*", "bias/*/round-*", "models/gen-*", "fes/gen-*")
-"""What a campaign keeps of each round, with the round's number in its name."""
+"""Files of each round, with its number in their names."""
 AT_END = (f"models/{FINAL}*", f"rounds/*/*-{FINAL}*", f"fes/{FINAL}*")
-"""What it keeps of the final model, which counts to the last round that made a generation."""
+"""Files of the final model, which belongs to the last round with a generation."""
 
 
 @dataclass(frozen=True)
 class Rewound:
-    """What a rewind did.
+    """Result of a rewind.
 
     Attributes:
-        round: the last one that is kept.
-        place: where the rest was set aside; None where there was nothing to set aside.
-        moved: what lies there now.
-        labels: how many label files the campaign keeps.
-        took_over: what is to be said of a dead run whose lock was taken over.
+        round: the last round that is kept.
+        place: directory to which files were moved; None if there were none.
+        moved: content of this directory.
+        labels: number of label files of the campaign.
+        took_over: message about a dead run whose lock was taken over.
     """
 
     round: int
@@ -58,26 +58,27 @@ class Rewound:
     took_over: str
 
     def lines(self) -> list[str]:
-        """The same for people."""
+        """The result as lines of text."""
         after = f"round {self.round}" if self.round else "the bootstrap"
         if self.place is None:
-            done = f"nothing to set aside: the campaign stands right after {after}"
+            done = f"nothing to move: the campaign is already in the state right after {after}"
         else:
             moved = ", ".join(self.moved)
-            done = f"back to right after {after}; set aside in {self.place}: {moved}"
-        kept = f"{self.labels} labels are kept: where they are needed again, they are found"
+            done = f"restored the state right after {after}; moved to {self.place}: {moved}"
+        kept = f"{self.labels} labels are kept and will be reused"
         return [line for line in (self.took_over, done, kept) if line]
 
 
 def rewind(root: Path, round_: int) -> Rewound:
-    """Go back to where the campaign stood right after a round, or finish doing so.
+    """Restore the state right after a round, or complete an interrupted rewind.
 
     Args:
-        root: the campaign's directory.
+        root: the campaign directory.
         round_: the last round that is kept; 0 for the bootstrap and its generation.
 
     Raises:
-        InputError: that round is not finished; StoreError: not a campaign, or a run works there.
+        InputError: the round is not finished.
+        StoreError: not a campaign directory, or in use by a run.
     """
     if round_ < 0:
         raise InputError(f"--round {round_}: use 0 (right after the bootstrap) or a later round")
@@ -87,8 +88,8 @@ def rewind(root: Path, round_: int) -> Rewound:
         if round_ > last:
             has = f"finished round {last}" if last > 0 else "finished the bootstrap (0)"
             raise InputError(
-                f"--round {round_}: the campaign has {has if last >= 0 else 'finished nothing'}, "
-                "and a rewind only goes back; `phasewalk run` goes on"
+                f"--round {round_}: the campaign has {has if last >= 0 else 'finished nothing'}; "
+                "give an earlier round, or continue with `phasewalk run`"
             )
         kept = [record for record in records if record.round <= round_ and not at_end(record)]
         later = _later(root, round_)
@@ -105,21 +106,22 @@ def rewind(root: Path, round_: int) -> Rewound:
 
 
 def last_finished(records: Sequence[Record]) -> int:
-    """The last round that was done to its end; −1 where not even the bootstrap was.
+    """The last finished round; −1 if the bootstrap is not finished.
 
-    A round that gave no label, and so no generation, is done where a later one has begun, or the
-    campaign has ended.
+    A round without labels, and therefore without a generation, is finished if a later round has
+    started or the campaign has ended.
     """
-    begun = max((record.round for record in records), default=-1)
-    learned = evaluate_task(begun, begun)
+    started = max((record.round for record in records), default=-1)
+    learned = evaluate_task(started, started)
     done = any(
-        record.task == learned or (record.stage, record.round) == (END, begun) for record in records
+        record.task == learned or (record.stage, record.round) == (END, started)
+        for record in records
     )
-    return begun if done or begun < 0 else begun - 1
+    return started if done or started < 0 else started - 1
 
 
 def _later(root: Path, round_: int) -> list[str]:
-    """What lies in the directory of later rounds, and of the final model."""
+    """Files of later rounds and of the final model."""
     found = [
         path
         for pattern in BY_ROUND
@@ -131,13 +133,13 @@ def _later(root: Path, round_: int) -> list[str]:
 
 
 def _set_aside(store: Store, kept: Sequence[Record], later: Sequence[str]) -> Path:
-    """The steps of the module's head."""
+    """The steps described in the module's docstring."""
     root = store.root
     if not (root / REWINDING / JOURNAL).exists():
         store.write(f"{REWINDING}/{JOURNAL}", (root / JOURNAL).read_bytes())
     store.replace(kept)
     for name in later:
-        # A task of a round that is kept: its place must stay free for the round itself.
+        # The directory of a kept round itself must remain available.
         to = re.sub(r"^(rounds/\d+)/", r"\1-", name)
         store.move(name, f"{REWINDING}/{to}")
     number = 1
@@ -148,7 +150,7 @@ def _set_aside(store: Store, kept: Sequence[Record], later: Sequence[str]) -> Pa
 
 
 def _listing(place: Path) -> list[str]:
-    """What was set aside: the journal, rounds, tables of hills, generations."""
+    """Content of a directory of moved files: journal, rounds, hills, generations."""
     patterns = (JOURNAL, "rounds/*", "bias/*/*", "models/*", "fes/*")
     found = [path for pattern in patterns for path in place.glob(pattern)]
     return sorted(str(path.relative_to(place)) for path in found)

@@ -1,4 +1,4 @@
-"""Where each walker goes on from, and why: from its last frames, their labels, and the policy."""
+"""Determine the start frame of each walker from its last frames, their labels, and the policy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +24,7 @@ GOOD, BEFORE, START, NEW = "good", "before", "start", "new"
 
 @dataclass(frozen=True)
 class State:
-    """What a round leaves of a walker; see `state_json`."""
+    """State of a walker after a round; see `state_json`."""
 
     walker: str
     system: str
@@ -36,16 +36,16 @@ class State:
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a walker begins a round, with the numbers that decided it.
+    """The start frame of a walker in a round, with the numbers behind the decision.
 
     Attributes:
-        walker: its id.
-        source: new (it has no past), good (a good frame of the round before), before (where that
-            round began), start (the system's start structure).
-        why: in words.
-        step: of the good frame that counts; hills that were laid after it do not.
-        force_error_ratio: RMSE of the model on the walker's last frame, over the rms of that
-            frame's forces; None where it was not labelled.
+        walker: id of the walker.
+        source: new (first round), good (a good frame of the previous round), before (the first
+            frame of the previous round), start (the system's start structure).
+        why: reason as text.
+        step: step of the good frame; hills deposited after it become inactive.
+        force_error_ratio: force RMSE of the model on the walker's last frame, divided by the rms
+            force of that frame; None if it was not labelled.
     """
 
     walker: str
@@ -61,7 +61,7 @@ def walker_id(system: str, index: int) -> str:
 
 
 def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
-    """Where each walker stands before the round, and why there."""
+    """All walkers at the start of a round, and the decisions on their start frames."""
     before = states(work, round_ - 1)
     step = max((entry.next_step for entry in before.values()), default=0)
     found, decisions = [], []
@@ -76,45 +76,45 @@ def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
 
 
 def states(work: Work, round_: int) -> dict[str, State]:
-    """The states of the walkers after a round, by walker."""
+    """States of the walkers after a round, by walker."""
     path = _kept(work, round_, states_file(round_))
     return {} if path is None else {state.walker: state for state in read_states(path)}
 
 
 def states_file(round_: int) -> str:
-    """Where the states of the walkers after a round are."""
+    """File with the states of the walkers after a round."""
     return f"rounds/{round_:03d}/walkers.json"
 
 
 def hills_file(system: str, round_: int) -> str:
-    """Where the hills of a system after a round are."""
+    """File with the hills of a system after a round."""
     return f"bias/{system}/round-{round_:03d}.tsv"
 
 
 def _kept(work: Work, round_: int, name: str) -> Path | None:
-    """A file that a round's segment has left; None where it left none of this name."""
+    """Path of an output file of a round's segment; None if there is none."""
     return work.store.checked(name) if _left(work, round_, name) else None
 
 
 def _left(work: Work, round_: int, name: str) -> bool:
-    """Whether a round's segment has left a file of this name."""
+    """Whether a round's segment has written a file with this name."""
     segment = work.store.find(segment_task(round_))
     return segment is not None and name in segment.files
 
 
 def _moving(data: Mapping[str, Any]) -> Atoms:
-    """A frame, with velocities where they are to be kept."""
+    """A frame from JSON, with velocities if they are kept."""
     atoms = labels.frame_from_json(data)
     if data.get("velocities") is not None:
         velocities = np.array(data["velocities"], dtype=float)
         if velocities.shape != atoms.positions.shape or not np.isfinite(velocities).all():
-            raise ValueError("velocities are not finite, or do not fit the atoms")
+            raise ValueError("velocities are not finite, or their shape is wrong")
         atoms.set_velocities(velocities)
     return atoms
 
 
 class _Moment(BaseModel):
-    """A step and its frame."""
+    """A step with its frame."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -123,7 +123,7 @@ class _Moment(BaseModel):
 
 
 class _State(BaseModel):
-    """What a round leaves of a walker, as its file has it; see `state_json`."""
+    """State of a walker after a round, as stored in a file; see `state_json`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -135,28 +135,28 @@ class _State(BaseModel):
     came_from: _Moment
 
     def state(self) -> State:
-        """The same as the loop has it."""
+        """The state as used by the loop."""
         frames = [(one.step, one.frame) for one in self.frames]
         came_from = (self.came_from.step, self.came_from.frame)
         return State(self.walker, self.system, self.next_step, self.broke, frames, came_from)
 
 
 def read_states(path: Path) -> list[State]:
-    """Where the walkers stood after a round; ParseError where that cannot be read."""
+    """Read the states of the walkers after a round; ParseError if the file cannot be read."""
     return [one.state() for one in read(path, list[_State])]
 
 
 def state_json(
     walker: Walker, *, next_step: int, frames: Sequence[tuple[int, Atoms]], broke: bool
 ) -> dict[str, Any]:
-    """What the next round must know of a walker.
+    """State of a walker for the next round, as data for JSON.
 
     Args:
-        walker: where it began.
-        next_step: its step counter then. All begin each round at the same, so that the times of
-            hills stay monotonic.
-        frames: good ones, the newest first.
-        broke: it was stopped because it broke down.
+        walker: the walker at the start of the round.
+        next_step: step counter at the start of the next round; equal for all walkers, so that the
+            times of hills are monotonic.
+        frames: good frames, the newest first.
+        broke: it was stopped because of a breakdown.
     """
     return {
         "walker": walker.id,
@@ -169,13 +169,13 @@ def state_json(
 
 
 def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decision:
-    """Where a walker goes on from after a round."""
+    """Decide from which frame a walker continues after a round."""
     if entry is None:
         return Decision(walker, NEW, "its first round")
     policy = work.campaign.settings.policy
     frames, broke = entry.frames, "it broke down"
     if not frames:
-        # not from where the round began: a walker would break down there again and again
+        # not the first frame of the round, from which the walker would break down repeatedly
         return Decision(walker, START, "no frame of its last round was good")
     outcomes = [work.store.find(_label(work, round_, entry, atoms)) for _, atoms in frames]
     labelled = [i for i, found in enumerate(outcomes) if found and not found.failed]
@@ -206,7 +206,7 @@ def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
 
 
 def _ended(work: Work, round_: int, walker: str) -> bool:
-    """Whether PLUMED itself ended a walker's segment (COMMITTOR)."""
+    """Whether PLUMED stopped a walker (COMMITTOR)."""
     segment = work.store.find(segment_task(round_))
     made = None if segment is None else segment.made  # of a free energy, `segment 0` only begins
     entries = made.walkers if isinstance(made, Segment) else []
@@ -215,7 +215,7 @@ def _ended(work: Work, round_: int, walker: str) -> bool:
 
 
 def _error_ratio(work: Work, round_: int, walker: str) -> float | None:
-    """How wrong the model that drove a walker was on the frame that it led to."""
+    """Force error ratio of the walker's model on the walker's last frame."""
     segment = work.store.find(segment_task(round_))
     number = segment.of(Segment).generation if segment is not None else None
     found = None if number is None else work.store.find(evaluate_task(number, round_))
@@ -224,7 +224,7 @@ def _error_ratio(work: Work, round_: int, walker: str) -> float | None:
 
 
 def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
-    """System and index of each walker of a round: as journalled, else as configured now."""
+    """System and index of each walker of a round: from the journal, or else from the settings."""
     record = work.store.find(segment_task(round_))
     if record is not None:
         names = [(entry.system, entry.walker) for entry in record.of(Segment).walkers]
@@ -234,7 +234,7 @@ def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
 
 
 def _frame(work: Work, system: str, entry: State | None, decision: Decision) -> Atoms:
-    """The atoms with which a walker begins; without velocities where they are to be drawn."""
+    """The atoms from which a walker starts, without velocities if they are to be drawn."""
     if entry is None or decision.source == START:
         return walkers.reduce_cell(lammps_frame(work.campaign.structures[system]))
     if decision.source == BEFORE:
@@ -244,7 +244,7 @@ def _frame(work: Work, system: str, entry: State | None, decision: Decision) -> 
 
 
 def _frame_json(atoms: Atoms) -> dict[str, Any]:
-    """A frame with its velocities (ASE units; null where they are to be drawn)."""
+    """A frame with its velocities (ASE units; null if they are to be drawn)."""
     velocities = atoms.get_velocities() if atoms.has("momenta") else None
     return {
         **labels.frame_to_json(atoms),
@@ -253,9 +253,9 @@ def _frame_json(atoms: Atoms) -> dict[str, Any]:
 
 
 def hills(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -> HillsRecord:
-    """All hills of a system from before the round.
+    """All hills of a system before the round.
 
-    Those that a walker laid on the way from where it goes on do not count any more.
+    Hills that a walker deposited after the frame from which it continues become inactive.
     """
     record = hill_tables.record(_tables(work, system, round_)) or HillsRecord(system)
     return bias.deactivate(record, _cuts(system, round_, decisions))
@@ -264,10 +264,10 @@ def hills(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -
 def hills_digest(
     work: Work, system: str, round_: int, decisions: Sequence[Decision]
 ) -> tuple[list[str], list[Cut]]:
-    """What stands for all hills of a system from before the round in a hash, without reading them.
+    """Represents all hills of a system before the round in a hash, without reading them.
 
     Returns:
-        SHA-256 of the table of each round, and what does not count of the last one.
+        SHA-256 of the table of each round, and the inactive hills of the last one.
     """
     names = [(earlier, hills_file(system, earlier)) for earlier in range(1, round_)]
     digests = [work.store.digest(name) for earlier, name in names if _left(work, earlier, name)]
@@ -275,10 +275,10 @@ def hills_digest(
 
 
 def history(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -> History:
-    """The files of hills that the walkers of a system begin a round with.
+    """The files of hills with which the walkers of a system start a round.
 
-    They are what they were when the round before began, and the hills of that round that count.
-    If a file is not as the round before has left it, all are written again from the tables.
+    They consist of the files of the previous round and of its active hills. If a file differs from
+    its recorded state, all files are written again from the tables.
     """
     before = next(_tables(work, system, round_), None)
     apart = work.campaign.settings.systems[system].bias_sharing == "own"
@@ -288,7 +288,7 @@ def history(work: Work, system: str, round_: int, decisions: Sequence[Decision])
     found = History(before.laid.headers, {}, before.total, cuts, apart)
     if not before.whole and before.apart == apart:
         laid = bias.deactivate(before.laid, cuts)
-        with suppress(ParseError):  # a file is damaged, or not there
+        with suppress(ParseError):  # a file is damaged or missing
             return replace(found, files=_grown(work, laid, apart=apart, began=before.began))
     everything = hills(work, system, round_, decisions)
     return replace(found, files=_grown(work, everything, apart=apart, began={}))
@@ -297,21 +297,21 @@ def history(work: Work, system: str, round_: int, decisions: Sequence[Decision])
 def _grown(
     work: Work, laid: HillsRecord, *, apart: bool, began: Mapping[str, Mark]
 ) -> dict[str, HistoryFile]:
-    """The files as they were, followed by some hills.
+    """Append hills to the files.
 
     Args:
         work: the campaign.
-        laid: the hills that follow.
-        apart: a file for each walker.
-        began: where each file ended.
+        laid: the hills to append.
+        apart: one file per walker.
+        began: size and hash of each file before.
 
     Raises:
-        ParseError: a file is not as it was.
+        ParseError: a file differs from its recorded size or hash.
     """
     new, files = sharing.texts(laid, apart=apart), {}
     for key in {**began, **new}:
         text, mark = new.get(key, ""), began.get(key, Mark(0, ""))
-        if mark.size:  # the file has the lines of its head already
+        if mark.size:  # the file already has its header
             text = text.removeprefix(bias.header(laid, action=key.rpartition(".")[2]))
         name = f"bias/{laid.system}/history/{key}.hills"
         content = text.encode()
@@ -322,7 +322,7 @@ def _grown(
 
 
 def _tables(work: Work, system: str, round_: int) -> Iterator[HillsTable]:
-    """The tables of hills from before a round, the newest first."""
+    """The tables of hills before a round, the newest first."""
     for earlier in range(round_ - 1, 0, -1):
         path = _kept(work, earlier, hills_file(system, earlier))
         if path is not None:
@@ -330,7 +330,7 @@ def _tables(work: Work, system: str, round_: int) -> Iterator[HillsTable]:
 
 
 def _cuts(system: str, round_: int, decisions: Sequence[Decision]) -> tuple[Cut, ...]:
-    """The hills of the round before that do not count any more."""
+    """The hills of the previous round that become inactive."""
     return tuple(
         Cut(decision.walker, round_ - 1, decision.step)
         for decision in decisions
@@ -339,14 +339,14 @@ def _cuts(system: str, round_: int, decisions: Sequence[Decision]) -> tuple[Cut,
 
 
 def note(work: Work, round_: int, decisions: Sequence[Decision]) -> None:
-    """Journal the decisions of a round, once, and say those that are not the rule."""
+    """Record the decisions of a round once, and print unusual ones."""
     name = steer_task(round_)
     if work.store.find(name) is not None:
         return
     work.note(name, STEER, round_, {"walkers": [asdict(one) for one in decisions]})
     for one in decisions:
         if one.source in (BEFORE, START) or ";" in one.why:
-            place = {BEFORE: "where its last round began", START: "the start structure"}
-            going = place.get(one.source, "its last good frame, with new velocities")
+            place = {BEFORE: "the start of its last round", START: "the start structure"}
+            frame = place.get(one.source, "its last good frame, with new velocities")
             why = "it broke down" if one.source == GOOD else one.why
-            work.observer.say(f"{one.walker} goes on from {going}: {why}")
+            work.observer.say(f"{one.walker} continues from {frame}: {why}")

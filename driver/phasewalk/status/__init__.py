@@ -1,4 +1,4 @@
-"""Status: what a campaign directory tells; never writes to it."""
+"""Status and history of a campaign, read from its directory, which is never written to."""
 
 from typing import TYPE_CHECKING
 

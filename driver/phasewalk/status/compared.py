@@ -1,4 +1,4 @@
-"""Labelled frames, and what generations say of them: for the report's errors and parity plots."""
+"""Labelled frames and predictions of generations, for the errors and parity plots of the report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Compared:
-    """A labelled frame and what a generation says of it.
+    """A labelled frame and the prediction of a generation for it.
 
     Attributes:
-        generation: its name.
-        round: in which it was measured.
-        of: new (the round's new frames) or test (the test set).
-        learned: the generation has learned the frame.
-        key: of the label.
-        system, walker: where the frame comes from; None where that is not known.
-        formula: its composition.
-        volume_A3: its volume.
+        generation: name of the generation.
+        round: round of the evaluation.
+        of: new (new frame of the round) or test (test set).
+        learned: the generation was trained on the frame.
+        key: key of the label.
+        system, walker: origin of the frame; None if it is not known.
+        formula: composition.
+        volume_A3: volume.
         energy: [reference, model], eV/atom.
         pressure: [reference, model], GPa.
-        forces: (2, n) some of the force components, [reference, model], eV/Å.
-        errors: its errors of forces and stress, as `evaluation.Errors` names them.
-        colvars: its collective variables, where they are known.
-        stress: (2, 6) [reference, model], GPa, Voigt, tension positive; None where it was not kept.
+        forces: (2, n) a part of the force components, [reference, model], eV/Å.
+        errors: errors of forces and stress; names as in `validation.Errors`.
+        colvars: collective variables, if known.
+        stress: (2, 6) [reference, model], GPa, Voigt, tension positive; None if not recorded.
     """
 
     generation: str
@@ -60,7 +60,7 @@ def read(
     learned: Mapping[str, int],
     homes: Mapping[str, str],
 ) -> list[Compared]:
-    """The frames of one evaluation."""
+    """Read the frames of one evaluation."""
     evaluated = record.of(Evaluated)
     generation = evaluated.generation
     number = int(generation) if generation.isdigit() else record.round
@@ -92,7 +92,7 @@ def _floats(values: Any) -> Array:
 
 
 class _ComparedFrame(BaseModel):
-    """A labelled frame and what a generation says of it, as its file has it."""
+    """A labelled frame and its prediction, as stored in a file."""
 
     model_config = ConfigDict(strict=True)
 

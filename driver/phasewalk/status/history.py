@@ -1,7 +1,7 @@
-"""What a campaign directory tells: walkers over time, frames against models, biases, trainings.
+"""Read a campaign directory: trajectories of walkers, model errors, biases and trainings.
 
-Read-only, also while the campaign runs. A file that cannot be read is a line in `problems`, and
-never the end of a report.
+Read-only, also while the campaign runs. A file that cannot be read adds a line to `problems`; it
+does not end the report.
 """
 
 import json
@@ -47,7 +47,7 @@ from .traces import Trace
 
 Array = NDArray[np.float64]
 FROM_LOGS = {"volume_A3": "volume, Å³", "temperature_K": "temperature, K"}
-"""Axes of what is no variable of a PLUMED text."""
+"""Titles of axes for quantities from the log."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -63,20 +63,20 @@ class Training:
 
 @dataclass(frozen=True)
 class History:
-    """A campaign, for reports and notebooks.
+    """Data of a campaign, for reports and notebooks.
 
     Attributes:
-        root: its directory.
-        state: as `status.collect` gives it.
-        records: its journal.
-        settings: with which it was last run; None where they cannot be read.
-        traces, compared, trainings: see there.
-        biases: system → the record of all its hills, as it stands.
-        free_energies: what `phasewalk fes` left, as JSON, by generation; with `outdated`, why one
-            is not that of the generation which the campaign has now (empty where it is), and
-            `labels`, of which its model was made (None: not known).
-        problems: what could not be read.
-        store: the directory as it was read; None if this was made from something else.
+        root: campaign directory.
+        state: the state from `status.collect`.
+        records: records of the journal.
+        settings: settings of the last run; None if they cannot be read.
+        traces, compared, trainings: see `Trace`, `Compared` and `Training`.
+        biases: system → current record of all its hills.
+        free_energies: results of `phasewalk fes` as JSON, by generation; with `outdated`: why a
+            result does not belong to the current generation (empty if it does), and `labels`:
+            number of labels its model was trained on (None if not known).
+        problems: messages about files that cannot be read.
+        store: the campaign directory as it was read; None if the data have another source.
     """
 
     root: Path
@@ -92,7 +92,7 @@ class History:
     store: Store | None = None
 
     def colvars(self, system: str) -> list[str]:
-        """The variables along which a system is shown: those that are biased, else all printed."""
+        """The variables shown for a system: the biased ones, or else all printed ones."""
         return self._colvars.get(system, [])
 
     @cached_property
@@ -107,7 +107,7 @@ class History:
         }
 
     def axis(self, system: str, name: str) -> str:
-        """Title of an axis of a variable, with its unit by the PLUMED text (see `quantities`)."""
+        """Axis title of a variable, with its unit from the PLUMED input (see `quantities`)."""
         if name in FROM_LOGS:
             return FROM_LOGS[name]
         own = self.settings.systems.get(system) if self.settings else None
@@ -116,7 +116,7 @@ class History:
         )
 
     def energy_unit(self, system: str) -> str:
-        """The unit of energies in a system's PLUMED text."""
+        """The unit of energies in a system's PLUMED input."""
         own = self.settings.systems.get(system) if self.settings else None
         return quantities.energy(own.plumed if own else None)
 
@@ -128,19 +128,19 @@ class History:
 
     @property
     def systems(self) -> list[str]:
-        """Names of the systems that have walked, or else that are configured."""
+        """Names of the systems with trajectories, or else of all configured systems."""
         walked = dict.fromkeys(trace.system for trace in self.traces)
         return list(walked or (self.settings.systems if self.settings else ()))
 
 
 @dataclass
 class _Reader:
-    """Reads what it can, and remembers what it could not."""
+    """Calls functions that read files, and collects messages of those that fail."""
 
     problems: list[str] = field(default_factory=list)
 
     def try_(self, function: Callable[P, T], *args: P.args, **names: P.kwargs) -> T | None:
-        """The result; None, and a line in `problems`, where it cannot be read."""
+        """The result; None and a line in `problems` if it cannot be read."""
         try:
             return function(*args, **names)
         except (PhasewalkError, *UNREADABLE) as error:
@@ -149,26 +149,27 @@ class _Reader:
 
 
 Walked = dict[tuple[int, float], list[Trace]]
-"""Traces of finished segments, by round and by when they ended."""
+"""Traces of finished segments, by round and end time."""
 
 
 def read(
     root: Path,
-    sign: Callable[[], None] = lambda: None,
+    beat: Callable[[], None] = lambda: None,
     *,
     walked: Walked | None = None,
     store: Store | None = None,
 ) -> History:
-    """Read all that a campaign directory tells.
+    """Read the data of a campaign directory.
 
     Args:
-        root: the directory.
-        sign: called again and again, to show that this lives.
-        walked: what was read before in this process, which is not read again; it grows.
-        store: the directory, if it is open already.
+        root: campaign directory.
+        beat: called repeatedly, to renew the lock.
+        walked: traces already read by this process; new traces are added to it.
+        store: the directory, if it is already open.
 
     Raises:
-        StoreError: not a campaign directory, or of another schema; ParseError: a damaged journal.
+        StoreError: not a campaign directory, or of another schema.
+        ParseError: the journal is damaged.
     """
     store, reader = store or read_campaign(root), _Reader()
     state = summary.collect(root, store)
@@ -183,7 +184,7 @@ def read(
     homes = _homes(records)
     measured = {record.task for record in lineage.measured_now(records)}
     for record in records:
-        sign()
+        beat()
         if record.stage == SEGMENT:
             traced += _walked(root, record, reader, seen, store=store, settings=settings)
             for name in record.files:
@@ -225,7 +226,7 @@ def _walked(
     store: Store,
     settings: CampaignSettings | None,
 ) -> list[Trace]:
-    """What each walker did in a round; remembered unless something could not be read."""
+    """Traces of the walkers in a round; stored in `seen` if all files could be read."""
     key, problems = (segment.round, segment.time), len(reader.problems)
     if key in seen:
         return seen[key]
@@ -249,7 +250,7 @@ def _settings(root: Path) -> CampaignSettings:
 
 
 def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:
-    """Where each walker began the round, and why."""
+    """Where each walker started the round, and why."""
     return {
         one.walker: one
         for record, steered in each(records, Steered)
@@ -259,17 +260,17 @@ def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:
 
 
 def _learned(records: Sequence[Record]) -> dict[str, int]:
-    """Key of a label → the round whose generation learned it first."""
+    """Key of a label → the first round whose generation was trained on it."""
     return {labelled.key: record.round for record, labelled in each(reversed(records), Labelled)}
 
 
 def _homes(records: Sequence[Record]) -> dict[str, str]:
-    """Key of a label → the system to which its frame belongs, by its atoms."""
+    """Key of a label → the system that has the same atoms."""
     return {key: located.system for _, located in each(records, Located) for key in located.values}
 
 
 def _training(root: Path, record: Record) -> Training:
-    """The validation errors of a training, epoch by epoch."""
+    """Read the validation errors of a training by epoch."""
     generation = record.of(Trained).generation
     final = "-final" if generation == FINAL else ""
     path = root / f"rounds/{record.round:03d}/train{final}" / PROGRESS
@@ -278,12 +279,12 @@ def _training(root: Path, record: Record) -> Training:
         kept = [(row["epoch"], 1000.0 * row["forces_mae"]) for row in rows if "forces_mae" in row]
         table = np.array(kept, dtype=float).reshape(len(kept), 2)
     except UNREADABLE as error:
-        raise ParseError(path, f"not a table of epochs ({error!r})") from error
+        raise ParseError(path, f"not a valid table of epochs ({error!r})") from error
     return Training(generation, epochs=table[:, 0], force_mae_meV_per_A=table[:, 1])
 
 
 def _bias(store: Store, names: Sequence[tuple[int, str]]) -> bias.HillsRecord | None:
-    """The record of a system's hills, from the tables of its rounds."""
+    """Merge the tables of all rounds into the record of a system's hills."""
     newest_first = sorted(names, reverse=True)
     return hill_tables.record(hill_tables.read(store.checked(name)) for _, name in newest_first)
 
@@ -294,12 +295,12 @@ def _free_energy(
     former: Mapping[str, Model],
     settings: CampaignSettings | None,
 ) -> Mapping[str, Any]:
-    """What `phasewalk fes` left of a generation: system → numbers, each of which can be read."""
+    """Read the result of `phasewalk fes` for a generation: system → data, after validation."""
     check_kept(path)
     try:
         data: Mapping[str, Any] = json.loads(read_text(path))
-        told = _identity(path.with_name(IDENTITY))
-        walked, version = told.get("systems", {}), deck_versions.of(told)
+        identity = _identity(path.with_name(IDENTITY))
+        walked, version = identity.get("systems", {}), deck_versions.of(identity)
         found = {}
         for system, one in data.items():
             free_energy.from_dict(one)
@@ -315,12 +316,12 @@ def _free_energy(
             }
             found[system] = {**one, **marks}
     except (InputError, *UNREADABLE) as error:
-        raise ParseError(path, f"holds no free energies ({error!r})") from error
+        raise ParseError(path, f"not a valid file of free energies ({error!r})") from error
     return found
 
 
 def _identity(path: Path) -> Mapping[str, Any]:
-    """Settings, by system, and deck with which the walkers of a free energy walked."""
+    """Settings by system, and version of the deck, of a free energy."""
     if not path.is_file():
         return {}
     found: Mapping[str, Any] = json.loads(read_text(path))

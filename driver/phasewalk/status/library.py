@@ -1,4 +1,4 @@
-"""Labels at hand: those of a campaign or of the cache, listed, exported, imported and verified."""
+"""List, export, import and verify the labels of a campaign or of the cache."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,16 +19,16 @@ from ..validation import read_labelled
 def campaign_labels(
     root: Path, store: Store | None = None, *, every: int = 1
 ) -> tuple[list[Label], Level]:
-    """The labels of a campaign in the order in which they were made, and their level.
+    """The labels of a campaign in the order of the journal, and their level of theory.
 
     Args:
-        root: its directory.
-        store: that directory, if it was read before.
-        every: take only each n-th label, beginning with the first.
+        root: campaign directory.
+        store: the directory, if it is already open.
+        every: return every n-th label, starting with the first.
 
     Raises:
-        StoreError: it is no campaign.
-        ParseError: a label that the journal holds is missing or damaged.
+        StoreError: not a campaign directory.
+        ParseError: a label of the journal is missing or damaged.
     """
     store = store or read_campaign(root)
     level = levels.from_dict(read_identity(root).get("level of theory"))
@@ -45,7 +45,7 @@ def campaign_labels(
 
 
 def label_keys(records: Iterable[Record]) -> list[str]:
-    """Keys of the labels that journal records hold, in their order."""
+    """Keys of the labels in journal records, in their order."""
     keys: dict[str, None] = {}
     for record in records:
         made = record.made
@@ -60,16 +60,19 @@ def cached_labels(cache: Path, method: str) -> tuple[list[Label], Level]:
     """The labels of one level of theory in the cache.
 
     Raises:
-        InputError: there is none with this fingerprint, or one is damaged.
+        InputError: there are no labels with this fingerprint, or a label is damaged.
     """
     for level, files in label_cache.methods(cache):
         if level.method == method:
             return [label_cache.read(path) for path in files], level
-    raise InputError(f"no labels of the level {method} in {cache}; see phasewalk labels list")
+    raise InputError(
+        f"no labels of the level of theory {method} in {cache}; phasewalk labels list shows those "
+        "that exist"
+    )
 
 
 def row(label: Label) -> dict[str, Any]:
-    """What a list says of a label."""
+    """A label as a row of a table."""
     count = len(label.atoms)
     return {
         "key": label.key,
@@ -87,7 +90,7 @@ def row(label: Label) -> dict[str, Any]:
 
 
 def verify_campaign(root: Path) -> Iterator[str]:
-    """What is wrong with the labels of a campaign, one line each."""
+    """Check the labels of a campaign; yields one line per error."""
     store = read_campaign(root)
     try:
         level = levels.from_dict(read_identity(root).get("level of theory"))
@@ -107,14 +110,14 @@ def verify_campaign(root: Path) -> Iterator[str]:
             yield str(error)
             continue
         if label is not None and levels.method_of(label.level) != level.method:
-            yield f"{files[key]}: of another level of theory ({label.level})"
+            yield f"{files[key]}: has another level of theory ({label.level})"
         elif label is not None:
             good.append(label)
     yield from _contradictions(good, str(root))
 
 
 def verify_cache(cache: Path) -> Iterator[str]:
-    """What is wrong with the labels in the cache, one line each."""
+    """Check the labels in the cache; yields one line per error."""
     for level, files in label_cache.methods(cache):
         good = []
         for path in files:
@@ -134,10 +137,10 @@ def _contradictions(found: Sequence[Label], where: str) -> Iterator[str]:
 
 
 def read_foreign(path: Path, declared: Level | None) -> list[tuple[Label, Level]]:
-    """Labels of a file with their levels: as it says itself, or as declared where it does not.
+    """Read labels of a file with their levels of theory: from the file, or else as declared.
 
     Raises:
-        InputError: a frame cannot be read or believed, or does not say its level.
+        InputError: a frame cannot be read, is implausible, or has no level of theory.
     """
     found = read_labelled(path)
     conventions.check_conventions(found, str(path))
@@ -147,16 +150,18 @@ def read_foreign(path: Path, declared: Level | None) -> list[tuple[Label, Level]
 def _at_its_level(
     path: Path, number: int, label: Label, declared: Level | None
 ) -> tuple[Label, Level]:
-    told: Mapping[str, Any] | None = label.made.get("level_of_theory")
+    stated: Mapping[str, Any] | None = label.made.get("level_of_theory")
     where = f"{path}, frame {number}"
-    if told is None and (declared is None or label.level):
+    if stated is None and (declared is None or label.level):
         raise InputError(
-            f"{where}: it does not say at which level of theory it was labelled; if that is a "
-            "campaign's, say so: --campaign CAMPAIGN.yaml --same-level"
+            f"{where}: no level of theory given; if it is that of a campaign, add --campaign "
+            "CAMPAIGN.yaml --same-level"
         )
-    level = levels.from_dict(told) if told is not None else declared
+    level = levels.from_dict(stated) if stated is not None else declared
     if level is None or (label.level and levels.method_of(label.level) != level.method):
-        raise InputError(f"{where}: its level of theory is not the one whose fingerprint it has")
+        raise InputError(
+            f"{where}: the level of theory does not match its fingerprint; export the labels again"
+        )
     multiple = label.level.rpartition("-x")[2]
     at = level.at(int(multiple) if multiple.isdigit() else cell_multiple(label.atoms))
     made = {key: value for key, value in label.made.items() if key != "level_of_theory"}

@@ -1,4 +1,4 @@
-"""What a running campaign shows: a live view on a terminal, plain lines elsewhere."""
+"""Progress of a running campaign: a live view on a terminal, otherwise plain lines."""
 
 import math
 import time
@@ -17,9 +17,9 @@ from ..moment import DONE, FAILED_NOW, NOTHING, RUNNING_NOW, STARTING, STOPPED, 
 from ..store import SECONDS_PER_HOUR
 
 PLAIN_EVERY_S, KEEP_EVERY_S, SHOW_EVERY_S = 15.0, 2.0, 1.0
-"""A plain line, a kept sign, and a redrawn view where nothing but the time has changed."""
+"""Intervals of plain lines, of saving the progress, and of redrawing the live view."""
 COUNTED = ("labels", "atoms")
-"""Units of which each is a job: how long the rest takes is known from those that have ended."""
+"""Units for which each item is a job; the remaining time is estimated from finished jobs."""
 
 
 @dataclass
@@ -27,52 +27,52 @@ class _Jobs:
     """The jobs of a stage.
 
     Attributes:
-        alive: directory → (cores, seconds) of those that run.
-        took: seconds of those that have ended.
-        widest: how many have run side by side.
-        place: directory of the first of those that run, or ran last.
+        running: directory → (cores, seconds) of running jobs.
+        took: seconds of finished jobs.
+        widest: maximum number of jobs that have run in parallel.
+        place: directory of the first running job, or of the last one that ran.
     """
 
-    alive: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    running: dict[Path, tuple[int, float]] = field(default_factory=dict)
     took: list[float] = field(default_factory=list)
     widest: int = 0
     place: Path | None = None
 
     def see(self, event: Event) -> None:
-        """One begins, lives or ends."""
+        """Record an event of a job."""
         if isinstance(event, Finished):
-            self.alive.pop(event.directory, None)
+            self.running.pop(event.directory, None)
             self.took.append(event.seconds)
             return
         seconds = event.seconds if isinstance(event, Running) else 0.0
-        self.alive[event.job.directory] = (event.job.cores, seconds)
-        self.widest = max(self.widest, len(self.alive))
-        self.place = next(iter(self.alive))
+        self.running[event.job.directory] = (event.job.cores, seconds)
+        self.widest = max(self.widest, len(self.running))
+        self.place = next(iter(self.running))
 
     @property
     def core_hours(self) -> float:
-        """Of those that run."""
-        return sum(cores * seconds for cores, seconds in self.alive.values()) / SECONDS_PER_HOUR
+        """Core-hours of running jobs."""
+        return sum(cores * seconds for cores, seconds in self.running.values()) / SECONDS_PER_HOUR
 
     def seconds_left(self, remaining: float) -> float | None:
-        """Until all have ended, those that run among the remaining; None before the first has."""
+        """Time until all remaining jobs, including running ones, finish; None if not known."""
         if not self.took or remaining <= 0:
             return None
         mean = sum(self.took) / len(self.took)
-        begun = sum(min(mean, seconds) for _, seconds in self.alive.values())
-        return max(0.0, remaining * mean - begun) / max(1.0, min(self.widest, remaining))
+        done = sum(min(mean, seconds) for _, seconds in self.running.values())
+        return max(0.0, remaining * mean - done) / max(1.0, min(self.widest, remaining))
 
 
 @dataclass
 class Progress:
-    """Shows stages and their progress; obeys `tasks.Observer`.
+    """Shows stages and their progress; implements `tasks.Observer`.
 
     Attributes:
-        console: where to.
-        rounds: of the campaign in all; 0 where unknown.
-        root: of the campaign, to which the places of engine files are relative.
-        keep: gets what the campaign is doing, now and then, and where a stage begins.
-        hours: core-hours of what is done.
+        console: output console.
+        rounds: number of rounds of the campaign; 0 if not known.
+        root: campaign directory, to which shown paths are relative.
+        keep: receives the current progress at intervals and at the start of a stage.
+        hours: returns the core-hours of finished tasks.
     """
 
     console: Console
@@ -107,13 +107,13 @@ class Progress:
             self._live.stop()
 
     def begin(self, round: int, stage: str, total: float, unit: str) -> None:
-        """A stage begins."""
+        """Start a stage."""
         self._end_stage()
         self._open = True
         self._stage(round, stage, total, unit)
 
     def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
-        """The stage has come so far, and tells this of itself."""
+        """Update the progress of the stage."""
         total = self._now.total if seen.total is None else seen.total
         self._own_estimate = seen.seconds_left
         self._now = replace(
@@ -122,13 +122,13 @@ class Progress:
         self._tell()
 
     def see(self, event: Event) -> None:
-        """A job begins, lives or ends."""
+        """Record an event of a job."""
         self._jobs.see(event)
         if time.monotonic() - self._shown >= SHOW_EVERY_S:
             self._tell()
 
     def say(self, line: str) -> None:
-        """A line to keep."""
+        """Print a line permanently."""
         self.console.print(Text(f"  {line}"), soft_wrap=True)
 
     def _stage(self, round: int, stage: str, total: float, unit: str) -> None:
@@ -142,15 +142,15 @@ class Progress:
         self._tell()
 
     def _current(self) -> Now:
-        """What is known now; the time that is left is the stage's own estimate, or by its jobs."""
+        """The current progress; remaining time from the stage's own estimate or from its jobs."""
         now, jobs = self._now, self._jobs
         left, numbers = self._own_estimate, dict(now.numbers)
         if now.unit in COUNTED:
-            numbers[RUNNING_NOW] = len(jobs.alive)
+            numbers[RUNNING_NOW] = len(jobs.running)
             left = jobs.seconds_left(now.total - now.done - numbers.get(FAILED_NOW, 0.0))
         where, place = jobs.place, ""
         if self.root and where and where.is_relative_to(self.root):
-            # Many alike have one directory that holds them all.
+            # Similar jobs share a parent directory.
             where = where.parent if now.unit in COUNTED else where
             place = str(where.relative_to(self.root))
         return replace(
@@ -163,7 +163,7 @@ class Progress:
         )
 
     def _tell(self) -> None:
-        """Show what is known now, and hand it on, where that is due."""
+        """Show and save the current progress, if the intervals have passed."""
         now, at = self._current(), time.monotonic()
         self._shown = at
         if self._live is not None:
@@ -185,7 +185,7 @@ class Progress:
 
 
 def headline(now: Now) -> str:
-    """All but walkers in one line."""
+    """Progress in one line, without walkers."""
     parts = [now.title]
     if progress := _progress(now):
         parts.append(progress)
@@ -194,7 +194,7 @@ def headline(now: Now) -> str:
 
 
 def lines(now: Now) -> list[str]:
-    """All of it as plain lines."""
+    """Progress as plain lines."""
     found = [headline(now)]
     for row in now.rows:
         cells = _cells(row)
@@ -210,7 +210,7 @@ def lines(now: Now) -> list[str]:
 
 
 def render(now: Now) -> Group:
-    """A small table and lines for a terminal."""
+    """Progress as lines and a table for a terminal."""
     head = Text.assemble((now.title, "bold"), f"  {_times(now)}")
     body: list[Any] = [head]
     if progress := _progress(now):
@@ -252,7 +252,7 @@ def _number(value: float | None, style: str) -> str:
 
 
 def _progress(now: Now) -> str:
-    """How far the stage is; empty before it counts."""
+    """Progress of the stage as text; empty if it has not started."""
     if now.total <= 1 and not now.done and not now.numbers:
         return now.detail
     words = [_count(now.done)]
@@ -279,7 +279,7 @@ def _times(now: Now) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    """A duration as text: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
     whole = round(seconds)
     minutes, hours = whole // 60, whole // 3600
     if minutes < 1:
@@ -292,5 +292,5 @@ def duration(seconds: float) -> str:
 
 
 def _footer(now: Now) -> list[str]:
-    logs = [f"engine's files in {now.place}"] if now.place else []
+    logs = [f"files in {now.place}"] if now.place else []
     return ["; ".join([f"{now.core_hours:.3g} core-hours so far", *logs])]

@@ -1,4 +1,4 @@
-"""Where a campaign stands: from its journal alone, as data and as text."""
+"""State of a campaign, from its journal, as data and as text."""
 
 import contextlib
 from collections import Counter
@@ -41,20 +41,20 @@ from . import progress
 
 
 def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
-    """The state of a campaign as JSON-able data.
+    """The state of a campaign as data for JSON.
 
     Args:
-        root: its directory.
-        store: that directory, where it was read before.
+        root: campaign directory.
+        store: the directory, if it is already open.
 
-    `decisions` of a round say where each walker began, and why; `stop` of a walker what ended it.
-    `proved_after_seconds` of a generation: wall time from its last epoch to its proof.
+    `decisions` of a round: where each walker started, and why. `stop` of a walker: why it stopped.
+    `proved_after_seconds` of a generation: wall time from its last epoch to its validation.
 
-    Keys: campaign, directory, running, finished, now (see `now.Now`; null where not running,
-    or where nothing is known), labels, generations (each with its errors on the new frames of its
-    round, on those of the next round, and on the test set), rounds (each with walkers, hills,
-    errors before and after learning, seconds by stage), seconds, wall (see ledger.timeline), stop
-    (rules, ended_by), cost (see ledger.costs), identity.
+    Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
+    known), labels, generations (each with errors on the new frames of its round, on those of the
+    next round, and on the test set), rounds (each with walkers, hills, errors before and after
+    learning, seconds by stage), seconds, wall (see ledger.timeline), stop (rules, ended_by), cost
+    (see ledger.costs), identity.
     """
     store = store or read_campaign(root)
     return _collect(root, read_identity(root), store.records())
@@ -87,21 +87,21 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
 
 
 def _stop(records: Sequence[Record]) -> dict[str, Any]:
-    """The rules of `stop:` as they were last judged, and what ended the campaign."""
+    """Last results of the stop rules, and what ended the campaign."""
     rules, _ = stop.judged(records)
     ends = [ended.by for _, ended in each(records, Ended)]
     return {"rules": [asdict(rule) for rule in rules], "ended_by": ends[-1] if ends else []}
 
 
 def _reference(identity: Mapping[str, Any]) -> str:
-    """The program that makes the labels, with its version."""
+    """The reference program with its version."""
     with contextlib.suppress(InputError):
         return levels.from_dict(identity.get("level of theory")).title
     return ""
 
 
 def _seconds(records: Sequence[Record]) -> dict[str, float]:
-    """Wall seconds of the engines by stage; labels that ran side by side add up."""
+    """Wall seconds of the engines by stage; those of parallel labels are summed."""
     found: dict[str, float] = {}
     for record in records:
         found[record.stage] = round(found.get(record.stage, 0.0) + record.seconds, 2)
@@ -124,7 +124,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "last_epoch_time": made.last_epoch.at,
             }
         elif not isinstance(made, DeployedModel | Evaluated) or made.generation not in found:
-            continue  # of a training that was done again
+            continue  # of a training that was repeated
         elif isinstance(made, DeployedModel):
             entry = found[made.generation]
             entry["deployed"] = made.file
@@ -132,7 +132,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
             entry["deploy_seconds"] = record.seconds
         else:
             entry = found[made.generation]
-            if made.proof is not None:  # its own round's: what its walkers waited for
+            if made.proof is not None:  # evaluation of its own round, for which walkers wait
                 entry["proved_after_seconds"] = round(record.time - entry["last_epoch_time"], 2)
             if made.test is not None:
                 entry["test"] = made.test.dump()
@@ -161,7 +161,7 @@ def _round(number: int, mine: Sequence[Record]) -> dict[str, Any]:
 
 
 def show(state: Mapping[str, Any], console: Console) -> None:
-    """Print the state for people."""
+    """Print the state as text."""
     what = "running" if state["running"] else "finished" if state["finished"] else "stopped"
     labels = state["labels"]
     console.print(
@@ -197,22 +197,22 @@ def show(state: Mapping[str, Any], console: Console) -> None:
 
 
 def _walkers(entry: Mapping[str, Any]) -> str:
-    """How many walkers began where, and what stopped them; empty where all is as a rule."""
-    begun = Counter(one["source"] for one in entry.get("decisions", ()))
+    """Where walkers started and why they stopped; empty if all went as usual."""
+    starts = Counter(one["source"] for one in entry.get("decisions", ()))
     stops = Counter(
-        walker["stop"]["reason"] if walker.get("stop") else "the end of the launch"
+        walker["stop"]["reason"] if walker.get("stop") else "end of the launch"
         for walker in entry.get("walkers", ())
         if walker["halted"]
     )
     parts = []
-    if begun.keys() - {"new", "good"}:
+    if starts.keys() - {"new", "good"}:
         places = {
             "good": "a good frame",
-            "before": "where they were before",
+            "before": "the start of the previous round",
             "start": "the start structure",
-            "new": "the beginning",
+            "new": "the start structure (first round)",
         }
-        parts.append(", ".join(f"{n} from {places[source]}" for source, n in begun.items()))
+        parts.append(", ".join(f"{n} from {places[source]}" for source, n in starts.items()))
     if stops:
         why = ", ".join(f"{reason} {n}" for reason, n in stops.items())
         parts.append(f"{sum(stops.values())} of {len(entry['walkers'])} stopped early ({why})")
@@ -220,7 +220,7 @@ def _walkers(entry: Mapping[str, Any]) -> str:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table without the columns that no row has anything in, such as errors on no test set."""
+    """A table without empty columns, such as test errors without a test set."""
     filled = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
     table = Table(title=title)
     for index in filled:
@@ -256,11 +256,11 @@ def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
                 f"{sum(entry['seconds'].values()):.0f}",
             )
         )
-    return _table("Each round's new frames, before and after they were learned", columns, rows)
+    return _table("New frames of each round, before and after training on them", columns, rows)
 
 
 def _beside(errors: Mapping[str, Any] | None, key: str, other: str) -> str:
-    """Two numbers; the first alone where an older version did not keep the other."""
+    """Two numbers; only the first if an earlier version did not record the other."""
     if not errors:
         return ""
     found = [errors[key], *([errors[other]] if other in errors else [])]
@@ -308,7 +308,7 @@ def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None:
-    """Print the errors of one model for people."""
+    """Print the errors of a model as text."""
     e = errors
     table = Table(title=f"{model} on {e['frames']} frames")
     for title in ("", "MAE", "RMSE"):
@@ -330,7 +330,8 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
     for formula, offset in e["energy_offsets_meV_per_atom"].items():
         console.print(f"energy: common offset of {formula} {offset:.2f} meV/atom")
     if e["energy_scatter_meV_per_atom"] is not None:
-        console.print(f"energy: scatter around it {e['energy_scatter_meV_per_atom']:.2f} meV/atom")
+        scatter = e["energy_scatter_meV_per_atom"]
+        console.print(f"energy: scatter after subtracting the offset {scatter:.2f} meV/atom")
 
 
 def deployed_model(
@@ -346,8 +347,8 @@ def deployed_model(
     state = state or collect(root)
     entries = {e["generation"]: e for e in state["generations"] if "deployed" in e}
     if not entries:
-        raise StoreError(f"{root}: no generation was deployed yet")
+        raise StoreError(f"{root}: no deployed generation yet; run the campaign first")
     name = generation if generation is not None else list(entries)[-1]
     if name not in entries:
-        raise InputError(f"--generation {name}: the campaign has {', '.join(entries)}")
+        raise InputError(f"--generation {name}: not found; the campaign has {', '.join(entries)}")
     return root / str(entries[name]["deployed"])

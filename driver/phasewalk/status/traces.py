@@ -1,4 +1,4 @@
-"""What each walker did over time, from the files that its segments left."""
+"""Trajectories of walkers in their variables, from the files of the segments."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from ..walkers import SystemSettings, logs
 
 Array = NDArray[np.float64]
 NO_PLUMED = {"Volume": "volume_A3", "Temp": "temperature_K"}
-"""Columns of a walker's log that stand for its variables where PLUMED prints none."""
+"""Columns of a walker's log that are used if PLUMED prints no variables."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one walker did in one round.
+    """Trajectory of one walker in one round.
 
     Attributes:
-        system, walker, round: which.
-        time_ps: (n,) since the campaign's first step.
-        values: printed variable → (n,), in the units of the PLUMED text; else from the log.
-        stopped: why it stopped early; None where it did all its steps.
-        source, why: where it began (new, good, before, start), and the reason.
+        system, walker, round: names and number.
+        time_ps: (n,) time since the first step of the campaign.
+        values: printed variable → (n,), in the units of the PLUMED input; or columns of the log.
+        stopped: why it stopped early; None if it completed all steps.
+        source, why: where it started (new, good, before, start), and the reason.
     """
 
     system: str
@@ -49,14 +49,14 @@ def read(
     begun: Begun | None,
     settings: CampaignSettings | None,
 ) -> Trace:
-    """One walker in one round, from its COLVAR files, else from its log.
+    """Read the trajectory of a walker in a round, from its COLVAR files or from its log.
 
     Args:
         root: the campaign directory.
-        segment: the journal's record of the round's segment.
-        walker: its entry there.
-        begun: where it began, as the journal has it.
-        settings: of the campaign; without them times are not known.
+        segment: record of the round's segment.
+        walker: entry of the walker in this record.
+        begun: record of where it started.
+        settings: settings of the campaign; without them times are not known.
 
     Raises:
         ParseError: a file of the walker cannot be read.
@@ -95,9 +95,9 @@ def read(
 def _joined(
     tables: Sequence[tuple[Array, dict[str, Array]]], biased: Sequence[str]
 ) -> tuple[Array, dict[str, Array]]:
-    """All tables on the times of the one that holds a biased variable, else of the longest.
+    """Merge tables on the times of the table with a biased variable, or else of the longest one.
 
-    Several PRINTs may have different strides: what was not printed at a time is not a number.
+    PRINT actions may have different strides; a value that was not printed at a time is NaN.
     """
     if not tables:
         return np.zeros(0), {}
@@ -116,13 +116,13 @@ def _joined(
 
 
 def arguments(system: SystemSettings | None) -> list[str]:
-    """The variables that METAD biases, by the text."""
+    """The variables in ARG of METAD."""
     return list(_arguments(system.plumed)) if system and system.plumed else []
 
 
 @functools.lru_cache(maxsize=64)
 def _arguments(text: str) -> tuple[str, ...]:
-    """The same of a text: thousands of walkers have the same."""
+    """The same for a PLUMED input; cached, because all walkers of a system share it."""
     actions = plumed.metad_actions(text).values()
     return tuple(dict.fromkeys(name for one in actions for name in colvars.arguments(one)))
 

@@ -1,4 +1,4 @@
-"""The answer first: go on, converged, finished, or look here, and why, from the numbers alone."""
+"""Verdict on a campaign (go on, converged, finished, look here), with reasons."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from .history import History
 
 GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
 NOT_CONVERGED, FINISHED = "not converged", "finished"
-"""Of a campaign that has ended: by rounds or a budget; as one that only trains on given data."""
-SETTLED_ERROR, SETTLED_RANGE = 0.15, 0.05
-"""Relative changes below which an error, and a covered range, have settled."""
+"""Verdicts on a campaign that ended by rounds or a budget, or that only trains on given data."""
+STEADY_ERROR, STEADY_RANGE = 0.15, 0.05
+"""Relative changes of an error and of an explored range below which they are converged."""
 WORSE = 1.5
-"""An error that grows by more than this from one round to the next is worth a look."""
+"""Growth factor of an error from one round to the next that is reported."""
 MANY = 0.5
-"""A share of failed labels, or of walkers stopped early, that is worth a look."""
+"""Fraction of failed labels, or of walkers that stopped early, that is reported."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer.
+    """Verdict on a campaign.
 
     Attributes:
         word: go on, converged, not converged, finished, or look here.
-        reasons: in words, with numbers; the most important first.
+        reasons: reasons with numbers, the most important first.
     """
 
     word: str
@@ -36,7 +36,7 @@ class Verdict:
 
 
 def judge(history: History) -> Verdict:
-    """What to do next with a campaign, and what is to be known of how it was sampled."""
+    """The verdict on a campaign, with warnings about its sampling."""
     found = _judge(history)
     systems = history.settings.systems if history.settings else {}
     return Verdict(found.word, [*found.reasons, *deck_versions.of_rounds(history.records, systems)])
@@ -48,64 +48,64 @@ def _judge(history: History) -> Verdict:
     rules, ended = _rule_lines(history), _ended_by(history)
     by_rule = [name for name in ended if name != "rounds"]
     goals = bool(by_rule) and all("max_" not in name for name in by_rule)
-    told = [line for line in (_final(history),) if line]
+    lines = [line for line in (_final(history),) if line]
     if by_rule:
-        told = [f"ended by {', '.join(by_rule)}", *told]
+        lines = [f"ended by {', '.join(by_rule)}", *lines]
     if trouble:
-        return Verdict(LOOK, [*trouble, *told, *rules])
+        return Verdict(LOOK, [*trouble, *lines, *rules])
     if _only_data(history):
-        return _trained_on_data(history, told)
+        return _trained_on_data(history, lines)
     if goals:
-        return Verdict(CONVERGED, [f"all goals are met: {', '.join(by_rule)}", *told[1:], *rules])
+        return Verdict(CONVERGED, [f"all goals are met: {', '.join(by_rule)}", *lines[1:], *rules])
     if by_rule:
-        before = f"{told[0]}, before its goals were met"
-        return Verdict(NOT_CONVERGED, [before, *told[1:], *rules, *_trend(history)])
-    settled = _settled(history)
-    if settled and not rules:
-        thumb = "this is a rule of thumb: stop: takes limits of yours"
-        return Verdict(CONVERGED, [settled, *told, thumb])
+        before = f"{lines[0]}, before its goals were met"
+        return Verdict(NOT_CONVERGED, [before, *lines[1:], *rules, *_trend(history)])
+    converged = _converged(history)
+    if converged and not rules:
+        thumb = "this is a rule of thumb; set your own limits in stop:"
+        return Verdict(CONVERGED, [converged, *lines, thumb])
     if ended == ["rounds"]:
-        return Verdict(NOT_CONVERGED, [_all_rounds(history), *told, *rules, *_trend(history)])
-    return Verdict(GO_ON, [*rules, *told, *_trend(history)] or ["no round is done yet"])
+        return Verdict(NOT_CONVERGED, [_all_rounds(history), *lines, *rules, *_trend(history)])
+    return Verdict(GO_ON, [*rules, *lines, *_trend(history)] or ["no round is finished yet"])
 
 
 def _all_rounds(history: History) -> str:
-    """What it means that the rounds are done, and what to do."""
+    """Message for a campaign that has completed all rounds."""
     done = history.state["rounds"][-1]["round"]
     goals = [rule for rule in stop.judged(history.records)[0] if rule.kind == stop.GOAL]
     unmet = [rule.rule for rule in goals if not rule.met]
-    why = f"; not met: {', '.join(unmet)}" if unmet else ", and its errors have not settled"
+    why = f"; not met: {', '.join(unmet)}" if unmet else ", but its errors have not converged"
     return (
-        f"all {done} round(s) that were asked for are done{why}; for more, set rounds: to more "
-        f"than {done} and run the campaign again"
+        f"all {done} round(s) are done{why}; to continue, increase rounds: above {done} and run "
+        "the campaign again"
     )
 
 
 def _only_data(history: History) -> bool:
-    """Whether labels come from given data alone: nothing could label what walkers find."""
+    """Whether the campaign only uses given labels and cannot compute new ones."""
     return bool(history.settings and history.settings.reference.imported)
 
 
-def _trained_on_data(history: History, told: Sequence[str]) -> Verdict:
-    """The answer for a campaign that trains on given data, and has no rounds."""
+def _trained_on_data(history: History, lines: Sequence[str]) -> Verdict:
+    """Verdict on a campaign that trains on given data and has no rounds."""
     if not history.state["generations"]:
-        return Verdict(GO_ON, ["no generation is trained yet: run the campaign"])
+        return Verdict(GO_ON, ["no generation is trained yet; run the campaign"])
     labels = history.state["labels"]["initial"]
-    measured = [] if told else ["nothing was measured: give labelled frames as test_data"]
+    measured = [] if lines else ["no errors are known; give labelled frames as test_data"]
     return Verdict(
         FINISHED if history.state["finished"] else GO_ON,
         [
-            *told,
+            *lines,
             *measured,
-            f"trained on {labels} given labels (reference.imported); it has no rounds, since "
-            "nothing could label new frames: for more, add to initial_data, or name a program "
-            "under reference: in a new campaign",
+            f"trained on {labels} given labels (reference.imported); it has no rounds, because "
+            "new frames cannot be labelled; to continue, add frames to initial_data, or start a "
+            "new campaign with a program under reference:",
         ],
     )
 
 
 def tested(history: History) -> tuple[str, Mapping[str, Any]] | None:
-    """The newest generation that was measured on the test set, and its errors."""
+    """The last generation that was evaluated on the test set, and its errors."""
     for entry in reversed(history.state["generations"]):
         if entry.get("test"):
             return str(entry["generation"]), entry["test"]
@@ -113,7 +113,7 @@ def tested(history: History) -> tuple[str, Mapping[str, Any]] | None:
 
 
 def _final(history: History) -> str:
-    """How the newest model does on the test set, in words; empty where it was not measured."""
+    """Errors of the last model on the test set, as text; empty if it was not evaluated."""
     found = tested(history)
     if not found:
         return ""
@@ -127,7 +127,7 @@ def _final(history: History) -> str:
 
 
 def errors_now(history: History) -> tuple[str, Mapping[str, Any]] | None:
-    """The newest out-of-sample errors, and on what they were measured."""
+    """The latest out-of-sample errors, and the frames on which they were computed."""
     for entry in reversed(history.state["rounds"]):
         if before := entry.get("before_learning"):
             return f"new frames of round {entry['round']}, before they were learned", before
@@ -140,7 +140,7 @@ def errors_now(history: History) -> tuple[str, Mapping[str, Any]] | None:
 def ranges(
     history: History, up_to: int | None = None
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """(system, variable) → the range that all walkers have visited, up to a round."""
+    """(system, variable) → range explored by all walkers up to a round."""
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for trace in history.traces:
         if up_to is not None and trace.round > up_to:
@@ -158,7 +158,7 @@ def ranges(
 
 
 def _before(history: History) -> list[tuple[int, float]]:
-    """Round and force MAE (meV/Å) of its new frames before they were learned."""
+    """Round and force MAE (meV/Å) on its new frames before training on them."""
     return [
         (entry["round"], float(entry["before_learning"]["force_mae_meV_per_A"]))
         for entry in history.state["rounds"]
@@ -167,7 +167,7 @@ def _before(history: History) -> list[tuple[int, float]]:
 
 
 def _rounds_trouble(history: History) -> list[str]:
-    """What went wrong in the last round."""
+    """Problems of the last round, and missing hills in any round."""
     found = []
     last = history.state["rounds"][-1]
     failed, done = len(last["failed_labels"]), last["labels"]
@@ -187,33 +187,33 @@ def _rounds_trouble(history: History) -> list[str]:
         for system, hills in entry.get("hills", {}).items():
             if hills["deposited"] != hills["expected"]:
                 found.append(
-                    f"round {entry['round']}, {system}: {hills['deposited']} hills were laid where "
-                    f"{hills['expected']} were due"
+                    f"round {entry['round']}, {system}: {hills['deposited']} hills were deposited, "
+                    f"expected {hills['expected']}"
                 )
     return found
 
 
 def _error_trouble(history: History) -> list[str]:
-    """An error that has grown, or is as large as the forces."""
+    """An error that has increased, or that is as large as the forces."""
     found = []
     before = _before(history)
     if len(before) > 1 and before[-1][1] > WORSE * before[-2][1]:
         found.append(
-            f"the force MAE on new frames grew from {before[-2][1]:.0f} to {before[-1][1]:.0f} "
-            "meV/Å: walkers have entered a region that the model does not know (then the next "
-            "rounds mend it), or they break down"
+            f"the force MAE on new frames increased from {before[-2][1]:.0f} to "
+            f"{before[-1][1]:.0f} meV/Å: walkers have entered a region that is new to the model "
+            "(the error then decreases in the next rounds), or they break down"
         )
     now = errors_now(history)
     if now and now[1]["force_rmse_meV_per_A"] > now[1]["force_rms_meV_per_A"]:
         found.append(
             f"on the {now[0]} the force RMSE ({now[1]['force_rmse_meV_per_A']:.0f} meV/Å) is "
-            f"larger than the forces' own rms ({now[1]['force_rms_meV_per_A']:.0f})"
+            f"larger than the rms force ({now[1]['force_rms_meV_per_A']:.0f})"
         )
     return found
 
 
 def _rule_lines(history: History) -> list[str]:
-    """The rules of `stop:` as they were last judged."""
+    """Last results of the stop rules."""
     return [rule.line for rule in stop.judged(history.records)[0]]
 
 
@@ -222,8 +222,8 @@ def _ended_by(history: History) -> list[str]:
     return ends[-1].by if ends and history.state["finished"] else []
 
 
-def _settled(history: History) -> str:
-    """Why a campaign has settled; empty where it has not, or cannot be told yet."""
+def _converged(history: History) -> str:
+    """Why a campaign has converged; empty if it has not, or if it is not known yet."""
     before = _before(history)
     if len(before) < 3:
         return ""
@@ -234,27 +234,27 @@ def _settled(history: History) -> str:
         1 - (old[key][1] - old[key][0]) / max(high - low, 1e-12) if key in old else 1.0
         for key, (low, high) in new.items()
     ]
-    if spread > SETTLED_ERROR or max(grown, default=1.0) > SETTLED_RANGE:
+    if spread > STEADY_ERROR or max(grown, default=1.0) > STEADY_RANGE:
         return ""
     return (
-        f"in the last three rounds the force MAE on new frames stayed within "
-        f"{100 * SETTLED_ERROR:.0f} % ({first:.0f}, {second:.0f}, {third:.0f} meV/Å), and the "
-        f"explored range grew by less than {100 * SETTLED_RANGE:.0f} %"
+        f"in the last three rounds the force MAE on new frames varied by less than "
+        f"{100 * STEADY_ERROR:.0f} % ({first:.0f}, {second:.0f}, {third:.0f} meV/Å), and the "
+        f"explored range increased by less than {100 * STEADY_RANGE:.0f} %"
     )
 
 
 def _trend(history: History) -> list[str]:
-    """Whether it learns and explores, in numbers."""
+    """Trend of the errors and of the explored range."""
     found = []
     before = _before(history)
     if len(before) > 1:
         found.append(
-            "force MAE on new frames, round by round: "
+            "force MAE on new frames by round: "
             + ", ".join(f"{error:.0f}" for _, error in before[-5:])
             + " meV/Å"
         )
     elif before:
-        found.append(f"one round is done: force MAE {before[0][1]:.0f} meV/Å on its new frames")
+        found.append(f"one round is finished: force MAE {before[0][1]:.0f} meV/Å on its new frames")
     last = history.state["rounds"][-1]["round"]
     if last > 1:
         old, new = ranges(history, last - 1), ranges(history, last)

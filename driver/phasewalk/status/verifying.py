@@ -1,7 +1,7 @@
-"""`phasewalk verify`: every file of a campaign against its journal, and the journal against itself.
+"""`phasewalk verify`: compare all files of a campaign with its journal, and check the journal.
 
-Only reads. A file whose hash no record holds, as in campaigns of earlier versions, is told apart
-from one that is as it was written.
+Read-only. Files without a recorded hash, as in campaigns of earlier versions, are listed
+separately.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,20 +19,20 @@ KEPT = (
     *("labels/*.json", "bias/*/*.tsv", "rounds/*/*.json", "rounds/*/segment/*.colvar", SETTINGS),
     *("models/gen-*/**/*", "models/final/**/*", "fes.json", IDENTITY),
 )
-"""What a campaign keeps, and so should have the hash of."""
+"""Files that should have a recorded hash."""
 FREE_ENERGIES = "fes/*"
 
 
 @dataclass
 class Findings:
-    """What was found in a campaign directory.
+    """Result of the comparison.
 
     Attributes:
-        root: the directory.
-        good: how many files are as the journal says.
-        wrong: what differs, is damaged, or is missing: one line each.
-        gone: files that a campaign goes on without, and that are not there any more.
-        unrecorded: files whose hash no record holds.
+        root: the campaign directory.
+        good: number of files that match the journal.
+        wrong: files that differ, are damaged or missing: one line each.
+        gone: missing files that a campaign does not need to continue.
+        unrecorded: files without a recorded hash.
     """
 
     root: Path
@@ -43,24 +43,24 @@ class Findings:
 
     @property
     def passed(self) -> bool:
-        """Nothing differs."""
+        """Whether no error was found."""
         return not self.wrong
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as data for JSON."""
         return {**asdict(self), "root": str(self.root), "passed": self.passed}
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """The result as lines of text."""
         yield from self.wrong
-        told = f"{self.root}: {self.good} files are as the journal says"
+        summary = f"{self.root}: {self.good} files match the journal"
         for number, what in (
-            (len(self.wrong), "wrong: see above"),
-            (len(self.gone), f"not there any more, and not needed ({_some(self.gone)})"),
-            (len(self.unrecorded), f"whose hash is not recorded ({_some(self.unrecorded)})"),
+            (len(self.wrong), "error(s), see above"),
+            (len(self.gone), f"missing, but not needed ({_some(self.gone)})"),
+            (len(self.unrecorded), f"without a recorded hash ({_some(self.unrecorded)})"),
         ):
-            told += f"; {number} {what}" if number else ""
-        yield told
+            summary += f"; {number} {what}" if number else ""
+        yield summary
 
 
 def _some(names: Sequence[str]) -> str:
@@ -68,10 +68,10 @@ def _some(names: Sequence[str]) -> str:
 
 
 def verify(root: Path) -> Findings:
-    """Compare everything in a campaign directory, free energies among it, with its journals.
+    """Compare all files of a campaign directory, including free energies, with its journals.
 
     Raises:
-        StoreError: it is no campaign directory.
+        StoreError: not a campaign directory.
     """
     found = _files(root)
     for problem in (*_identity(root), *_labels(root)):
@@ -86,7 +86,7 @@ def verify(root: Path) -> Findings:
 
 
 def _files(root: Path) -> Findings:
-    """The files of one journal."""
+    """Compare the files of one journal."""
     found = Findings(root)
     try:
         kept = read_campaign(root).recorded()
@@ -111,7 +111,7 @@ def _files(root: Path) -> Findings:
 
 
 def _identity(root: Path) -> Iterator[str]:
-    """What is wrong with the settings, and where they are not the identity's."""
+    """Errors in the settings, and differences from the identity."""
     try:
         identity = read_identity(root)
         settings = config.parse(*settings_text(root))
@@ -120,18 +120,18 @@ def _identity(root: Path) -> Iterator[str]:
         return
     for key, value in (("name", settings.campaign), ("seed", settings.seed)):
         if key in identity and identity[key] != value:
-            yield f"{root / IDENTITY}: its {key} is {identity[key]!r}, {SETTINGS} has {value!r}"
+            yield f"{root / IDENTITY}: {key} is {identity[key]!r}, but {value!r} in {SETTINGS}"
     if isinstance(named := identity.get("structures"), dict) and set(named) != set(
         settings.systems
     ):
         systems = ", ".join(settings.systems)
-        yield f"{root / IDENTITY}: its systems are {', '.join(named)}, {SETTINGS} has {systems}"
+        yield f"{root / IDENTITY}: systems are {', '.join(named)}, but {systems} in {SETTINGS}"
 
 
 def _labels(root: Path) -> Iterator[str]:
-    """What is wrong with labels in themselves: frames, checksums, levels, conventions."""
+    """Errors in labels: frames, checksums, levels of theory, conventions."""
     try:
         yield from library.verify_campaign(root)
-    except InputError as error:  # a damaged journal, which was told already
+    except InputError as error:  # a damaged journal was already reported
         if f"{root / JOURNAL}" not in str(error):
             yield str(error)

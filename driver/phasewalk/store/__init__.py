@@ -1,4 +1,4 @@
-"""The campaign directory: journal, lock, files, cost."""
+"""The campaign directory: journal, lock, files and costs."""
 
 from . import ledger
 from .directory import (

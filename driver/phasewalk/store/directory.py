@@ -1,15 +1,15 @@
-"""The campaign directory: atomic writes, append-only journal, labels, lock. Plain files only.
+"""The campaign directory: plain files, an append-only journal and a lock.
 
-campaign.yaml    the settings as they were given
-campaign.json    schema, name, and the fingerprint of what must not change
-journal.jsonl    one line for each finished task
-labels/          one file for each label, named by its content
-rounds/003/…     what the tasks of a round wrote
+campaign.yaml    the settings of the last run
+campaign.json    schema, name, and fingerprints of the settings that must not change
+journal.jsonl    one line per finished task
+labels/          one file per label, named by its content
+rounds/003/…     output of the tasks of a round
 models/gen-003/  checkpoint and deployed models
 bias/<system>/   hills of each round
-plumed/          copies of the files that PLUMED reads beside its texts
-rewound-1/       what a rewind has set aside
-lock             who works here now
+plumed/          copies of the files that PLUMED reads in addition to its input
+rewound-1/       files moved away by `phasewalk rewind`
+lock             the process that is using the directory
 """
 
 import json
@@ -46,16 +46,16 @@ from .records_outputs import Part
 
 JOURNAL, IDENTITY, SETTINGS = "journal.jsonl", "campaign.json", "campaign.yaml"
 PLUMED_FILES = "plumed"
-"""Where copies of the files that PLUMED reads beside its texts are."""
+"""Directory with copies of the files that PLUMED reads in addition to its input."""
 REWINDING = "rewinding"
-"""Where an unfinished rewind sets aside; see `rewinding`."""
+"""Directory to which an unfinished rewind moves files; see `rewinding`."""
 
 MAY_GO = re.compile(r"rounds/\d+/(frames-|[^/]+/)|models/(compiled|gen-\d+)/")
-"""What a campaign goes on without; the last generation's files are needed all the same."""
+"""Files that a campaign can continue without, except those of the last generation."""
 
 
 def _files_of(records: Iterable[Record]) -> dict[str, str]:
-    """The files that tasks have left; the last record of a file counts."""
+    """SHA-256 of the output files of tasks, by path; the last record of a file counts."""
     found: dict[str, str] = {}
     for record in records:
         found |= record.files
@@ -64,22 +64,22 @@ def _files_of(records: Iterable[Record]) -> dict[str, str]:
 
 @dataclass
 class Store:
-    """A campaign directory that is open for work (locked) or for reading."""
+    """A campaign directory, opened for writing (locked) or for reading."""
 
     root: Path
     _records: dict[str, Record] = field(default_factory=dict)
     _end: int = 0
-    """Bytes of the journal's whole lines."""
+    """Length of the journal's complete lines, bytes."""
     _crc: int = 0
-    """Checksum of these."""
+    """Checksum of these lines."""
     _lock: Lock | None = None
     _files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of what the finished tasks have left."""
+    """SHA-256 of the output files of finished tasks."""
     _left: dict[str, str] = field(default_factory=dict)
-    """The same of what was left since the last record: the next one takes it."""
+    """SHA-256 of files written since the last record; added to the next record."""
 
     _added: list[Record] = field(default_factory=list)
-    """All records in the order in which they came, also those of what was done again later."""
+    """All records in the order of writing, including those of tasks that were repeated later."""
 
     def __post_init__(self) -> None:
         self._files = _files_of(self._records.values())
@@ -87,44 +87,44 @@ class Store:
 
     @property
     def took_over(self) -> str:
-        """What is to be said of a dead run whose lock was taken over; empty where none was."""
+        """Message about the dead run whose lock was taken over; empty if there was none."""
         return self._lock.took_over if self._lock else ""
 
     def records(self) -> list[Record]:
-        """All finished tasks, in the order in which they ended."""
+        """Records of all finished tasks, in the order in which they finished."""
         return list(self._records.values())
 
     def since(self, count: int) -> list[Record]:
-        """The records that were added after the first `count`, also while this one works."""
+        """The records after the first `count`, including those that this run has added."""
         return self._added[count:]
 
     def done(self, task: str, inputs: str) -> Record | None:
-        """The task's record where it was done with the same inputs."""
+        """The record of a task if it finished with the same inputs; otherwise None."""
         record = self._records.get(task)
         return record if record is not None and record.inputs == inputs else None
 
     def find(self, task: str) -> Record | None:
-        """The task's record, whatever it was made from."""
+        """The record of a task, with any inputs; None if there is none."""
         return self._records.get(task)
 
     def beat(self) -> None:
-        """Show other hosts that this run lives; to be called every few seconds.
+        """Renew the lock, so that other hosts do not take it over; call every few seconds.
 
         Raises:
-            StoreError: another run took over.
+            StoreError: another run has taken over the lock.
         """
         if self._lock is not None:
             self._lock.beat()
 
     def _hold(self) -> None:
-        """Raise StoreError where another run took over: nothing is written any more."""
+        """Renew the lock; raise StoreError if another run has taken it over."""
         if self._lock is not None:
             self._lock.renew()
 
     def append(self, record: Record) -> None:
-        """Add a finished task, with the hashes of all files that were kept since the last one.
+        """Add the record of a finished task, with the hashes of files kept since the last record.
 
-        It is on disk when this returns.
+        The record is on disk when this returns.
         """
         self._hold()
         if self._left:
@@ -132,23 +132,23 @@ class Store:
             record = replace(record, outputs={**record.outputs, FILES: files})
         path = self.root / JOURNAL
         line, crc = line_of(record, self._crc)
-        # As the next run reads it: without tuples, and with text for each key.
+        # The same data as the next run reads: no tuples, all keys are strings.
         record = replace(record, outputs=json.loads(line)["outputs"], source=path)
         with named(path), path.open("ab") as stream:
-            if stream.tell() > self._end:  # a kill or a full disk has left a part of a line
+            if stream.tell() > self._end:  # incomplete line after a kill or on a full disk
                 stream.truncate(self._end)
             stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())
         self._end, self._crc = self._end + len(line), crc
-        self._records.pop(record.task, None)  # one that was done again stands where it ended now
+        self._records.pop(record.task, None)  # a repeated task moves to the end
         self._records[record.task] = record
         self._added.append(record)
         self._files |= record.files
         self._left = {}
 
     def replace(self, records: Iterable[Record]) -> None:
-        """Make these the only finished tasks, all at once."""
+        """Replace all records of the journal in one step."""
         kept = {record.task: record for record in records}
         content, crc = b"", 0
         for record in kept.values():
@@ -160,7 +160,7 @@ class Store:
         self._files = _files_of(kept.values())
 
     def label(self, key: str) -> Label | None:
-        """The label of that content address, if there is one."""
+        """The label with this content address; None if there is none."""
         name = f"labels/{key}.json"
         path = self.root / name
         if not path.is_file():
@@ -168,14 +168,15 @@ class Store:
         with named(path):
             content = path.read_bytes()
         if self._files.get(name, ANY) not in (ANY, hash_bytes(content)):
-            self.checked(name)  # says what is wrong with it
+            self.checked(name)  # raises, and describes the difference
         label = labels.from_json(content.decode(errors="replace"), path)
         if label.key != key or labels.content_key(label.atoms, label.level) != key:
-            raise ParseError(path, "holds another frame than its name says: damaged, or renamed")
+            wrong = "the frame does not match the file name: damaged or renamed"
+            raise ParseError(path, f"{wrong}; restore it from a backup")
         return label
 
     def add_label(self, label: Label) -> None:
-        """Keep a label; never overwrites one."""
+        """Save a label; an existing one is not overwritten."""
         name = f"labels/{label.key}.json"
         if not (self.root / name).exists():
             self.keep(name, labels.to_json(label).encode())
@@ -183,42 +184,42 @@ class Store:
             self.vouch(self.root / name)
 
     def keep(self, name: str, content: bytes) -> Path:
-        """Write what a task leaves; its hash goes into the journal with the next record."""
+        """Write an output file of a task; its hash is added to the next record."""
         digest = hash_bytes(content)
         if self._files.get(name, digest) not in (digest, ANY):
-            # A kill between the file and its record must not leave a file that nothing explains.
-            what, told = rewriting_task(name), {FILES: {name: ANY}}
-            self.append(Record(what, REWRITING, 0, "", told, 0.0, round(now(), 3)))
+            # Without this record, a kill before the task's record would leave a wrong hash.
+            task, outputs = rewriting_task(name), {FILES: {name: ANY}}
+            self.append(Record(task, REWRITING, 0, "", outputs, 0.0, round(now(), 3)))
         path = self.write(name, content)
         self._left[name] = digest
         return path
 
     def vouch(self, path: Path) -> None:
-        """Take the hash of what an engine has left into the journal, with the next record."""
+        """Add the hash of a file that an engine has written to the next record."""
         self._left[path.relative_to(self.root).as_posix()] = file_hash(path)
 
     def recorded(self) -> dict[str, str]:
-        """SHA-256 of each file that finished tasks have left, by its place in the campaign."""
+        """SHA-256 of each output file of finished tasks, by its path in the campaign."""
         return {name: digest for name, digest in self._files.items() if digest != ANY}
 
     def digest(self, name: str) -> str:
-        """SHA-256 of a file that a finished task has left; `ANY` if it is not recorded."""
+        """SHA-256 of an output file of a finished task; `ANY` if it is not recorded."""
         return self._files.get(name, ANY)
 
     def checked(self, name: str) -> Path:
-        """Where a file is that a task has left.
+        """Path of an output file of a task.
 
         Raises:
-            ParseError: it is missing, or is not what the journal holds. A file whose hash is not
-                recorded, as in campaigns of earlier versions, only needs to be there.
+            ParseError: it is missing or its hash differs from the journal. A file without a
+                recorded hash, as in campaigns of earlier versions, only needs to exist.
         """
         check_file(self.root / name, self._files.get(name, ANY))
         return self.root / name
 
     def check(self) -> None:
-        """Raise ParseError where anything differs from what the journal holds, or is missing.
+        """Raise ParseError if a needed file is missing or its hash differs from the journal.
 
-        Settings and identity are compared with the campaign file, and not here.
+        Settings and identity are not checked here; they are compared with the campaign file.
         """
         kept = self.recorded()
         last = max(
@@ -232,22 +233,22 @@ class Store:
                 self.checked(name)
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write a file of the campaign whole or not at all."""
+        """Write a file of the campaign atomically."""
         self._hold()
         path = self.root / name
         write_file(path, content)
         return path
 
     def extend(self, name: str, size: int, digest: str, content: bytes) -> str:
-        """Make a file that grows its first `size` bytes and `content`; see `extend_file`.
+        """Make a growing file consist of its first `size` bytes and `content`; see `extend_file`.
 
-        No record holds its hash: who needs it says what it should be.
+        No record holds its hash; the caller knows what it should be.
         """
         self._hold()
         return extend_file(self.root / name, size, digest, content)
 
     def workplace(self, name: str) -> Path:
-        """A fresh directory for a task; what an interrupted run left there is set aside."""
+        """Path for the new directory of a task; files of an interrupted run are moved away."""
         self._hold()
         path = self.root / name
         with named(path):
@@ -256,7 +257,7 @@ class Store:
         return path
 
     def move(self, name: str, to: str) -> None:
-        """Move a file or directory of the campaign to another place in it."""
+        """Move a file or directory within the campaign."""
         self._hold()
         path = self.root / to
         with named(path):
@@ -264,21 +265,21 @@ class Store:
             (self.root / name).rename(path)
 
     def close(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.release()
 
 
 def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
-    """Make or reopen a campaign directory for work, and lock it.
+    """Create a campaign directory or open an existing one for writing, and lock it.
 
     Args:
         root: the directory.
-        identity: name and fingerprints of what must stay the same as long as the campaign lives.
+        identity: name of the campaign, and fingerprints of the settings that must not change.
 
     Raises:
-        StoreError: locked by another run, another campaign's, of another schema, not writable.
+        StoreError: locked by another run, of another campaign or schema, or not writable.
     """
     with named(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -286,12 +287,16 @@ def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
             child.name not in (locking.LOCK, f".{IDENTITY}.part") for child in root.iterdir()
         )
     if foreign:
-        raise StoreError(f"{root}: not empty and not a campaign; choose another --dir")
+        raise StoreError(
+            f"{root}: not empty and not a campaign directory (it has no {IDENTITY}); choose "
+            "another --dir"
+        )
     opened = _open(root, identity)
     try:
         if (root / REWINDING).exists():
             raise StoreError(
-                f"{root}: a rewind was interrupted; finish it: phasewalk rewind {root} --round N"
+                f"{root}: a rewind was interrupted; complete it with phasewalk rewind {root} "
+                "--round N"
             )
         opened.check()
     except BaseException:
@@ -301,7 +306,7 @@ def open_campaign(root: Path, identity: Mapping[str, Any]) -> Store:
 
 
 def reopen_campaign(root: Path) -> Store:
-    """Open what is a campaign already, whichever, for work; also where a rewind was interrupted."""
+    """Open any existing campaign for writing, also after an interrupted rewind."""
     read_campaign(root)
     return _open(root, {})
 
@@ -316,8 +321,8 @@ def _open(root: Path, identity: Mapping[str, Any]) -> Store:
         _same_identity(root, identity, {record.stage for record in records.values()})
         if not records and any((root / "labels").glob("*.json")):
             raise StoreError(
-                f"{root / JOURNAL}: is missing or empty, but labels are there; restore it from a "
-                "backup, or choose another --dir"
+                f"{root / JOURNAL}: missing or empty, but labels exist; restore it from a backup, "
+                "or choose another --dir"
             )
         return Store(root, records, end, crc, lock)
     except BaseException:
@@ -326,7 +331,7 @@ def _open(root: Path, identity: Mapping[str, Any]) -> Store:
 
 
 def read_campaign(root: Path) -> Store:
-    """Open a campaign directory for reading alone, also while it runs."""
+    """Open a campaign directory read-only, also while the campaign runs."""
     if not (root / IDENTITY).is_file():
         raise StoreError(f"{root}: not a campaign directory (it has no {IDENTITY})")
     read_identity(root)
@@ -341,9 +346,9 @@ class _Identity(Part):
 
 
 def read_identity(root: Path) -> dict[str, Any]:
-    """What `open_campaign` wrote; StoreError where the schema is another."""
+    """The identity that `open_campaign` wrote; StoreError if its schema is a different one."""
     path = root / IDENTITY
-    found = read(path, _Identity, unlike="not readable as a campaign's identity")
+    found = read(path, _Identity, unlike="not a valid campaign identity")
     if found.version != SCHEMA:
         raise StoreError(
             f"{root}: written by another version of phasewalk (schema {brief(found.version)}, this "
@@ -353,7 +358,7 @@ def read_identity(root: Path) -> dict[str, Any]:
 
 
 def check_kept(path: Path) -> None:
-    """ParseError where a file lies in a campaign, and is not what its journal holds."""
+    """Raise ParseError if a file belongs to a campaign and its hash differs from the journal."""
     place = path.absolute()
     for root in place.parents:
         if (root / IDENTITY).is_file():
@@ -364,15 +369,15 @@ def check_kept(path: Path) -> None:
 
 
 def settings_text(root: Path) -> tuple[str, str]:
-    """The settings that a campaign was last run with, and their file's name."""
+    """Settings of the last run of a campaign, and the name of their file."""
     path = root / SETTINGS
     return read_text(path), str(path)
 
 
 def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) -> None:
-    """Raise StoreError where a campaign's identity has changed.
+    """Raise StoreError if a campaign's identity has changed.
 
-    The network may still change as long as none was trained: labels do not depend on it.
+    The network may change until the first training, because labels do not depend on it.
     """
     found = read_identity(root)
     free = () if TRAIN in stages else ("model", "model overrides")
@@ -380,12 +385,12 @@ def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) ->
         if found.get(key) != wanted and key not in free:
             before = found.get(key)
             if isinstance(before, dict) and isinstance(wanted, dict):
-                told = f"its {key} differs (directory | file: {levels.difference(before, wanted)})"
+                what = f"{key} differs (directory | file: {levels.difference(before, wanted)})"
             else:
-                told = f"its {key} is {brief(repr(before))}, this one's is {wanted!r}"
+                what = f"{key} is {brief(repr(before))} there and {wanted!r} in the campaign file"
             raise StoreError(
-                f"{root}: belongs to another campaign: {told}, and its labels and models are of "
-                "that (rounds, walkers, segment, budgets, policy, candidates may change); choose "
+                f"{root}: belongs to another campaign: {what}; labels and models depend on it "
+                "(rounds, walkers, segment, budgets, policy and candidates may change); choose "
                 "another --dir"
             )
     if any(found.get(key) != identity.get(key, found.get(key)) for key in free):
@@ -394,5 +399,5 @@ def _same_identity(root: Path, identity: Mapping[str, Any], stages: set[str]) ->
 
 
 def now() -> float:
-    """Wall clock, seconds since 1970."""
+    """Wall-clock time, seconds since 1970."""
     return time.time()

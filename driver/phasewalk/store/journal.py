@@ -1,4 +1,4 @@
-"""The journal: one line for each finished task, with a checksum of all lines up to it."""
+"""The journal: one line per finished task, with a checksum of all lines up to it."""
 
 import json
 import zlib
@@ -15,12 +15,12 @@ from .records_outputs import Number
 
 SCHEMA = 4
 CRC = b', "crc": '
-"""What stands before the checksum at the end of a line."""
+"""Text before the checksum at the end of a line."""
 Finite = Annotated[Number, Field(allow_inf_nan=False)]
 
 
 class _Outputs(BaseModel):
-    """What is read of all outputs whatever their stage: see `records` for the rest."""
+    """The part of the outputs that all stages have; see `records` for the rest."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -28,7 +28,7 @@ class _Outputs(BaseModel):
 
 
 class _Line(BaseModel):
-    """What a line must hold; `cores` is absent in journals of earlier versions."""
+    """Content of a line; `cores` is missing in journals of earlier versions."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -45,15 +45,15 @@ class _Line(BaseModel):
 
 
 _FIELDS = tuple(one.name for one in fields(Record) if one.compare)
-"""What a line says of a record, in this order."""
+"""Fields of a record in a line, in this order."""
 
 
 def line_of(record: Record, before: int) -> tuple[bytes, int]:
     """A record as a line of the journal, and the checksum of all lines up to it.
 
     Args:
-        record: what the line says.
-        before: checksum of the lines before it, so that none can go missing; 0 for the first.
+        record: the record.
+        before: checksum of the lines before it, so that a missing line is found; 0 for the first.
     """
     data = {"schema": SCHEMA, **{name: getattr(record, name) for name in _FIELDS}}
     body = json.dumps(data).encode()
@@ -62,12 +62,12 @@ def line_of(record: Record, before: int) -> tuple[bytes, int]:
 
 
 def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
-    """The finished tasks, the length of their lines, and the checksum of these.
+    """Read the records of finished tasks, the length of their lines (bytes) and their checksum.
 
-    A last line that a kill left unfinished does not count: the next one takes its place.
+    An incomplete last line, left by a kill, is ignored; the next record overwrites it.
 
     Raises:
-        ParseError: a line is damaged, or is not a record; names the line.
+        ParseError: a line is damaged or is not a record; names the line.
     """
     records: dict[str, Record] = {}
     crc = 0
@@ -89,8 +89,8 @@ def read_journal(path: Path) -> tuple[dict[str, Record], int, int]:
 
 
 def _record(data: Any, crc: int, path: Path) -> Record:
-    """A record from its line; ValueError where that is damaged, or its checksum is another's."""
+    """A record from its line; ValueError if the line is damaged or its checksum is wrong."""
     line = _Line.model_validate(data)
     if line.crc != crc:
-        raise ValueError("damaged, or a line before it is missing: its checksum is another's")
+        raise ValueError("wrong checksum: the line is damaged, or a line before it is missing")
     return Record(**{name: data[name] for name in _FIELDS if name in data}, source=path)

@@ -1,4 +1,4 @@
-"""What a campaign costs: labels, core-hours and wall time, failures and idle moments counted."""
+"""Costs of a campaign: labels, core-hours and wall time, including failures and idle time."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,17 +10,17 @@ from .records_names import LABEL
 
 SECONDS_PER_HOUR = 3600.0
 PAUSE_S = 60.0
-"""A longer time without any engine is no part of a run: it was stopped, or waited for."""
+"""A longer time without a running engine counts as a pause between two runs."""
 
 
 def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
-    """The ledger of a campaign with this reference, for JSON.
+    """Costs of a campaign with this reference, for JSON.
 
     Returns:
-        `reference`, `labels`: the account of all labels, `rounds`: one of each round,
-        `core_hours`: of all stages, by stage. An account has labels done, reused (not
-        computed again), failed for good, `failed_tries` by kind, wall `seconds` of all tries (those
-        side by side add up), `core_hours`, and the mean and longest `seconds` of a label.
+        `reference`; `labels`: costs of all labels; `rounds`: the same for each round;
+        `core_hours` of each stage. The costs of labels are: number of labels done, reused (not
+        computed again) and finally failed; `failed_tries` by kind; wall `seconds` summed over all
+        tries, also parallel ones; `core_hours`; mean and longest `seconds` of a label.
     """
     made = [record for record in records if record.stage == LABEL]
     return {
@@ -32,26 +32,26 @@ def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
 
 
 def _tries(record: Record) -> list[Mapping[str, Any]]:
-    """All runs of a task, the last one included."""
+    """All runs of a task, including the last one."""
     last = {"seconds": record.seconds, "cores": record.cores, **record.outputs}
     return [*record.outputs.get(EARLIER, ()), last]
 
 
 def _account(records: Iterable[Record]) -> dict[str, Any]:
-    mine = list(records)
-    tries = [one for record in mine for one in _tries(record)]
-    done = [record for record in mine if FAILED not in record.outputs]
-    paid = [record.seconds for record in done if not record.outputs.get("reused")]
+    labels = list(records)
+    tries = [one for record in labels for one in _tries(record)]
+    done = [record for record in labels if FAILED not in record.outputs]
+    computed = [record.seconds for record in done if not record.outputs.get("reused")]
     kinds = Counter(str(one.get(KIND, "")) for one in tries if FAILED in one)
     return {
         "done": len(done),
-        "reused": len(done) - len(paid),
-        "failed": len(mine) - len(done),
+        "reused": len(done) - len(computed),
+        "failed": len(labels) - len(done),
         "failed_tries": dict(kinds),
         "seconds": round(sum(one["seconds"] for one in tries), 2),
         "core_hours": round(sum(map(_hours, tries)), 5),
-        "mean_seconds": round(sum(paid) / len(paid), 2) if paid else None,
-        "longest_seconds": max(paid, default=None),
+        "mean_seconds": round(sum(computed) / len(computed), 2) if computed else None,
+        "longest_seconds": max(computed, default=None),
     }
 
 
@@ -68,11 +68,11 @@ def _core_hours(records: Sequence[Record]) -> dict[str, float]:
 
 
 def timeline(records: Sequence[Record]) -> dict[str, float]:
-    """Wall time of a campaign, for JSON, from when its engines ran.
+    """Wall time of a campaign, for JSON, from the times at which engines ran.
 
     Returns:
-        `wall_seconds`: from the first to the last engine, pauses between runs left out;
-        `idle_seconds`: of these, those in which no engine ran; `idle_share`: their share.
+        `wall_seconds`: from the first to the last engine, without pauses between runs;
+        `idle_seconds`: the part in which no engine ran; `idle_share`: the same as a fraction.
     """
     ends = [
         (one.get("time", record.time), one["seconds"])
@@ -100,10 +100,10 @@ def timeline(records: Sequence[Record]) -> dict[str, float]:
 
 @dataclass
 class Meter:
-    """Core-hours of a growing journal: only what has come since the last time is added.
+    """Core-hours of a growing journal; each call adds only the new records.
 
     Attributes:
-        since: the records that were added after the first n, in their order.
+        since: returns the records after the first n, in their order.
     """
 
     since: Callable[[int], Sequence[Record]]
@@ -112,18 +112,18 @@ class Meter:
     _of: dict[str, float] = field(default_factory=dict)
 
     def __call__(self) -> float:
-        """Core-hours of all that was done so far."""
+        """Core-hours of all records so far."""
         for record in self.since(self._count):
             self._count += 1
             hours = sum(map(_hours, _tries(record)))
-            # a task that is done again has what it cost before in its new record
+            # the new record of a repeated task includes its earlier runs
             self._hours += hours - self._of.get(record.task, 0.0)
             self._of[record.task] = hours
         return self._hours
 
 
 def line(account: Mapping[str, Any]) -> str:
-    """An account in one line, for people; empty where nothing was computed."""
+    """Costs of labels as one line of text; empty if nothing was computed."""
     tries = account["failed_tries"]
     if not account["seconds"] and not tries:
         return ""
@@ -132,7 +132,7 @@ def line(account: Mapping[str, Any]) -> str:
     if each is not None:
         words.append(f"{each:.1f} s each, the longest {account['longest_seconds']:.1f} s")
     if account["reused"]:
-        words.append(f"{account['reused']} were there already")
+        words.append(f"{account['reused']} reused")
     if tries:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tries.items()))
         words.append(f"failed tries: {kinds}")

@@ -1,10 +1,10 @@
-"""Who works in a campaign directory: a lock, and a sign of life for other hosts to see.
+"""The lock of a campaign directory, renewed regularly so that other hosts see that a run is alive.
 
-flock is exact among the runs of one machine, but may not reach from one host to another that shares
-the file system. So the lock file also names its owner, who renews it every 10 s; one that has not
-for 60 s is dead. Ages are counted by the file system's own clock: those of hosts may differ. Two
-hosts that start in the same moment both write their name: the one whose name does not stand is
-stopped before it writes anything else.
+flock works between the processes of one machine, but not always between hosts that share a file
+system. The lock file therefore also names its owner, which renews the file's time every 10 s; a run
+that has not done so for 60 s counts as dead. Ages are measured with the clock of the file system,
+because clocks of hosts may differ. If two hosts start at the same moment, both write their name;
+the one whose name is overwritten stops before it writes anything else.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ BEAT_S, STALE_S = 10.0, 60.0
 
 @dataclass(frozen=True)
 class Owner:
-    """What a lock file says.
+    """Content of a lock file.
 
     Attributes:
-        who: process and host, for people.
-        machine: the kernel that the process runs on: one flock holds for all that share it.
-        id: random, of this one run.
-        since: when it began, by its own clock, for people.
+        who: process and host, for messages.
+        machine: identifies the running kernel; flock works between its processes.
+        id: random, unique to this run.
+        since: start of the run by its own clock, for messages.
     """
 
     who: str
@@ -51,46 +51,46 @@ class Lock:
         path: its file.
         handle: the open file, which holds the flock.
         owner: this run.
-        took_over: what is to be said of the run that left its lock; empty where there was none.
-        beaten: when the last sign of life was given, by `_clock`.
+        took_over: message about the dead run whose lock was taken over; empty if there was none.
+        renewed: time of the last renewal, by `_clock`.
     """
 
     path: Path
     handle: int
     owner: Owner
     took_over: str
-    beaten: float
+    renewed: float
 
     def beat(self) -> None:
-        """Give a sign of life where the last one is `BEAT_S` old; raises as `renew` does."""
-        if _clock() - self.beaten >= BEAT_S:
+        """Renew the lock if the last renewal is `BEAT_S` old; raises as `renew` does."""
+        if _clock() - self.renewed >= BEAT_S:
             self.renew()
 
     def renew(self) -> None:
-        """Give a sign of life; StoreError where the lock is not this run's any more."""
+        """Renew the lock; StoreError if it belongs to another run now."""
         with named(self.path):
             self._check()
             os.utime(self.path)  # without times: the file server's clock, not this host's
-        self.beaten = _clock()
+        self.renewed = _clock()
 
     def _check(self) -> None:
         found = _read(self.path)
         if found is None:
             raise StoreError(
-                f"{self.path}: emptied or removed while this run worked here, so it has stopped; "
-                "see that no other run works here, then run the same command again"
+                f"{self.path}: emptied or removed during this run, which has stopped; make sure "
+                "that no other run uses this directory, then run the same command again"
             )
         if found.id != self.owner.id:
             raise StoreError(
-                f"{self.path.parent}: another run took over ({found.who}), as this one had given "
-                f"no sign of life for {STALE_S:g} s; this one has stopped and writes nothing more"
+                f"{self.path.parent}: another run has taken over ({found.who}), because this one "
+                f"did not renew its lock for {STALE_S:g} s; this run has stopped"
             )
 
     def release(self) -> None:
-        """Give up the lock; an empty file tells other hosts that they need not wait."""
+        """Release the lock; an empty file means that other hosts need not wait."""
         try:
             with contextlib.suppress(OSError, StoreError):
-                self._check()  # never empties another run's
+                self._check()  # never empty the file of another run
                 os.ftruncate(self.handle, 0)
         finally:
             os.close(self.handle)
@@ -100,7 +100,7 @@ def take(root: Path) -> Lock:
     """Lock a directory, or take over the lock of a run that has died.
 
     Raises:
-        StoreError: another run works here, or the lock file cannot be written.
+        StoreError: another run uses the directory, or the lock file cannot be written.
     """
     path = root / LOCK
     with named(path):
@@ -117,10 +117,10 @@ def _take(path: Path, handle: int) -> Lock:
     found = _read(path)
     if not free:
         raise StoreError(
-            f"{path.parent}: another run works here ({found.who if found else 'unknown'}); "
-            "wait for it or stop it"
+            f"{path.parent}: in use by another run ({found.who if found else 'unknown'}); "
+            "wait until it ends, or stop it"
         )
-    took_over = _outlived(path, found) if found and found.machine != _machine() else ""
+    took_over = _take_over(path, found) if found and found.machine != _machine() else ""
     who = f"pid {os.getpid()} on {socket.gethostname()}"
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     owner = Owner(who, _machine(), uuid.uuid4().hex, since)
@@ -132,7 +132,7 @@ def _take(path: Path, handle: int) -> Lock:
 
 
 def locked(root: Path) -> bool:
-    """Whether a run works in the directory now, on this host or on another."""
+    """Whether a run uses the directory now, on this host or another one."""
     path = root / LOCK
     try:
         handle = os.open(path, os.O_RDONLY)
@@ -144,51 +144,54 @@ def locked(root: Path) -> bool:
         found = _read(path)
         return found is not None and found.machine != _machine() and abs(_age(path)) < STALE_S
     except (OSError, StoreError):
-        return True  # somebody's name stands there, and how long cannot be told
+        return True  # the file names a run, but its age is unknown
     finally:
         os.close(handle)
 
 
-def _outlived(path: Path, found: Owner) -> str:
-    """What is to be said of another host's lock that is stale; StoreError where it is not."""
+def _take_over(path: Path, found: Owner) -> str:
+    """Message about the stale lock of another host; StoreError if it is not stale."""
     age = _age(path)
-    # One that is far ahead is stale too: the clock was set back, and nobody has renewed it since.
+    # A time far in the future is stale too: the clock was set back, and no run has renewed it.
     if abs(age) < STALE_S:
         raise StoreError(
-            f"{path.parent}: another run works here ({found.who}; last sign of life "
-            f"{max(age, 0):.0f} s ago); wait for it or stop it; if it was killed, try again in "
+            f"{path.parent}: in use by another run ({found.who}; lock renewed {max(age, 0):.0f} s "
+            "ago); wait until it ends, or stop it; if it was killed, try again in "
             f"{STALE_S - age:.0f} s"
         )
-    return f"the lock of {found.who} is stale (last sign of life {abs(age):.0f} s ago): taken over"
+    return f"the lock of {found.who} is stale (last renewed {abs(age):.0f} s ago): taken over"
 
 
 def _age(path: Path) -> float:
-    """Seconds since the last sign of life, by the file system's own clock."""
+    """Seconds since the last renewal, by the clock of the file system."""
     with tempfile.TemporaryFile(dir=path.parent) as probe:
         now = os.fstat(probe.fileno()).st_mtime
     return now - path.stat().st_mtime
 
 
 def _read(path: Path) -> Owner | None:
-    """Whose lock it is; None for nobody's, and for a text that a kill or a full disk left half."""
+    """The owner of the lock; None if there is none, or if the file is incomplete."""
     with contextlib.suppress(FileNotFoundError, InputError):
         return typed(path.read_bytes(), Owner, unlike="not a lock")
     return None
 
 
 def _flock(handle: int, how: int, path: Path) -> bool:
-    """Lock an open file; False where another process of this machine holds it."""
+    """Lock an open file; False if another process of this machine holds the lock."""
     try:
         fcntl.flock(handle, how | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
-        raise StoreError(f"{path}: this file system has no locks ({error.strerror})") from error
+        raise StoreError(
+            f"{path}: this file system does not support locks ({error.strerror}); choose a --dir "
+            "on another one"
+        ) from error
     return True
 
 
 def _machine() -> str:
-    """The running kernel: containers share it, and with it flock; host names may be alike."""
+    """Identifier of the running kernel; containers share it, and host names may be equal."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
@@ -196,5 +199,5 @@ def _machine() -> str:
 
 
 def _clock() -> float:
-    """Seconds that only run forward, also while the machine sleeps."""
+    """Monotonic time in seconds, which includes the time when the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

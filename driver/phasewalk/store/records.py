@@ -1,7 +1,7 @@
-"""The journal's records: finished tasks. What their stages leave is in `records_outputs`.
+"""Records of finished tasks. The outputs of each stage are defined in `records_outputs`.
 
-A record keeps its outputs as they were written, so that a journal that is written again has the
-same bytes; `Record.made` and `Record.of` give them as models.
+A record keeps its outputs as they were written, so that a rewritten journal has the same bytes;
+`Record.made` and `Record.of` return them as typed models.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +18,11 @@ from .records_names import END, IMPORT, INITIAL, NAMED, is_final
 from .records_outputs import BY_STAGE, Believed, CacheName, Failed, Imported, Outputs, Try
 
 FILES = "files"
-"""In a record's outputs: SHA-256 of each file that the task left, by its place in the campaign."""
+"""Key of a record's outputs: SHA-256 of each output file, by its path in the campaign."""
 FAILED, KIND, EARLIER = "failed", "kind", "earlier"
-"""In a task's outputs: why it failed, how, and its failed runs before."""
+"""Keys of a record's outputs: reason of a failure, its kind, and earlier failed runs."""
 CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
-"""How a task fails: the program, its time limit, its calculation, or a result not believed."""
+"""Kinds of failures: program error, time limit, no convergence, or an implausible result."""
 
 M = TypeVar("M", bound=Outputs)
 
@@ -32,15 +32,15 @@ class Record:
     """One finished task.
 
     Attributes:
-        task: what was done, unique in the campaign ("round 2 segment").
-        stage: of `LABEL`, `TRAIN` ….
-        round: 0 for the bootstrap.
-        inputs: hash of what the task depends on.
-        outputs: what later tasks and the reader need, as it is written.
+        task: name of the task, unique in the campaign ("segment 2").
+        stage: `LABEL`, `TRAIN` ….
+        round: number of the round; 0 for the bootstrap.
+        inputs: hash of everything that the task depends on.
+        outputs: results that later tasks and reports need.
         seconds: wall time.
-        time: when it ended, seconds since 1970.
-        cores: that it occupied; 0 where nothing was started.
-        source: the journal that it was read from, for messages; no part of what it says.
+        time: end of the task, seconds since 1970.
+        cores: number of cores used; 0 if no program was started.
+        source: the journal from which it was read, for messages; not part of the record.
     """
 
     task: str
@@ -55,16 +55,15 @@ class Record:
 
     @property
     def files(self) -> dict[str, str]:
-        """SHA-256 of the files that the task left, by their places below the campaign's directory.
+        """SHA-256 of the output files of the task, by their paths in the campaign.
 
-        Journals of earlier versions have them of a checkpoint, a deployed model, and of what a
-        segment left; the rest is not recorded there.
+        Journals of earlier versions have them only for checkpoints, deployed models and segments.
         """
-        told = self.outputs
+        outputs = self.outputs
         for name in ("checkpoint", "file"):
-            if name in told and "sha256" in told:
-                return {str(told[name]): str(told["sha256"]), **told.get(FILES, {})}
-        return dict(told.get(FILES, {}))
+            if name in outputs and "sha256" in outputs:
+                return {str(outputs[name]): str(outputs["sha256"]), **outputs.get(FILES, {})}
+        return dict(outputs.get(FILES, {}))
 
     @property
     def failed(self) -> bool:
@@ -73,38 +72,38 @@ class Record:
 
     @property
     def failure(self) -> Failed | None:
-        """Why and how it failed; None where it did not."""
+        """Reason and kind of the failure; None if the task did not fail."""
         return self.made if isinstance(self.made, Failed) else None
 
     @property
     def earlier(self) -> list[Try]:
-        """Failed runs of the same task before."""
+        """Earlier failed runs of the same task."""
         return self.made.earlier
 
     @cached_property
     def made(self) -> Outputs:
-        """What it left, as its stage has it.
+        """The outputs, as the type of their stage.
 
         Raises:
-            ParseError: it does not hold what it should; names the journal, the task and the field.
+            ParseError: the outputs are invalid; names the journal, the task and the field.
         """
         return self._as(_kind_of(self))
 
     def of(self, kind: type[M]) -> M:
-        """What it left, as one kind of outputs; ParseError where it is not of that kind."""
+        """The outputs as the given type; ParseError if they do not have this type."""
         return self.made if isinstance(self.made, kind) else self._as(kind)
 
     def _as(self, kind: type[M]) -> M:
         try:
             return kind.model_validate(self.outputs)
         except ValidationError as error:
-            told = f"{self.task!r} does not hold what it should: {fault_of(error)}"
             where = self.source or "the journal"
-            raise ParseError(where, f"{told}; restore it from a backup") from error
+            what = f"{self.task!r} is not a valid record: {fault_of(error)}"
+            raise ParseError(where, f"{what}; restore it from a backup") from error
 
 
 def _kind_of(record: Record) -> type[Outputs]:
-    """The outputs that a record's stage has; those of an import differ by their task."""
+    """The type of a record's outputs, by its stage; for imports, by its task."""
     if FAILED in record.outputs:
         return Failed
     if record.stage != IMPORT:
@@ -124,19 +123,19 @@ def by_round(records: Iterable[Record]) -> dict[int, list[Record]]:
 
 
 def each(records: Iterable[Record], kind: type[M]) -> Iterator[tuple[Record, M]]:
-    """The records of a kind's stage that did not fail, with what they left."""
+    """The records of a stage that did not fail, with their outputs."""
     for record in records:
         if record.stage == kind.STAGE and not record.failed:
             yield record, record.of(kind)
 
 
 def failures(records: Iterable[Record], stage: str) -> Iterator[tuple[Record, Failed]]:
-    """The failed records of a stage, with why and how they failed."""
+    """The failed records of a stage, with reason and kind of the failure."""
     for record in records:
         if record.stage == stage and (failure := record.failure) is not None:
             yield record, failure
 
 
 def at_end(record: Record) -> bool:
-    """Whether a record belongs to the campaign's end, whichever round it counts to."""
+    """Whether a record belongs to the end of the campaign, in any round."""
     return record.stage == END or is_final(record.task)

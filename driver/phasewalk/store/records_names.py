@@ -1,4 +1,4 @@
-"""What the tasks of a campaign are called, and their stages: made and told apart here alone."""
+"""Names of stages and tasks; the only module that builds or interprets them."""
 
 import re
 
@@ -7,18 +7,18 @@ EVALUATE, GATE, SEGMENT, STEER, LOCATED = "evaluate", "gate", "segment", "steer"
 STOP, END, VERSIONS, SETTINGS_KEPT = "stop", "end", "versions", "settings"
 BOOTSTRAP, ATOM, IMPORT, REWRITING = "bootstrap", "atom", "import", "rewriting"
 FES, BEGIN, ESTIMATE = "fes", "begin", "estimate"
-"""The stages: what kind of task a record is of."""
+"""The stages: kinds of tasks."""
 
 FINAL = "final"
-"""Name of the generation that learns from all labels, at the end."""
+"""Name of the generation trained on all labels at the end."""
 INITIAL = "initial data"
-"""The task that takes over labels which were there already."""
+"""Name of the task that imports existing labels."""
 NAMED = "name in the cache"
-"""The task that notes what this campaign is called in the cache."""
+"""Name of the task that records the name of this campaign in the cache."""
 
 
 def label_task(key: str, round_: int) -> str:
-    """Name of the task that makes a label in a round."""
+    """Name of the task that computes a label in a round."""
     return f"label {key} of round {round_}"
 
 
@@ -28,12 +28,12 @@ def train_task(generation: str | int) -> str:
 
 
 def deploy_task(generation: str) -> str:
-    """Name of the task that makes a generation run in LAMMPS."""
+    """Name of the task that deploys a generation for LAMMPS."""
     return f"deploy generation {generation}"
 
 
 def compile_task(mode: str, network: str) -> str:
-    """Name of the task that compiles a network, which many generations share."""
+    """Name of the task that compiles a network shared by several generations."""
     return f"compile {mode} {network}"
 
 
@@ -43,32 +43,32 @@ def compile_alone_task(generation: str, network: str) -> str:
 
 
 def prove_task(generation: str) -> str:
-    """Name of the task that proves a generation which was deployed again."""
+    """Name of the task that validates a generation that was deployed again."""
     return f"prove generation {generation} again"
 
 
 def gate_task(generation: str) -> str:
-    """Name of the record of a generation that failed its proof."""
+    """Name of the record of a generation that failed its validation."""
     return f"gate of generation {generation}"
 
 
 def evaluate_task(generation: str | int, round_: int) -> str:
-    """Name of the task that measures a generation on a round's new labels."""
+    """Name of the task that computes the errors of a generation on a round's new labels."""
     return f"evaluate generation {generation} on round {round_}"
 
 
 def segment_task(round_: int) -> str:
-    """Name of the task that lets all walkers walk."""
+    """Name of the task that runs all walkers of a round."""
     return f"segment {round_}"
 
 
 def steer_task(round_: int) -> str:
-    """Name of the record that says where each walker begins a round."""
+    """Name of the record of the frames from which walkers start a round."""
     return f"walkers of round {round_}"
 
 
 def colvars_task(system: str, round_: int | None) -> str:
-    """Name of the task that finds collective variables; of the test set where round is None."""
+    """Name of the task that computes collective variables; of the test set if round is None."""
     return f"colvars of {'the test set' if round_ is None else f'round {round_}'}, {system}"
 
 
@@ -78,12 +78,12 @@ def atom_task(symbol: str) -> str:
 
 
 def verify_task(frame: object) -> str:
-    """Name of the task that computes a frame of the initial data again."""
+    """Name of the task that recomputes a frame of the initial data."""
     return f"verify initial frame {frame}"
 
 
 def compared_task(what: str, campaign: str) -> str:
-    """Name of the record that says whether labels or atoms of another campaign are believed."""
+    """Name of the record of whether labels or atoms of another campaign are used."""
     return f"{what} of {campaign or 'another campaign'} compared"
 
 
@@ -93,7 +93,7 @@ def stop_task(round_: int) -> str:
 
 
 def end_task(round_: int) -> str:
-    """Name of the record that says why a campaign ended."""
+    """Name of the record of why a campaign ended."""
     return f"end after round {round_}"
 
 
@@ -103,15 +103,15 @@ def versions_task(number: int) -> str:
 
 
 def free_energy_task(generation: str, hills: float) -> str:
-    """Name of the record of what the free energies of a generation cost."""
+    """Name of the record of the costs of a generation's free energies."""
     return f"free energy of generation {generation}, hills × {hills:g}"
 
 
 def rewriting_task(name: str) -> str:
-    """Name of the record that says that a file is being written anew."""
+    """Name of the record that announces that a file is being rewritten."""
     return f"{REWRITING} {name}"
 
 
 def is_final(task: str) -> bool:
-    """Whether a task, by its name, is of the final generation."""
+    """Whether a task belongs to the final generation, by its name."""
     return re.search(rf"\bgeneration {FINAL}\b", task) is not None

@@ -1,7 +1,7 @@
-"""What each stage of a campaign leaves, typed, as the journal has it.
+"""Outputs of each stage in the journal, as typed models.
 
-Read strictly. What earlier versions did not write has a default; what a model does not name is
-kept, and not looked at.
+Types are checked strictly. Fields that earlier versions did not write have defaults; unknown fields
+are kept, but not checked.
 """
 
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ Number = int | float
 
 
 class Part(BaseModel):
-    """A part of what a journal says: read strictly, with whatever else it holds."""
+    """Base of all parts of a record: strict types, unknown fields are kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", populate_by_name=True)
 
     def dump(self) -> dict[str, Any]:
-        """As the journal has it: what was given, and no default."""
+        """The data for the journal: given fields only, without defaults."""
         return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class Try(Part):
-    """A failed run of a task, before the one that its record is of."""
+    """An earlier, failed run of a task."""
 
     seconds: Number
     cores: int
@@ -49,11 +49,11 @@ class Try(Part):
 
 
 class Outputs(Part):
-    """What a task left.
+    """Outputs of a task.
 
     Attributes:
-        files: SHA-256 of each file that the task left, by its place in the campaign.
-        earlier: failed runs of the same task.
+        files: SHA-256 of each output file, by its path in the campaign.
+        earlier: earlier failed runs of the same task.
     """
 
     STAGE: ClassVar[str] = ""
@@ -62,19 +62,19 @@ class Outputs(Part):
 
 
 class Failed(Outputs):
-    """A task that failed: why, and how (of `CRASH` …; empty where that is not noted)."""
+    """A failed task: reason and kind (`CRASH` …; empty if it was not recorded)."""
 
     failed: Any
     kind: str = ""
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """The reason as text."""
         return str(self.failed)
 
 
 class Labelled(Outputs):
-    """A label: its key, where its frame comes from, and how it was made."""
+    """A label: its key, the origin of its frame, and how it was computed."""
 
     STAGE = LABEL
     key: str
@@ -88,13 +88,13 @@ class Labelled(Outputs):
 
 
 class Epoch(Part):
-    """The last epoch of a training, by its own time (seconds since 1970)."""
+    """End of the last epoch of a training (seconds since 1970)."""
 
     at: Number
 
 
 class NetworkStatistics(Part):
-    """What the network takes from the labels; see `models.Statistics`."""
+    """Statistics of the labels that the network uses; see `models.Statistics`."""
 
     energy_shifts: list[Number]
 
@@ -117,7 +117,7 @@ class Trained(Outputs):
 
 
 class Compilation(Outputs):
-    """A compiled network; `place` is None if weights cannot be written into it."""
+    """A compiled network; `place` is None if its weights cannot be replaced."""
 
     STAGE = COMPILE
     mode: str = ""
@@ -127,7 +127,7 @@ class Compilation(Outputs):
 
 
 class DeployedModel(Outputs):
-    """A generation's model as LAMMPS runs it; `compiled` is None if it was compiled alone."""
+    """A deployed model; `compiled` is None if it was compiled for this generation only."""
 
     STAGE = DEPLOY
     generation: str
@@ -142,7 +142,7 @@ class DeployedModel(Outputs):
 
 
 class MeasuredErrors(Part):
-    """Errors on frames, as `evaluation.Errors` names them."""
+    """Errors on a set of frames; names as in `validation.Errors`."""
 
     force_mae_meV_per_A: Number
     force_rmse_meV_per_A: Number
@@ -158,14 +158,14 @@ class MeasuredErrors(Part):
 
 
 class FrameErrors(Part):
-    """How wrong the model is on one walker's frame."""
+    """Error of the model on the frame of one walker."""
 
     walker: str
     force_error_ratio: Number
 
 
 class Proof(Part):
-    """What the proof of a deployed model gave."""
+    """Result of the validation of a deployed model."""
 
     checks: int
     warnings: list[str]
@@ -185,13 +185,13 @@ class Evaluated(Outputs):
 
 
 class SoftStop(Part):
-    """Why the sentinel, or PLUMED, ended a walker's segment."""
+    """Why the sentinel or PLUMED stopped a walker."""
 
     reason: str
 
 
 class Walked(Part):
-    """What a segment made of one walker."""
+    """Result of a segment for one walker."""
 
     walker: str
     system: str
@@ -208,7 +208,7 @@ class Walked(Part):
 
 
 class HillCounts(Part):
-    """Hills that a segment laid, and those of it that are in the record of its system."""
+    """Number of hills that a segment deposited, and of those in the record of its system."""
 
     deposited: int
     expected: int
@@ -218,7 +218,7 @@ class HillCounts(Part):
 
 
 class Segment(Outputs):
-    """A segment of all walkers; `hills` are counts by system, `deck` the version of the deck."""
+    """A segment of all walkers; `hills` are counts by system, `deck` is the deck's version."""
 
     STAGE = SEGMENT
     generation: int
@@ -228,7 +228,7 @@ class Segment(Outputs):
 
 
 class Begun(Part):
-    """Where a walker begins a round; see `steering.Decision`."""
+    """The frame from which a walker starts a round; see `rounds.steer.Decision`."""
 
     walker: str
     source: str
@@ -236,14 +236,14 @@ class Begun(Part):
 
 
 class Steered(Outputs):
-    """Where all walkers begin a round."""
+    """The frames from which all walkers start a round."""
 
     STAGE = STEER
     walkers: list[Begun]
 
 
 class Located(Outputs):
-    """Collective variables of labelled frames: values by the key of the label."""
+    """Collective variables of labelled frames: values by key of the label."""
 
     STAGE = LOCATED
     system: str
@@ -253,7 +253,7 @@ class Located(Outputs):
 
 
 class JudgedRule(Part):
-    """A rule of `stop:` as it was judged; see `stopping.Rule`."""
+    """Result of a stop rule; see `campaign.stop.Rule`."""
 
     rule: str
     kind: str
@@ -262,7 +262,7 @@ class JudgedRule(Part):
 
 
 class Judged(Outputs):
-    """The rules after a round, and the keys of those that ended the campaign."""
+    """Results of the stop rules after a round, and the keys of those that ended the campaign."""
 
     STAGE = STOP
     rules: list[JudgedRule]
@@ -270,7 +270,7 @@ class Judged(Outputs):
 
 
 class Ended(Outputs):
-    """What ended the campaign."""
+    """The rules that ended the campaign."""
 
     STAGE = END
     by: list[str] = []
@@ -284,7 +284,7 @@ class Versions(Outputs):
 
 
 class Drawn(Outputs):
-    """The perturbed structures of round 0: how many, and with which settings."""
+    """The perturbed structures of round 0: their number and settings."""
 
     STAGE = BOOTSTRAP
     frames: int = 0
@@ -299,19 +299,19 @@ class Atom(Outputs):
 
 
 class Imported(Outputs):
-    """Labels that were there already, by their keys."""
+    """Keys of imported labels."""
 
     labels: list[str]
 
 
 class CacheName(Outputs):
-    """What this campaign is called in the cache."""
+    """Name of this campaign in the cache."""
 
     name: str
 
 
 class Believed(Outputs):
-    """Whether what another campaign left in the cache is believed."""
+    """Whether labels of another campaign in the cache are used."""
 
     believed: bool
     found: str = ""

@@ -61,7 +61,7 @@ def checked(atoms: Atoms) -> Atoms:
     found.set_array(FIXED, _fixed_atoms(atoms), dtype=bool, shape=())
     for name in (MOMENTS, CHARGES, MASSES):
         if atoms.has(name) and not np.isfinite(atoms.arrays[name]).all():
-            raise InputError(f"{name} contain a value that is not finite")
+            raise InputError(f"{name} contain a value that is not finite; correct or remove them")
     _check_masses(found)
     return found
 
@@ -114,7 +114,7 @@ def _check_masses(atoms: Atoms) -> None:
         return
     masses = atoms.arrays[MASSES]
     if (masses <= 0).any():
-        raise InputError("an atom has a mass that is not positive")
+        raise InputError("an atom has a mass that is not positive; correct the masses")
     for symbol in sorted(set(atoms.symbols)):
         mine = masses[atoms.symbols == symbol]
         if np.ptp(mine) > OWN_MASS * mine.max():

@@ -8,9 +8,9 @@ from ase.data import atomic_numbers
 from ..errors import InputError, brief
 
 _TYPE = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*[+-]|[+-]\d*\.?\d*|\([IV0]+\))?")
-"""An element, and the charge that it may have: Cu, Fe3+, O2-, Na0+, Fe(III)."""
+"""An element with an optional charge: Cu, Fe3+, O2-, Na0+, Fe(III)."""
 _LABEL = re.compile(r"([A-Z][a-z]?)(?![a-zA-Z])(?!-[A-Z])([\w'\"*^#()-]*)")
-"""An element, and what makes the name of its site: C12A, H1', O1W, Fe1_2, N(3), O-1."""
+"""An element with the rest of its site label: C12A, H1', O1W, Fe1_2, N(3), O-1."""
 _SECOND = re.compile(r"[0-9_-]([A-Z][a-z])")
 _AMOUNT = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
 
@@ -27,14 +27,14 @@ def check_elements(labels: Sequence[str], symbols: Sequence[str]) -> None:
         if found != "D" and atomic_numbers.get(found or "", 0) < 1:
             raise InputError(
                 brief(
-                    f"the element of site {label} is not clear from {written!r}; write its symbol, "
-                    "as Cu, into _atom_site_type_symbol"
+                    f"the element of site {label} is ambiguous (found {written!r}); write its "
+                    "symbol, for example Cu, in _atom_site_type_symbol"
                 )
             )
 
 
 def _element(written: str, *, named: bool) -> str | None:
-    """The element of a type, or of a label where sites have no types; None if it is not one."""
+    """The element of a type, or of a label if sites have no types; None if it is not one."""
     found = _TYPE.fullmatch(written)
     if found is None and named:
         found = _LABEL.fullmatch(written)
@@ -45,11 +45,11 @@ def _element(written: str, *, named: bool) -> str | None:
 
 
 def check_formula(formula: str, elements: Iterable[str]) -> None:
-    """Raise InputError if an element of the formula has no site, as hydrogen often has none.
+    """Raise InputError if an element of the formula, often hydrogen, has no site.
 
     Args:
         formula: `_chemical_formula_sum`; ignored if it has another format.
-        elements: those that were read.
+        elements: of the sites.
     """
     amounts = [_AMOUNT.fullmatch(word) for word in formula.split()]
     there = {"H" if element == "D" else element for element in elements}
@@ -60,7 +60,7 @@ def check_formula(formula: str, elements: Iterable[str]) -> None:
         if element in atomic_numbers and element not in there:
             raise InputError(
                 brief(
-                    f"its formula ({formula}) has {element}, but no site has; add these atoms, or "
-                    "correct _chemical_formula_sum"
+                    f"its formula ({formula}) contains {element}, but there is no {element} site; "
+                    "add these atoms or correct _chemical_formula_sum"
                 )
             )

@@ -1,6 +1,7 @@
-"""What a structure file leaves open, and ASE's reader would guess without a word.
+"""Checks of structure files for what is ambiguous, which ASE's readers would guess silently.
 
-Each check reads the file's own text, and raises InputError with what is open and what to write.
+Each check reads the text of the file and raises InputError that says what is ambiguous and what to
+write.
 """
 
 import re
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from ase.io.cif import CIFBlock
 
 WHOLE = 1e-3
-"""How far from 1 an occupancy may be."""
+"""Maximum difference of an occupancy from 1."""
 SHOWN = 4
-"""Sites that a message names."""
+"""Maximum number of sites named in a message."""
 WHAT_TO_DO = (
-    "which atoms are there would be a guess; write a cell in which every site is whole (choose an "
-    "ordered arrangement with a supercell or enumeration tool)"
+    "the structure is disordered, but every site must be one atom; choose an ordered arrangement "
+    "with a supercell or enumeration tool"
 )
 WITHOUT_ELEMENTS = {
     "gromacs": "a .gro file",
@@ -31,7 +32,7 @@ WITHOUT_ELEMENTS = {
     "dlp-history": "a DL_POLY HISTORY file",
     "lammps-dump-binary": "a binary LAMMPS dump",
 }
-"""Formats that name atoms or types, but no elements."""
+"""Formats with names or types of atoms but without elements."""
 _NOTHING = ("", ".", "?", "None")
 _OPERATIONS = (
     "_space_group_symop_operation_xyz",
@@ -48,25 +49,25 @@ _NAMES = (
     "_symmetry_space_group_name_h-m",
     "_space_group.patterson_name_h-m",
 )
-"""Where ASE looks for the symmetry of a CIF."""
+"""Tags from which ASE reads the symmetry of a CIF."""
 ANGLE = 0.01
-"""Degrees within which an angle is 90 or 120."""
+"""Tolerance of angles of 90° and 120°, degrees."""
 _LAST_MONOCLINIC = 15
 _RHOMBOHEDRAL = (146, 148, 155, 160, 161, 166, 167)
 
 
 def check(path: Path, kind: str, index: int | None) -> None:
-    """Raise InputError where ASE would have to guess what is in a file.
+    """Raise InputError if the content of a file is ambiguous.
 
     Args:
         path: the file.
         kind: its format, as ASE names it.
-        index: which of its structures is asked for; None for its only one.
+        index: of the structure to read; None for the only one.
     """
     if kind in WITHOUT_ELEMENTS:
         raise InputError(
-            f"{WITHOUT_ELEMENTS[kind]} holds names or types of atoms, and no elements, which ASE "
-            "would guess; convert it to extxyz or CIF with element symbols"
+            f"{WITHOUT_ELEMENTS[kind]} has names or types of atoms but no elements; convert it to "
+            "extxyz or CIF with element symbols"
         )
     if kind == "cif":
         _check_cif(path, index)
@@ -77,11 +78,11 @@ def check(path: Path, kind: str, index: int | None) -> None:
 def check_shares(
     info: Mapping[str, Any], arrays: Mapping[str, Any], symbols: Sequence[str]
 ) -> None:
-    """Raise InputError if a frame that ASE has read says that sites are partly occupied.
+    """Raise InputError if a frame that ASE has read has partially occupied sites.
 
     Args:
-        info: of the frame: `occupancy` holds shares by site and element where the format has them.
-        arrays: of the frame: any array that is called an occupancy.
+        info: of the frame; `occupancy`, if there is one, is by site and element.
+        arrays: of the frame; any of them may be an occupancy, by its name.
         symbols: elements of the atoms.
     """
     sites = info.get("occupancy")
@@ -104,11 +105,11 @@ def _refuse_partial(shares: Sequence[tuple[str, Any]]) -> None:
     if partial:
         named = ", ".join(f"{site} {share}" for site, share in partial[:SHOWN])
         more = f" and {len(partial) - SHOWN} more" if len(partial) > SHOWN else ""
-        raise InputError(brief(f"sites are partly occupied ({named}{more}): {WHAT_TO_DO}"))
+        raise InputError(brief(f"partially occupied sites ({named}{more}): {WHAT_TO_DO}"))
 
 
 def _whole(share: Any) -> bool:
-    """Whether an occupancy is 1; what is not given is 1."""
+    """Whether an occupancy is 1, or not given."""
     if str(share).strip() in _NOTHING:
         return True
     try:
@@ -131,12 +132,12 @@ def _check_cif(path: Path, index: int | None) -> None:
 
     with (
         open_with_compression(str(path), "rb") as file,
-        warnings.catch_warnings(record=True, action="always") as said,
+        warnings.catch_warnings(record=True, action="always") as warned,
     ):
         blocks = [block for block in parse_cif(file) if _has_sites(block)]
-    _check_rows(blocks, [str(warning.message) for warning in said])
+    _check_rows(blocks, [str(warning.message) for warning in warned])
     if not blocks or not -len(blocks) <= (index or 0) < len(blocks):
-        return  # the reader says so
+        return  # an error of the reader
     block = blocks[index or 0]
     _refuse_partial(list(zip(_labels(block), _column(block, "occupancy"), strict=False)))
     symbols = list(map(str, _column(block, "type_symbol")))
@@ -148,12 +149,15 @@ def _check_cif(path: Path, index: int | None) -> None:
 
 
 def _check_rows(blocks: "Sequence[CIFBlock]", warned: Sequence[str]) -> None:
-    """ASE leaves out lines of a loop that do not fit its columns; of the loop of sites, atoms."""
+    """Raise InputError if ASE skipped lines of the loop of sites, and so atoms."""
     widths = {sum(re.match("_atom_site_(?!aniso)", tag) is not None for tag in b) for b in blocks}
     for message in warned:
         found = re.match(r"Wrong number \d+ of tokens, expected (\d+)", message)
         if found and int(found[1]) in widths:
-            raise InputError(f"a line of a loop does not fit its columns ({message})")
+            raise InputError(
+                f"a line of the atom site loop has the wrong number of columns ({message}); "
+                "correct it"
+            )
 
 
 def _has_sites(block: "CIFBlock") -> bool:
@@ -161,7 +165,7 @@ def _has_sites(block: "CIFBlock") -> bool:
 
 
 def _column(block: "CIFBlock", name: str) -> list[Any]:
-    """A column of the loop of atom sites; empty where there is none."""
+    """A column of the loop of atom sites; empty if there is none."""
     values = block.get(f"_atom_site_{name}")
     return values if isinstance(values, list) else [] if values is None else [values]
 
@@ -172,7 +176,7 @@ def _labels(block: "CIFBlock") -> list[str]:
 
 
 def _check_disorder(block: "CIFBlock") -> None:
-    """Alternative groups of sites, dummies, hydrogen that is announced and not placed."""
+    """Check for alternative groups of sites, dummy atoms and hydrogens without positions."""
     groups, sets = _column(block, "disorder_group"), _column(block, "disorder_assembly")
     named = {
         (str(whole), str(group))
@@ -185,37 +189,39 @@ def _check_disorder(block: "CIFBlock") -> None:
     labels = _labels(block)
     for label, flag in zip(labels, _column(block, "calc_flag"), strict=False):
         if str(flag) == "dum":
-            raise InputError(f"site {label} is a dummy and no atom; remove it")
+            raise InputError(
+                f"site {label} is a dummy (_atom_site_calc_flag), not an atom; remove it"
+            )
     for label, count in zip(labels, _column(block, "attached_hydrogens"), strict=False):
         if str(count) not in (*_NOTHING, "0"):
             raise InputError(
-                f"{count} hydrogen atom(s) of {label} have no position "
-                "(_atom_site_attached_hydrogens); place them, and remove that column"
+                f"{count} hydrogen atom(s) attached to {label} have no positions "
+                "(_atom_site_attached_hydrogens); add them and remove that column"
             )
 
 
 def _check_symmetry(block: "CIFBlock") -> None:
-    """Symmetry and moments that ASE does not read, or reads in another setting."""
+    """Check for symmetry and magnetic moments that ASE does not read or may read wrongly."""
     magnetic = next(
         (t for t in block if t.startswith(("_atom_site_moment", "_space_group_symop_mag"))), None
     )
     if magnetic:
         raise InputError(
-            f"it is a magnetic CIF ({magnetic}), whose moments and symmetry ASE does not read; "
-            "write it as extxyz with a column initial_magmoms"
+            f"it is a magnetic CIF ({magnetic}), and ASE does not read its moments and symmetry; "
+            "convert it to extxyz with a column initial_magmoms"
         )
     if str(block.get("_cell_modulation_dimension")) not in (*_NOTHING, "0"):
         raise InputError(
-            "its structure is modulated (_cell_modulation_dimension), and ASE reads the basic cell "
-            "alone; write a commensurate supercell"
+            "its structure is modulated (_cell_modulation_dimension), but ASE reads only the basic "
+            "cell; write a commensurate supercell"
         )
     number = next((block[tag] for tag in _NUMBERS if str(block.get(tag)) not in _NOTHING), None)
     name = next((str(block[t]) for t in _NAMES if str(block.get(t)) not in _NOTHING), None)
     if any(block.get(tag) for tag in _OPERATIONS):
         if number is None and name is None:
             raise InputError(
-                "its symmetry operations have no space group beside them, without which ASE does "
-                "not read them; add _space_group_IT_number (1 if x,y,z is the only one)"
+                "it has symmetry operations but no space group, and ASE ignores them then; add "
+                "_space_group_IT_number (1 if x,y,z is the only operation)"
             )
     elif number is None and name is None:
         for tag in block:
@@ -226,52 +232,52 @@ def _check_symmetry(block: "CIFBlock") -> None:
                 and str(block[tag]) not in (*_NOTHING, "P 1", "P1", "1")
             ):
                 raise InputError(
-                    f"its symmetry is in {tag} alone, which ASE does not read; write its "
+                    f"its symmetry is given by {tag} only, which ASE does not read; add the "
                     "operations (_space_group_symop_operation_xyz) and _space_group_IT_number, "
-                    "or all atoms in P 1"
+                    "or write all atoms in P 1"
                 )
     elif number is not None:
         _check_setting(block, int(number), name)
 
 
 def _check_places(block: "CIFBlock") -> None:
-    """ASE keeps one of two sites that symmetry brings to one place, whatever they are."""
+    """Raise InputError if different elements are at one position: ASE would keep only one."""
     symbols, labels = block.get_symbols(), _labels(block)
-    with warnings.catch_warnings(record=True, action="always") as said:
+    with warnings.catch_warnings(record=True, action="always") as warned:
         block.get_atoms()
-    for warning in said:
+    for warning in warned:
         found = re.search(r"scaled_positions (\d+) and (\d+) are equivalent", str(warning.message))
         one, other = (int(found[1]), int(found[2])) if found else (0, 0)
         if max(one, other) < len(symbols) and symbols[one] != symbols[other]:
             raise InputError(
-                f"sites {labels[one]} and {labels[other]} are at one place, and have no occupancy: "
-                f"{WHAT_TO_DO}"
+                f"sites {labels[one]} and {labels[other]} are at the same position, without "
+                f"occupancies: {WHAT_TO_DO}"
             )
 
 
 def _check_setting(block: "CIFBlock", number: int, name: str | None) -> None:
-    """A space group's number alone leaves open in which axes, and from which origin."""
+    """Raise InputError if the number of a space group does not define its axes and origin."""
     from ase.spacegroup import Spacegroup
 
     taken = Spacegroup(number).symbol
-    if (name is not None and _squeezed(name) != _squeezed(taken)) or (
+    if (name is not None and _normalized(name) != _normalized(taken)) or (
         "_symmetry_space_group_setting" not in block and not _one_setting(block, number)
     ):
         raise InputError(
-            f"its symmetry operations are not written, and space group {number} "
-            f"({name or 'no symbol'}) has more than one setting, of which ASE would take {taken}; "
-            "write them (_space_group_symop_operation_xyz), or all atoms in P 1"
+            f"it has no symmetry operations, and space group {number} ({name or 'no symbol'}) has "
+            f"several settings, of which ASE would use {taken}; add the operations "
+            "(_space_group_symop_operation_xyz), or write all atoms in P 1"
         )
 
 
-def _squeezed(name: str) -> str:
-    """A space group's symbol without what is written in several ways."""
+def _normalized(name: str) -> str:
+    """A space group's symbol without differences in notation."""
     words = [word for word in name.replace("_", "").split() if word != "1"]
     return "".join(words or ["P1"]).replace("-", "").lower().removesuffix(":h")
 
 
 def _one_setting(block: "CIFBlock", number: int) -> bool:
-    """Whether the cell leaves no choice of axes or origin: b unique, or hexagonal axes."""
+    """Whether axes and origin are defined by the cell: b unique, or hexagonal axes."""
     from ase.spacegroup import Spacegroup
 
     alpha, gamma = (float(block[f"_cell_angle_{name}"]) for name in ("alpha", "gamma"))
@@ -280,8 +286,8 @@ def _one_setting(block: "CIFBlock", number: int) -> bool:
     if number in _RHOMBOHEDRAL:
         return abs(gamma - 120.0) < ANGLE
     try:
-        return _squeezed(Spacegroup(number, 2).symbol) != _squeezed(Spacegroup(number).symbol)
-    except Exception:  # ASE raises what it likes where there is no second one
+        return _normalized(Spacegroup(number, 2).symbol) != _normalized(Spacegroup(number).symbol)
+    except Exception:  # ASE raises various exceptions if there is no second setting
         return True
 
 
@@ -294,30 +300,33 @@ def _check_pdb(lines: Sequence[str]) -> None:
     for line in atoms:
         if not line[76:78].strip():
             raise InputError(
-                f"atom {line[6:11].strip()} ({line[12:16].strip()}) has no element in columns 77 "
-                "and 78, and ASE would guess it from its name; write it there"
+                f"atom {line[6:11].strip()} ({line[12:16].strip()}) has no element in columns "
+                "77–78, and ASE would guess it from the name; add it"
             )
     for line in lines:
         group = line[55:66].strip() if line.startswith("CRYST1") else ""
         if group not in ("", "P 1", "P1", "1"):
             raise InputError(
-                f"its space group is {group} (CRYST1), which ASE does not apply; write all atoms "
-                "of the cell, in P 1"
+                f"its space group is {group} (CRYST1), but ASE does not apply symmetry; write all "
+                "atoms of the cell, in P 1"
             )
 
 
 def _check_shelx(lines: Sequence[str]) -> None:
-    """ASE's reader neither applies symmetry nor reads site occupation factors."""
-    begun = False
+    """Check what ASE's reader ignores: symmetry and site occupation factors."""
+    in_atoms = False
     for line in lines:
         words = line.split()
         key = words[0].upper() if words else ""
         if key == "SYMM" or (key == "LATT" and words[1:2] != ["-1"]):
-            raise InputError(f"ASE does not apply its symmetry ({line.strip()}); write all atoms")
-        begun = begun or key == "SFAC"
+            raise InputError(
+                f"ASE does not apply its symmetry ({line.strip()}); write all atoms of the cell, "
+                "in P 1"
+            )
+        in_atoms = in_atoms or key == "SFAC"
         if key == "END":
             return
-        if begun and key not in ("SFAC", "UNIT", "FVAR") and len(words) >= 6:
+        if in_atoms and key not in ("SFAC", "UNIT", "FVAR") and len(words) >= 6:
             share = float(words[5])
             _refuse_partial([(words[0], share - 10.0 if 10.0 <= share < 15.0 else share)])
 
@@ -326,8 +335,8 @@ def _check_poscar(lines: Sequence[str]) -> None:
     words = lines[5].split() if len(lines) > 5 else []
     if words and words[0].isdigit():
         raise InputError(
-            "the line before the numbers of atoms does not name the elements (as VASP 4 writes "
-            f"it), and ASE would guess them; write it, one symbol for each of {' '.join(words)}"
+            "line 6 has no element symbols (VASP 4 format), and ASE would guess them; insert a "
+            f"line before it with one symbol for each of the numbers of atoms {' '.join(words)}"
         )
 
 
@@ -343,13 +352,13 @@ def _check_dump(lines: Sequence[str]) -> None:
     if any("element" not in title for title in titles):
         shown = f" ({', '.join(sorted(types))})" if types else ""
         raise InputError(
-            f"a LAMMPS dump with types{shown} and without elements; write it with the column "
-            "element (dump … custom … id element x y z, and dump_modify … element Na Cl)"
+            f"the LAMMPS dump has types{shown} but no elements; write it with the column element "
+            "(dump … custom … id element x y z, and dump_modify … element Na Cl)"
         )
     if len(types) > 1 and set(types.values()) == {"C"}:
         raise InputError(
-            f"all of its {len(types)} types are C, which LAMMPS writes where dump_modify … element "
-            "was not given; give it, or write one type"
+            f"the element of all {len(types)} types is C, LAMMPS's default without dump_modify … "
+            "element; write the dump with dump_modify … element"
         )
 
 
@@ -366,7 +375,7 @@ def _rows(lines: Sequence[str]) -> Iterator[dict[str, str]]:
 def _check_castep(lines: Sequence[str]) -> None:
     for line in lines:
         if re.search(r"MIXTURE", line, re.IGNORECASE):
-            raise InputError(f"sites are mixed ({brief(line)}): {WHAT_TO_DO}")
+            raise InputError(f"mixed sites ({brief(line)}): {WHAT_TO_DO}")
 
 
 _CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {

@@ -46,7 +46,10 @@ def read(path: Path) -> Atoms:
         raise InputError(f"it is in LAMMPS units {stated[1]}; write it in metal or real units (Å)")
     announced = next((int(m[1]) for m in map(_ATOMS.match, lines[1:]) if m), 0)
     if announced > len(lines):
-        raise InputError(f"its header has {announced} atoms, but the file only {len(lines)} lines")
+        raise InputError(
+            f"its header has {announced} atoms, but the file has only {len(lines)} lines; it is "
+            "incomplete, or the header is wrong"
+        )
     elements, masses = _types(path, lines)
     atoms: Atoms = read_lammps_data(
         path,
@@ -70,7 +73,7 @@ def _style(lines: Sequence[str]) -> str:
                 f"its section Atoms has no atom style ({', '.join(STYLES)}); add it as a comment: "
                 "Atoms # atomic"
             )
-    raise InputError("it has no section Atoms")
+    raise InputError("it has no section Atoms; write the file with LAMMPS's command write_data")
 
 
 def _types(path: Path, lines: Sequence[str]) -> tuple[dict[int, str], dict[int, float]]:
@@ -90,9 +93,9 @@ def _types(path: Path, lines: Sequence[str]) -> tuple[dict[int, str], dict[int, 
         written = names.get(kind, "")
         found = _HYDROGEN.get(written, written)
         if atomic_numbers.get(found, 0) < 1:
-            said = f" (found {written!r})" if written else ""
+            shown = f" (found {written!r})" if written else ""
             raise InputError(
-                f"the element of type {kind} of the LAMMPS data file is not given{said}; "
+                f"the element of type {kind} of the LAMMPS data file is not given{shown}; "
                 f"{_WHAT_TO_WRITE}"
             )
         _check_mass(kind, found, masses)
@@ -129,7 +132,7 @@ def _section(path: Path, lines: Sequence[str], name: str) -> list[tuple[list[str
             inside = text.strip() == name
         elif inside and words:
             if len(words) < 2:
-                raise ParseError(path, f"not a line of {name}: {line!r}", number)
+                raise ParseError(path, f"not a valid line of section {name}: {line!r}", number)
             rows.append((words, next(iter(comment.split()), "")))
     return rows
 

@@ -46,7 +46,7 @@ def whole(atoms: Atoms) -> Array:
 
 
 def _bonds(atoms: Atoms) -> list[list[tuple[int, tuple[int, int, int]]]]:
-    """For each atom its neighbours, and in which image of the cell each of them is."""
+    """For each atom its bonded neighbours, each with its image of the cell."""
     from ase.neighborlist import neighbor_list
 
     reach = [STRETCH * covalent_radii[z] if z in NON_METALS else 0.0 for z in atoms.numbers]

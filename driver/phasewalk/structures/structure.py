@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 MAX_REDRAWS = 200
 _WIDE = re.compile(rb'roperties="?[^\s"]*:[0-9_]{4}')
-MAX_LENGTH_A, MIN_HEIGHT_A = 1e4, 0.5
+MAX_LENGTH_A, MIN_HEIGHT_A, MIN_VOLUME_A3 = 1e4, 0.5, 1.0
 """Limits of the cell, beyond which the neighbour search would need too much memory."""
 
 
@@ -77,17 +77,17 @@ def _check_open(path: Path, index: int | None) -> None:
 def _one(frames: list[Atoms], path: Path, index: int | None) -> Atoms:
     """The structure with this index, or the only one."""
     if not frames:
-        raise InputError(f"structure {path}: it contains no structure")
+        raise InputError(f"structure {path}: the file contains no structure")
     count = len(frames)
     if index is None and count > 1:
         raise InputError(
-            f"structure {path}: it contains {count} structures; select one, for example "
+            f"structure {path}: the file contains {count} structures; select one, for example "
             f"{path.name}@0 for the first or {path.name}@-1 for the last"
         )
     if index is not None and not -count <= index < count:
         raise InputError(
-            f"structure {path}@{index}: it contains {count} structure(s), counted from 0 (-1 is "
-            "the last)"
+            f"structure {path}@{index}: the file contains only {count} structure(s), counted from "
+            "0 (-1 is the last); use another number after @"
         )
     return frames[index or 0]
 
@@ -125,13 +125,16 @@ def read_frames(path: Path, index: str, what: str = "") -> list[Atoms]:
 def _frames(path: Path, index: str) -> list[Atoms]:
     import ase.io
 
-    with warnings.catch_warnings(action="ignore"):  # what they warn of was looked at, or is no harm
+    with warnings.catch_warnings(action="ignore"):  # what matters is checked before
         frames: list[Atoms] = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
     return frames
 
 
 def _check_counts(path: Path) -> None:
-    """Raise ParseError where a file announces more than it holds: ASE would make room for it."""
+    """Raise ParseError if a header has more atoms or columns than the file can hold.
+
+    ASE would allocate memory for them.
+    """
     from ase.io.formats import filetype
 
     kind = filetype(str(path))
@@ -141,32 +144,36 @@ def _check_counts(path: Path) -> None:
     for number, line in enumerate(lines, start=1):
         if _WIDE.search(line):
             raise ParseError(
-                path, f"cannot read it: a property of over 999 columns: {line!r}", number
+                path, f"cannot read it: a property with more than 999 columns: {line!r}", number
             )
         words = line.split()
         if number not in (6, 7) if kind == "vasp" else len(words) != 1:
             continue
         with contextlib.suppress(ValueError):
             if sum(int(word) for word in words) > len(lines):  # as ASE reads them
-                raise ParseError(path, f"cannot read it: more atoms than lines: {line!r}", number)
+                raise ParseError(
+                    path, f"cannot read it: more atoms than lines in the file: {line!r}", number
+                )
 
 
 def check_structure(atoms: Atoms, where: str) -> None:
     """Raise InputError if the atoms are not a valid periodic structure."""
     if len(atoms) == 0:
-        raise InputError(f"structure {where}: it has no atoms")
+        raise InputError(f"structure {where}: it has no atoms; give a structure with atoms")
     if not atoms.pbc.all():
         raise InputError(
             f"structure {where}: it must be periodic in three dimensions, but pbc is "
             f"{' '.join('TF'[not p] for p in atoms.pbc)}; write the cell into the file"
         )
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise InputError(f"structure {where}: positions or cell contain a value that is not finite")
+        raise InputError(
+            f"structure {where}: positions or cell contain a value that is not finite; correct them"
+        )
     reach = max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max())
     if reach > MAX_LENGTH_A:
         raise InputError(
-            f"structure {where}: its cell or its positions reach {reach:.3g} Å "
-            f"(limit {MAX_LENGTH_A:g} Å)"
+            f"structure {where}: a cell vector or a position is {reach:.3g} Å long (limit "
+            f"{MAX_LENGTH_A:g} Å); correct it"
         )
     volume = float(np.linalg.det(atoms.cell.array))
     if volume < 0:
@@ -174,19 +181,27 @@ def check_structure(atoms: Atoms, where: str) -> None:
             f"structure {where}: the cell is left-handed (LAMMPS needs a right-handed one); "
             "swap two cell vectors"
         )
-    if volume < 1.0:
-        raise InputError(f"structure {where}: the cell's volume is {volume:.3g} Å³")
+    if volume < MIN_VOLUME_A3:
+        raise InputError(
+            f"structure {where}: the cell's volume is {volume:.3g} Å³ (limit {MIN_VOLUME_A3:g} Å³)"
+            "; write the cell into the file"
+        )
     thinnest = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max()
     if thinnest < MIN_HEIGHT_A:
         raise InputError(
-            f"structure {where}: the cell is {thinnest:.3g} Å thin (limit {MIN_HEIGHT_A:g} Å); "
-            "reduce it"
+            f"structure {where}: two faces of the cell are only {thinnest:.3g} Å apart (limit "
+            f"{MIN_HEIGHT_A:g} Å); use the reduced cell"
         )
     if (atoms.numbers <= 0).any():
-        raise InputError(f"structure {where}: an atom has no element")
+        raise InputError(
+            f"structure {where}: an atom has no element (X or atomic number 0); give it one or "
+            "remove it"
+        )
     closest = clash(atoms, 0.4)
     if closest is not None:
-        raise InputError(f"structure {where}: {closest}; do two atoms overlap?")
+        raise InputError(
+            f"structure {where}: {closest}; correct the positions or remove one of the two atoms"
+        )
 
 
 def bare(atoms: Atoms) -> Atoms:
@@ -259,7 +274,10 @@ def closest_contact(atoms: Atoms) -> float | None:
         return None
     reach = max(np.abs(atoms.positions).max(), np.abs(cell).max())
     volume = abs(float(np.linalg.det(cell))) if reach < MAX_LENGTH_A else 0.0
-    if volume < 1.0 or 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0).max() < MIN_HEIGHT_A:
+    if (
+        volume < MIN_VOLUME_A3
+        or 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0).max() < MIN_HEIGHT_A
+    ):
         return None
     for fraction in (1.2, 2.0):  # bonds are within the first, which is five times faster
         radii = covalent_radii[atoms.numbers]
@@ -302,7 +320,7 @@ def perturb(
             return moved
     raise InputError(
         f"no perturbation without a clash in {MAX_REDRAWS} draws (the last one: {found}); "
-        "lower bootstrap.displacement_A or bootstrap.strain, or bootstrap.min_distance_fraction"
+        "lower bootstrap.displacement_A, bootstrap.strain or bootstrap.min_distance_fraction"
     )
 
 
@@ -315,7 +333,7 @@ def difference(atoms: Atoms, other: Atoms) -> tuple[float, float]:
     """
     cells = atoms.cell.array, other.cell.array
     moved = atoms.get_scaled_positions(wrap=False) - other.get_scaled_positions(wrap=False)
-    moved -= np.round(moved - moved[0])  # whole cells apart from the first atom's are none
+    moved -= np.round(moved - moved[0])  # whole cells, relative to the first atom
     moved -= moved.mean(axis=0)
     displacements = moved @ (0.5 * (cells[0] + cells[1]))
     rmsd = float(np.sqrt(np.mean(np.sum(displacements**2, axis=1))))
@@ -330,17 +348,17 @@ def reduced_formula(atoms: Atoms) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _reduced_formula(numbers: bytes) -> str:
-    """Of atomic numbers: thousands of frames have the same."""
+    """Reduced formula of atomic numbers; cached, since thousands of frames have the same."""
     formula = Atoms(numbers=np.frombuffer(numbers, dtype="<i8")).symbols.formula
     return str(formula.reduce()[0].format("hill"))
 
 
 def cell_multiple(atoms: Atoms) -> int:
-    """How many primitive cells the cell holds (spglib, tolerance 0.1 Å); 1 where none is found."""
+    """Number of primitive cells in the cell (spglib, tolerance 0.1 Å); 1 if none is found."""
     import spglib
 
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    # spglib warns that it will raise in future where it returns None now.
+    # spglib warns that it will raise an exception in future instead of returning None.
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         primitive = spglib.find_primitive(cell, symprec=0.1)
     return 1 if primitive is None else max(1, round(len(atoms) / len(primitive[2])))

@@ -1,4 +1,4 @@
-"""Validation: how far a model is from its labels, and the proof of a deployed one."""
+"""Validation: errors of a model on labels, and the proof of a deployed model."""
 
 from . import accuracy, gate
 from .accuracy import Errors, Prediction, compared, read_labelled

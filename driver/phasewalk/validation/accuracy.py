@@ -1,4 +1,4 @@
-"""How wrong a deployed model is: predictions made in LAMMPS against labels."""
+"""Errors of a deployed model: its predictions in LAMMPS compared with labels."""
 
 import json
 import re
@@ -22,18 +22,18 @@ from ..structures import bare, carried, read_frames, reduced_formula
 from ..units import GPA_PER_EV_PER_A3
 
 MADE = ("level_of_theory",)
-"""What a labelled frame may say of its making, beside `made` itself."""
+"""Header keys on the origin of a label, besides `made` itself."""
 
 Array = NDArray[np.float64]
 REQUEST, RESULT = "request.json", "result.json"
 ENDINGS = (".nequip.pth", ".nequip.pt2")
 FORCES_KEPT = 3000
-"""Force components of a set of frames that are kept for pictures."""
+"""Maximum number of force components of a set of frames that are kept for figures."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one frame: eV, (N,) eV of each atom, (N, 3) eV/Å, (6,) Voigt eV/Å³."""
+    """Prediction for one frame: eV, (N,) eV of each atom, (N, 3) eV/Å, (6,) Voigt eV/Å³."""
 
     energy: float
     energies: Array
@@ -42,7 +42,7 @@ class Prediction:
 
 
 def prediction(entry: Mapping[str, Any]) -> Prediction:
-    """One frame's results as a child process writes them; ValueError if they fit no frame."""
+    """A child process's results for one frame; raises ValueError if array shapes do not match."""
     found = Prediction(
         energy=float(entry["energy_eV"]),
         energies=np.array(entry["energies_eV"], dtype=float),
@@ -51,18 +51,18 @@ def prediction(entry: Mapping[str, Any]) -> Prediction:
     )
     count = len(found.energies)
     if (found.energies.ndim, found.forces.shape, found.stress.shape) != (1, (count, 3), (6,)):
-        raise ValueError("energies, forces and stress are not those of one frame")
+        raise ValueError("the shapes of energies, forces and stress do not match")
     return found
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a deployed model says of several frames.
+    """Predictions of a deployed model for several frames.
 
     Attributes:
-        frames: one for each.
-        seconds_per_step: cost of a step, one thread.
-        total_energies: eV, along an NVE run of the first frame, by time step (fs).
+        frames: one prediction per frame.
+        seconds_per_step: wall time of a step on one thread.
+        total_energies: time step (fs) → total energies (eV) along an NVE run of the first frame.
     """
 
     frames: tuple[Annotated[Prediction, files.made_by(prediction)], ...]
@@ -77,11 +77,10 @@ class Predictions:
 class Errors:
     """Errors of a model on labelled frames.
 
-    Energies per atom in meV, once with and once without the common offset of each composition
-    (the scatter; None if no composition has two frames);
-    forces in meV/Å over all components, beside the root mean square and the mean size of the
-    reference's own forces: the RMSE and the MAE of a model without any;
-    pressure and stress components in GPa.
+    Energies in meV/atom, with and without the mean offset of each composition (without: the
+    scatter, None if no composition has two frames). Forces in meV/Å over all components; `rms` and
+    `zero_mae` are the RMSE and MAE of zero forces, which are the root mean square and the mean
+    magnitude of the reference's forces. Pressure and stress components in GPa.
     """
 
     frames: int
@@ -114,9 +113,9 @@ def job(
     nve_fs: Sequence[float] = (),
     device: str | None = None,
 ) -> Job:
-    """A child process that evaluates the frames with the deployed model in LAMMPS.
+    """The job of a child process that evaluates frames with the deployed model in LAMMPS.
 
-    The model is linked to where the child runs: no path with quotes in it reaches LAMMPS.
+    The model is linked into the directory, so that LAMMPS never sees a path with quotes.
 
     Args:
         name: of the job.
@@ -124,13 +123,15 @@ def job(
         frames: to evaluate.
         directory: where it runs.
         env: environment of LAMMPS.
-        nve_fs: time steps, fs, of NVE runs that start from the first frame, the longest first;
-            none shorter than those that show whether energy is conserved.
-        device: where the model runs, cpu or cuda; None: on a GPU if there is one.
+        nve_fs: time steps, fs, of NVE runs of the first frame, the longest first; the runs end
+            with the first step that shows whether the energy is conserved.
+        device: of the model, cpu or cuda; None: on a GPU if there is one.
     """
     ending = next((ending for ending in ENDINGS if model.name.endswith(ending)), None)
     if ending is None:
-        raise InputError(f"{model}: a deployed model ends in {' or '.join(ENDINGS)}")
+        raise InputError(
+            f"{model}: not the name of a deployed model; it must end in {' or '.join(ENDINGS)}"
+        )
     local = f"model{ending}"
     request = {
         "model": local,
@@ -150,21 +151,24 @@ def job(
 
 
 def read(finished: Finished) -> Predictions:
-    """The predictions, in the order of the frames; EngineFailed if LAMMPS failed."""
+    """The predictions, in the order of the frames; raises EngineFailed if LAMMPS failed."""
     finished.require_success()
     path = finished.directory / RESULT
-    return files.read(path, Predictions, unlike="not a result of the prediction")
+    return files.read(path, Predictions, unlike="not a result of predict_child")
 
 
 def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors:
     """Compare predictions with labels, frame by frame."""
     if len(labels) != len(predictions) or not labels:
-        raise InputError(f"{len(labels)} labels and {len(predictions)} predictions to compare")
+        raise InputError(
+            f"cannot compare {len(labels)} labels with {len(predictions)} predictions; there must "
+            "be one prediction for each label, and at least one label"
+        )
     for label, predicted in zip(labels, predictions, strict=True):
         if predicted.forces.shape != label.forces.shape:
             raise InputError(
-                f"a prediction for {len(predicted.forces)} atoms to compare with a label of "
-                f"{len(label.forces)}"
+                f"cannot compare a label of {len(label.forces)} atoms with a prediction for "
+                f"{len(predicted.forces)}"
             )
     atoms = np.array([len(label.atoms) for label in labels])
     energy = np.array([p.energy - t.energy for t, p in zip(labels, predictions, strict=True)])
@@ -202,13 +206,13 @@ def errors(labels: Sequence[Label], predictions: Sequence[Prediction]) -> Errors
 
 
 def compared(labels: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Each frame for JSON: what the reference and what the model says, [reference, model].
+    """Results of reference and model for each frame, for JSON, as [reference, model].
 
     Returns:
         For each frame its `key`, `origin`, `formula`, number of `atoms`, `volume_A3`,
         `energy_eV_per_atom`, `pressure_GPa`, `stress_GPa` (Voigt, tension positive), `errors`
-        (those of forces and stress, as in `Errors`) and `forces_eV_per_A`: components, evenly
-        thinned to `FORCES_KEPT` of all frames.
+        (those of forces and stress, as in `Errors`) and `forces_eV_per_A`: evenly spaced
+        components, about `FORCES_KEPT` over all frames.
     """
     total = sum(3 * len(label.atoms) for label in labels)
     stride = max(1, total // FORCES_KEPT)
@@ -248,22 +252,22 @@ def _rms(values: Array) -> float:
 def read_labelled(path: Path) -> list[Label]:
     """Labelled frames from a file that ASE reads (extxyz with energy, forces, stress).
 
-    NAME@:40 are the first 40, as ASE counts.
+    NAME@:40 are the first 40 frames, in ASE's notation.
 
     Raises:
-        InputError: no such file, unreadable, a frame without one of the three or with what is no
-            number, or one whose energy cannot be beside the others'.
+        InputError: the file does not exist or is unreadable, a frame lacks one of the three or has
+            a value that is not a number, or the energies of the frames are inconsistent.
     """
     ranged = re.fullmatch(r"(.+)@(-?\d{0,9}:-?\d{0,9}(:-?[1-9]\d{0,8})?)", str(path), re.DOTALL)
     file = Path(ranged[1]) if ranged else path
     try:
         frames = read_frames(file, ranged[2] if ranged else ":")
-    except ParseError:  # says the line itself, and what it announces ASE would make room for
+    except ParseError:  # has the line number
         raise
     except InputError as error:
         raise label_values.unreadable(file, error) from error
     if not frames:
-        raise InputError(f"{path}: it holds no frames")
+        raise InputError(f"{path}: it contains no frames")
     label_values.check_text(file)
     found = [_labelled(atoms, f"{path}, frame {i}") for i, atoms in enumerate(frames, start=1)]
     label_energies.check_energies(found, path)
@@ -275,7 +279,9 @@ def _labelled(atoms: Atoms, where: str) -> Label:
     also = label_values.other_energies(atoms)
     kept = carried.for_label(bare(atoms))
     if not all(np.isfinite(values).all() for values in carried.extras(kept).values()):
-        raise InputError(f"{where}: initial moments or charges are not finite")
+        raise InputError(
+            f"{where}: initial moments or charges are not finite; correct or remove them"
+        )
     return Label(
         key="",
         atoms=kept,
@@ -283,18 +289,18 @@ def _labelled(atoms: Atoms, where: str) -> Label:
         forces=forces,
         stress=stress,
         level=str(atoms.info.get("level", "")),
-        origin=_told(atoms.info.get("origin")),
+        origin=_group(atoms.info.get("origin")),
         seconds=0.0,
         made={
-            **_told(atoms.info.get("made")),
+            **_group(atoms.info.get("made")),
             **{k: unquoted(atoms.info[k]) for k in MADE if k in atoms.info},
             **({label_values.ALSO: also} if also else {}),
         },
     )
 
 
-def _told(data: Any) -> dict[str, Any]:
-    """What a file says of a frame, where it is a group of names and values."""
+def _group(data: Any) -> dict[str, Any]:
+    """A group of names and values in a frame's header; empty if it is not a group."""
     return unquoted(data) if isinstance(data, dict) else {}
 
 

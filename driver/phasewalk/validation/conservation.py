@@ -1,8 +1,8 @@
-"""Whether the total energy is conserved along NVE runs, however rough the potential is.
+"""Whether the total energy is conserved along NVE runs, also for a rough potential.
 
-A Verlet integrator adds to the slope and to the scatter of the total energy what goes with the
-square of the time step, once the step is short enough for the potential. So the step is halved
-until that is seen. What a wrong program adds does not vanish with the step.
+A Verlet integrator contributes terms to the slope and the scatter of the total energy that are
+proportional to the square of the time step, if the step is short enough for the potential. The step
+is therefore halved until this is observed. Errors of the program do not vanish with the step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,30 +17,31 @@ from ..units import FS_PER_PS
 Array = NDArray[np.float64]
 
 STEPS_FS = (0.5, 0.25, 0.125, 0.0625)
-"""Time steps of the runs, the longest first; the shorter ones where these do not settle it."""
+"""Time steps of the runs, the longest first; shorter ones are used only if needed."""
 LENGTH_FS, EVERY_FS = 100.0, 5.0
-"""How long a run is, and how often its energy is taken."""
+"""Length of a run, and interval between its energies."""
 MAX_DRIFT = 1.0
-"""Slope that is taken for rounding, meV/atom/ps."""
+"""Maximum slope that is attributed to rounding, meV/atom/ps."""
 MAX_EXCESS = 1.6
-"""Largest ratio of the scatter to what the square of the step lets expect."""
+"""Maximum ratio of the scatter to the value expected from the square of the step."""
 NOISE = 1e-3
-"""Scatter below which its order means nothing, meV/atom."""
+"""Scatter below which its dependence on the step is not significant, meV/atom."""
 RESOLVED = 0.5
-"""Largest change by the last halving, over the drift itself, of a drift that is real."""
+"""Maximum change of a drift in the last halving, relative to the drift, for it to be real."""
 
 
 @dataclass(frozen=True)
 class Conservation:
-    """What NVE runs of one frame at several time steps say.
+    """Results of NVE runs of one frame with several time steps.
 
     Attributes:
-        slopes: meV/atom/ps, by time step in fs; the runs whose energies are all finite.
-        scatter: of the total energy about its slope, meV/atom, by time step.
-        drift: slope at a vanishing step, from the two shortest, meV/atom/ps; NaN with fewer.
-        change: how far the last halving moved that estimate, meV/atom/ps.
-        excesses: scatter over what the square of the step lets expect, for each halving, the last
-            one last; empty within the noise.
+        slopes: time step (fs) → slope of the total energy, meV/atom/ps, for runs whose energies
+            are all finite.
+        scatter: time step (fs) → scatter of the total energy about its slope, meV/atom.
+        drift: slope extrapolated to zero step from the two shortest steps, meV/atom/ps.
+        change: change of the drift in the last halving, meV/atom/ps.
+        excesses: ratio of the scatter to the value expected from the square of the step, for each
+            halving in order; empty if the scatter is below the noise.
     """
 
     slopes: Mapping[float, float]
@@ -51,31 +52,31 @@ class Conservation:
 
     @property
     def excess(self) -> float | None:
-        """That of the last halving; None within the noise."""
+        """The ratio of the last halving; None if the scatter is below the noise."""
         return self.excesses[-1] if self.excesses else None
 
     @property
-    def settled(self) -> bool:
-        """Whether the energy is conserved: shorter steps are not needed."""
+    def conserved(self) -> bool:
+        """Whether the energy is conserved, so that shorter steps are not needed."""
         return abs(self.drift) <= MAX_DRIFT and (self.excess is None or self.excess <= MAX_EXCESS)
 
     @property
     def drifts(self) -> bool:
-        """Whether a drift stays however short the step is."""
+        """Whether there is a drift that does not vanish with the step."""
         return abs(self.drift) > MAX_DRIFT and self.change <= RESOLVED * abs(self.drift)
 
     @property
     def scatters(self) -> bool:
-        """Whether the scatter does not go with the square of the step, halving after halving."""
+        """Whether the scatter is not proportional to the square of the step."""
         return bool(self.excesses) and min(self.excesses[-2:]) > MAX_EXCESS
 
 
 def analyse(energies: Mapping[float, Sequence[float] | Array], atoms: int) -> Conservation | None:
-    """What the runs say; None if the shortest two did not end, or are not finite.
+    """Analyse the runs; None if fewer than two have finite energies.
 
     Args:
-        energies: total energies (eV) each `EVERY_FS`, by time step in fs.
-        atoms: their number.
+        energies: time step (fs) → total energies (eV) every `EVERY_FS`.
+        atoms: number of atoms.
     """
     slopes, scatter = {}, {}
     for step in sorted(energies):
@@ -83,7 +84,7 @@ def analyse(energies: Mapping[float, Sequence[float] | Array], atoms: int) -> Co
         if len(values) < 3 or not np.isfinite(values).all():
             break
         time_ps = np.arange(len(values)) * EVERY_FS / FS_PER_PS
-        # Of the differences: a line through −10⁵ eV would be as wrong as that is large.
+        # A fit to differences: with values of −10⁵ eV rounding would dominate.
         slope, start = np.polyfit(time_ps, values - values[0], 1)
         slopes[step] = 1000.0 * float(slope) / atoms
         left = values - values[0] - slope * time_ps - start
@@ -106,6 +107,6 @@ def analyse(energies: Mapping[float, Sequence[float] | Array], atoms: int) -> Co
 
 
 def _at_zero(slopes: Mapping[float, float], short: float, long: float) -> float:
-    """The slope at a vanishing step, if the rest goes with the square of the step."""
+    """The slope extrapolated to zero step, for an error proportional to the square of the step."""
     square = (long / short) ** 2
     return (square * slopes[short] - slopes[long]) / (square - 1)

@@ -1,11 +1,11 @@
-"""The proof of a deployed model, in LAMMPS, before a walker sees it.
+"""The proof of a deployed model in LAMMPS, before walkers use it.
 
-Probes are ordinary frames made from a few real ones: what the deployed program says of them must
-equal the checkpoint's own eager evaluation (parity), its forces and stress must be the derivatives
-of its own energy (conservativity), and it must not mind permutation, rotation and translation. NVE
-runs show what the derivatives miss. All numbers are those of the deployed program itself; the steps
-of the differences suit its precision, and the limits are those of rounding: they grow with the
-forces, and say nothing about how good the potential is.
+It evaluates probes, which are frames made from a few real ones. The results must equal those of the
+checkpoint in Python (parity), forces and stress must be the derivatives of the energy, and the
+results must not change under permutation, rotation and translation. NVE runs detect errors that the
+derivatives do not show. All numbers are those of the deployed model in LAMMPS. The steps of the
+finite differences depend on its precision. The limits allow for rounding, so they increase with the
+forces; they do not measure the accuracy of the potential.
 """
 
 import json
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest differences that are taken for rounding, by precision.
+    """Maximum differences that are attributed to rounding, for one precision.
 
     Energies in eV/atom, forces in eV/Å, stress in GPa.
     """
@@ -39,14 +39,14 @@ class Limits:
     force_difference: float
     stress_difference: float
 
-    def grown(self, theirs: Prediction) -> "Limits":
-        """The limits for a frame: rounding grows with the numbers that are rounded.
+    def grown(self, expected: Prediction) -> "Limits":
+        """The limits for a frame, larger if its forces or stress are large.
 
         Args:
-            theirs: what the checkpoint says of the frame.
+            expected: the checkpoint's results for the frame.
         """
-        force = float(np.abs(theirs.forces).max()) / ORDINARY_FORCE
-        stress = float(np.abs(theirs.stress).max()) * GPA_PER_EV_PER_A3 / ORDINARY_STRESS
+        force = float(np.abs(expected.forces).max()) / ORDINARY_FORCE
+        stress = float(np.abs(expected.stress).max()) * GPA_PER_EV_PER_A3 / ORDINARY_STRESS
         factor = max(1.0, force, stress)
         return Limits(*(factor * limit for limit in astuple(self)))
 
@@ -56,7 +56,7 @@ LIMITS = {
     "float64": Limits(1e-9, 1e-7, 1e-7, 1e-4, 1e-3),
 }
 ORDINARY_FORCE, ORDINARY_STRESS = 10.0, 100.0
-"""Largest force (eV/Å) and stress (GPa) up to which the limits hold as they are."""
+"""Largest force (eV/Å) and stress (GPa) up to which the limits are not increased."""
 SEED = 1
 NVE_STEPS_FS = STEPS_FS
 
@@ -76,9 +76,9 @@ class Check:
     def __str__(self) -> str:
         where = "" if self.frame is None else f" (frame {self.frame + 1})"
         verdict = "ok" if self.ok else "FAILED"
-        said = f"; {self.says}" if self.says else ""
+        reason = f"; {self.says}" if self.says else ""
         numbers = f"{self.value:.2g} {self.unit}, limit {self.limit:g}"
-        return f"{verdict}: {self.name}{where}: {numbers}{said}"
+        return f"{verdict}: {self.name}{where}: {numbers}{reason}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def judge(
         found: from `probes`.
         predictions: of the deployed model, in their order.
         eager: of the checkpoint in Python, for the real frames.
-        total_energies: eV, along NVE runs of the first frame, by time step in fs.
+        total_energies: time step (fs) → total energies (eV) along an NVE run of the first frame.
         dtype: precision of the model.
     """
     pairs = list(zip(found, predictions, strict=True))
@@ -153,13 +153,13 @@ def judge(
     if broken:
         return Proof((_not_finite(broken[0]),))
     checks: list[Check] = []
-    limits = [LIMITS[dtype].grown(theirs) for theirs in eager]
-    for i, (mine, theirs) in enumerate(zip(real, eager, strict=True)):
-        checks += _parity(i, mine, theirs, limits[i])
-    for i, mine in enumerate(real):
+    limits = [LIMITS[dtype].grown(expected) for expected in eager]
+    for i, (deployed, expected) in enumerate(zip(real, eager, strict=True)):
+        checks += _parity(i, deployed, expected, limits[i])
+    for i, deployed in enumerate(real):
         of_frame = [(probe, p) for probe, p in pairs if probe.frame == i]
-        checks += _differences(i, mine, of_frame, limits[i])
-        checks += _invariance(i, mine, of_frame, limits[i])
+        checks += _differences(i, deployed, of_frame, limits[i])
+        checks += _invariance(i, deployed, of_frame, limits[i])
     warnings = _repulsion(pairs, real)
     if not total_energies:
         return Proof(tuple(checks), tuple(warnings))
@@ -186,7 +186,7 @@ def _not_finite(probe: Probe) -> Check:
         unit="",
         frame=probe.frame,
         ok=False,
-        says="energy, forces or stress are not finite: a weight is NaN, or the training diverged",
+        says="energy, forces or stress are not finite; the training has probably diverged",
     )
 
 
@@ -196,34 +196,38 @@ def _check(name: str, value: Any, limit: float, *, unit: str, frame: int, says: 
     return Check(name, number, limit, unit, frame, ok, "" if ok else says)
 
 
-def _parity(i: int, mine: Prediction, theirs: Prediction, limits: Limits) -> list[Check]:
-    """The deployed program against the checkpoint's eager evaluation."""
-    flipped = np.abs(mine.stress + theirs.stress).max() < 0.1 * np.abs(theirs.stress).max()
-    other = "the deployed model is not this checkpoint, or its species are in another order"
-    sign = "its sign is the opposite" if flipped else other
-    energy = (mine.energy - theirs.energy) / len(mine.forces)
-    atomic, force = mine.energies - theirs.energies, mine.forces - theirs.forces
-    stress = (mine.stress - theirs.stress) * GPA_PER_EV_PER_A3
+def _parity(i: int, deployed: Prediction, expected: Prediction, limits: Limits) -> list[Check]:
+    """Results of the deployed model compared with those of the checkpoint in Python."""
+    flipped = np.abs(deployed.stress + expected.stress).max() < 0.1 * np.abs(expected.stress).max()
+    other = (
+        "the model was deployed from another checkpoint, or its elements are in a different order"
+    )
+    stress_reason = "the stress has the opposite sign" if flipped else other
+    energy = (deployed.energy - expected.energy) / len(deployed.forces)
+    atomic, force = deployed.energies - expected.energies, deployed.forces - expected.forces
+    stress = (deployed.stress - expected.stress) * GPA_PER_EV_PER_A3
     return [
         _check("parity of the energy", energy, limits.energy, unit="eV/atom", frame=i, says=other),
         _check(
             "parity of atomic energies", atomic, limits.energy * 10, unit="eV", frame=i, says=other
         ),
         _check("parity of the forces", force, limits.force, unit="eV/Å", frame=i, says=other),
-        _check("parity of the stress", stress, limits.stress, unit="GPa", frame=i, says=sign),
+        _check(
+            "parity of the stress", stress, limits.stress, unit="GPa", frame=i, says=stress_reason
+        ),
     ]
 
 
 def _differences(
-    i: int, real: Prediction, mine: Sequence[tuple[Probe, Prediction]], limits: Limits
+    i: int, real: Prediction, results: Sequence[tuple[Probe, Prediction]], limits: Limits
 ) -> list[Check]:
-    """Directional derivatives of the energy against forces and stress."""
+    """Directional derivatives of the energy compared with forces and stress."""
     checks = []
-    displaced = [(probe, p) for probe, p in mine if probe.kind == "displaced"]
+    displaced = [(probe, p) for probe, p in results if probe.kind == "displaced"]
     if displaced:
         slope = sum(probe.weight * p.energy for probe, p in displaced)
         expected = -(real.forces * displaced[0][0].atoms.info["direction"]).sum()
-        says = "the forces do not conserve energy"
+        says = "the forces are not the derivative of the energy"
         checks.append(
             _check(
                 "forces are the energy's derivative",
@@ -234,7 +238,7 @@ def _differences(
                 says=says,
             )
         )
-    strained = [(probe, p) for probe, p in mine if probe.kind == "strained"]
+    strained = [(probe, p) for probe, p in results if probe.kind == "strained"]
     if strained:
         slope = sum(probe.weight * p.energy for probe, p in strained)
         xx, yy, zz, yz, xz, xy = real.stress
@@ -248,18 +252,18 @@ def _differences(
                 limits.stress_difference,
                 unit="GPa",
                 frame=i,
-                says="the stress is not what the energy asks for",
+                says="the stress is not the derivative of the energy",
             )
         )
     return checks
 
 
 def _invariance(
-    i: int, real: Prediction, mine: Sequence[tuple[Probe, Prediction]], limits: Limits
+    i: int, real: Prediction, results: Sequence[tuple[Probe, Prediction]], limits: Limits
 ) -> list[Check]:
-    """Forces of a permuted, a rotated, a moved frame against those of the frame itself."""
+    """Forces of permuted, rotated and translated frames compared with those of the real frame."""
     checks = []
-    for probe, p in mine:
+    for probe, p in results:
         if probe.kind not in ("permuted", "rotated", "moved"):
             continue
         forces = real.forces @ probe.atoms.info.get("rotation", np.eye(3))
@@ -270,15 +274,15 @@ def _invariance(
 
 
 def _conserved(runs: Conservation | None) -> list[Check]:
-    """Drift and scatter of the total energy along NVE runs, as far as the program makes them."""
+    """Drift and scatter of the total energy along NVE runs that are errors of the program."""
     drift, excess = "drift in NVE", "scatter in NVE, beyond the time step squared"
     unit, most = "meV/atom/ps", conservation.MAX_DRIFT
     if runs is None:
-        nan, says = float("nan"), "LAMMPS lost the atoms, or the energy is not finite"
+        nan, says = float("nan"), "LAMMPS lost atoms, or the energy is not finite"
         return [Check("an NVE run", nan, most, unit, 0, False, says)]
     checks = []
     if runs.drifts or abs(runs.drift) <= most:
-        says = "the total energy is not conserved, however short the time step is"
+        says = "the total energy is not conserved, also with shorter time steps"
         checks.append(_check(drift, runs.drift, most, unit=unit, frame=0, says=says))
     if runs.excess is not None and (runs.scatters or runs.excess <= conservation.MAX_EXCESS):
         says = "halving the time step should divide it by four"
@@ -289,28 +293,28 @@ def _conserved(runs: Conservation | None) -> list[Check]:
 
 
 def _rough(runs: Conservation | None) -> list[str]:
-    """What is to be said of a potential that needs shorter time steps than usual."""
+    """Warnings about a potential that needs shorter time steps than usual."""
     if runs is None or runs.drifts or runs.scatters:
         return []
     slopes = ", ".join(f"{runs.slopes[dt]:.2g} at {dt:g} fs" for dt in sorted(runs.slopes)[::-1])
-    told = f"the total energy of an NVE run has a slope of {slopes} (meV/atom/ps)"
-    if not runs.settled:
+    slope = f"the total energy of an NVE run has a slope of {slopes} (meV/atom/ps)"
+    if not runs.conserved:
         return [
-            f"{told}: it still depends on the time step, so the potential is too rough to tell "
-            "whether energy is conserved; the derivatives above decide. Train longer, or on more "
-            "labels"
+            f"{slope}; it still depends on the time step, so these runs do not show whether the "
+            "energy is conserved; the checks of forces and stress above do. The potential is "
+            "rough: train longer or on more labels"
         ]
     if max(runs.slopes) < STEPS_FS[0] or len(runs.slopes) > 2:
         return [
-            f"{told}: it vanishes with the time step, so energy is conserved, but the potential is "
-            "rough, and walkers may break down; train longer, on more labels, or take a shorter "
-            "segment.timestep_fs"
+            f"{slope}; it vanishes with the time step, so the energy is conserved, but the "
+            "potential is rough and walkers may break down; train longer or on more labels, or "
+            "reduce segment.timestep_fs"
         ]
     return []
 
 
 def _runs(runs: Conservation | None) -> dict[str, Any]:
-    """The NVE runs as they stand in the proof's file."""
+    """The NVE runs, for the file of the proof."""
     if runs is None:
         return {}
     return {
@@ -325,15 +329,15 @@ def _repulsion(pairs: Sequence[tuple[Probe, Prediction]], real: Sequence[Predict
     energies = [p.energy for probe, p in pairs if probe.kind == "squeezed"]
     if energies and not (energies[-1] > energies[0] > real[0].energy):
         return [
-            "a squeezed pair is not repelled: walkers may fall into unphysical wells. "
-            "model.zbl: true adds a repulsion, but only from generation 0 on: in a new --dir, "
-            "where the shared labels cost nothing"
+            "the energy does not increase when the closest pair of atoms is compressed, so atoms "
+            "of a walker may collapse; model.zbl: true adds a repulsion, but it must be set before "
+            "generation 0: start a new campaign with another --dir, which reuses the labels"
         ]
     return []
 
 
 def proof_text(proof: Proof, versions: Mapping[str, str]) -> str:
-    """The proof as it is written beside the model."""
+    """The text of the proof's file."""
     return (
         json.dumps(
             {
@@ -350,5 +354,5 @@ def proof_text(proof: Proof, versions: Mapping[str, str]) -> str:
 
 
 def _for_json(check: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no word for a value that is not finite: null."""
+    """A check for JSON, in which a value that is not finite is null."""
     return {**check, "value": check["value"] if np.isfinite(check["value"]) else None}

@@ -1,8 +1,7 @@
 """Child process that evaluates a deployed model in LAMMPS, through LAMMPS's Python module.
 
-`python -m phasewalk.validation.predict_child REQUEST RESULT`: the same pair style, neighbour lists
-and units as a
-walker has, so that what is tested is what runs.
+`python -m phasewalk.validation.predict_child REQUEST RESULT` uses the same pair style, neighbour
+lists and units as the walkers.
 """
 
 import json
@@ -27,7 +26,7 @@ PRESSURES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 
 
 class Model:
-    """A deployed model in a LAMMPS instance that takes one periodic frame after another."""
+    """A deployed model in a LAMMPS instance, which evaluates one periodic frame at a time."""
 
     def __init__(
         self, model: Path, species: list[str], log: Path | None = None, device: str | None = None
@@ -36,9 +35,9 @@ class Model:
 
         Args:
             model: `.nequip.pth` or `.nequip.pt2`.
-            species: element symbols that will occur; LAMMPS type i + 1 is species[i].
-            log: where LAMMPS writes its log.
-            device: where the model runs, cpu or cuda; None: on a GPU if there is one.
+            species: all element symbols of the frames; LAMMPS type i + 1 is species[i].
+            log: LAMMPS's log file.
+            device: of the model, cpu or cuda; None: on a GPU if there is one.
         """
         style = "nequip" if device is None else f"nequip device {device}"
         self.library = Library(species, pair_style=style, log=log)
@@ -70,7 +69,7 @@ class Model:
     def nve(
         self, atoms: Atoms, timestep_fs: float, *, length_fs: float, every_fs: float
     ) -> list[float]:
-        """Total energy (eV) along an NVE run from this frame, taken every `every_fs`."""
+        """Total energy (eV) along an NVE run from this frame, every `every_fs`."""
         self.evaluate(atoms)
         self.lmp.commands_list(
             [
@@ -88,7 +87,7 @@ class Model:
         return energies
 
     def seconds_per_step(self) -> float:
-        """Wall time of one evaluation of the last frame, once the model has warmed up."""
+        """Wall time of one evaluation of the last frame, s: the shortest of several."""
         times = []
         for _ in range(TIMINGS):
             started = time.perf_counter()
@@ -98,7 +97,7 @@ class Model:
 
 
 def _rotated(stress: NDArray[np.float64], prism: Any) -> NDArray[np.float64]:
-    """Voigt stress of LAMMPS's frame in the frame of the atoms."""
+    """Voigt stress, rotated from LAMMPS's axes to those of the frame."""
     xx, yy, zz, yz, xz, xy = stress
     tensor = prism.tensor2_to_ase(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
     return np.array(
@@ -113,14 +112,14 @@ def _runs(model: Model, atoms: Atoms, steps_fs: Sequence[float]) -> dict[str, li
         return {}  # it cannot move
     for timestep_fs in steps_fs:
         runs[timestep_fs] = _nve(model, atoms, timestep_fs)
-        told = conservation.analyse(runs, len(atoms))
-        if told is not None and told.settled:
+        analysis = conservation.analyse(runs, len(atoms))
+        if analysis is not None and analysis.conserved:
             break
     return {repr(timestep_fs): energies for timestep_fs, energies in runs.items()}
 
 
 def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
-    """Total energies; not a number if LAMMPS gives up, which is a result like another."""
+    """Total energies; NaN if the run fails, which is a valid result."""
     try:
         times = {"length_fs": conservation.LENGTH_FS, "every_fs": conservation.EVERY_FS}
         return model.nve(atoms, timestep_fs, **times)
@@ -129,7 +128,7 @@ def _nve(model: Model, atoms: Atoms, timestep_fs: float) -> list[float]:
 
 
 def main(argv: list[str]) -> int:
-    """Evaluate the requested frames; 0 when done."""
+    """Evaluate the requested frames; returns the exit code."""
     request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     frames = [frame_from_json(frame) for frame in request["frames"]]
     species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
@@ -140,7 +139,7 @@ def main(argv: list[str]) -> int:
             "seconds_per_step": model.seconds_per_step(),
             "nve": _runs(model, frames[0], request["nve_fs"]),
         }
-    except Exception as error:  # LAMMPS's own error line is what the user needs
+    except Exception as error:  # the user needs LAMMPS's error line
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     Path(argv[2]).write_text(json.dumps(result), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Frames by which a model is tried: displaced, strained, turned, permuted, squeezed copies."""
+"""Test frames: displaced, strained, rotated, permuted and compressed copies of real frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from ase.data import covalent_radii
 from ..structures import bare
 
 STEP_A = {"float32": 0.01, "float64": 0.001}
-"""Length of the displacement of all atoms together: 10⁻⁴ Å would be noise in float32."""
+"""Norm of the displacement of all atoms, Å; 10⁻⁴ Å would be within the noise of float32."""
 STEP_STRAIN = {"float32": 2e-3, "float64": 2e-4}
 STENCIL = ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0))
-"""Five-point first derivative: error of fourth order in the step."""
+"""Offsets and weights of the five-point first derivative (error of fourth order)."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A frame to evaluate, and what it is compared with: the real frame it was made from."""
+    """A frame to evaluate, and the number of the real frame that it was made from."""
 
     kind: str
     frame: int
@@ -27,12 +27,13 @@ class Probe:
 
 
 def probes(frames: Sequence[Atoms], dtype: str, *, full: bool, seed: int) -> list[Probe]:
-    """Frames to evaluate, those themselves first.
+    """Frames to evaluate, the real ones first.
 
     Args:
         frames: a few real frames.
         dtype: precision of the model.
-        full: all of them; else only one directional difference of the first frame.
+        full: make all kinds of probes of all frames; else only the displaced and strained copies
+            of the first frame.
         seed: of directions.
     """
     rng = np.random.default_rng(seed)
@@ -80,7 +81,7 @@ def _transformed(i: int, atoms: Atoms, rng: np.random.Generator) -> list[Probe]:
     rotation *= np.linalg.det(rotation)
     permuted, rotated, moved = bare(atoms)[order], bare(atoms), bare(atoms)
     permuted.info["order"] = order
-    # Other lattice vectors first: LAMMPS itself would turn the same ones back.
+    # The lattice vectors are permuted, since LAMMPS would undo a rotation of the same ones.
     rotated.set_cell(atoms.cell.array[[1, 2, 0]] @ rotation)
     rotated.set_positions(atoms.positions @ rotation)
     rotated.info["rotation"] = rotation
@@ -98,8 +99,8 @@ def _squeezed(i: int, atoms: Atoms) -> list[Probe]:
     k = int(np.argmin(np.linalg.norm(vectors, axis=1)))
     made = []
     for fraction in (0.6, 0.4):
-        pushed = bare(atoms)
-        pushed.positions[first[k]] += 0.5 * (1 - fraction) * vectors[k]
-        pushed.positions[second[k]] -= 0.5 * (1 - fraction) * vectors[k]
-        made.append(Probe("squeezed", i, pushed, fraction))
+        compressed = bare(atoms)
+        compressed.positions[first[k]] += 0.5 * (1 - fraction) * vectors[k]
+        compressed.positions[second[k]] -= 0.5 * (1 - fraction) * vectors[k]
+        made.append(Probe("squeezed", i, compressed, fraction))
     return made

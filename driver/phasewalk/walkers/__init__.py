@@ -1,4 +1,4 @@
-"""Walkers: one LAMMPS launch of all of them, their decks, and what became of them."""
+"""Walkers: their input scripts, the LAMMPS launch that runs them, and its results."""
 
 from . import decks, logs, outcomes
 from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits

@@ -1,4 +1,4 @@
-"""Which frames of a walker go to the reference: the last good one, else older ones; and why."""
+"""Select the frame of a walker to label: the last good one; older ones if its label fails."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,14 +54,14 @@ class CandidateSettings(Settings):
 
 @dataclass(frozen=True)
 class Candidate:
-    """The frame of a walker that was chosen, or why there is none.
+    """The selected frame of a walker, or the reason why there is none.
 
     Attributes:
-        walker, system: where it comes from.
-        step: the walker's step counter at this frame.
-        atoms: the frame with velocities (ASE units); None where no frame is good.
-        reason: why this one.
-        older: good ones to try where its label fails, the newest first.
+        walker, system: origin of the frame.
+        step: step counter of the walker.
+        atoms: the frame with velocities (ASE units); None if no frame passed the checks.
+        reason: why this frame was selected.
+        older: good frames to use if its label fails, the newest first.
     """
 
     walker: str
@@ -81,15 +81,15 @@ def select(
     settings: CandidateSettings,
     timestep_fs: float,
 ) -> Candidate:
-    """The last good frame of a walker.
+    """Select the last good frame of a walker.
 
     Args:
         walker: id of the walker.
         system: its system.
-        frames: (step, frame) in the order of time, without the frame that the segment began with.
+        frames: (step, frame) in the order of time, without the first frame of the segment.
         start: the system's start structure.
-        settings: the screens.
-        timestep_fs: of a step.
+        settings: the checks.
+        timestep_fs: time step.
     """
     found: str | None = None
     good: list[tuple[int, Atoms]] = []
@@ -102,7 +102,7 @@ def select(
         if len(good) == settings.tries:
             break
     if not good:
-        return Candidate(walker, system, -1, None, found or "the walker made no frame")
+        return Candidate(walker, system, -1, None, found or "the walker wrote no frame")
     (step, atoms), *older = good
     newest = step == frames[-1][0]
     reason = LAST if newest else f"last good frame (a later one: {found})"
@@ -116,7 +116,7 @@ def volume_limits(start: Atoms, settings: CandidateSettings) -> tuple[float, flo
 
 
 def screen(atoms: Atoms, *, start: Atoms, settings: CandidateSettings) -> str | None:
-    """What is wrong with a frame; None where it is good."""
+    """Why a frame fails the checks; None if it passes."""
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         return "positions or cell are not finite"
     low, high = volume_limits(start, settings)
@@ -130,8 +130,11 @@ def screen(atoms: Atoms, *, start: Atoms, settings: CandidateSettings) -> str | 
 
 
 def redundant(atoms: Atoms, known: NearFrames, settings: CandidateSettings) -> str | None:
-    """Which of the known frames a frame hardly differs from; None if it is new."""
+    """Which known frame is nearly the same; None if the frame is new."""
     near = known.first_within(atoms, rmsd_A=settings.min_rmsd_A, strain=settings.min_strain)
     if near is None:
         return None
-    return f"it differs by {near[1]:.3f} Å (rms) from labelled frame {near[0] + 1}"
+    return (
+        f"rms displacement from labelled frame {near[0] + 1} is {near[1]:.3f} Å "
+        f"(candidates.min_rmsd_A {settings.min_rmsd_A:g})"
+    )

@@ -1,8 +1,7 @@
-"""LAMMPS text: decks from the templates in `lammps_inputs/`, and data files.
+"""LAMMPS input: scripts (decks) from the templates in `lammps_inputs/`, and data files.
 
-Templates are strict both ways: a value that a template does not know is an error, and so is one
-that it misses. Only numbers, switches and plain names enter a template, so that nothing of a config
-can become a LAMMPS command.
+Missing and unknown values of a template are errors. Only numbers, booleans and plain names are
+inserted, so that no setting can become a LAMMPS command.
 """
 
 import functools
@@ -30,35 +29,35 @@ Array = NDArray[np.float64]
 Value = float | int | bool | str | None | Sequence[str] | Mapping[str, Sequence[float]]
 
 DECK = 2
-"""Version of the ensembles that walkers sample; `deck_versions` says what was wrong before.
+"""Version of the ensembles; `campaign.deck_versions` describes the errors of earlier versions.
 
-1: fix nph without ptemp, and a cell that began each segment at rest; fix langevin with zero yes.
-2: the cell has the temperature that was asked for from a segment's first step, as all species have.
+1: fix nph without ptemp; cell at rest at the start of each segment; fix langevin with zero yes.
+2: the cell and all species have the target temperature from the first step of a segment.
 """
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
-"""What a walker, a file or a type may be called in LAMMPS text."""
+"""Valid names of walkers, files and types in LAMMPS input."""
 
 
 @dataclass(frozen=True)
 class WalkerDeck:
-    """The values of `walker.lmp.j2`; LAMMPS metal units.
+    """Values of the template `walker.lmp.j2`, in LAMMPS metal units.
 
     Attributes:
-        walker: its id, which begins the name of each of its files.
+        walker: id of the walker, the prefix of its file names.
         model: file name of the deployed model.
         type_names: names of the LAMMPS types, in order.
-        device: where the model runs, cpu or cuda; None: on a GPU if there is one.
+        device: device of the model, cpu or cuda; None: a GPU if there is one.
         first_step: step counter at the start.
-        steps: how many to do.
-        velocity_seed: draw new velocities with it; None keeps those of the data file.
-        thermostat_seed: of the random forces; at most 900000000.
+        steps: number of steps.
+        velocity_seed: seed for new velocities; None keeps those of the data file.
+        thermostat_seed: seed of the random forces, at most 900000000.
         plumed: use `fix plumed`.
-        sentinel: watch every step, and stop softly where the walker breaks down.
-        together: all walkers stop where one must: they wait for each other.
+        sentinel: check the limits at every step, and stop the walker if one is exceeded.
+        together: stop all walkers if one stops, because they wait for each other.
         limits: keywords of the sentinel with their numbers.
-        margin_steps: before a stop that are already part of the breakdown.
-        fixed: ids of the atoms that stay where they are, which count from 1, as text.
-        ring_every_steps, ring_frames: how often a frame is remembered, and how many are.
+        margin_steps: number of steps before a breakdown whose frames are not used.
+        fixed: ids of the fixed atoms (numbered from 1), as text.
+        ring_every_steps, ring_frames: interval and number of the most recent frames in memory.
     """
 
     walker: str
@@ -90,31 +89,31 @@ class WalkerDeck:
 
 
 def walker_deck(deck: WalkerDeck) -> str:
-    """The LAMMPS script of one walker; it also runs alone, by hand."""
+    """The LAMMPS script of one walker, which can also be run separately."""
     return render("walker.lmp.j2", asdict(deck))
 
 
 def segment_deck(walkers: Sequence[str]) -> str:
-    """The LAMMPS script that all partitions read: each includes its walker's script."""
+    """The LAMMPS script of all partitions, in which each includes the script of its walker."""
     return render("segment.lmp.j2", {"walkers": tuple(walkers)})
 
 
 def template_folder() -> Traversable:
-    """The templates: inside the installed package, or at the top of a source checkout."""
+    """Directory of the templates, in the installed package or in a source checkout."""
     packaged = resources.files("phasewalk") / "lammps_inputs"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "lammps_inputs"
 
 
 def render(template: str, values: Mapping[str, Value]) -> str:
-    """Fill a template of `lammps_inputs/`.
+    """Fill in a template of `lammps_inputs/`.
 
     Raises:
-        InputError: a value that is no number, switch or plain name, or one too many or too few.
+        InputError: a value is not a number, boolean or plain name, or is missing or unknown.
     """
     compiled, wanted = _template(template)
     if wanted != set(values):
         raise InputError(
-            f"template {template}: it needs {_list(wanted - set(values))} more and does not use "
+            f"template {template}: missing values: {_list(wanted - set(values))}; unknown values: "
             f"{_list(set(values) - wanted)}"
         )
     for name, value in values.items():
@@ -124,7 +123,7 @@ def render(template: str, values: Mapping[str, Value]) -> str:
 
 @functools.cache
 def _template(name: str) -> tuple["jinja2.Template", frozenset[str]]:
-    """A compiled template, and the values that it needs: each is compiled once for all walkers."""
+    """A compiled template and the names of its values; compiled once for all walkers."""
     import jinja2.meta
 
     text = (template_folder() / name).read_text(encoding="utf-8")
@@ -141,23 +140,25 @@ def _template(name: str) -> tuple["jinja2.Template", frozenset[str]]:
 
 
 def data_file(atoms: Atoms, type_names: Sequence[str], *, velocities: bool) -> str:
-    """A LAMMPS data file, always triclinic, each number in full.
+    """A LAMMPS data file, always triclinic, with numbers at full precision.
 
     Args:
-        atoms: lower-triangular cell (see `lammps_frame`); positions may lie outside of it, LAMMPS
-            wraps them and counts the images.
+        atoms: with lower-triangular cell (see `lammps_frame`); positions may be outside the cell,
+            because LAMMPS wraps them and sets the image flags.
         type_names: element symbols of all LAMMPS types, in order.
-        velocities: write those of `atoms`.
+        velocities: write the velocities of `atoms`.
     """
     cell = atoms.cell.array
     if np.triu(cell, 1).any():
-        raise InputError("a LAMMPS cell must be lower triangular: rotate it with lammps_frame")
+        raise InputError(
+            "the cell of a LAMMPS data file must be lower triangular; use lammps_frame"
+        )
     kinds = {name: index for index, name in enumerate(type_names, start=1)}
     missing = sorted(set(atoms.get_chemical_symbols()) - set(kinds))
     if missing:
         raise InputError(
-            f"the model has no type {', '.join(missing)} (it has {', '.join(type_names)}); "
-            "train one with all species of all structures"
+            f"the model has no species {', '.join(missing)} (it has {', '.join(type_names)}); "
+            "train a model with all species of all structures"
         )
     (lx, _, _), (xy, ly, _), (xz, yz, lz) = (map(_number, row) for row in cell)
     lines = ["LAMMPS data file: units metal, atom_style atomic", ""]
@@ -184,9 +185,9 @@ def data_file(atoms: Atoms, type_names: Sequence[str], *, velocities: bool) -> s
 
 
 def lammps_frame(atoms: Atoms) -> Atoms:
-    """The atoms (positions, cell, velocities) rotated so that the cell is lower triangular.
+    """Rotate the atoms (positions, cell, velocities) so that the cell is lower triangular.
 
-    A cell that is so already stays bit for bit. The cell must be right-handed.
+    A cell that is already lower triangular is not changed. The cell must be right-handed.
     """
     cell = atoms.cell.array
     if not np.triu(cell, 1).any() and (np.diag(cell) > 0).all():
@@ -196,7 +197,7 @@ def lammps_frame(atoms: Atoms) -> Atoms:
     rotation = q * signs
     if np.linalg.det(rotation) < 0:
         raise InputError(
-            "the cell is left-handed, and LAMMPS needs a right-handed one: swap two rows"
+            "the cell is left-handed, but LAMMPS requires a right-handed one; exchange two vectors"
         )
     rotated = atoms.copy()
     rotated.set_cell(np.tril((r * signs[:, None]).T), scale_atoms=False)
@@ -204,13 +205,13 @@ def lammps_frame(atoms: Atoms) -> Atoms:
     if atoms.has("momenta"):
         rotated.set_momenta(atoms.get_momenta() @ rotation)
     moments = carried.extras(atoms).get(carried.MOMENTS)
-    if moments is not None and moments.ndim == 2:  # vectors turn with the crystal
+    if moments is not None and moments.ndim == 2:  # vectors rotate with the crystal
         rotated.set_initial_magnetic_moments(moments @ rotation)
     return rotated
 
 
 def _number(value: float) -> str:
-    """The shortest text that reads back as the same number."""
+    """The shortest text that is read as the same number."""
     return repr(float(value))
 
 
@@ -219,7 +220,7 @@ def _check(name: str, value: Value) -> None:
         return
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InputError(f"{name} is {value}: LAMMPS text takes finite numbers only")
+            raise InputError(f"{name} is {value}; LAMMPS input requires finite numbers")
         return
     if isinstance(value, Mapping):
         for key, numbers in value.items():
@@ -236,4 +237,4 @@ def _check(name: str, value: Value) -> None:
 
 
 def _list(names: Set[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing"
+    return ", ".join(sorted(names)) or "none"

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ENDED = "plumed stop"
-"""The reason of a stop that the PLUMED text asked for (COMMITTOR): no breakdown."""
+"""Reason of a stop requested by the PLUMED input (COMMITTOR), which is not a breakdown."""
 ANOTHER, WALLTIME, PLUMED = "another walker", "walltime", "plumed"
 HARMLESS = (WALLTIME, ANOTHER, ENDED)
-"""Stops that no breakdown led to."""
+"""Reasons of stops that are not breakdowns."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Limit:
 LIMITS = (
     Limit("force", "eV/Å", "a force of {value:.3g} {unit} (limit {limit:g})"),
     Limit("temperature", "K", "a temperature of {value:.0f} {unit} (limit {limit:g})"),
-    Limit("move", "Å", "an atom that moves {value:.2g} {unit} in one step (limit {limit:g})"),
+    Limit("move", "Å", "a displacement of {value:.2g} {unit} in one step (limit {limit:g})"),
     Limit("close", "× the sum of covalent radii", "a pair at {value:.2f} {unit} (limit {limit:g})"),
     Limit("volume", "Å³", "a volume of {value:.0f} {unit} (limit {limit:.0f})"),
-    Limit("tilt", "box lengths", "a cell that leans by {value:.2f} {unit} (limit {limit:g})"),
-    Limit(WALLTIME, "s", "its time limit of {limit:g} {unit}"),
+    Limit("tilt", "box lengths", "a tilt factor of {value:.2f} {unit} (limit {limit:g})"),
+    Limit(WALLTIME, "s", "the time limit of {limit:g} {unit}"),
 )
 _BY_KEYWORD = {one.keyword: one for one in LIMITS}
 OTHERS: Mapping[str, str] = {
-    "nan": "numbers that are not finite",
+    "nan": "values that are not finite",
     PLUMED: "PLUMED: {says}",
     "model": "the model: {says}",
-    ENDED: "PLUMED's own end of it: {says}",
-    ANOTHER: "another walker's stop, whose hills it shares",
+    ENDED: "a stop by PLUMED: {says}",
+    ANOTHER: "the stop of another walker that shares its hills",
 }
 """What else ends a walker: reason → what is said of it."""
 

@@ -1,4 +1,4 @@
-"""What a LAMMPS log says: thermo tables, steps done, soft stop, complaints."""
+"""Read LAMMPS logs: thermo tables, completed steps, stops, errors and warnings."""
 
 import contextlib
 import re
@@ -28,20 +28,20 @@ _LOOP = re.compile(
 
 
 def broke_down(entry: Walked) -> bool:
-    """Whether a walker (its entry in the journal) ended early, but not by its PLUMED text."""
+    """Whether a walker (its entry in the journal) stopped early, except by its PLUMED input."""
     return bool(entry.halted) and not (entry.stop and entry.stop.reason == ENDED)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A soft stop by the sentinel.
+    """A stop of one walker by the sentinel.
 
     Attributes:
-        step: at whose end it stopped.
+        step: step after which it stopped.
         reason: the keyword of one of `limits.LIMITS`, or one of `limits.OTHERS`.
-        value, limit: of what the reason names, in its unit; not finite where there is none.
-        good_step: of the last good frame, which stands in a file of its own; None without one.
-        says: what PLUMED or the model said.
+        value, limit: value and limit of the quantity, in its unit; not finite if there is none.
+        good_step: step of the last good frame, which is in a separate file; None without one.
+        says: message of PLUMED or of the model.
     """
 
     step: NonNegativeInt
@@ -54,14 +54,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class LogSummary:
-    """What a LAMMPS log says.
+    """Content of a LAMMPS log.
 
     Attributes:
-        thermo: column name → (rows,) values in LAMMPS's units; of the last kind of table.
-        first_step: of the first thermo row; None where no run got so far.
-        last_step: the last step known to be done; None as above.
-        loop_s: seconds of the runs that ended; None where none did.
-        stop: the soft stop, if any.
+        thermo: column name → (rows,) values in LAMMPS units; tables with the last set of columns.
+        first_step: step of the first thermo row; None if there is none.
+        last_step: last completed step; None if there is none.
+        loop_s: seconds of the completed runs; None if there is none.
+        stop: stop by the sentinel, if any.
         errors, warnings: ERROR and WARNING lines.
     """
 
@@ -75,12 +75,12 @@ class LogSummary:
 
     @property
     def steps_done(self) -> int:
-        """Steps between the first and the last known one."""
+        """Number of steps from the first to the last one in the log."""
         return (self.last_step or 0) - (self.first_step or 0)
 
 
 def read_log(path: Path) -> LogSummary:
-    """A LAMMPS log: thermo tables (one line a step), steps done, soft stop, complaints."""
+    """Read a LAMMPS log: thermo tables (one line per step), steps, stop, errors and warnings."""
     lines, _ = finished_lines(path)
     heads = [index for index, line in enumerate(lines) if line.split()[:1] == ["Step"]]
     runs = [_run(path, lines, span) for span in pairwise([*heads, len(lines)])]
@@ -113,12 +113,12 @@ def _stops(lines: Iterable[str]) -> list[Stop]:
 
 @dataclass(frozen=True)
 class Tail:
-    """What the end of a growing log says.
+    """Content of the end of a growing log.
 
     Attributes:
-        thermo: column name → value of the last complete thermo line, in LAMMPS's units.
-        step: the last step known to be done; None before the first thermo line.
-        stop: the soft stop, if any.
+        thermo: column name → value of the last complete thermo line, in LAMMPS units.
+        step: last completed step; None before the first thermo line.
+        stop: stop by the sentinel, if any.
     """
 
     thermo: Mapping[str, float]
@@ -127,11 +127,11 @@ class Tail:
 
 
 def read_tail(path: Path, size: int = 8192) -> Tail:
-    """The end of a growing log, from its last (and, for the names, its first) bytes; never raises.
+    """Read the end of a growing log, and its beginning for the column names; never raises.
 
     Args:
-        path: the log; it may not be there yet.
-        size: bytes to read of its end.
+        path: the log; it need not exist yet.
+        size: number of bytes to read at its end.
     """
     lines = tail_lines(path, size)
     heads = [line.split() for line in (*_head(path, lines), *lines) if _is_head(line)]
@@ -155,7 +155,7 @@ def _is_head(line: str) -> bool:
 
 
 def _head(path: Path, lines: Sequence[str], size: int = 2**16) -> list[str]:
-    """The first lines of a log, where its last ones do not name the columns."""
+    """The first lines of a log, if its last ones do not contain the column names."""
     if any(map(_is_head, lines)):
         return []
     try:
@@ -167,7 +167,7 @@ def _head(path: Path, lines: Sequence[str], size: int = 2**16) -> list[str]:
 
 @dataclass(frozen=True)
 class _Run:
-    """One thermo table, and what the line after it says (None where the run did not end)."""
+    """One thermo table, and the time in the line after it (None if the run did not complete)."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[float, ...], ...]
@@ -176,7 +176,7 @@ class _Run:
 
 
 def _run(path: Path, lines: Sequence[str], span: tuple[int, int]) -> _Run:
-    """The run whose table begins on the first line of the span."""
+    """Read the run whose table begins at the first line of the span."""
     columns = tuple(lines[span[0]].split())
     rows: list[tuple[float, ...]] = []
     for index in range(span[0] + 1, span[1]):

@@ -1,9 +1,9 @@
-"""Which of many frames a new one hardly differs from, without a full comparison with each.
+"""Find a known frame that is nearly the same as a new one, without full comparison with each.
 
-`structures.difference` says how two frames differ. Parts of it (a strain along one axis, the
-displacements of a few atoms) can only be smaller than the whole, and cost little for all frames at
-once. What they let pass is compared in full, in the order in which the frames were added: so the
-answer is that of a comparison with each of them.
+`structures.difference` compares two frames. Lower bounds of this difference (a strain along one
+axis, the displacements of a few atoms) are cheap to compute for all frames at once. Frames that
+pass these bounds are compared in full, in the order in which they were added. The result is the
+same as for full comparisons with all frames.
 """
 
 from collections.abc import Iterable
@@ -18,25 +18,25 @@ from ..structures import difference
 Array = NDArray[np.float64]
 
 SAMPLED = 16
-"""Atoms of a frame whose positions are kept apart for the comparison with all."""
+"""Number of atoms per frame used for the lower bound of the displacement."""
 SLACK = 1e-6
-"""By how much a limit is taken wider for the parts, for what rounding may do to them."""
+"""Relative tolerance of the lower bounds, for rounding errors."""
 
 
 @dataclass
 class _Alike:
-    """Frames of the same elements in the same order, and what is known of all of them at once.
+    """Frames with the same elements in the same order, with their data in common arrays.
 
-    The arrays have room for more frames than there are; the last ones may not be in them yet.
+    The arrays have space for additional frames; the most recent frames may not be in them yet.
 
     Attributes:
-        places: their numbers among all frames, from 0.
-        frames: themselves.
-        known: how many of them are in the arrays.
-        inverses: (3, room, 3) rows of the inverses of their cells.
-        cells: (room, 3, 3).
-        sampled: (room, k, 3) scaled positions of some of their atoms.
-        pairs: (room, 3) the last of these from the first.
+        places: indices of the frames among all frames, from 0.
+        frames: the frames.
+        known: number of frames in the arrays.
+        inverses: (3, space, 3) rows of the inverse cells.
+        cells: (space, 3, 3) cells.
+        sampled: (space, k, 3) scaled positions of some atoms.
+        pairs: (space, 3) scaled vector from the first to the last of these atoms.
     """
 
     places: list[int] = field(default_factory=list)
@@ -48,7 +48,7 @@ class _Alike:
     pairs: Array = field(default_factory=lambda: np.zeros((0, 3)))
 
     def take_in(self) -> None:
-        """Make the arrays hold all frames."""
+        """Add all new frames to the arrays."""
         new, first, last = self.frames[self.known :], self.known, len(self.frames)
         if not new:
             return
@@ -70,7 +70,7 @@ class _Alike:
 
 
 def _larger(values: Array, shape: tuple[int, ...], count: int) -> Array:
-    """An array with more room, which begins with the first `count` of these values."""
+    """A larger array that begins with the first `count` of these values."""
     found = np.zeros(shape)
     if count:
         found[:count] = values[:count]
@@ -79,21 +79,21 @@ def _larger(values: Array, shape: tuple[int, ...], count: int) -> Array:
 
 @dataclass
 class NearFrames:
-    """Frames with which new ones are compared."""
+    """Known frames, for comparison with new ones."""
 
     _alike: dict[bytes, _Alike] = field(default_factory=dict)
     _count: int = 0
 
     @classmethod
     def of(cls, frames: Iterable[Atoms]) -> "NearFrames":
-        """All of these, in their order."""
+        """An index of these frames, in their order."""
         found = cls()
         for atoms in frames:
             found.add(atoms)
         return found
 
     def add(self, atoms: Atoms) -> None:
-        """One more frame; it must not change any more."""
+        """Add a frame, which must not change afterwards."""
         alike = self._alike.setdefault(_composition(atoms), _Alike())
         alike.places.append(self._count)
         alike.frames.append(atoms)
@@ -102,17 +102,17 @@ class NearFrames:
     def first_within(
         self, atoms: Atoms, *, rmsd_A: float, strain: float
     ) -> tuple[int, float] | None:
-        """The first frame from which this one differs by less than both limits.
+        """The first known frame from which a frame differs by less than both limits.
 
-        Frames of other elements, or of the same in another order, are never near.
+        Frames with other elements, or another order of the same elements, are never near.
 
         Args:
             atoms: the frame.
-            rmsd_A: limit of the first number of `structures.difference`, Å.
-            strain: limit of its second.
+            rmsd_A: limit of the rms displacement of `structures.difference`, Å.
+            strain: limit of its strain.
 
         Returns:
-            The frame's number, from 0, and the rmsd (Å); None if there is none.
+            Index of the known frame, from 0, and rmsd (Å); None if there is none.
         """
         alike = self._alike.get(_composition(atoms))
         if alike is None:
@@ -130,27 +130,27 @@ def _composition(atoms: Atoms) -> bytes:
 
 
 def _sample(count: int) -> list[int]:
-    """Some of so many atoms: the first, the last, and evenly between."""
+    """Evenly spaced indices of `count` atoms, including the first and the last one."""
     most = min(count, SAMPLED)
     return sorted({round(i * (count - 1) / max(1, most - 1)) for i in range(most)})
 
 
 def _possible(alike: _Alike, atoms: Atoms, rmsd_A: float, strain: float) -> NDArray[np.intp]:
-    """Those that may be within the limits, in their order."""
+    """Indices of the frames that may be within the limits, in their order."""
     found = np.arange(alike.known)
     cell = atoms.cell.array
     for axis in range(3):
-        # a deformation F between two cells whose strain is below s has its diagonal within s of 1
+        # a deformation F with a strain below s has diagonal elements within s of 1
         rows = alike.inverses[axis, : alike.known]
         along = (rows if len(found) == alike.known else rows[found]) @ cell[:, axis]
         found = found[np.abs(along - 1.0) < strain * (1.0 + SLACK) + SLACK]
     limit = len(atoms) * (rmsd_A * (1.0 + SLACK) + SLACK) ** 2
     inverse = np.linalg.inv(cell)
     height = 1.0 / float(np.linalg.norm(inverse, axis=0).max())
-    if 10.0 * limit > height**2:  # half a cell apart may be near: which way is shorter is open
+    if 10.0 * limit > height**2:  # the nearest image is not unique
         return found
-    # all displacements' squares add up to N rmsd²; those of some atoms are less, and about the
-    # mean of these atoms less still: with two atoms, half the square of what is between them
+    # The squared displacements of all atoms sum to N rmsd². The sum over some atoms is smaller, and
+    # smaller still relative to their mean: for two atoms, half of their squared difference.
     mine = atoms.positions[_sample(len(atoms))] @ inverse
     every = len(found) == alike.known
     pair = mine[-1] - mine[0] - (alike.pairs[: alike.known] if every else alike.pairs[found])

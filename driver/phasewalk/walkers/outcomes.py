@@ -1,7 +1,7 @@
-"""What became of the walkers of a segment, however its launch ended.
+"""Read the results of a segment for each walker, also after an error or a time limit.
 
-A walker broke down where the sentinel or LAMMPS said so of it. A launch that ended without such a
-word, or for want of memory or disk, was ended from outside: it says nothing of the model.
+A walker has broken down if the sentinel or LAMMPS reported it. A launch that ended without such a
+report, or because memory or disk ran out, was ended from outside, independent of the model.
 """
 
 import re
@@ -26,17 +26,17 @@ _SCARCE = re.compile(
     r"|cannot (open|write)|error (writing|closing)|stale file handle",
     re.IGNORECASE,
 )
-"""What LAMMPS, PLUMED and torch say where memory or disk fail them: no breakdown."""
+"""Messages of LAMMPS, PLUMED and torch if memory or disk runs out, which is not a breakdown."""
 
 
 @dataclass(frozen=True)
 class _End:
-    """Why the launch as a whole ended early.
+    """Why the launch ended early.
 
     Attributes:
-        why: in words.
-        walkers: the partitions that LAMMPS's error is of; None where that is not told.
-        limit: it ran past its time limit.
+        why: reason as text.
+        walkers: partitions with an error of LAMMPS; None if they are not known.
+        limit: the time limit was exceeded.
     """
 
     why: str
@@ -44,28 +44,28 @@ class _End:
     limit: bool = False
 
     def breaks(self, partition: int) -> bool:
-        """Whether it is a breakdown of that walker."""
+        """Whether it is a breakdown of this walker."""
         return not self.limit and (self.walkers is None or partition in self.walkers)
 
 
 def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
-    """What became of each walker, also after an error or a time limit.
+    """Read the result of each walker, also after an error or a time limit.
 
     Raises:
-        Killed: it was ended from outside.
-        EngineFailed: no walker did a single step, or hills are missing or doubled.
+        Killed: the launch was ended from outside.
+        EngineFailed: no walker completed a step, or hills are missing or duplicated.
     """
     directory = finished.directory
     logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
     end = _end(finished, plan, logs)
     ended = end.why if end else None
     stops = [_stop(plan, i, log, directory) for i, log in enumerate(logs)]
-    # whoever begins a round where PLUMED ends it, because the text has changed, begins anew then
+    # a walker that PLUMED stops at once, because its input has changed, restarts in the next round
     anew = plan.round > 1 and any(stop is not None and stop.reason == ENDED for stop in stops)
     if not anew and not any(log.steps_done for log in logs):
         halted = next(filter(None, map(in_words, stops)), None)
         raise EngineFailed(
-            f"{finished.job.name}: no walker did a step: "
+            f"{finished.job.name}: no walker completed a step: "
             f"{halted or ended or finished.last_lines()} (all files are in {directory})"
         )
     results = [
@@ -81,9 +81,9 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
 
 
 def ended(plan: SegmentPlan, partition: int, directory: Path) -> WalkerResult | None:
-    """What became of a walker that has ended while others of its segment run, without its hills.
+    """Result, without hills, of a walker that has finished while others of its segment run.
 
-    Returns None if it still runs, or if not all of its log and frames is written yet.
+    Returns None if it is still running, or if its log or frames are not complete yet.
     """
     walker = plan.walkers[partition]
     log = _log(directory / f"{walker.id}.log")
@@ -111,7 +111,7 @@ def ended(plan: SegmentPlan, partition: int, directory: Path) -> WalkerResult | 
 
 
 def hill_tables(plan: SegmentPlan, result: SegmentResult) -> Mapping[str, HillsTable]:
-    """For each system with a PLUMED text, what this segment adds to its record of hills."""
+    """For each system with PLUMED input, the part of its record of hills from this segment."""
     walked: dict[str, list[WalkerResult]] = {}
     for walker in result.walkers:
         walked.setdefault(walker.system, []).append(walker)
@@ -140,40 +140,40 @@ def _log(path: Path) -> logs.LogSummary:
 
 
 def _end(finished: Finished, plan: SegmentPlan, logs: list[logs.LogSummary]) -> _End | None:
-    """Why the launch as a whole ended early; None where it did not. Killed: from outside."""
+    """Why the launch ended early; None if it did not. Raises Killed if ended from outside."""
     _check_memory(finished, plan, logs)
     if finished.returncode == 0 and all(log.loop_s is not None for log in logs):
         return None
     if finished.returncode is None:
         limit = plan.settings.timeout_s or 0
-        return _End(f"the segment ran past its limit of {limit:g} s", limit=True)
-    said = tuple(number for number, log in enumerate(logs) if log.errors)
-    if said:
-        return _End(f"{plan.walkers[said[0]].id}: {logs[said[0]].errors[0]}", said)
+        return _End(f"the segment exceeded its time limit of {limit:g} s", limit=True)
+    failed = tuple(number for number, log in enumerate(logs) if log.errors)
+    if failed:
+        return _End(f"{plan.walkers[failed[0]].id}: {logs[failed[0]].errors[0]}", failed)
     printed = _printed(finished)
     for line in printed:
         if line.startswith("ERROR"):
             return _End(line)
     found = death(finished.returncode, printed)
     if found is None and not any(log.steps_done for log in logs):
-        return _End(f"LAMMPS ended with code {finished.returncode}: {finished.last_lines()}")
+        return _End(f"LAMMPS exited with code {finished.returncode}: {finished.last_lines()}")
     raise Killed(f"{finished.job.name}: {_killed(found, finished)}")
 
 
 def _check_memory(finished: Finished, plan: SegmentPlan, logs: Sequence[logs.LogSummary]) -> None:
-    """Raise Killed where a walker ended for want of memory or disk."""
+    """Raise Killed if a walker ended because memory or disk ran out."""
     for walker, log in zip(plan.walkers, logs, strict=True):
-        told = [*log.errors, *([log.stop.says] if log.stop and not log.errors else [])]
-        for line in told:
+        messages = [*log.errors, *([log.stop.says] if log.stop and not log.errors else [])]
+        for line in messages:
             if _SCARCE.search(line) and log.steps_done:
                 raise Killed(
-                    f"{finished.job.name}: {walker.id} ended for want of memory or disk: {line} "
+                    f"{finished.job.name}: {walker.id}: out of memory or disk space: {line} "
                     f"(all files are in {finished.directory})"
                 )
 
 
 def _printed(finished: Finished) -> list[str]:
-    """What the launch has printed; the last of it."""
+    """The last lines that the launch printed."""
     lines: list[str] = []
     for name in (Finished.STDOUT, Finished.STDERR):
         path = finished.directory / name
@@ -183,16 +183,16 @@ def _printed(finished: Finished) -> list[str]:
 
 
 def _killed(found: Death | None, finished: Finished) -> str:
-    """How a launch was ended from outside, in words."""
+    """How a launch was ended from outside, as text."""
     where = f"(all files are in {finished.directory})"
     if found is None:
         return (
-            f"it ended with code {finished.returncode}, and neither LAMMPS nor the sentinel said "
-            f"why: {finished.last_lines()} {where}"
+            f"it exited with code {finished.returncode}, without a message of LAMMPS or the "
+            f"sentinel: {finished.last_lines()} {where}"
         )
     name = f"signal {found.number}, {found.name}"
     if found.own:
-        return f"a rank crashed ({name}) without an error of LAMMPS {where}"
+        return f"a rank crashed ({name}) without an error message of LAMMPS {where}"
     memory = ": out of memory?" if found.name == "SIGKILL" else ""
     return f"a rank was killed from outside ({name}{memory}) {where}"
 
@@ -240,11 +240,12 @@ def _frames(plan: SegmentPlan, walker: Walker, directory: Path) -> tuple[dumps.F
 def _new_hills(
     plan: SegmentPlan, partition: int, log: logs.LogSummary, *, directory: Path
 ) -> tuple[tuple[bias.Hill, ...], dict[str, tuple[str, ...]]]:
-    """The walker's new hills, and the headers of its files by action."""
+    """New hills of a walker, and the headers of its hills files by action."""
     walker = plan.walkers[partition]
     text = plan.systems[walker.system].plumed or ""
     actions = plumed.metad_actions(text)
-    threw = log.stop is not None and log.stop.reason == PLUMED  # before or after its hill
+    # an error of PLUMED may occur before or after the hill of the last step
+    threw = log.stop is not None and log.stop.reason == PLUMED
     hills: list[bias.Hill] = []
     headers: dict[str, tuple[str, ...]] = {}
     for item in hills_files(plan, walker):
@@ -269,7 +270,7 @@ def _new_hills(
 
 
 def in_words(stop: Stop | None) -> str | None:
-    """The sentinel's stop in words."""
+    """A stop by the sentinel as text."""
     if stop is None:
         return None
     said = limits.in_words(stop.reason, value=stop.value, limit=stop.limit, says=stop.says)
@@ -277,21 +278,21 @@ def in_words(stop: Stop | None) -> str | None:
 
 
 def _stop(plan: SegmentPlan, partition: int, log: logs.LogSummary, directory: Path) -> Stop | None:
-    """The soft stop, with PLUMED's words where PLUMED asked for it."""
+    """The stop by the sentinel, with PLUMED's message if PLUMED requested it."""
     if log.stop is None or log.stop.reason != ENDED:
         return log.stop
     walker = plan.walkers[partition]
     text = plan.systems[walker.system].plumed or ""
     files = [action.get("FILE") for action in plumed.parse(text) if action.name == "COMMITTOR"]
     names = [f"{walker.id}.out.{Path(file).name}" for file in files if file]
-    # COMMITTOR says it in its file, or else in PLUMED's log
+    # COMMITTOR writes the basin to its file, or to PLUMED's log
     places = [f"{name}{end}" for name in names for end in ("", f".{partition}")]
     words = _basin([directory / name for name in (*places, f"{walker.id}.plumed.log")])
     return replace(log.stop, says=words)
 
 
 def _basin(paths: list[Path]) -> str:
-    """Which basin a COMMITTOR has reached."""
+    """The basin that COMMITTOR has reached."""
     for path in paths:
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         if found := re.findall(r"COMMITTED TO (BASIN \d+)", text):
@@ -300,7 +301,7 @@ def _basin(paths: list[Path]) -> str:
 
 
 def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[ColvarSummary, ...]:
-    """The printed variables; a PLUMED with MPI appends the partition's number to file names."""
+    """The printed variables; PLUMED with MPI appends the partition's number to file names."""
     walker = plan.walkers[partition]
     found: list[ColvarSummary] = []
     for name in colvar_files(walker, plan.systems[walker.system].plumed or ""):

@@ -1,13 +1,13 @@
-"""Walkers and segments: what all walkers do in one round, as one LAMMPS launch of N partitions.
+"""Segments: all walkers of a round in one LAMMPS launch with N partitions.
 
-`files` is everything that a segment reads, `job` launches it. In the segment's directory a walker's
-files begin with its id:
+`files` returns all input files of a segment, `job` launches it. In the segment's directory, the
+names of a walker's files begin with its id:
 
-    mil53_al-0.lmp .data .plumed .metad.hills.0    read by LAMMPS and PLUMED; earlier hills
-    mil53_al-0.log .dump .colvar .plumed.log       written by them
-    mil53_al-0.metad.hills.1                       the same: new hills (.hills without earlier ones)
-    mil53_al-0.out.NAME                            what else the PLUMED text writes, as FILE=NAME
-    mil53_al-0.good.dump                           the last good frame of a walker that was stopped
+    mil53_al-0.lmp .data .plumed .metad.hills.0    input of LAMMPS and PLUMED; earlier hills
+    mil53_al-0.log .dump .colvar .plumed.log       output of LAMMPS and PLUMED
+    mil53_al-0.metad.hills.1                       output: new hills (.hills without earlier ones)
+    mil53_al-0.out.NAME                            other output files of PLUMED (FILE=NAME)
+    mil53_al-0.good.dump                           last good frame of a walker that was stopped
 """
 
 import hashlib
@@ -42,16 +42,16 @@ __all__ = [
 
 SEGMENT = "segment.lmp"
 MAX_TILT = 1.3
-"""Beyond half a box length LAMMPS needs ever more ghosts; where it refuses is further out."""
+"""Maximum tilt factor in box lengths; large tilts need many ghost atoms."""
 MAX_MOVE_A = 0.5
-"""In one step: LAMMPS would soon lose such an atom, which is an error."""
+"""Maximum displacement of an atom in one step; LAMMPS would lose a faster atom."""
 RING_FS, RING_FRAMES = 5.0, 20
 GRACE_S = 60.0
-"""After its time limit a segment that does not stop by itself is ended."""
+"""Time after the time limit until a segment that does not stop is killed."""
 
 
 def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
-    """The one MPI launch of a segment: a partition of one rank for each walker."""
+    """The MPI launch of a segment, with a partition of one rank for each walker."""
     count = len(plan.walkers)
     quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
     partitions = ("-partition", f"{count}x1")
@@ -71,7 +71,7 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
 
 
 def files(plan: SegmentPlan) -> Mapping[str, bytes]:
-    """Every file that a segment reads, but the model and earlier hills: name → content."""
+    """Input files of a segment, without the model and earlier hills: name → content."""
     _check(plan)
     found: dict[str, bytes] = {}
     ids = [walker.id for walker in plan.walkers]
@@ -104,12 +104,12 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
             if item.content:
                 _add(found, item.name, item.content.encode())
     if model in found:
-        raise InputError(f"two files need the name {model}; rename a system")
+        raise InputError(f"two files have the name {model}; rename a system")
     return found
 
 
 def _histories(plan: SegmentPlan, *, appends: bool) -> dict[str, Path]:
-    """The files of earlier hills that METAD appends to, or that it only reads: name → file."""
+    """Files of earlier hills to which METAD appends, or which it only reads: name → file."""
     return {
         item.history_name: item.history.path
         for walker in plan.walkers
@@ -126,14 +126,14 @@ def plumed_text(
     temperature_K: float,
     flush_every_steps: int,
 ) -> str:
-    """What one walker's PLUMED reads.
+    """PLUMED input of one walker.
 
     Args:
-        text: the user's.
-        walker: id.
-        metad: what each METAD action is told.
-        temperature_K: that the walker is kept at.
-        flush_every_steps: how often files are written out.
+        text: the user's PLUMED input.
+        walker: id of the walker.
+        metad: keywords for each METAD action.
+        temperature_K: temperature of the walker.
+        flush_every_steps: number of steps between flushing output files.
     """
     rewritten = plumed.rewrite(
         text,
@@ -141,15 +141,15 @@ def plumed_text(
         colvars=_colvar_files(walker, text),
         edits=plumed_files.renamed(text, f"{walker}.out."),
     )
-    # PLUMED may keep what it prints for 10000 steps: too late to watch, and lost by a kill.
+    # PLUMED may buffer output for 10000 steps: too late for monitoring, and lost after a kill.
     return f"{rewritten.rstrip()}\nFLUSH STRIDE={flush_every_steps}\n"
 
 
 def reduce_cell(atoms: Atoms) -> Atoms:
-    """The same crystal with each tilt of a lower-triangular cell within half a box length.
+    """Reduce the tilts of a lower-triangular cell to at most half a box length.
 
-    Cell vectors change by whole other vectors, so nothing is rotated: Cartesian positions and
-    velocities stay bit for bit.
+    Integer multiples of other cell vectors are subtracted, so that the crystal is the same.
+    Cartesian positions and velocities do not change.
     """
     cell = atoms.cell.array.copy()
     cell[2] -= np.rint(cell[2, 1] / cell[1, 1]) * cell[1]
@@ -163,24 +163,25 @@ def reduce_cell(atoms: Atoms) -> Atoms:
 def _check(plan: SegmentPlan) -> None:
     ids = [walker.id for walker in plan.walkers]
     if not ids or len(set(ids)) != len(ids):
-        raise InputError(f"a segment needs walkers with different ids, found {ids}")
+        raise InputError(f"a segment requires walkers with different ids, found {ids}")
     for name in {walker.system for walker in plan.walkers}:
         if name not in plan.systems:
-            raise InputError(f"walkers of the system {name}, which has no settings")
+            raise InputError(f"walkers of the unknown system {name}; add it to systems")
     if _waits(plan) and len({walker.system for walker in plan.walkers}) > 1:
         raise InputError(
-            "bias_sharing: mpi would mix the hills of all systems of a segment; use live or merged"
+            "bias_sharing: mpi supports one system only, because the hills of all systems of a "
+            "segment would be shared; use live or merged"
         )
 
 
 def _waits(plan: SegmentPlan) -> bool:
-    """Whether walkers wait for each other at every hill."""
+    """Whether walkers wait for each other at each hill."""
     return any(plan.systems[walker.system].bias_sharing == "mpi" for walker in plan.walkers)
 
 
 def _add(found: dict[str, bytes], name: str, content: bytes) -> None:
     if found.setdefault(name, content) != content:
-        raise InputError(f"two walkers or systems need the file name {name}; rename a system")
+        raise InputError(f"two walkers or systems use the file name {name}; rename a system")
 
 
 def _model_name(plan: SegmentPlan) -> str:
@@ -196,7 +197,7 @@ def _draws(plan: SegmentPlan, walker: Walker) -> bool:
 
 
 def _seed(plan: SegmentPlan, walker: Walker, purpose: str) -> int:
-    """A seed that LAMMPS takes (1 … 900000000), of its own for each walker, round and purpose."""
+    """A seed for LAMMPS (1 … 900000000), different for each walker, round and purpose."""
     text = f"{plan.seed} {plan.round} {walker.id} {purpose}"
     return 1 + int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 900_000_000
 
@@ -249,9 +250,9 @@ def limits(plan: SegmentPlan, walker: Walker) -> dict[str, tuple[float, ...]]:
 
 
 def _hottest(segment: SegmentSettings, system: SystemSettings, walker: Walker) -> float:
-    """Temperature, as a multiple of the system's, at which a walker has broken down.
+    """Maximum temperature of a walker, as a multiple of the system's temperature.
 
-    Few velocities fluctuate far: at equilibrium one sample in 10⁹ may be hotter.
+    For few atoms the temperature fluctuates more: 1 sample in 10⁹ exceeds the limit at equilibrium.
     """
     from scipy.special import chdtri
 
@@ -267,12 +268,12 @@ def _radius(name: str) -> float:
 
 
 def good_file(walker: Walker) -> str:
-    """Where the sentinel writes a walker's last good frame."""
+    """File to which the sentinel writes a walker's last good frame."""
     return f"{walker.id}.good.dump"
 
 
 def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
-    """The files of hills that a walker reads and writes."""
+    """The hills files that a walker reads and writes."""
     system = plan.systems[walker.system]
     if system.plumed is None:
         return ()
@@ -287,7 +288,7 @@ def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
 
 
 def colvar_files(walker: Walker, text: str) -> list[str]:
-    """The files that its PRINT actions write."""
+    """Output files of its PRINT actions."""
     return _colvar_files(walker.id, text)
 
 

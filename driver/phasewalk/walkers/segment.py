@@ -1,7 +1,7 @@
-"""What a segment is, and what became of it: settings and data only.
+"""Settings and data of segments and their results.
 
-A system is one structure with its ensemble, PLUMED text and walkers; a segment is what all walkers
-of all systems do in one round.
+A system is one structure with its ensemble, PLUMED input and walkers. A segment is the MD of all
+walkers of all systems in one round.
 """
 
 from collections.abc import Mapping
@@ -213,27 +213,27 @@ class SegmentSettings(Settings):
 
 
 class Engines(Protocol):
-    """What a segment needs to know of the installed programs."""
+    """The installed programs that a segment uses."""
 
     @property
     def lmp(self) -> Path:
-        """The LAMMPS program."""
+        """The LAMMPS executable."""
         ...
 
     @property
     def mpiexec(self) -> tuple[str, ...]:
-        """The MPI starter that fits it, with options."""
+        """The matching MPI launcher, with options."""
         ...
 
     @property
     def env(self) -> Mapping[str, str]:
-        """Environment of both: library path, plugin, PLUMED kernel."""
+        """Environment variables for both: library path, plugin, PLUMED kernel."""
         ...
 
 
 @dataclass(frozen=True)
 class Walker:
-    """Where a walker stands: its atoms (Å, ASE velocities if it has any) and its step counter."""
+    """State of a walker: its atoms (Å, velocities in ASE units if any) and its step counter."""
 
     id: str
     system: str
@@ -244,21 +244,21 @@ class Walker:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """Everything that determines a segment.
+    """Complete input of a segment.
 
     Attributes:
-        round: counts from 1.
-        generation: of the model.
-        walkers: those that take part; partitions in this order.
-        systems: settings by name.
-        settings: of the segment.
+        round: number of the round, from 1.
+        generation: generation of the model.
+        walkers: the walkers; partitions are in this order.
+        systems: settings of the systems, by name.
+        settings: settings of the segment.
         histories: hills of earlier rounds, by system; a system may be missing.
         model: file of the deployed model (.nequip.pth or .nequip.pt2).
         type_names: element symbols in the model's order.
-        seed: of the campaign.
-        volumes_A3: smallest and largest volume of each system's box; a walker stops beyond.
-        plumed_files: what PLUMED reads beside its text: name → content.
-        device: where the model runs, cpu or cuda; None: on a GPU if there is one.
+        seed: seed of the campaign.
+        volumes_A3: minimum and maximum volume of each system, outside which a walker stops.
+        plumed_files: files that PLUMED reads in addition to its input: name → content.
+        device: device of the model, cpu or cuda; None: a GPU if there is one.
     """
 
     round: int
@@ -276,7 +276,7 @@ class SegmentPlan:
 
     @cached_property
     def members(self) -> Mapping[str, tuple[str, ...]]:
-        """The ids of each system's walkers, in their order."""
+        """Ids of each system's walkers, in their order."""
         found: dict[str, list[str]] = {}
         for walker in self.walkers:
             found.setdefault(walker.system, []).append(walker.id)
@@ -285,7 +285,7 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class ColvarSummary:
-    """One printed variable of one walker, in the units of the PLUMED text."""
+    """Summary of one printed variable of one walker, in the units of the PLUMED input."""
 
     name: str
     first: float
@@ -296,20 +296,20 @@ class ColvarSummary:
 
 @dataclass(frozen=True)
 class WalkerResult:
-    """What became of one walker.
+    """Result of a segment for one walker.
 
     Attributes:
-        frames: all that were dumped, the last step included where the walker came to an end, and
-            the sentinel's last good one.
-        last_step: step counter where it stands.
-        halted: why it stopped early, in words; None where it did all its steps.
-        stop: the sentinel's soft stop, in numbers; None without one.
-        new_hills: laid in this segment.
+        frames: all frames of its dump, including the last step if the run completed, and the last
+            good frame of the sentinel.
+        last_step: step counter at the end.
+        halted: why it stopped early, as text; None if it completed all steps.
+        stop: stop by the sentinel, as data; None without one.
+        new_hills: hills deposited in this segment.
         headers: `#!` lines of its hills files, by METAD action.
-        colvars: one for each printed variable.
-        thermo: log columns (LAMMPS names, metal units).
-        seconds: of the time loop; None where it was cut off.
-        broke: it broke down, as the sentinel or LAMMPS said of this walker.
+        colvars: summary of each printed variable.
+        thermo: columns of the log (LAMMPS names, metal units).
+        seconds: time of the MD loop; None if it was interrupted.
+        broke: the sentinel or LAMMPS reported a breakdown of this walker.
     """
 
     id: str
@@ -328,19 +328,19 @@ class WalkerResult:
 
     @property
     def mean_temperature_K(self) -> float | None:
-        """Mean over the log's lines."""
+        """Mean temperature over the lines of the log."""
         return float(self.thermo["Temp"].mean()) if "Temp" in self.thermo else None
 
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """What became of a segment.
+    """Result of a segment.
 
     Attributes:
-        round: as planned.
-        walkers: in the order of the plan.
-        ended: why the whole launch ended early (LAMMPS's error, a time limit); None where it did
-            not. Walkers may be at different steps then.
+        round: number of the round.
+        walkers: results of the walkers, in the order of the plan.
+        ended: why the launch ended early (error of LAMMPS, time limit), possibly with walkers at
+            different steps; None if it completed.
         seconds: wall time of the launch.
     """
 

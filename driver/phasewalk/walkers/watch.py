@@ -1,7 +1,6 @@
-"""What the walkers of a running segment do, from the ends of their growing files.
+"""Progress of the walkers of a running segment, from the ends of their growing files.
 
-Whatever stands in these files, half a line or garbage, is no error here: what cannot be read is not
-shown.
+Incomplete or invalid content is not an error: it is not shown.
 """
 
 import contextlib
@@ -20,14 +19,14 @@ from .partitions import colvar_files
 from .segment import SegmentPlan, Walker
 
 CONTACT_EVERY_S, CONTACT_SHARE = 2.0, 0.02
-"""A walker's closest contact is looked for this often, and in this share of the time."""
+"""Minimum interval of computing the closest contact, and maximum fraction of the time for it."""
 MAX_ATOMS = 2000
-"""Of larger walkers the closest contact is not looked for: it would take too long."""
+"""The closest contact of larger systems is not computed, because it takes too long."""
 
 
 @dataclass
 class _Contact:
-    """A walker's closest contact, of the frame at which its dump had this size."""
+    """Closest contact of a walker, and the size of its dump at that time."""
 
     value: float | None = None
     size: int = 0
@@ -36,7 +35,7 @@ class _Contact:
 
 @dataclass
 class Watch:
-    """Looks at the walkers of a segment again and again."""
+    """Monitors the walkers of a segment."""
 
     plan: SegmentPlan
     _contacts: dict[str, _Contact] = field(default_factory=dict)
@@ -46,17 +45,17 @@ class Watch:
         """One row for each walker.
 
         Args:
-            directory: of the segment.
-            seconds: since it began.
+            directory: directory of the segment.
+            seconds: time since its start.
         """
         return tuple(self._row(n, directory, seconds) for n in range(len(self.plan.walkers)))
 
     def seconds_left(self, rows: tuple[WalkerNow, ...], seconds: float) -> float | None:
-        """Of the slowest walker that still runs; None where it is not known of each.
+        """Remaining time of the slowest running walker; None if it is not known for all.
 
         Args:
             rows: from `look`.
-            seconds: since the segment began.
+            seconds: time since the start of the segment.
         """
         left = [
             self._paces.setdefault(row.walker, Pace()).left(row.steps_done, row.steps, seconds)
@@ -70,7 +69,7 @@ class Watch:
         plan, walker = self.plan, self.plan.walkers[partition]
         tail = logs.read_tail(directory / f"{walker.id}.log")
         last = walker.step if tail.step is None else tail.step
-        # A log that somebody damaged may say anything.
+        # A damaged log may contain any number.
         done = min(max(0, last - walker.step), plan.settings.steps)
         state = RUNNING
         if tail.stop is not None:
@@ -90,7 +89,7 @@ class Watch:
         )
 
     def _colvars(self, partition: int, directory: Path) -> Mapping[str, float]:
-        """The last line of each PRINT; a PLUMED with MPI appends the partition's number."""
+        """The last line of each PRINT; PLUMED with MPI appends the partition's number."""
         walker = self.plan.walkers[partition]
         found: dict[str, float] = {}
         for name in colvar_files(walker, self.plan.systems[walker.system].plumed or ""):
@@ -99,7 +98,7 @@ class Watch:
         return {name: value for name, value in found.items() if name != "time"}
 
     def _closest(self, walker: Walker, directory: Path, seconds: float) -> float | None:
-        """The closest contact of the last frame; looked for now and then, in a new one."""
+        """Closest contact of the last frame, recomputed at intervals for new frames."""
         known = self._contacts.setdefault(walker.id, _Contact())
         if len(walker.atoms) > MAX_ATOMS or seconds < known.due:
             return known.value
@@ -113,7 +112,7 @@ class Watch:
                 if frame is not None:
                     known.value = closest_contact(frame.atoms)
         took = time.perf_counter() - began
-        # All walkers are looked at by this one process, which starts and ends programs too.
+        # This process monitors all walkers and also starts and ends programs.
         share = took * len(self.plan.walkers) / CONTACT_SHARE
         known.due = seconds + max(CONTACT_EVERY_S, share)
         return known.value
