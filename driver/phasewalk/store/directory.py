@@ -21,8 +21,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from .. import labels
 from ..errors import ParseError, StoreError, brief, named
 from ..files import (
@@ -42,7 +40,7 @@ from .journal import SCHEMA, line_of, read_journal
 from .locking import Lock
 from .records import FILES, Record
 from .records_names import REWRITING, TRAIN, rewriting_task
-from .records_outputs import Part
+from .records_outputs import Identity
 
 JOURNAL, IDENTITY, SETTINGS = "journal.jsonl", "campaign.json", "campaign.yaml"
 PLUMED_FILES = "plumed"
@@ -338,17 +336,10 @@ def read_campaign(root: Path) -> Store:
     return Store(root, *read_journal(root / JOURNAL))
 
 
-class _Identity(Part):
-    """What every campaign's identity has; the rest is for those who wrote it."""
-
-    version: Any = Field(alias="schema")
-    name: str
-
-
 def read_identity(root: Path) -> dict[str, Any]:
     """The identity that `open_campaign` wrote; StoreError if its schema is a different one."""
     path = root / IDENTITY
-    found = read(path, _Identity, unlike="not a valid campaign identity")
+    found = read(path, Identity, unlike="not a valid campaign identity")
     if found.version != SCHEMA:
         raise StoreError(
             f"{root}: written by another version of phasewalk (schema {brief(found.version)}, this "

@@ -38,6 +38,13 @@ class Part(BaseModel):
         return self.model_dump(exclude_unset=True, by_alias=True)
 
 
+class Identity(Part):
+    """What every campaign's identity has; the rest is for whoever wrote it."""
+
+    version: Any = Field(alias="schema")
+    name: str
+
+
 class Try(Part):
     """An earlier, failed run of a task."""
 
