@@ -339,12 +339,15 @@ def read_campaign(root: Path) -> Store:
 def read_identity(root: Path) -> dict[str, Any]:
     """The identity that `open_campaign` wrote; StoreError if its schema is a different one."""
     path = root / IDENTITY
-    found = read(path, Identity, unlike="not a valid campaign identity")
+    unlike = "not a valid campaign identity"
+    found = read(path, Identity, unlike=unlike)
     if found.version != SCHEMA:
         raise StoreError(
             f"{root}: written by another version of phasewalk (schema {brief(found.version)}, this "
             f"one reads {SCHEMA}); start a new --dir"
         )
+    if not found.name:
+        raise ParseError(path, f"{unlike} (it has no name)")
     return found.dump()
 
 

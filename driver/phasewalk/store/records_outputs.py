@@ -42,7 +42,7 @@ class Identity(Part):
     """What every campaign's identity has; the rest is for whoever wrote it."""
 
     version: Any = Field(alias="schema")
-    name: str
+    name: str = ""
 
 
 class Try(Part):
