@@ -94,12 +94,21 @@ def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
 
 
 def aotinductor(source: Path, output: Path, device: str, target: str = "lammps") -> dict[str, str]:
-    """Write a `.nequip.pt2` for LAMMPS's pair style, or for ASE; returns its metadata."""
+    """Write a `.nequip.pt2` and return its metadata.
+
+    Args:
+        source: see `load`.
+        output: file to write.
+        device: cpu or cuda.
+        target: who calls it: `lammps` (its pair style), `ase`, or `batch` (several frames in one
+            call, for measurements).
+    """
     import torch
     from nequip.data import AtomicDataDict
 
     from .nequip_private import (
         ASE_TARGET,
+        BATCH_TARGET,
         NEQUIP_AOTI_INPUTS_KEY,
         NEQUIP_AOTI_OUTPUTS_KEY,
         PAIR_NEQUIP_TARGET,
@@ -109,16 +118,16 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
 
     model = load(source, scripted=False)
     metadata = metadata_of(model)
-    asked: dict[str, Any] = ASE_TARGET if target == "ase" else PAIR_NEQUIP_TARGET
+    targets = {"lammps": PAIR_NEQUIP_TARGET, "ase": ASE_TARGET, "batch": BATCH_TARGET}
+    asked: dict[str, Any] = targets[target]
     embedded = {
         **metadata,
         NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(asked["input"]),
         NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(asked["output"]),
     }
     dimension = torch.export.dynamic_shapes.Dim
-    data = asked["data_settings"](
-        example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
-    )
+    frame = example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
+    data = asked["data_settings"](AtomicDataDict.with_batch_(frame))
     aot_export_model(
         model=model,
         device=torch.device(device),
@@ -127,7 +136,7 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
         data=AtomicDataDict.to_(data, torch.device(device)),
         batch_map=asked["batch_map_settings"](
             {
-                "graph": torch.export.Dim.STATIC,
+                "graph": dimension("num_frames", min=2, max=torch.inf),  # but for single frames
                 "node": dimension("num_nodes", min=2, max=torch.inf),
                 "edge": dimension("num_edges", min=2, max=torch.inf),
             }
