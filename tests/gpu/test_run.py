@@ -1,0 +1,62 @@
+"""tests/gpu/run on the CPU: what is to run on a GPU is tried before there is one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN = Path(__file__).with_name("run")
+MEASURED = {
+    "train": "force RMSE",
+    "compile": "seconds",
+    "gate": "28 of 28 passed",
+    "refusals": "one MPI rank per partition",
+    "steps": "step in LAMMPS",
+    "batch": "one call for 4 frames",
+    "walkers": "steps of all",
+    "epochs": "an epoch of",
+}
+"""What a step's rows name, at least."""
+
+
+def run_steps(folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, output, and the results by step."""
+    argv = [str(RUN), "--device", "cpu", "--out", str(folder), *options]
+    env = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stdout, json.loads((folder / "results.json").read_text())["steps"]
+
+
+@pytest.mark.slow
+@pytest.mark.engine("lammps", "plumed", "plugin", "nequip")
+def test_each_step_measures_on_the_cpu(tmp_path: Path) -> None:
+    """But for the campaign, which tests/resume runs."""
+    code, output, found = run_steps(tmp_path, "--steps", "device", "plugin", *MEASURED)
+    assert code == 0, output
+    for step, words in MEASURED.items():
+        rows = found[step]["rows"]
+        assert any(words in f"{row['what']} {row['value']}" for row in rows), (step, rows)
+    assert "28 of 28 passed" in (tmp_path / "table.txt").read_text()
+
+
+def test_a_step_that_takes_too_long_hides_no_other(tmp_path: Path) -> None:
+    """It is ended with all that it has started, and the next one is run."""
+    code, output, found = run_steps(tmp_path, "--steps", "device", "walkers", "--patience", "1e-4")
+    assert code == 1
+    assert [found[name]["state"] for name in ("device", "walkers")] == ["stopped after 0 s"] * 2
+    assert "not ok: device, walkers" in output
+
+
+@pytest.mark.slow
+@pytest.mark.engine("lammps", "plumed", "plugin", "nequip")
+def test_a_step_that_fails_says_why(tmp_path: Path) -> None:
+    """There is no model to compare."""
+    code, output, found = run_steps(tmp_path, "--steps", "parity")
+    assert code == 1
+    assert found["parity"]["state"] == "wrong"
+    assert "tiny-cpu.nequip.pth" in found["parity"]["rows"][0]["value"]
+    assert "WRONG" in output
