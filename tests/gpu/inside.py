@@ -4,10 +4,11 @@
     python inside.py batch NAME MODEL cpu|cuda SINGLE       frames in one forward call
     python inside.py compile-batch CHECKPOINT OUTPUT cpu|cuda
 
-Rows are appended to rows.jsonl, as soon as they are known.
+Rows are appended to the file that ROWS names, as soon as they are known.
 """
 
 import json
+import os
 import re
 import statistics
 import sys
@@ -24,10 +25,11 @@ WARM, REPEATS, ENOUGH_S = 2, 5, 2.0
 BATCHES = (4, 16, 32, 64)
 
 
-def row(what: str, value: float, unit: str) -> None:
+def row(what: str, value: Any, unit: str) -> None:
     """Append one."""
-    with Path("rows.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"what": what, "value": value, "unit": unit}) + "\n")
+    line = {"what": what, "value": value, "unit": unit, "limit": None, "ok": True}
+    with Path(os.environ["ROWS"]).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
 
 
 def frame_of(cell: Any = (1, 1, 1)) -> Any:
@@ -45,8 +47,7 @@ def steps(name: str, model: Path, device: str, cells: dict[str, Any]) -> None:
         frame, what = frame_of(cell), f"{name}, {atoms} atoms"
         species = sorted(set(frame.symbols))
         bare = bench.bare_step(model, frame, device)
-        alone = per_call(bare, bench.STEPS)
-        row(f"{what}: model alone", alone, "ms")
+        row(f"{what}: model alone", per_call(bare, bench.STEPS), "ms")
         plain = per_call(bench.lammps_step(model, species, frame, device=device), bench.STEPS)
         row(f"{what}: step in LAMMPS", plain, "ms")
         row(f"{what}: atoms", int(atoms) / plain * 1000, "atoms/s")
@@ -96,7 +97,7 @@ def kernels(what: str, calls: Callable[[], None], number: int) -> None:
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
         calls()
     on_gpu = [event for event in found.events() if event.device_type == DeviceType.CUDA]
     busy = sum(event.time_range.elapsed_us() for event in on_gpu)

@@ -47,7 +47,7 @@ STEPS = (
     Step("refusals", 60),
     Step("steps", 100, alone=True),
     Step("batch", 60, alone=True),
-    Step("walkers", 120, alone=True),
+    Step("walkers", 150, alone=True),
     Step("epochs", 90, alone=True),
 )
 

@@ -77,16 +77,15 @@ class Place:
         with (self.work / f"{self.step}.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def measured(self, *arguments: str, **env: str) -> None:
-        """Rows that a child finds in whose process LAMMPS or torch run; see inside.py."""
+    def measured(self, *arguments: str) -> None:
+        """Rows that a child writes in whose process LAMMPS or torch run; see inside.py."""
         argv = (sys.executable, str(HERE / "inside.py"), *arguments)
-        place = self.work / self.step / "-".join(arguments[:2]).replace("/", "_")
-        job = Job("measure", argv, place, env={**found_engines().env, **env})
+        directory = self.work / self.step / "-".join(arguments[:2])
+        rows = {"ROWS": str(self.work / f"{self.step}.jsonl")}
+        job = Job("measure", argv, directory, env={**found_engines().env, **rows})
         finished = run(LocalLauncher(), job)
-        rows = place / "rows.jsonl"
-        for line in rows.read_text(encoding="utf-8").splitlines() if rows.is_file() else []:
-            self.row(**json.loads(line))
-        finished.require_success()
+        if not _went_well(finished):
+            self.row(" ".join(arguments[:2]), finished.last_lines(1), ok=False)
 
 
 def found_engines() -> Engines:
@@ -358,7 +357,7 @@ def steps(place: Place) -> None:
     for network in place.networks:
         if network.endswith("64"):
             continue
-        for mode in place.modes:
+        for mode in reversed(place.modes):
             sizes = [n for n in place.sizes if not (network == "paper" and n > 3000)]
             cells = json.dumps({n: place.sizes[n] for n in sizes})
             place.measured("steps", f"{network}-{mode}", str(place.model(network, mode)),
@@ -378,9 +377,8 @@ def batch(place: Place) -> None:
 
 def walk(place: Place) -> None:
     """Walkers as separate processes on one device: the segment that a campaign starts."""
-    counts = (1, 4, 16, 32) if place.full else (2,)
     one = None
-    for count in counts:
+    for count in (1, 4, 16, 32) if place.full else (2,):
         one = _walked(place, count, "", {}, one)
     if place.device != "cuda":
         return
@@ -388,7 +386,7 @@ def walk(place: Place) -> None:
         if env is None:
             place.row("MPS", "cannot be started here")
             return
-        for count in (4, 16, 32):
+        for count in (16, 32, 4):
             _walked(place, count, ", with MPS", env, one)
 
 
@@ -485,21 +483,22 @@ def epochs(place: Place) -> None:
     """Seconds of an epoch, alone on this device; on a GPU also what one CPU thread needs."""
     for name in place.networks:
         if not name.endswith("64"):
-            _epochs(place, name, place.device)
+            _epochs(place, [name], place.device)
     if place.device == "cuda":
-        for name in place.networks:
-            if not name.endswith("64"):
-                _epochs(place, name, "cpu")
+        _epochs(place, [name for name in place.networks if not name.endswith("64")], "cpu")
 
 
-def _epochs(place: Place, name: str, where: str) -> None:
-    count = 8 if where == "cuda" else 2
-    job = _training(place, name, place.work / "epochs" / f"{name}-{where}", epochs=count + 1)
-    models.read_training(run(LocalLauncher(), _on(job, where)))
-    lines = (job.directory / models.PROGRESS).read_text(encoding="utf-8").splitlines()
-    times = np.diff([json.loads(line)["seconds"] for line in lines])
-    frames = len(accuracy.read_labelled(job.directory / "train.extxyz"))
-    place.row(f"{name} on {where}: an epoch of {frames} frames", float(np.median(times)), "s")
+def _epochs(place: Place, names: Sequence[str], where: str) -> None:
+    """One training each, side by side."""
+    jobs = [_training(place, name, place.work / "epochs" / f"{name}-{where}",
+                      epochs=9 if where == "cuda" else 3) for name in names]  # fmt: skip
+    for finished in _finished([_on(job, where) for job in jobs]):
+        models.read_training(finished)
+        lines = (finished.directory / models.PROGRESS).read_text(encoding="utf-8").splitlines()
+        times = np.diff([json.loads(line)["seconds"] for line in lines])
+        frames = len(accuracy.read_labelled(finished.directory / "train.extxyz"))
+        what = f"{finished.job.name} on {where}: an epoch of {frames} frames"
+        place.row(what, float(np.median(times)), "s")
 
 
 def _used_MiB() -> float:
