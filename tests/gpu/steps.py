@@ -105,6 +105,11 @@ def device(place: Place) -> None:
     for program in ("nvcc", "c++", "cmake", "nvidia-cuda-mps-control"):
         place.row(program, str(engines.which(program)))
     if place.device == "cuda":
+        if not torch.cuda.is_available():
+            raise SystemExit(
+                f"torch {torch.__version__} sees no GPU: it needs an NVIDIA driver, a torch that "
+                "was built with CUDA, and a GPU that CUDA_VISIBLE_DEVICES does not hide"
+            )
         properties = torch.cuda.get_device_properties(0)
         place.row("GPUs that torch sees", torch.cuda.device_count())
         place.row("card", torch.cuda.get_device_name(0))

@@ -23,10 +23,12 @@ MEASURED = {
 """What a step's rows name, at least."""
 
 
-def run_steps(folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
+def run_steps(
+    folder: Path, *options: str, device: str = "cpu", **env: str
+) -> tuple[int, str, dict[str, Any]]:
     """Exit code, output, and the results by step."""
-    argv = [str(RUN), "--device", "cpu", "--out", str(folder), *options]
-    env = {**os.environ, "PYTHON": sys.executable}
+    argv = [str(RUN), "--device", device, "--out", str(folder), *options]
+    env = {**os.environ, "PYTHON": sys.executable, **env}
     done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)
     return done.returncode, done.stdout, json.loads((folder / "results.json").read_text())["steps"]
 
@@ -49,6 +51,15 @@ def test_a_step_that_takes_too_long_hides_no_other(tmp_path: Path) -> None:
     assert code == 1
     assert [found[name]["state"] for name in ("device", "walkers")] == ["stopped after 0 s"] * 2
     assert "not ok: device, walkers" in output
+
+
+@pytest.mark.slow
+@pytest.mark.engine("nequip")
+def test_without_a_gpu_nothing_else_is_run(tmp_path: Path) -> None:
+    code, output, found = run_steps(tmp_path, device="cuda", CUDA_VISIBLE_DEVICES="")
+    assert code == 1
+    assert list(found) == ["device"]
+    assert "sees no GPU: it needs an NVIDIA driver" in output
 
 
 @pytest.mark.slow
