@@ -252,9 +252,9 @@ def bare_step(model: Path, frame: Any, device: str = "cpu") -> Any:
 
 @dataclass(frozen=True)
 class Forward:
-    """A compiled model in Python: `call(fields by name)`; its types and cutoff (Å)."""
+    """A compiled model in Python: `call`, from and to fields by name; its types and cutoff (Å)."""
 
-    call: Callable[[dict[str, Any]], Any]
+    call: Callable[[dict[str, Any]], dict[str, Any]]
     types: list[str]
     r_max: float
 
@@ -276,12 +276,17 @@ def forward_of(model: Path, device: str) -> Forward:
     """Load a compiled model of either kind."""
     import torch
 
+    from phasewalk.models.nequip_private import set_global_state
+
+    set_global_state(allow_tf32=False)  # inputs in float64: AOTInductor would not notice others
     if model.name.endswith(".pt2"):
         loaded = torch._inductor.aoti_load_package(str(model))
         told = loaded.get_metadata()
 
-        def call(fields: dict[str, Any]) -> Any:
-            return loaded(list(fields.values()))
+        outputs = told["nequip_aoti_outputs"].split()
+
+        def call(fields: dict[str, Any]) -> dict[str, Any]:
+            return dict(zip(outputs, loaded(list(fields.values())), strict=True))
 
     else:
         told = {"type_names": "", "r_max": ""}
@@ -290,8 +295,8 @@ def forward_of(model: Path, device: str) -> Forward:
         script = torch.jit.freeze(script.eval())
         told = {name: value.decode() for name, value in told.items()}
 
-        def call(fields: dict[str, Any]) -> Any:
-            return script(fields)
+        def call(fields: dict[str, Any]) -> dict[str, Any]:
+            return dict(script(fields))
 
     return Forward(call, told["type_names"].split(), float(told["r_max"]))
 

@@ -22,22 +22,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 import bench
 
 WARM, REPEATS, ENOUGH_S = 2, 5, 2.0
+FORCES_LIMIT = 1e-4
+"""eV/Å, float32: as the gate's."""
 BATCHES = (4, 16, 32, 64)
 
 
-def row(what: str, value: Any, unit: str) -> None:
-    """Append one."""
-    line = {"what": what, "value": value, "unit": unit, "limit": None, "ok": True}
+def row(what: str, value: Any, unit: str, limit: float | None = None) -> None:
+    """Append one; beyond its limit it is wrong."""
+    ok = limit is None or value <= limit
+    line = {"what": what, "value": value, "unit": unit, "limit": limit, "ok": ok}
     with Path(os.environ["ROWS"]).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
 
 
-def frame_of(cell: Any = (1, 1, 1)) -> Any:
+def frame_of(cell: Any = (1, 1, 1), seed: int = 1) -> Any:
     """The example's crystal, its atoms a little displaced."""
     import ase.io
 
     frame = ase.io.read(bench.EXAMPLE / "mil53_al.extxyz").repeat(cell)
-    frame.rattle(0.03, seed=1)
+    frame.rattle(0.03, seed=seed)
     return frame
 
 
@@ -107,6 +110,8 @@ def kernels(what: str, calls: Callable[[], None], number: int) -> None:
 
 def batch(name: str, model: Path, device: str, alone: Path) -> None:
     """One call for W frames against W calls for one frame, by a model for single frames."""
+    difference = largest_difference(model, alone, device)
+    row(f"{name}: forces of 4 frames in one call − in four", difference, "eV/Å", FORCES_LIMIT)
     single = timed(call_of(alone, 1, device))
     row(f"{name}: one call for 1 frame of 38 atoms", single, "ms")
     for count in BATCHES if device == "cuda" else BATCHES[:1]:
@@ -115,7 +120,16 @@ def batch(name: str, model: Path, device: str, alone: Path) -> None:
         row(f"{name}: {count} calls for one, over that", count * single / spent, "×")
 
 
-def timed(call: Callable[[], None]) -> float:
+def largest_difference(model: Path, alone: Path, device: str) -> float:
+    """Between the forces (eV/Å) on four different frames, in one call and in four."""
+    import torch
+
+    together = call_of(model, 4, device)()["forces"]
+    apart = [call_of(alone, 1, device, seed)()["forces"] for seed in range(1, 5)]
+    return float((together - torch.cat(apart)).abs().max())
+
+
+def timed(call: Callable[[], Any]) -> float:
     """Median milliseconds of a call."""
 
     def ten() -> None:
@@ -125,21 +139,22 @@ def timed(call: Callable[[], None]) -> float:
     return per_call(ten, 10)
 
 
-def call_of(model: Path, count: int, device: str) -> Callable[[], None]:
+def call_of(model: Path, count: int, device: str, seed: int = 1) -> Callable[[], dict[str, Any]]:
     """A forward call for so many frames, in one; what it returns is waited for."""
     import torch
     from nequip.data import AtomicDataDict
 
     forward = bench.forward_of(model, device)
-    frames = [forward.inputs(frame_of()) for _ in range(count)]
+    frames = [forward.inputs(frame_of(seed=seed + i)) for i in range(count)]
     data = AtomicDataDict.batched_from_list(frames) if count > 1 else frames[0]
     names = [*bench.INPUTS, *(("batch", "num_atoms") if count > 1 else ())]
     given = {name: data[name].to(device) for name in names}
 
-    def call() -> None:
-        forward.call(given)
+    def call() -> dict[str, Any]:
+        found = forward.call(given)
         if device == "cuda":
             torch.cuda.synchronize()
+        return found
 
     return call
 
