@@ -49,7 +49,7 @@ def test_needs_are_those_of_the_other_python(tmp_path: Path, python: str, names:
 
 @pytest.mark.parametrize(
     ("need", "there"),
-    [("torch>=2.9", True), ("scipy>=1", True), ("numpy>=2", False), ("ase", False)],
+    [("torch>=2.10", True), ("scipy>=1", True), ("numpy>=2", False), ("ase", False)],
 )
 def test_what_a_machine_has(need: str, there: bool) -> None:
     """An unknown version is taken to fit; install.py looks again."""
@@ -58,8 +58,8 @@ def test_what_a_machine_has(need: str, there: bool) -> None:
 
 
 def test_a_torch_that_is_too_old_is_said() -> None:
-    with pytest.raises(SystemExit, match=r"torch 2\.8\.0 .*torch>=2\.9 is required"):
-        kit.is_there(Requirement("torch>=2.9"), {"torch": "2.8.0"})
+    with pytest.raises(SystemExit, match=r"torch 2\.8\.0 .*torch>=2\.10 is required"):
+        kit.is_there(Requirement("torch>=2.10"), {"torch": "2.8.0"})
 
 
 def test_names_and_versions_of_a_list() -> None:
