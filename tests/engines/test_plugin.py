@@ -188,7 +188,7 @@ def test_what_cmake_says_is_one_line(engines: Engines, environ: dict[str, str]) 
     def fail(job: Job) -> int:
         said = "torch 2.9.1 in\n  /there: 2.10 or later is required"
         (job.directory / "stderr.txt").write_text(
-            f"CMake Error at CMakeLists.txt:110 (message):\n  {said}\n\n\n-- Configuring incomplete\n"
+            f"CMake Error at CMakeLists.txt:110 (message):\n  {said}\n\n\n-- incomplete\n"
         )
         return 1
 
