@@ -112,8 +112,10 @@ class Order:
                     break
             self._wait(self.beside)
         finally:
-            for running in self.beside:
-                running.end()
+            for running in self.done:
+                if running.state == "running":
+                    running.state = "stopped"
+                    running.end()
 
     def _one(self, step: Step) -> bool:
         """Run it, or start it; whether another makes sense."""
@@ -216,6 +218,7 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     asked.work.mkdir(parents=True, exist_ok=True)
     order = Order(asked, time.monotonic() + asked.limit)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         order.run()
     finally:

@@ -149,7 +149,7 @@ def _training(place: Place, name: str, directory: Path, epochs: int | None = Non
         validation=labels[count : count + 4],
         types=types,
         settings=settings,
-        budget=Budget(epochs=epochs or (2 if short or "64" in name else 20), learning_rate=0.01),
+        budget=Budget(epochs=epochs or (20 if name == "small" else 3), learning_rate=0.01),
         numbers=models.statistics(labels[:count], types, settings.cutoff_A),
         previous=None,
         probed=[labels[0].atoms],

@@ -1,9 +1,12 @@
 """tests/gpu/run on the CPU: what is to run on a GPU is tried before there is one."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,31 @@ def test_a_step_that_takes_too_long_hides_no_other(tmp_path: Path) -> None:
     assert code == 1
     assert [found[name]["state"] for name in ("device", "walkers")] == ["stopped after 0 s"] * 2
     assert "not ok: device, walkers" in output
+
+
+def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Each step is a process group of its own, which no signal to the run reaches."""
+    argv = [str(RUN), "--device", "cpu", "--out", str(tmp_path), "--steps", "gate"]
+    process = subprocess.Popen(argv, env={**os.environ, "PYTHON": sys.executable})
+    while not any("steps.py" in line for line in processes_with(str(tmp_path))):
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert not processes_with(str(tmp_path))
+    assert (
+        json.loads((tmp_path / "results.json").read_text())["steps"]["gate"]["state"] == "stopped"
+    )
+
+
+def processes_with(word: str) -> list[str]:
+    """Command lines that hold a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [line] if word in line else []
+    return found
 
 
 @pytest.mark.slow
