@@ -152,7 +152,8 @@ class Order:
             at_work = [*some, *(one for one in self.beside if one not in some)]
             ended = [running for running in at_work if running.look()]
             for running in ended:
-                print(f"{running.step.name}: {running.state}, {running.seconds:.0f} s", flush=True)
+                state = self._result(running)["state"]
+                print(f"{running.step.name}: {state}, {running.seconds:.0f} s", flush=True)
             self.beside = [one for one in self.beside if one not in ended]
             some = [one for one in some if one not in ended]
             if ended:
