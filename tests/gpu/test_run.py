@@ -93,9 +93,9 @@ def test_without_a_gpu_nothing_else_is_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.engine("lammps", "plumed", "plugin", "nequip")
 def test_a_step_that_fails_says_why(tmp_path: Path) -> None:
-    """There is no model to compare."""
+    """There is no model to compare; LAMMPS says so."""
     code, output, found = run_steps(tmp_path, "--steps", "parity")
     assert code == 1
     assert found["parity"]["state"] == "wrong"
-    assert "tiny-cpu.nequip.pth" in found["parity"]["rows"][0]["value"]
+    assert "model.nequip.pth does not exist" in found["parity"]["rows"][0]["value"]
     assert "WRONG" in output
