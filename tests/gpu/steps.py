@@ -179,11 +179,18 @@ def compile_all(place: Place) -> None:
         argv = (*PHASEWALK, "deploy", str(place.checkpoint(name)), "-o", str(model))
         options = ("--mode", mode, "--device", where)
         directory = place.work / "compile" / f"{name}-{mode}-{where}"
-        jobs.append(Job(directory.name, (*argv, *options), directory))
+        jobs.append(Job(directory.name, (*argv, *options), directory, env=_kept(place)))
     if place.full:
         jobs.append(_batched_job(place, place.networks[0]))
     for finished in _finished(jobs):
         place.row(f"{finished.job.name}: seconds", finished.seconds, "s", ok=_went_well(finished))
+
+
+def _kept(place: Place) -> dict[str, str]:
+    """Where the command line leaves what failed: not in a folder that goes with its process."""
+    folder = place.work / "failed"
+    folder.mkdir(exist_ok=True)
+    return {"TMPDIR": str(folder)}
 
 
 def _batched_job(place: Place, network: str) -> Job:
@@ -246,7 +253,8 @@ def prove(place: Place) -> None:
             data = ("--data", str(EXAMPLE / "test.extxyz"))
             more = ("--checkpoint", str(place.checkpoint(name)))
             directory = place.work / "gate" / f"{name}-{mode}"
-            jobs.append(Job(f"{MODELS[name]}, {mode}", (*argv, *data, *more), directory))
+            command = (*argv, *data, *more)
+            jobs.append(Job(f"{MODELS[name]}, {mode}", command, directory, env=_kept(place)))
     for finished in _finished(jobs):
         text = (finished.directory / Finished.STDOUT).read_text(encoding="utf-8")
         if not text.startswith("{"):

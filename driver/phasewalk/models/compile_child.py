@@ -17,6 +17,7 @@ import json
 import math
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,13 @@ def example_frame(types: list[str], r_max: float) -> Any:
     return data
 
 
+def reason(error: Exception) -> str:
+    """The compiler's first error, where one is in an exception's text; else its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = [line for line in lines if " error: " in line]
+    return (found or lines or [type(error).__name__])[0]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Compile, and write `stamp.json` beside the model."""
     parser = argparse.ArgumentParser(prog="phasewalk.models.compile_child")
@@ -207,10 +215,15 @@ def main(argv: list[str] | None = None) -> int:
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
-        metadata = torchscript(source, arguments.output, device)
-    else:
-        metadata = aotinductor(source, arguments.output, device, arguments.target)
+    try:
+        if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
+            metadata = torchscript(source, arguments.output, device)
+        else:
+            metadata = aotinductor(source, arguments.output, device, arguments.target)
+    except Exception as error:  # torch's end in pages of what the compiler has also said
+        traceback.print_exc()
+        print(f"torch {torch.__version__}, {device}: {reason(error)}", file=sys.stderr)
+        return 1
     stamp = Deployed(
         file=arguments.output.name,
         mode=arguments.mode,
