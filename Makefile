@@ -6,16 +6,21 @@
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make docs        the documentation, in build/site (its generated pages first)
 #   make bench       what a step, a swap, a compilation cost, as ratios; how the driver grows
+#   make gpu-kit     what a GPU machine without a network needs to run tests/gpu/run, in one archive
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup example test test-long test-dft lint check format docs bench clean image-cpu
+.PHONY: setup example test test-long test-dft lint check format docs bench clean gpu-kit image-cpu
 
 PYTHON ?= python3
 VENV ?= .venv
 CAMPAIGNS ?= campaigns
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# Of the GPU machine: its Python, its torch, and a file of the Python packages that it has.
+GPU_PYTHON ?= 3.12
+GPU_TORCH ?= 2.11.0
+GPU_THERE ?= tests/gpu/there.txt
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # Slow files first, each in one worker (tests/conftest.py); what is left goes to whoever is idle.
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -80,6 +85,9 @@ docs: setup
 bench: setup
 	OMP_NUM_THREADS=1 python tests/bench/bench.py
 	OMP_NUM_THREADS=1 python tests/bench/growth.py
+
+gpu-kit: setup
+	python tests/gpu/kit.py --python $(GPU_PYTHON) --torch $(GPU_TORCH) --there $(GPU_THERE)
 
 image-cpu:
 	@$(PYTHON) docker/build-cpu

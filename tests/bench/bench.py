@@ -17,12 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 EXAMPLE = Path(__file__).parents[2] / "examples/mil53_al"
 CELLS = {38: (1, 1, 1), 152: (2, 2, 1), 608: (2, 2, 4)}
 STEPS, REPEATS = 10, 7
+INPUTS = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
+"""Of a compiled model, in their order."""
 PRESETS = ("tiny", "small", "paper")
 ARGON = """units metal
 atom_style atomic
@@ -209,11 +212,18 @@ def pair(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, 
     return statistics.median(times[0]), statistics.median(times[1]), "ms"
 
 
-def lammps_step(model: Path, species: Sequence[str], frame: Any, *, metad: bool = False) -> Any:
+def lammps_step(
+    model: Path,
+    species: Sequence[str],
+    frame: Any,
+    *,
+    metad: bool = False,
+    device: str | None = None,
+) -> Any:
     """NVE steps in LAMMPS."""
     from phasewalk.validation.predict_child import Model
 
-    engine = Model(model, list(species))
+    engine = Model(model, list(species), device=device)
     engine.evaluate(frame)
     commands = ["timestep 0.0005", "velocity all create 300 1", "thermo 1000000"]
     if metad:
@@ -223,28 +233,72 @@ def lammps_step(model: Path, species: Sequence[str], frame: Any, *, metad: bool 
     return lambda: engine.lmp.command(f"run {STEPS} pre no post no")
 
 
-def bare_step(model: Path, frame: Any) -> Any:
-    """The compiled model's forward call alone, with a fixed neighbour list."""
+def bare_step(model: Path, frame: Any, device: str = "cpu") -> Any:
+    """The compiled model's forward call alone, with a fixed neighbour list, on its device."""
     import torch
-    from nequip.data.ase import from_ase
-    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 
-    loaded = torch._inductor.aoti_load_package(str(model))
-    metadata = loaded.get_metadata()
-    data = from_ase(frame)
-    for transform in (
-        ChemicalSpeciesToAtomTypeMapper(model_type_names=metadata["type_names"].split()),
-        NeighborListTransform(r_max=float(metadata["r_max"])),
-    ):
-        data = transform(data)
-    names = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
-    inputs = [data[name] for name in names]
+    forward = forward_of(model, device)
+    data = forward.inputs(frame)
+    inputs = {name: data[name].to(device) for name in INPUTS}
 
     def steps() -> None:
         for _ in range(STEPS):
-            loaded(inputs)
+            forward.call(inputs)
+            if device == "cuda":
+                torch.cuda.synchronize()
 
     return steps
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A compiled model in Python: `call`, from and to fields by name; its types and cutoff (Å)."""
+
+    call: Callable[[dict[str, Any]], dict[str, Any]]
+    types: list[str]
+    r_max: float
+
+    def inputs(self, frame: Any) -> dict[str, Any]:
+        """What it is called with for a frame, its neighbour list included; on the CPU."""
+        from nequip.data.ase import from_ase
+        from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+
+        data = from_ase(frame)
+        for transform in (
+            ChemicalSpeciesToAtomTypeMapper(model_type_names=self.types),
+            NeighborListTransform(r_max=self.r_max),
+        ):
+            data = transform(data)
+        return dict(data)
+
+
+def forward_of(model: Path, device: str) -> Forward:
+    """Load a compiled model of either kind."""
+    import torch
+
+    from phasewalk.models.nequip_private import set_global_state
+
+    set_global_state(allow_tf32=False)  # inputs in float64: AOTInductor would not notice others
+    if model.name.endswith(".pt2"):
+        loaded = torch._inductor.aoti_load_package(str(model))
+        told = loaded.get_metadata()
+
+        outputs = told["nequip_aoti_outputs"].split()
+
+        def call(fields: dict[str, Any]) -> dict[str, Any]:
+            return dict(zip(outputs, loaded(list(fields.values())), strict=True))
+
+    else:
+        told = {"type_names": "", "r_max": ""}
+        script = torch.jit.load(str(model), device, _extra_files=told)
+        torch.jit.set_fusion_strategy([("DYNAMIC", 2)])  # as the plugin does
+        script = torch.jit.freeze(script.eval())
+        told = {name: value.decode() for name, value in told.items()}
+
+        def call(fields: dict[str, Any]) -> dict[str, Any]:
+            return dict(script(fields))
+
+    return Forward(call, told["type_names"].split(), float(told["r_max"]))
 
 
 def ase_md_step(model: Path, frame: Any) -> Any:

@@ -183,6 +183,20 @@ def test_a_failed_build_keeps_its_folder_and_caches_nothing(
     assert plugin.cached(engines, environ) is None
 
 
+def test_what_cmake_says_is_one_line(engines: Engines, environ: dict[str, str]) -> None:
+    """And not the place in its script, above the text."""
+
+    def fail(job: Job) -> int:
+        said = "torch 2.9.1 in\n  /there: 2.10 or later is required"
+        (job.directory / "stderr.txt").write_text(
+            f"CMake Error at CMakeLists.txt:110 (message):\n  {said}\n\n\n-- incomplete\n"
+        )
+        return 1
+
+    with pytest.raises(EngineFailed, match=r"torch 2\.9\.1 in /there: 2\.10 or later is required "):
+        plugin.ensure(engines, FakeLauncher(fail), environ)
+
+
 def test_no_compiler(
     engines: Engines, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

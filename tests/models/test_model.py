@@ -15,6 +15,7 @@ from helpers.fakes import LEVEL, crystal, label
 from phasewalk.errors import EngineFailed, InputError, ParseError
 from phasewalk.jobs import Finished, Job
 from phasewalk.labels.label import Label
+from phasewalk.models import compile_child
 from phasewalk.models import model as models
 from phasewalk.models.model import Deployed
 from phasewalk.models.settings import PRESETS, Budget, ModelSettings, Statistics
@@ -309,3 +310,11 @@ def test_the_deployment_job(tmp_path: Path, mode: str) -> None:
 def test_a_learning_rate_that_is_none(value: float) -> None:
     with pytest.raises(ValidationError):
         Budget(epochs=1, learning_rate=value)
+
+
+def test_a_failed_compilation_is_named_by_the_compilers_first_error() -> None:
+    """And not by the warnings that follow it."""
+    said = "C++ compile error\n\nOutput:\na.cpp:5:4: error: no\na.cpp:9:1: warning: so\n"
+    assert compile_child.reason(RuntimeError(said)) == "a.cpp:5:4: error: no"
+    assert compile_child.reason(ValueError("one\ntwo")) == "one"
+    assert compile_child.reason(ValueError()) == "ValueError"

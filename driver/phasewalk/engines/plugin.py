@@ -5,7 +5,8 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +168,22 @@ def _first_error(finished: Finished) -> str:
     """The first error line of cmake or the compiler; the last lines if there is none."""
     for name in (Finished.STDERR, Finished.STDOUT):
         path = finished.directory / name
-        for line in (
-            path.read_text(errors="replace", encoding="utf-8").splitlines()
-            if path.is_file()
-            else []
-        ):
-            if "error:" in line.lower() or line.startswith("CMake Error"):
+        text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
+        lines = text.splitlines()
+        for number, line in enumerate(lines):
+            if line.startswith("CMake Error"):
+                return _paragraph(lines[number + 1 :]) or line.strip()
+            if "error:" in line.lower():
                 return line.strip()
     return finished.last_lines()
+
+
+def _paragraph(lines: Sequence[str]) -> str:
+    """What cmake says below the place of an error: indented lines, in one."""
+    indented = takewhile(
+        lambda line: line.startswith("  "), dropwhile(lambda line: not line, lines)
+    )
+    return " ".join(line.strip() for line in indented)
 
 
 def cmake_options(engines: Engines) -> dict[str, str]:

@@ -17,6 +17,7 @@ import json
 import math
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,21 @@ def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
 
 
 def aotinductor(source: Path, output: Path, device: str, target: str = "lammps") -> dict[str, str]:
-    """Write a `.nequip.pt2` for LAMMPS's pair style, or for ASE; returns its metadata."""
+    """Write a `.nequip.pt2` and return its metadata.
+
+    Args:
+        source: see `load`.
+        output: file to write.
+        device: cpu or cuda.
+        target: who calls it: `lammps` (its pair style), `ase`, or `batch` (several frames in one
+            call, for measurements).
+    """
     import torch
     from nequip.data import AtomicDataDict
 
     from .nequip_private import (
         ASE_TARGET,
+        BATCH_TARGET,
         NEQUIP_AOTI_INPUTS_KEY,
         NEQUIP_AOTI_OUTPUTS_KEY,
         PAIR_NEQUIP_TARGET,
@@ -109,16 +119,16 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
 
     model = load(source, scripted=False)
     metadata = metadata_of(model)
-    asked: dict[str, Any] = ASE_TARGET if target == "ase" else PAIR_NEQUIP_TARGET
+    targets = {"lammps": PAIR_NEQUIP_TARGET, "ase": ASE_TARGET, "batch": BATCH_TARGET}
+    asked: dict[str, Any] = targets[target]
     embedded = {
         **metadata,
         NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(asked["input"]),
         NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(asked["output"]),
     }
     dimension = torch.export.dynamic_shapes.Dim
-    data = asked["data_settings"](
-        example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
-    )
+    frame = example_frame(metadata["type_names"].split(), float(metadata["r_max"]))
+    data = asked["data_settings"](AtomicDataDict.with_batch_(frame))
     aot_export_model(
         model=model,
         device=torch.device(device),
@@ -127,7 +137,7 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
         data=AtomicDataDict.to_(data, torch.device(device)),
         batch_map=asked["batch_map_settings"](
             {
-                "graph": torch.export.Dim.STATIC,
+                "graph": dimension("num_frames", min=2, max=torch.inf),  # but for single frames
                 "node": dimension("num_nodes", min=2, max=torch.inf),
                 "edge": dimension("num_edges", min=2, max=torch.inf),
             }
@@ -165,6 +175,13 @@ def example_frame(types: list[str], r_max: float) -> Any:
     return data
 
 
+def reason(error: Exception) -> str:
+    """The compiler's first error, where one is in an exception's text; else its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = [line for line in lines if " error: " in line]
+    return (found or lines or [type(error).__name__])[0]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Compile, and write `stamp.json` beside the model."""
     parser = argparse.ArgumentParser(prog="phasewalk.models.compile_child")
@@ -198,10 +215,15 @@ def main(argv: list[str] | None = None) -> int:
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
-        metadata = torchscript(source, arguments.output, device)
-    else:
-        metadata = aotinductor(source, arguments.output, device, arguments.target)
+    try:
+        if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
+            metadata = torchscript(source, arguments.output, device)
+        else:
+            metadata = aotinductor(source, arguments.output, device, arguments.target)
+    except Exception as error:  # torch's end in pages of what the compiler has also said
+        traceback.print_exc()
+        print(f"torch {torch.__version__}, {device}: {reason(error)}", file=sys.stderr)
+        return 1
     stamp = Deployed(
         file=arguments.output.name,
         mode=arguments.mode,

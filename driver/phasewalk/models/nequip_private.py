@@ -7,7 +7,7 @@ tested.
 from nequip.data.ase import from_ase
 from nequip.model.inference_models.torchscript import save_torchscript_model
 from nequip.model.saved_models.load_utils import load_saved_model
-from nequip.scripts._compile_utils import ASE_TARGET, PAIR_NEQUIP_TARGET
+from nequip.scripts._compile_utils import ASE_TARGET, BATCH_TARGET, PAIR_NEQUIP_TARGET
 from nequip.scripts._workflow_utils import set_workflow_state
 from nequip.utils.aot import aot_export_model
 from nequip.utils.aoti_metadata import (
@@ -20,6 +20,7 @@ from nequip.utils.global_state import get_latest_global_state, set_global_state
 
 __all__ = [
     "ASE_TARGET",
+    "BATCH_TARGET",
     "NEQUIP_AOTI_INPUTS_KEY",
     "NEQUIP_AOTI_OUTPUTS_KEY",
     "PAIR_NEQUIP_TARGET",
