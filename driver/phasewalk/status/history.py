@@ -235,10 +235,14 @@ def _walked(
     for name in segment.files:
         if name.startswith(place) and (root / name).exists():
             reader.try_(store.checked, name)
-    found = []
+    found, files = [], traces.colvar_files(root / place)
     for walker in segment.of(Segment).walkers:
-        why = begun.get(walker.walker)
-        found.append(reader.try_(traces.read, root, segment, walker, begun=why, settings=settings))
+        mine, why = files.get(walker.walker, ()), begun.get(walker.walker)
+        found.append(
+            reader.try_(
+                traces.read, root, segment, walker, files=mine, begun=why, settings=settings
+            )
+        )
     whole = [one for one in found if one is not None]
     if len(reader.problems) == problems:
         seen[key] = whole

@@ -41,11 +41,28 @@ class Trace:
     why: str
 
 
+def colvar_files(folder: Path) -> dict[str, list[Path]]:
+    """COLVAR files of each walker in the directory of a segment, listed once for all walkers.
+
+    A walker's PRINT actions write NAME.colvar and so on; after a restart NAME.1.colvar.
+    """
+    first: dict[str, list[Path]] = {}
+    more: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.colvar*")):
+        stem = path.name.split(".colvar")[0]
+        name, _, number = stem.rpartition(".")
+        first.setdefault(stem, []).append(path)
+        if number[:1].isdigit():
+            more.setdefault(name, []).append(path)
+    return {name: [*first.get(name, ()), *more.get(name, ())] for name in first | more}
+
+
 def read(
     root: Path,
     segment: Record,
     walker: Walked,
     *,
+    files: Sequence[Path],
     begun: Begun | None,
     settings: CampaignSettings | None,
 ) -> Trace:
@@ -55,6 +72,7 @@ def read(
         root: the campaign directory.
         segment: record of the round's segment.
         walker: entry of the walker in this record.
+        files: its COLVAR files.
         begun: record of where it started.
         settings: settings of the campaign; without them times are not known.
 
@@ -71,8 +89,7 @@ def read(
     unit = _time_unit_ps(own.plumed) if own and own.plumed else 1.0
     tables = [
         (table.values[:, 0] * unit, dict(zip(table.fields[1:], table.values.T[1:], strict=True)))
-        for path in sorted(folder.glob(f"{name}.colvar*"))
-        + sorted(folder.glob(f"{name}.[0-9]*.colvar*"))
+        for path in files
         if len((table := dumps.read_colvar(path)).values)
     ]
     time, columns = _joined(tables, arguments(own))
