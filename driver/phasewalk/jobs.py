@@ -298,11 +298,22 @@ def finished(job: Job) -> Finished | None:
 
     Returns None if its program has not ended or the record is damaged.
     """
+    ended = _end_of(job.directory)
+    return None if ended is None else Finished(job, ended.returncode, ended.seconds, ended.host)
+
+
+def seconds_of(directory: Path) -> float | None:
+    """Wall time of the program that ran in a directory; None if it is not recorded there."""
+    ended = _end_of(directory)
+    return None if ended is None else ended.seconds
+
+
+def _end_of(directory: Path) -> _Ended | None:
+    """What `record_end` wrote in a directory; None if it cannot be read."""
     try:
-        ended = read(job.directory / ENDED, _Ended)
+        return read(directory / ENDED, _Ended)
     except ParseError:
         return None
-    return Finished(job, ended.returncode, ended.seconds, ended.host)
 
 
 def done_before(job: Job) -> Finished | None:

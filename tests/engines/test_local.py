@@ -139,6 +139,18 @@ def test_cores_that_a_running_job_gives_up_are_used(tmp_path: Path) -> None:
     assert jobs.finished(script(tmp_path, "", "waits")).returncode == 0  # type: ignore[union-attr]
 
 
+def test_nothing_waits_for_the_cores_of_a_job_that_gives_up_all(tmp_path: Path) -> None:
+    """Not even a job that is larger than the machine, which runs alone."""
+    session = LocalSession(1)
+    with closing(session):
+        session.add(script(tmp_path, WAITS, "waits", timeout_s=5.0))
+        session.add(script(tmp_path, SAYS, "other", threads=3))
+        events = session.events()
+        assert isinstance(next(events), Started)
+        session.narrow(tmp_path / "waits", 0)
+        assert [e.returncode for e in events if isinstance(e, Finished)] == [0, 0]
+
+
 @pytest.mark.parametrize("first", ["waits", "other"])
 def test_nothing_waits_for_the_cores_of_a_job_in_the_background(tmp_path: Path, first: str) -> None:
     texts = {"waits": WAITS, "other": SAYS}

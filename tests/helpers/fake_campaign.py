@@ -15,6 +15,7 @@ from helpers.fakes import FakeLauncher, Watcher
 from phasewalk.campaign import inputs, theory
 from phasewalk.campaign.inputs import Campaign
 from phasewalk.campaign.tasks import Work
+from phasewalk.jobs import Job
 from phasewalk.production import agree
 from phasewalk.rounds import loop
 from phasewalk.store import directory
@@ -58,12 +59,15 @@ class FakeCampaign:
     Attributes:
         folder: of the campaign's file and structures.
         programs: what does the work of the jobs.
+        takes, cores: of its launcher; see `fakes.FakeLauncher`.
         watcher: what the last run has said.
     """
 
     folder: Path
     programs: FakeEngines = field(default_factory=FakeEngines)
     watcher: Watcher = field(default_factory=Watcher)
+    takes: Callable[[Job], float] | None = None
+    cores: int = 2
 
     @property
     def root(self) -> Path:
@@ -89,7 +93,8 @@ class FakeCampaign:
         place.mkdir(exist_ok=True)
         self.programs.done, self.watcher = [], Watcher()
         with closing(directory.open_campaign(place / "run", self.campaign.identity())) as opened:
-            launcher, found = FakeLauncher(self.programs), fake_engines.engines(place)
+            launcher = FakeLauncher(self.programs, self.cores, self.takes)
+            found = fake_engines.engines(place)
             work = Work(self.campaign, opened, launcher, found, self.watcher)
             loop.run(work, after_round, compare=agree.compare)
         return self.programs.done
@@ -106,6 +111,8 @@ def make(
     final: str = "null",
     more: str = "",
     programs: FakeEngines | None = None,
+    takes: Callable[[Job], float] | None = None,
+    cores: int = 2,
 ) -> FakeCampaign:
     """Write the campaign's files into a new folder."""
     folder.mkdir(parents=True)
@@ -121,4 +128,4 @@ def make(
         more=more,
     )
     (folder / "campaign.yaml").write_text(text)
-    return FakeCampaign(folder, programs or FakeEngines())
+    return FakeCampaign(folder, programs or FakeEngines(), takes=takes, cores=cores)

@@ -165,13 +165,11 @@ class FakeSession:
     def _fits(self, job: Job) -> bool:
         if self.launcher.takes is None:
             return not self.running
-        if job.background or all(other.background for other, _ in self.running.values()):
-            return True
         busy = sum(
             self.cores.get(place, 0 if other.background else other.cores)
             for place, (other, _) in self.running.items()
         )
-        return not self.running or busy + job.cores <= self.launcher.cores
+        return job.background or not busy or busy + job.cores <= self.launcher.cores
 
     def _start(self, job: Job) -> Job:
         stage(job)

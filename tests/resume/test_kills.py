@@ -18,11 +18,21 @@ from helpers import fake_campaign
 from helpers.disk import Deadly, Killed
 from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
+from phasewalk.jobs import Job
 from phasewalk.store.directory import JOURNAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 UNCONVERGED = 123
+LATE = "late labels"
+
+
+def takes(job: Job) -> float:
+    """Seconds of a job: of some labels many, whoever asks."""
+    slow = job.kind == "label" and int(job.directory.name[:4], 16) % 3 == 0
+    return 40.0 if slow else 1.0
+
+
 CAMPAIGNS: dict[str, dict[str, Any]] = {
     "two rounds": {"rounds": 2},
     "a walker breaks down": {"programs": FakeEngines(breaks={"NaCl-1": 90})},
@@ -37,6 +47,14 @@ CAMPAIGNS: dict[str, dict[str, Any]] = {
         "rounds": 3,
         "final": "{from_scratch: true, budget: {epochs: 3, learning_rate: 0.01}}",
         "more": "stop: {errors: {rounds: 1, force_mae_meV_per_A: 1000}}",
+    },
+    LATE: {
+        "walkers": 4,
+        "rounds": 2,
+        "final": "{from_scratch: true, budget: {epochs: 3, learning_rate: 0.01}}",
+        "more": "reference: {late_factor: 2}",
+        "takes": takes,
+        "cores": 4,
     },
 }
 HALF, POINTS = 3, 4
@@ -164,6 +182,8 @@ def tell(name: str, folder: Path) -> Story:
     story = Story(made, folder / "killed", Ends({}, {}, Counter(), set()))
     assert story.start(None, place=folder / "smooth")
     story.smooth = ends(folder / "smooth")
+    late = [task for task in story.smooth.records if task.startswith(LATE)]
+    assert bool(late) == (name == LATE)
     return story
 
 

@@ -22,7 +22,15 @@ from phasewalk.store.journal import line_of, read_journal
 from phasewalk.store.records import Record, at_end, each
 from phasewalk.store.records_outputs import BY_STAGE, Evaluated, Failed, Labelled, Segment
 
-RECORDS = directory.read_campaign(RECORDED).records()
+LATE = {"labels": [{"key": "0123", "walker": "mil53_al-0"}, {"key": "4567", "walker": None}]}
+RECORDS = [
+    *directory.read_campaign(RECORDED).records(),
+    # it has none of its own
+    Record(
+        *("late labels of round 1", "late", 1, "", LATE, 0.0, 0.0),
+        source=RECORDED / directory.JOURNAL,
+    ),
+]
 TOLD = "is not a valid record: "
 
 

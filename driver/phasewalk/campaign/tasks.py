@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,6 +116,59 @@ class Work:
         Returns:
             The outputs in the order of the tasks.
         """
+        outputs = self.do_most(tasks, watch, lambda left: False)
+        return [outputs[task.name] for task in tasks]
+
+    def do_most(
+        self,
+        tasks: Sequence[Task],
+        watch: Callable[[Event], None],
+        enough: Callable[[Collection[Path]], bool],
+    ) -> dict[str, Outputs]:
+        """Do the tasks like `do`, but do not wait for all of them.
+
+        Args:
+            tasks: what to do.
+            watch: sees every event.
+            enough: is given the directories of the jobs that have not ended; if it is true, these
+                go on beside what comes next, and `do` finds them running, or ended.
+
+        Returns:
+            The outputs of the tasks that are done, by name.
+        """
+        outputs, waiting, begun = self._begin(tasks)
+        jobs = {directory: _job(task, directory) for directory, task in waiting.items()}
+        started = list(jobs.values())
+        jobs |= {directory: self.under_way.job(directory) for directory in begun}
+        left = {**waiting, **begun}
+        events = self.under_way.run(self.launcher, started, begun)
+        try:
+            for event in events:
+                self.store.beat()
+                self.observer.see(event)
+                if event.job.directory not in left:
+                    continue  # it runs ahead of its turn
+                watch(event)
+                if isinstance(event, Finished):
+                    task = left.pop(event.directory)
+                    outputs[task.name] = self.record(
+                        task, self._read(task, event), event.seconds, cores=event.job.cores
+                    )
+                if left and enough(left):
+                    break
+        except BaseException:
+            # All jobs must have ended before the lock is released.
+            self.under_way.close()
+            raise
+        events.close()
+        for directory, task in left.items():
+            self.under_way.leave(task.name, jobs[directory])
+        return outputs
+
+    def _begin(
+        self, tasks: Sequence[Task]
+    ) -> tuple[dict[str, Outputs], dict[Path, Task], dict[Path, Task]]:
+        """Outputs of the tasks that are done, those to start, and those that were started ahead."""
         outputs: dict[str, Outputs] = {}
         waiting: dict[Path, Task] = {}
         begun: dict[Path, Task] = {}
@@ -138,25 +191,7 @@ class Work:
                 outputs[task.name] = left
                 continue
             waiting[self.store.workplace(task.place)] = task
-        jobs = [_job(task, directory) for directory, task in waiting.items()]
-        waiting |= begun
-        try:
-            for event in self.under_way.run(self.launcher, jobs, begun):
-                self.store.beat()
-                self.observer.see(event)
-                if event.job.directory not in waiting:
-                    continue  # it runs ahead of its turn
-                watch(event)
-                task = waiting[event.job.directory]
-                if isinstance(event, Finished):
-                    outputs[task.name] = self.record(
-                        task, self._read(task, event), event.seconds, cores=event.job.cores
-                    )
-        except BaseException:
-            # All jobs must have ended before the lock is released.
-            self.under_way.close()
-            raise
-        return [outputs[task.name] for task in tasks]
+        return outputs, waiting, begun
 
     def ahead(self, task: Task, *, anew: bool = False) -> None:
         """Start the job of a task beside those that run; `do` finds it running, or ended.

@@ -22,8 +22,9 @@ class _Ahead:
 class UnderWay:
     """The running jobs.
 
-    A job may be started early, while another task is running. When the loop reaches its task, the
-    job is running or has finished.
+    A job may be started early, while another task is running. A job may also be left running while
+    the loop does something else. When the loop reaches its task, the job is running or has
+    finished.
     """
 
     _session: Session | None = None
@@ -45,6 +46,16 @@ class UnderWay:
         self._ahead[job.directory] = _Ahead(task, job)
         self._open(launcher).add(job)
 
+    def leave(self, task: str, job: Job) -> None:
+        """Let the job of a task go on beside what comes next, which does not wait for its cores."""
+        if job.directory not in self._ahead:
+            self._ahead[job.directory] = _Ahead(task, job)
+        self.narrow(job.directory, 0)
+
+    def job(self, directory: Path) -> Job:
+        """A job that was started ahead, or left."""
+        return self._ahead[directory].job
+
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of a running job."""
         if self._session is not None:
@@ -62,28 +73,41 @@ class UnderWay:
 
         Yields:
             All events, including those of other jobs, until the last of these jobs has finished.
+            A caller that stops earlier calls `leave` for each job that is still running.
         """
         mine = {job.directory for job in jobs} | set(begun)
         session = self._open(launcher)
         for job in jobs:
             session.add(job)
         for directory in begun:
-            ended = self._ahead.pop(directory).ended
+            ended = self._ahead[directory].ended
             if ended is not None:
+                del self._ahead[directory]
                 mine.discard(directory)
                 yield ended
         for event in session.events() if mine else ():
             self._note(event)
-            if isinstance(event, Finished):
+            if isinstance(event, Finished) and event.directory in mine:
                 mine.discard(event.directory)
+                self._ahead.pop(event.directory, None)
             yield event
             if not mine:
                 break
         self._close_if_idle()
 
-    def drop(self, kind: Kind) -> None:
-        """Stop jobs of a kind that were started early and are not needed."""
-        for directory in [place for place, one in self._ahead.items() if one.job.kind == kind]:
+    def drop(self, kind: Kind, *, but: Collection[str] = ()) -> None:
+        """Stop jobs of a kind that were started early and are not needed.
+
+        Args:
+            kind: kind of the jobs.
+            but: tasks whose jobs are needed.
+        """
+        dropped = [
+            directory
+            for directory, one in self._ahead.items()
+            if one.job.kind == kind and one.task not in but
+        ]
+        for directory in dropped:
             del self._ahead[directory]
             if self._session is not None:
                 self._session.stop(directory)

@@ -111,8 +111,7 @@ class LocalSession:
         overdue = next((one for one in self._waiting if one.passed >= PATIENCE), None)
         candidates = self._waiting if overdue is None else [overdue]
         # A job larger than the machine runs alone.
-        alone = all(process.job.background for process in self._running)
-        fits = [one for one in candidates if alone or busy + _needed(one.job) <= self.cores]
+        fits = [one for one in candidates if not busy or busy + _needed(one.job) <= self.cores]
         if not fits:
             return None
         chosen = max(fits, key=lambda one: min(_needed(one.job), self.cores))

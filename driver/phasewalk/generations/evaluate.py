@@ -13,6 +13,7 @@ from ..campaign import Outputs, Task, Work
 from ..errors import GateFailed
 from ..files import hash_of, made_by, read
 from ..jobs import Finished, Job
+from ..labelling import late
 from ..labels import Label
 from ..store import EVALUATE, GATE, PROVE, evaluate_task, gate_task, prove_task
 from ..validation import Prediction, Probes, accuracy, compared, gate
@@ -73,7 +74,7 @@ def evaluation_task(
             "frames": file,
             "new": accuracy.errors(new, result.frames[first:last]).as_dict() if new else None,
             "test": accuracy.errors(test, result.frames[last:]).as_dict() if test else None,
-            "each": _each(new, result.frames[first:last]),
+            "each": _each(work, round_, new, result.frames[first:last]),
             "seconds_per_step": result.seconds_per_step,
         }
         if probes:
@@ -111,10 +112,15 @@ def _job(
     )
 
 
-def _each(new: Sequence[Label], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Errors of the model on each walker's frame, also relative to the forces."""
+def _each(
+    work: Work, round_: int, new: Sequence[Label], predictions: Sequence[Prediction]
+) -> list[dict[str, Any]]:
+    """Errors of the model on each walker's frame of the round, also relative to the forces."""
+    earlier = round_ - 1 if late.recorded(work.store, round_ - 1) else None
     found = []
     for label, predicted in zip(new, predictions, strict=True):
+        if label.origin.get("round") == earlier is not None:
+            continue  # a late one: its walker went on without it
         wrong = accuracy.errors([label], [predicted])
         found.append(
             {

@@ -1,8 +1,8 @@
 """Labelling: compute labels of frames, each once."""
 
-from . import initial, isolated_atoms, locate
+from . import initial, isolated_atoms, late, locate
 from .bootstrap import Frame, bootstrap_frames
-from .label import label_ahead, label_bootstrap, label_proposals
+from .label import label_ahead, label_bootstrap, label_late, label_proposals, start_late
 
 __all__ = [
     "Frame",
@@ -11,6 +11,9 @@ __all__ = [
     "isolated_atoms",
     "label_ahead",
     "label_bootstrap",
+    "label_late",
     "label_proposals",
+    "late",
     "locate",
+    "start_late",
 ]

@@ -18,7 +18,9 @@ from ..store import (
     BOOTSTRAP,
     LABEL,
     Drawn,
+    Late,
     label_task,
+    late_task,
     train_task,
 )
 from ..structures import perturb
@@ -63,6 +65,8 @@ def bootstrap_frames(work: Work) -> list[Frame]:
     frames = read_frames(place := work.store.checked("rounds/000/frames.json"))
     # Journals of earlier versions have no hash of the frames, but the address of each one's label.
     asked = {r.task for r in work.store.records() if r.stage == LABEL and r.round == 0}
+    late = work.store.find(late_task(0))
+    asked |= {label_task(label.key, 0) for label in (late.of(Late).labels if late else ())}
     if asked and work.store.find(train_task(0)) is not None:
         for number, frame in enumerate(frames, start=1):
             known = frame.system in work.campaign.structures

@@ -1,17 +1,16 @@
 """Bootstrap and label: from structures and candidates to labelled frames."""
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import labels
-from ..campaign import Outputs, Task, Work
+from ..campaign import Outputs, Task, Work, in_background
 from ..errors import InputError, NothingLeft, ParseError, PhasewalkError
-from ..jobs import Event
+from ..jobs import ENDED, Event
 from ..labels import Label, label_cache
-from ..moment import FAILED_NOW, Seen
 from ..reference import WAVE_FUNCTIONS, Result, Try, requests
 from ..store import (
     CRASH,
@@ -27,23 +26,29 @@ from ..store import (
     segment_task,
     train_task,
 )
-from . import trust
+from . import late, trust
 from .bootstrap import Frame
+from .counter import LabelCounter
 
 MIN_BOOTSTRAP_SHARE = 0.5
 WORTH_A_TRY, WORTH_A_RESUME = (CRASH, UNCONVERGED), (CRASH, TIME_LIMIT)
 """Failures after which the next declared try, or a later run, may do better."""
 
 
-def label_bootstrap(work: Work, frames: Sequence[Frame]) -> list[Label]:
-    """Label the frames of round 0; failed ones are left out.
+def label_bootstrap(work: Work, frames: Sequence[Frame], *, wait: bool = False) -> list[Label]:
+    """Label the frames of round 0; failed and late ones are left out.
+
+    Args:
+        work: the campaign.
+        frames: of the bootstrap.
+        wait: for late labels, too.
 
     Raises:
         NothingLeft: less than half of the labels succeeded.
     """
     if not frames:
         return []
-    found = [label for label in _label_frames(work, 0, frames) if label is not None]
+    found = label_proposals(work, 0, [[frame] for frame in frames], wait=wait)
     if len(found) < max(2, MIN_BOOTSTRAP_SHARE * len(frames)):
         raise NothingLeft(
             f"only {len(found)} of {len(frames)} bootstrap labels succeeded; look into "
@@ -68,32 +73,92 @@ def _advice(work: Work) -> str:
     return helps[max(kinds, key=kinds.count)]
 
 
-def label_proposals(work: Work, round_: int, proposals: Sequence[Sequence[Frame]]) -> list[Label]:
-    """Label one frame of each walker: the first of its frames that can be labelled."""
+def label_proposals(
+    work: Work, round_: int, proposals: Sequence[Sequence[Frame]], *, wait: bool = False
+) -> list[Label]:
+    """Label one frame of each walker: the first of its frames that can be labelled.
+
+    Args:
+        work: the campaign.
+        round_: whose labels they are.
+        proposals: frames of each walker.
+        wait: for late labels, too.
+
+    Returns:
+        The labels in the order of the proposals, but for late ones.
+    """
+    proposals = late.without(work, round_, proposals)
+    patience = None if wait else late.Patience.of(work, round_, len(proposals))
+    found, unfinished = _first_labels(work, round_, proposals, patience)
+    if unfinished:
+        late.note(work, round_, unfinished)
+    # started ahead, for frames that are not labelled after all
+    work.under_way.drop("label", but=late.tasks(work, round_))
+    return found
+
+
+def label_late(work: Work, round_: int, proposals: Sequence[Sequence[Frame]]) -> list[Label]:
+    """The late labels of a round, waited for; a failed one counts as its own round's.
+
+    Args:
+        work: the campaign.
+        round_: whose labels they are.
+        proposals: for each late label its frame, and older ones in case that it fails.
+    """
+    found, _ = _first_labels(work, round_, proposals, None)
+    return found
+
+
+def start_late(work: Work, round_: int, proposals: Sequence[Sequence[Frame]]) -> None:
+    """Start the late labels of a round again that a kill has ended, beside what comes next."""
+    for frame, *_ in proposals:
+        task = _asked(work, round_, frame, resumed=False)
+        ended = (work.store.root / task.place / ENDED).is_file()
+        if not (ended or _known(work, round_, frame) or _believed_now(work, task, frame)):
+            work.ahead(in_background(task), anew=True)
+
+
+def _first_labels(
+    work: Work,
+    round_: int,
+    proposals: Sequence[Sequence[Frame]],
+    patience: late.Patience | None,
+) -> tuple[list[Label], list[Frame]]:
+    """The first label of each walker that can be made, and the frames whose labels are late."""
     found: dict[int, Label] = {}
+    unfinished: dict[int, Frame] = {}
     for attempt in range(max((len(frames) for frames in proposals), default=0)):
         asked = [
             (index, frames[attempt])
             for index, frames in enumerate(proposals)
-            if index not in found and attempt < len(frames)
+            if index not in {*found, *unfinished} and attempt < len(frames)
         ]
         if not asked:
             break
-        made = _label_frames(work, round_, [frame for _, frame in asked])
+        made, left = _label_frames(work, round_, [frame for _, frame in asked], patience)
         found.update({index: label for (index, _), label in zip(asked, made, strict=True) if label})
-    work.under_way.drop("label")  # started ahead, for frames that are not labelled after all
-    return [found[index] for index in sorted(found)]
+        unfinished.update({asked[number][0]: asked[number][1] for number in left})
+    return (
+        [found[index] for index in sorted(found)],
+        [unfinished[index] for index in sorted(unfinished)],
+    )
 
 
-def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label | None]:
-    """Label frames side by side, each kept the moment it is done; None for a failed one.
+def _label_frames(
+    work: Work, round_: int, frames: Sequence[Frame], patience: late.Patience | None
+) -> tuple[list[Label | None], list[int]]:
+    """Label frames side by side, each kept the moment it is done.
 
     What did not converge, or whose program died, is tried again as the settings declare.
+
+    Returns:
+        The labels, None for a failed or a late one; and which are late.
     """
     later = (train_task(round_), segment_task(round_ + 1))
     open_ = all(work.store.find(task) is None for task in later)
     work.observer.begin(round_, "label", len(frames), "labels")
     found: list[Label | None] = [None] * len(frames)
+    unfinished: list[int] = []
     tries = 0
     _try_shared(work, round_, frames)
     asked = {
@@ -102,14 +167,17 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
     while asked:
         names = [task.name for task in asked.values()]
         done = sum(label is not None for label in found)
-        lost = len(frames) - done - len(asked)
-        counter = _LabelCounter(work, names, done, lost=lost, tried=tries > 0)
-        outputs = work.do(list(asked.values()), counter)
+        lost = len(frames) - done - len(asked) - len(unfinished)
+        counter = LabelCounter(work, names, done, lost=lost, tried=tries > 0)
+        outputs = _do(work, list(asked.values()), counter, patience)
         counter.show()
         tries += 1
         failed = []
-        for (index, task), output in zip(asked.items(), outputs, strict=True):
-            if FAILED in output:
+        for index, task in asked.items():
+            output = outputs.get(task.name)
+            if output is None:
+                unfinished.append(index)
+            elif FAILED in output:
                 failed.append(index)
             else:
                 found[index] = _kept(work, task.name, output["key"])
@@ -122,7 +190,24 @@ def _label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Labe
             work.observer.say(
                 f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
             )
-    return found
+    return found, unfinished
+
+
+def _do(
+    work: Work,
+    tasks: Sequence[Task],
+    watch: Callable[[Event], None],
+    patience: late.Patience | None,
+) -> Mapping[str, Outputs]:
+    """Do the tasks; without those that are late."""
+    if patience is None:
+        return dict(zip([task.name for task in tasks], work.do(tasks, watch), strict=True))
+
+    def see(event: Event) -> None:
+        watch(event)
+        patience.see(event)
+
+    return work.do_most(tasks, see, patience.over)
 
 
 def label_ahead(work: Work, round_: int, frame: Frame) -> None:
@@ -223,51 +308,6 @@ class _Way:
 
     number: int
     attempt: Try
-
-
-@dataclass
-class _LabelCounter:
-    """Shows how many labels are done, and how many have failed so far.
-
-    Attributes:
-        names: of the tasks of this try.
-        before, lost: frames that were labelled by earlier tries, or that have failed for good.
-        tried: this is not the first try.
-    """
-
-    work: Work
-    names: Sequence[str]
-    before: int
-    lost: int
-    tried: bool
-    _failed: dict[str, bool] = field(default_factory=dict)
-    """Of the tasks that the journal holds: whether each failed."""
-    _counted: int = 0
-    _wanted: frozenset[str] = frozenset()
-    _all_failed: int = 0
-
-    def __post_init__(self) -> None:
-        self._wanted = frozenset(self.names)
-        wanted = {name: self.work.store.find(name) for name in self.names}
-        self._failed = {n: r.failed for n, r in wanted.items() if r is not None}
-        self._all_failed = sum(self._failed.values())
-        self._counted = len(self.work.store.since(0))
-
-    def __call__(self, event: Event) -> None:
-        """Something has happened, or a moment has passed."""
-        self.show()
-
-    def show(self) -> None:
-        """Count what the journal holds: only what has come is looked at."""
-        for record in self.work.store.since(self._counted):
-            self._counted += 1
-            if record.task in self._wanted:
-                self._all_failed += record.failed - self._failed.get(record.task, False)
-                self._failed[record.task] = record.failed
-        done = len(self._failed) - self._all_failed
-        numbers = {FAILED_NOW: self.lost + (0 if self.tried else self._all_failed)}
-        detail = "(again, as declared)" if self.tried else ""
-        self.work.observer.advance(self.before + done, detail, Seen(numbers=numbers))
 
 
 def _kept(work: Work, task: str, key: str) -> Label:

@@ -168,6 +168,14 @@ class ReferenceSettings(Settings):
         1, ge=1, description="Number of cores per label; for CP2K: ranks × threads."
     )
     timeout_s: float = Field(3600.0, gt=0, description="Wall-time limit of one label.")
+    late_factor: float | None = Field(
+        None,
+        ge=1,
+        description="Train without labels that are late: those that run for longer than this × the "
+        "median time of the round's finished labels, once at least half of the round's labels are "
+        "finished. A late label joins the training of the next generation. Default: wait for all "
+        "labels.",
+    )
     command: list[str] | None = Field(
         None,
         min_length=1,

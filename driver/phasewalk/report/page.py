@@ -249,6 +249,8 @@ def _counts(found: History) -> list[tuple[str, str]]:
         ("Labels", str(labels["done"] + labels["initial"])),
         ("Labels failed", str(labels["failed"])),
     ]
+    if late := sum(entry["late_labels"]["count"] for entry in state["rounds"]):
+        rows.append(("Labels learned one generation late", str(late)))
     for (system, name), (low, high) in verdict.ranges(found).items():
         unit = found.axis(system, name).removeprefix(name).lstrip(", ")
         rows.append((f"Range of {name}, {system}", f"{low:.5g} … {high:.5g} {unit}".strip()))

@@ -39,9 +39,15 @@ TRIES = 3
 
 
 def walk(
-    work: Work, round_: int, generation: Generation, known: Sequence[Label]
+    work: Work, round_: int, generation: Generation, known: Sequence[Label | Frame]
 ) -> list[list[Frame]]:
     """One segment of all walkers with a generation.
+
+    Args:
+        work: the campaign.
+        round_: number of the round.
+        generation: that drives the walkers.
+        known: labels that there are, and the frames of late ones.
 
     Returns:
         For each walker with a good frame that is not known yet: this frame, and older ones to use
@@ -57,7 +63,7 @@ def segment(
     generation: Generation,
     *,
     stage: str = SEGMENT,
-    known: Sequence[Label] | None = None,
+    known: Sequence[Label | Frame] | None = None,
 ) -> Outputs:
     """One segment of all walkers with a generation.
 

@@ -1,7 +1,8 @@
 """What finished rounds have left, from their records: a resume neither replays nor prints them.
 
-A round is finished if its generation was trained on just the labels that its records name, and
-was deployed, proved and evaluated. Anything else goes the way of a round that is not finished,
+A round is finished if its generation was trained on just the labels that its records name (those of
+the round but for late ones, and the late ones of the round before), and was deployed, proved and
+evaluated. Anything else goes the way of a round that is not finished,
 which does what is left, or says what has changed.
 """
 
@@ -9,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .. import labelling
 from ..campaign import Work
 from ..errors import ParseError
 from ..generations import Generation, learn
@@ -50,8 +52,9 @@ class Past:
     def bootstrap(self, initial: Sequence[Label]) -> Learned | None:
         """The state after the bootstrap; None if it is not finished."""
         systems = list(self.work.campaign.structures)
+        late = {one.key for one in labelling.late.recorded(self.work.store, 0)}
         labels = [record.of(Labelled) for record in self._labels.get(0, ())]
-        origins = {label.key: label.origin for label in labels}
+        origins = {label.key: label.origin for label in labels if label.key not in late}
         if any(origin.get("system") not in systems for origin in origins.values()):
             return None
         keys = sorted(
@@ -70,17 +73,34 @@ class Past:
         segment = self.work.store.find(segment_task(number))
         if segment is None:
             return None
+        late = {one.walker for one in labelling.late.recorded(self.work.store, number)}
+        walkers = [entry.walker for entry in segment.of(Segment).walkers]
+        found = self._by_walker(number)
+        keys = [found[walker] for walker in walkers if walker in found and walker not in late]
+        keys = [*self._late(number - 1), *keys]
+        if not keys:
+            return Learned(list(known), [], None)
+        return self._learned(number, known, keys, first=(), previous=previous)
+
+    def _by_walker(self, number: int) -> dict[str, str]:
+        """The label of each walker in a round: of the last of its frames that has one."""
         steps: dict[str, tuple[int, str]] = {}
         for record in self._labels.get(number, ()):
             label = record.of(Labelled)
             step = int(label.origin["step"]), label.key
             walker = label.origin["walker"]
             steps[walker] = max(step, steps.get(walker, step))
-        walkers = [entry.walker for entry in segment.of(Segment).walkers]
-        keys = [steps[walker][1] for walker in walkers if walker in steps]
-        if not keys:
-            return Learned(list(known), [], None)
-        return self._learned(number, known, keys, first=(), previous=previous)
+        return {walker: key for walker, (_, key) in steps.items()}
+
+    def _late(self, number: int) -> list[str]:
+        """The late labels of a round, as far as they are finished."""
+        late = labelling.late.recorded(self.work.store, number)
+        if not late:
+            return []
+        made = {record.of(Labelled).key for record in self._labels.get(number, ())}
+        found = {} if number == 0 else self._by_walker(number)
+        keys = [found.get(one.walker or "", one.key) for one in late]
+        return [key for key in keys if key in made]
 
     def _learned(
         self,

@@ -13,7 +13,7 @@ from ..campaign import Work, parse, stop
 from ..errors import InputError, NothingLeft
 from ..files import file_hash
 from ..generations import Generation, learn
-from ..labelling import initial, isolated_atoms
+from ..labelling import Frame, initial, isolated_atoms
 from ..labels import Label
 from ..store import (
     END,
@@ -30,6 +30,7 @@ from ..store import (
     at_end,
     each,
     end_task,
+    label_task,
     segment_task,
     settings_text,
     stop_task,
@@ -38,6 +39,7 @@ from ..store import (
 from ..walkers import broke_down
 from . import explore
 from .finished_rounds import Learned, Past
+from .proposals import late_proposals
 
 Compare = Callable[[Work, Generation], tuple[float | None, str]]
 
@@ -95,6 +97,7 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
             )
         known, generation = found.known, found.generation or generation
         ended = round_ >= begun and judge()
+    known = [*known, *_late(work, round_, into=round_ + 1)]
     learn.learn_final(work, known, generation)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
@@ -107,7 +110,9 @@ def _bootstrap(work: Work, past: Past) -> tuple[list[Label], Generation]:
     found = past.bootstrap(first)
     if found is not None and found.generation is not None:
         return found.known, found.generation
-    known = [*first, *labelling.label_bootstrap(work, labelling.bootstrap_frames(work))]
+    frames = labelling.bootstrap_frames(work)
+    known = [*first, *labelling.label_bootstrap(work, frames, wait=_is_last(work, 0))]
+    labelling.start_late(work, 0, late_proposals(work, 0, 1))
     return known, learn.learn(work, 0, known=known, new=[], previous=None)
 
 
@@ -115,15 +120,37 @@ def _round(
     work: Work, round_: int, known: list[Label], generation: Generation, *, fit: bool
 ) -> Learned:
     """Do a round, or what is left of it; `fit`: the generation may be of another machine."""
+    late = late_proposals(work, round_ - 1, round_)
+    labelling.start_late(work, round_ - 1, late)
     if fit:
         generation = learn.fit(work, generation)
-    proposals = explore.walk(work, round_, generation, known)
-    new = labelling.label_proposals(work, round_, proposals)
+    seen: list[Label | Frame] = [*known, *(frame for frame, *_ in late)]
+    proposals = explore.walk(work, round_, generation, seen)
+    own = labelling.label_proposals(work, round_, proposals, wait=_is_last(work, round_))
+    new = [*_late(work, round_ - 1, into=round_), *own]
+    labelling.start_late(work, round_, late_proposals(work, round_, round_ + 1))
     if not new:
         work.observer.say(f"round {round_}: no new label, so no new generation")
         return Learned(known, [], generation)
     known = [*known, *new]
     return Learned(known, new, learn.learn(work, round_, known=known, new=new, previous=generation))
+
+
+def _late(work: Work, round_: int, *, into: int) -> list[Label]:
+    """The late labels of a round, waited for, since another generation is to learn them."""
+    return labelling.label_late(work, round_, late_proposals(work, round_, into))
+
+
+def _unfinished(work: Work, round_: int) -> list[str]:
+    """Keys of the late labels of a round that are not finished."""
+    found = labelling.late.recorded(work.store, round_)
+    return [one.key for one in found if work.store.find(label_task(one.key, round_)) is None]
+
+
+def _is_last(work: Work, round_: int) -> bool:
+    """Whether no generation is made after that of a round, which could learn late labels."""
+    settings = work.campaign.settings
+    return round_ >= settings.rounds and settings.model.final is None
 
 
 def _keep_settings(work: Work) -> None:
@@ -157,7 +184,7 @@ def _may_end(work: Work, round_: int, generation: Generation, compare: Compare) 
         # not this round's final model: what came after the judgement is no part of it
         lambda: [r for r in work.store.records() if not at_end(r) or r.round < round_],
         round_=round_,
-        walkers=work.campaign.walkers,
+        walkers=work.campaign.walkers + len(_unfinished(work, round_)),
         free_energy=lambda: compare(work, generation),
     )
     ends = stop.ending(rules)

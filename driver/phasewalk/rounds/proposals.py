@@ -9,7 +9,7 @@ from ase import Atoms
 
 from ..campaign import Work
 from ..errors import UNREADABLE, ParseError
-from ..labelling import Frame, label_ahead
+from ..labelling import Frame, bootstrap_frames, label_ahead, late
 from ..labels import Label, frame_from_json, frame_to_json, label_key
 from ..store import label_task, train_task
 from ..structures import bare
@@ -26,17 +26,60 @@ from ..walkers import (
 from . import steer
 
 
-def proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Frame]]:
-    """The frames of each walker to label, but for what is known already."""
+def late_proposals(work: Work, round_: int, into: int) -> list[list[Frame]]:
+    """The frames of a round's late labels, and older ones of the same walkers.
+
+    Args:
+        work: the campaign.
+        round_: whose labels are late.
+        into: the round whose generation learns them.
+
+    Returns:
+        In the order of the record of late labels. If that generation is trained already: only
+        what has a label.
+    """
+    wanted = late.recorded(work.store, round_)
+    if not wanted:
+        return []
+    if round_ == 0:
+        by_key = {_key(work, frame): [frame] for frame in bootstrap_frames(work)}
+        found = [by_key[one.key] for one in wanted]
+    else:
+        states = steer.states(work, round_)
+        found = [_from_late(work, round_, states[one.walker or ""], one.key) for one in wanted]
+    if work.store.find(train_task(into)) is not None:
+        labelled = [[f for f in frames if _labelled(work, round_, f)] for frames in found]
+        return [frames for frames in labelled if frames]
+    return found
+
+
+def _from_late(work: Work, round_: int, state: steer.State, key: str) -> list[Frame]:
+    """A walker's frames from the one whose label is late."""
+    frames = _frames(state, round_)
+    return frames[[_key(work, frame) for frame in frames].index(key) :]
+
+
+def _frames(state: steer.State, round_: int) -> list[Frame]:
+    """A walker's good frames of a round, the newest first."""
+    return [
+        _frame(state.walker, state.system, round_, step, bare(atoms))
+        for step, atoms in state.frames
+    ]
+
+
+def _key(work: Work, frame: Frame) -> str:
+    """Key of the label of a frame."""
+    return label_key(frame.atoms, work.campaign.level(frame.system))
+
+
+def proposals(work: Work, round_: int, known: Sequence[Label | Frame]) -> list[list[Frame]]:
+    """The frames of each walker to label, but for what is known already, or late."""
     settings = work.campaign.settings.candidates
     learned = work.store.find(train_task(round_)) is not None
     seen = NearFrames.of(label.atoms for label in known)
     found = []
     for state in steer.states(work, round_).values():
-        frames = [
-            _frame(state.walker, state.system, round_, step, bare(atoms))
-            for step, atoms in state.frames
-        ]
+        frames = _frames(state, round_)
         if learned:  # whatever `candidates` says by now: those that the round has labelled
             frames = [frame for frame in frames if _labelled(work, round_, frame)]
             found += [frames] if frames else []
@@ -54,8 +97,7 @@ def proposals(work: Work, round_: int, known: Sequence[Label]) -> list[list[Fram
 
 def _labelled(work: Work, round_: int, frame: Frame) -> bool:
     """Whether the round has a label of this frame."""
-    key = label_key(frame.atoms, work.campaign.level(frame.system))
-    record = work.store.find(label_task(key, round_))
+    record = work.store.find(label_task(_key(work, frame), round_))
     return record is not None and not record.failed
 
 
@@ -87,8 +129,8 @@ class Early:
     ended: set[int] = field(default_factory=set)
 
     @classmethod
-    def of(cls, work: Work, plan: SegmentPlan, known: Sequence[Label]) -> "Early":
-        """For a segment that begins, with all labels from before it."""
+    def of(cls, work: Work, plan: SegmentPlan, known: Sequence[Label | Frame]) -> "Early":
+        """For a segment that begins, with all labels from before it, and frames of late ones."""
         return cls(work, plan, NearFrames.of(label.atoms for label in known))
 
     def look(self, running: Sequence[bool], directory: Path) -> None:

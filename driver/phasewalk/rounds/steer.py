@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
-from .. import bias, labels, walkers
+from .. import bias, labelling, labels, walkers
 from ..bias import Cut, HillsRecord, HillsTable, History, HistoryFile, Mark, hill_tables, sharing
 from ..campaign import Work
 from ..errors import ParseError
@@ -177,8 +177,15 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
     if not frames:
         # not the first frame of the round, from which the walker would break down repeatedly
         return Decision(walker, START, "no frame of its last round was good")
-    outcomes = [work.store.find(_label(work, round_, entry, atoms)) for _, atoms in frames]
-    labelled = [i for i, found in enumerate(outcomes) if found and not found.failed]
+    tasks = [_label(work, round_, entry, atoms) for _, atoms in frames]
+    outcomes = [work.store.find(task) for task in tasks]
+    # A late label counts as one, whatever became of it: nobody knew when the walker went on.
+    late = {label_task(label.key, round_) for label in labelling.late.recorded(work.store, round_)}
+    labelled = [
+        i
+        for i, (task, found) in enumerate(zip(tasks, outcomes, strict=True))
+        if task in late or (found and not found.failed)
+    ]
     failed = sum(found is not None and found.failed for found in outcomes)
     if failed and not labelled:
         why = f"{failed} of its frames could not be labelled"

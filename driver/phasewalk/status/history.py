@@ -28,7 +28,6 @@ from ..store import (
     TRAIN,
     Begun,
     Evaluated,
-    Labelled,
     Located,
     Record,
     Segment,
@@ -41,7 +40,7 @@ from ..store import (
     settings_text,
 )
 from . import compared as compared_frames
-from . import summary, traces
+from . import library, summary, traces
 from .compared import Compared
 from .traces import Trace
 
@@ -180,7 +179,7 @@ def read(
     trainings: list[Training | None] = []
     compared: list[Compared] = []
     hills: dict[str, list[tuple[int, str]]] = {}
-    known, learned = located(records), _learned(records)
+    known, learned = located(records), library.learned_in(records)
     homes = _homes(records)
     measured = {record.task for record in lineage.measured_now(records)}
     for record in records:
@@ -261,11 +260,6 @@ def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:
         if record.round == round_
         for one in steered.walkers
     }
-
-
-def _learned(records: Sequence[Record]) -> dict[str, int]:
-    """Key of a label → the first round whose generation was trained on it."""
-    return {labelled.key: record.round for record, labelled in each(reversed(records), Labelled)}
 
 
 def _homes(records: Sequence[Record]) -> dict[str, str]:

@@ -11,7 +11,16 @@ import numpy as np
 from .. import labels
 from ..errors import UNREADABLE, InputError, ParseError
 from ..labels import Label, Level, conventions, label_cache, levels
-from ..store import Imported, Labelled, Record, Store, read_campaign, read_identity
+from ..store import (
+    Imported,
+    Labelled,
+    Late,
+    Record,
+    Store,
+    each,
+    read_campaign,
+    read_identity,
+)
 from ..structures import cell_multiple
 from ..validation import read_labelled
 
@@ -54,6 +63,19 @@ def label_keys(records: Iterable[Record]) -> list[str]:
         elif isinstance(made, Labelled):
             keys[made.key] = None
     return list(keys)
+
+
+def learned_in(records: Sequence[Record]) -> dict[str, int]:
+    """Key of a label → the round whose generation learned it first: of a late one, the next."""
+    late = {
+        (record.round, one.walker or one.key)
+        for record, found in each(records, Late)
+        for one in found.labels
+    }
+    return {
+        one.key: record.round + ((record.round, one.origin.get("walker", one.key)) in late)
+        for record, one in each(reversed(records), Labelled)
+    }
 
 
 def cached_labels(cache: Path, method: str) -> tuple[list[Label], Level]:

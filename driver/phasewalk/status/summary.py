@@ -23,6 +23,7 @@ from ..store import (
     Ended,
     Evaluated,
     Imported,
+    Late,
     Record,
     Segment,
     Steered,
@@ -31,6 +32,7 @@ from ..store import (
     by_round,
     each,
     failures,
+    label_task,
     ledger,
     locked,
     read_campaign,
@@ -143,6 +145,7 @@ def _generations(records: Sequence[Record]) -> list[dict[str, Any]]:
 def _round(number: int, mine: Sequence[Record]) -> dict[str, Any]:
     entry: dict[str, Any] = {"round": number, "seconds": _seconds(mine)}
     entry["labels"] = sum(r.stage == LABEL and not r.failed for r in mine)
+    entry["late_labels"] = _late(number, mine)
     entry["failed_labels"] = [failure.reason for _, failure in failures(mine, LABEL)]
     for record in mine:
         made = record.made
@@ -158,6 +161,13 @@ def _round(number: int, mine: Sequence[Record]) -> dict[str, Any]:
                 **made.new.dump(),
             }
     return entry
+
+
+def _late(number: int, mine: Sequence[Record]) -> dict[str, int]:
+    """Labels that a round's generation is trained without, and how many of these are made."""
+    keys = [one.key for _, late in each(mine, Late) for one in late.labels]
+    made = {record.task for record in mine if record.stage == LABEL}
+    return {"count": len(keys), "finished": sum(label_task(key, number) in made for key in keys)}
 
 
 def show(state: Mapping[str, Any], console: Console) -> None:
@@ -185,6 +195,12 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         if failed := entry["failed_labels"]:
             line = f"{len(failed)} label(s) failed; the last: {failed[-1]}"
             console.print(f"round {entry['round']}: {line}", highlight=False, markup=False)
+        if (late := entry["late_labels"])["count"]:
+            console.print(
+                f"round {entry['round']}: {late['count']} label(s) were late "
+                f"({late['finished']} finished); generation {entry['round']} is trained without",
+                highlight=False,
+            )
         if line := _walkers(entry):
             console.print(f"round {entry['round']}: {line}", highlight=False)
         for system, hills in entry.get("hills", {}).items():

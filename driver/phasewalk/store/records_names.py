@@ -6,6 +6,7 @@ LABEL, TRAIN, COMPILE, DEPLOY, PROVE = "label", "train", "compile", "deploy", "p
 EVALUATE, GATE, SEGMENT, STEER, LOCATED = "evaluate", "gate", "segment", "steer", "colvars"
 STOP, END, VERSIONS, SETTINGS_KEPT = "stop", "end", "versions", "settings"
 BOOTSTRAP, ATOM, IMPORT, REWRITING = "bootstrap", "atom", "import", "rewriting"
+LATE = "late"
 FES, BEGIN, ESTIMATE = "fes", "begin", "estimate"
 """The stages: kinds of tasks."""
 
@@ -20,6 +21,11 @@ NAMED = "name in the cache"
 def label_task(key: str, round_: int) -> str:
     """Name of the task that computes a label in a round."""
     return f"label {key} of round {round_}"
+
+
+def late_task(round_: int) -> str:
+    """Name of the record that says which labels of a round its generation is trained without."""
+    return f"late labels of round {round_}"
 
 
 def train_task(generation: str | int) -> str:

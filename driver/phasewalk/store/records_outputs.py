@@ -17,6 +17,7 @@ from .records_names import (
     END,
     EVALUATE,
     LABEL,
+    LATE,
     LOCATED,
     SEGMENT,
     STEER,
@@ -92,6 +93,20 @@ class Labelled(Outputs):
     guess: bool | None = None
     changes: Any = None
     reused: bool = False
+
+
+class LateLabel(Part):
+    """A label that was still computed: its key, and its walker (None: of the bootstrap)."""
+
+    key: str
+    walker: str | None = None
+
+
+class Late(Outputs):
+    """The labels of a round that join the training of the next generation, not of its own."""
+
+    STAGE = LATE
+    labels: list[LateLabel]
 
 
 class Epoch(Part):
@@ -327,7 +342,17 @@ class Believed(Outputs):
 BY_STAGE: Mapping[str, type[Outputs]] = {
     kind.STAGE: kind
     for kind in (
-        *(Labelled, Trained, Compilation, DeployedModel, Evaluated, Segment, Steered, Located),
+        *(
+            Labelled,
+            Late,
+            Trained,
+            Compilation,
+            DeployedModel,
+            Evaluated,
+            Segment,
+            Steered,
+            Located,
+        ),
         *(Judged, Ended, Versions, Drawn, Atom),
     )
 }
