@@ -126,6 +126,15 @@ def test_frames_that_are_not_labelled(tmp_path: Path, atoms: Atoms, reason: str)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("lost", [1, 2, 5])
+def test_a_file_that_ends_within_its_last_line(tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "data.extxyz"
+    ase.io.write(path, [labelled()])
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(InputError, match="line 10: the last line has no end"):
+        accuracy.read_labelled(path)
+
+
 def test_frames_without_a_cell(tmp_path: Path) -> None:
     atoms = labelled()
     atoms.pbc = False

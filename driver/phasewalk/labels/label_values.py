@@ -128,11 +128,11 @@ def check_text(path: Path) -> None:
     """Raise InputError if ASE would misread a value in an extxyz file.
 
     ASE truncates numbers with an exponent but no decimal point to integers (-5698e-2 becomes -56),
-    and reads only one triangle of a stress.
+    reads only one triangle of a stress, and reads what is left of a last number that was cut off.
     """
     if path.suffix.lower() not in (".xyz", ".extxyz"):
         return
-    frame = 0
+    frame, line, number = 0, "\n", 0
     with path.open(encoding="utf-8", errors="replace") as stream:
         for number, line in enumerate(stream, start=1):
             if "Properties=" not in line:
@@ -145,6 +145,11 @@ def check_text(path: Path) -> None:
                 wrong = _misread(name, text.strip('"'))
                 if wrong:
                     raise InputError(f"{path}, frame {frame} (line {number}): {name} {wrong}")
+    if not line.endswith("\n"):
+        raise InputError(
+            f"{path}, line {number}: the last line has no end, so the file may be cut off in a "
+            "number; if it is complete, end it with a newline"
+        )
 
 
 def _misread(name: str, text: str) -> str:
