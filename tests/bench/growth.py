@@ -126,11 +126,14 @@ def write(folder: Path, *, walkers: int, labels: int, steps: int, rounds: int) -
     from ase.build import bulk
     from ase.io import write as write_atoms
 
+    from phasewalk.engines.plugin import VERSION
+
     write_atoms(folder / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
     plugin = folder / "plugin" / "fake.so"
     plugin.parent.mkdir(exist_ok=True)
     plugin.touch()
-    plugin.with_name("phasewalk_stamp.json").write_text('{"torch": 0, "lammps": 0}')
+    stamp = {"plugin": VERSION, "torch": 0, "lammps": 0}
+    plugin.with_name("phasewalk_stamp.json").write_text(json.dumps(stamp))
     (folder / "growth.yaml").write_text(
         CAMPAIGN.format(
             rounds=rounds, walkers=walkers, steps=steps, labels=labels, pace=PACE, stride=STRIDE,
@@ -197,7 +200,8 @@ def run(folder: Path, argv: list[str], stop_at: str = "\0") -> dict[str, Any]:
 
     began = time.process_time(), time.perf_counter()
     fake = Timed(FakeEngines(remembers=False), stop_at)
-    LocalLauncher.session = lambda self: FakeSession(FakeLauncher(fake))  # type: ignore
+    launcher = FakeLauncher(fake, jobs=fake.jobs)
+    LocalLauncher.session = lambda self: FakeSession(launcher)  # type: ignore
     sys.argv = ["phasewalk", *argv]
     try:
         command()
@@ -217,12 +221,15 @@ class Timed:
     Attributes:
         cpu, wall: seconds that the fakes took so far.
         marks: (name of a job, CPU and wall seconds of the driver when it had ended).
+        jobs: started by the launcher; emptied, since their files in memory are no part of the
+            driver's.
     """
 
     def __init__(self, play: Callable[[Any], int], stop_at: str) -> None:
         self.play, self.stop_at = play, stop_at
         self.cpu = self.wall = 0.0
         self.marks: list[tuple[str, float, float]] = []
+        self.jobs: list[Any] = []
 
     def __call__(self, job: Any) -> int:
         """Play the job; KeyboardInterrupt if its name begins with `stop_at`."""
@@ -232,9 +239,9 @@ class Timed:
         code = 0 if job.name.startswith("plumed") else self.play(job)  # PLUMED's check of a text
         self.cpu += time.process_time() - cpu
         self.wall += time.perf_counter() - wall
-        self.marks.append(
-            (job.name, time.process_time() - self.cpu, time.perf_counter() - self.wall)
-        )
+        now = time.process_time() - self.cpu, time.perf_counter() - self.wall
+        self.marks.append((job.name, *now))
+        self.jobs.clear()
         return code
 
 

@@ -310,12 +310,12 @@ def refusals(place: Place) -> None:
     _refused(place, "two ranks in one partition", last, ranks=2, words="one MPI rank per partition")
     _refused(
         place, "device cuda, and no GPU is seen", script, pair="device cuda", env=hidden,
-        words="torch sees no GPU",
+        words="torch finds no GPU",
     )  # fmt: skip
     if place.device != "cuda":
         return
     _refused(
-        place, "compiled for cuda, and no GPU is seen", last, env=hidden, words="torch sees no GPU"
+        place, "compiled for cuda, and no GPU is seen", last, env=hidden, words="torch finds no GPU"
     )
     little = {"PYTORCH_CUDA_ALLOC_CONF": "per_process_memory_fraction:0.004"}
     for model in (script, last):

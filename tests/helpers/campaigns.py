@@ -267,7 +267,7 @@ def gone(campaign: TinyCampaign, within_s: float = 2.0) -> bool:
 def stop(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
     """Send a signal; exit code, output and error output."""
     os.kill(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
 
 
