@@ -18,6 +18,8 @@
 #include <sstream>
 #include <unordered_map>
 
+#include "failure.h"
+
 namespace phasewalk {
 
 namespace {
@@ -40,11 +42,22 @@ std::vector<std::string> split(const std::string &text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
-/// The first line of torch's error messages, without the stack trace.
-std::string first_line(const std::exception &error) {
+/// The reason in torch's error messages, without the stack trace.
+std::string torch_reason(const std::exception &error) {
   const auto *torch_error = dynamic_cast<const c10::Error *>(&error);
   const std::string text = torch_error ? torch_error->what_without_backtrace() : error.what();
-  return text.substr(0, text.find('\n'));
+  return reason(text);
+}
+
+/// What to do about a failed evaluation. An AOTInductor model throws without the reason, which is
+/// printed to stderr.
+std::string advice(const std::string &reason, const at::Device &device) {
+  if (reason.find("out of memory") != std::string::npos)
+    return "; use a smaller cell, or fewer walkers on this GPU";
+  if (!device.is_cpu() && reason.find("API call failed") != std::string::npos)
+    return "; the reason is in the standard error output; usually the memory of the GPU is full, "
+           "which requires a smaller cell, or fewer walkers on this GPU";
+  return "";
 }
 
 std::string lookup(const Metadata &metadata, const std::string &key) {
@@ -147,9 +160,10 @@ class TensorEvaluator : public Evaluator {
       } catch (const ModelError &) {
         throw;
       } catch (const std::exception &error) {
+        const std::string why = torch_reason(error);
         throw ModelError("the model failed on a frame of " + std::to_string(frames[i].num_atoms) +
-                         " atoms and " + std::to_string(frames[i].num_edges) +
-                         " edges: " + first_line(error));
+                         " atoms and " + std::to_string(frames[i].num_edges) + " edges: " + why +
+                         advice(why, device_));
       }
     }
   }
@@ -312,7 +326,7 @@ std::unique_ptr<Evaluator> open_model(const std::string &path, Device device, in
     throw ModelError("model file " + path + " cannot be loaded with torch " + TORCH_VERSION +
                      ": it is damaged, or was compiled with another version of torch or for "
                      "another device; deploy it again (torch: " +
-                     first_line(error) + ")");
+                     torch_reason(error) + ")");
   }
 }
 

@@ -8,10 +8,20 @@
 
 namespace phasewalk {
 
-/// The first line of an exception's message, or a default text if it is empty.
+/// The line of an error message that tells the reason: the one about memory, or the last
+/// "RuntimeError: …", which TorchScript writes below its stack trace; otherwise the first line.
+/// Empty if the message is.
+inline std::string reason(const std::string &text) {
+  auto begin = text.find("out of memory");
+  if (begin == std::string::npos) begin = text.rfind("\nRuntimeError: ");
+  if (begin == std::string::npos) return text.substr(0, text.find('\n'));
+  begin = text[begin] == '\n' ? begin + 1 : text.rfind('\n', begin) + 1;  // npos + 1 is 0
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
+
+/// The reason in an exception's message, or a default text if it is empty.
 inline std::string says(const std::exception &error) {
-  const std::string text = error.what();
-  const std::string line = text.substr(0, text.find('\n'));
+  const std::string line = reason(error.what());
   return line.empty() ? "an exception without a message" : line;
 }
 

@@ -506,13 +506,25 @@ def test_a_compilation_ahead_that_a_kill_has_ended_is_begun_again(
         assert deploy.plan(work, 1, "1", NETWORK).ahead == ()
 
 
-def test_a_failed_compilation_ahead_is_an_error_when_it_is_needed(
+def test_auto_goes_on_without_a_compilation_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """TorchScript is used, now and later; a user who asks for the other mode tries it again."""
     with walking(tmp_path / "a", 0.045, monkeypatch) as work:
         train_beside(work, 1)
         work.launcher.play = lambda job: int(job.kind == "compile")  # type: ignore[attr-defined]
         segment(work, 2, 200.0)
-        with pytest.raises(EngineFailed, match="compile aotinductor ended with code 1"):
-            train_beside(work, 2)
+        work.launcher.play = no_compiler_for_training  # type: ignore[attr-defined]
+        assert train_beside(work, 2).stamp.mode == "torchscript"
+        said = [line for line in work.observer.lines if "deploy.mode: aotinductor tries" in line]  # type: ignore[attr-defined]
+        assert len(said) == 1
+        assert "compile aotinductor ended with code 1" in said[0]
+        assert "compile-aotinductor.failed-1" in said[0]  # where its files are
+        assert train_beside(work, 3).stamp.mode == "torchscript"
+        assert started(work).count("compile aotinductor") == 1
         assert work.under_way._session is None
+        chosen = work.campaign.settings.deploy.model_copy(update={"mode": "aotinductor"})
+        settings = work.campaign.settings.model_copy(update={"deploy": chosen})
+        asked = replace(work, campaign=replace(work.campaign, settings=settings))
+        assert generation(asked, 4).stamp.mode == "aotinductor"
+        assert deploy.plan(work, 3, "3", NETWORK, again=True).mode == "aotinductor"

@@ -1,5 +1,7 @@
 """The kit of a GPU machine: what is packed, and what is left out."""
 
+import os
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -9,6 +11,7 @@ from packaging.requirements import Requirement
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import install
 import kit
 
 METADATA = """Metadata-Version: 2.1
@@ -67,3 +70,16 @@ def test_names_and_versions_of_a_list() -> None:
     assert dict(kit._named(text)) == {
         "numpy": "2.5.2", "ruamel-yaml": None, "torch": None, "lightning": None
     }  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_a_compiler_that_contains_the_standard_library_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert install._compiler(tmp_path) == {}
+    contains = tmp_path / "g++"
+    contains.write_text(f'#!/bin/sh\nexec {shutil.which("g++")} -static-libstdc++ "$@"\n')
+    contains.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    chosen = install._compiler(tmp_path)
+    assert chosen.get("CXX", "").startswith("/usr/bin/") or "LIBRARY_PATH" in chosen

@@ -18,7 +18,7 @@ from ..errors import InputError, ParseError, StoreError
 from ..files import hash_of
 from ..jobs import Finished, Job
 from ..models import WEIGHTS, Deployed, Template, swap
-from ..store import COMPILE, compile_task
+from ..store import COMPILE, FAILED, compile_task
 
 TEMPLATE, STAMP = "template.json", "stamp.json"
 
@@ -89,6 +89,12 @@ def _sealed(place: Path) -> bool:
     return not shared_code.why_not(place, names)
 
 
+def failure(work: Work, mode: str, graph: str) -> str:
+    """Why this network could not be compiled on this machine; empty if that is not known."""
+    record = work.store.find(compile_task(mode, key(work, mode, graph)))
+    return str(record.outputs.get(FAILED, "")) if record else ""
+
+
 def needed(work: Work, mode: str, graph: str) -> bool:
     """Whether `task` must be run, also to record a compilation that finished before a kill."""
     compiled = find(work, mode, graph)
@@ -107,9 +113,26 @@ def _kept(name: str) -> str:
 
 
 def task(
-    work: Work, round_: int, *, mode: str, graph: str, network: Mapping[str, Any], cores: int
+    work: Work,
+    round_: int,
+    *,
+    mode: str,
+    graph: str,
+    network: Mapping[str, Any],
+    cores: int,
+    optional: bool = False,
 ) -> Task:
-    """The task that compiles a network; its outputs show whether weights can be replaced."""
+    """The task that compiles a network; its outputs show whether weights can be replaced.
+
+    Args:
+        work: the running campaign.
+        round_: number of the round.
+        mode: torchscript or aotinductor.
+        graph: graph of the network.
+        network: its configuration.
+        cores: number of cores for the compiler.
+        optional: a failure is recorded instead of ending the run; another mode is used then.
+    """
     name = key(work, mode, graph)
     done = {"mode": mode, "graph": graph, "place": _kept(name)}
 
@@ -158,5 +181,7 @@ def task(
         place=f"rounds/{round_:03d}/compile-{mode}",
         job=job,
         read=read,
+        may_fail=optional,
+        again=not optional,
         adopt=adopt,
     )

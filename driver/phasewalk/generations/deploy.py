@@ -36,6 +36,7 @@ SPEEDUP = 2.5
 
 `make bench` measured 1.5 (paper, 608 atoms) to 7 (tiny, 38 atoms).
 """
+NOT_HERE = "aotinductor's compilation failed on this machine"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,13 @@ def plan(
     done = deployed or not compile.needed(work, mode, graph)
     beside = max(1, work.campaign.cores - work.campaign.settings.model.threads)
     task = compile.task(
-        work, number, mode=mode, graph=graph, network=network, cores=_cores(mode, beside)
+        work,
+        number,
+        mode=mode,
+        graph=graph,
+        network=network,
+        cores=_cores(mode, beside),
+        optional=wanted == "auto" and mode != "torchscript",
     )
     if not done and wanted == "auto" and not again and name != FINAL:
         reason = _meanwhile(work, task, mode, graph)
@@ -164,6 +171,7 @@ def deploy(
     if record is None:
         work.observer.begin(number, deploy_task(name), 1, "models")
         graph, weights = swap.read_weights(work.store.checked(trained["weights"]))
+        how = _that_compiles(work, how, graph)
         compiled = compile.find(work, how.mode, graph)
         swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
         what = "weights swapped" if swapped else "compiled"
@@ -175,6 +183,17 @@ def deploy(
     else:
         outputs = dict(record.outputs)
     return _generation(work, number, name, trained, outputs)
+
+
+def _that_compiles(work: Work, how: Plan, graph: str) -> Plan:
+    """The same plan, or one with TorchScript if `auto` chose a mode whose compilation failed."""
+    failed = compile.failure(work, how.mode, graph)
+    if not failed or work.campaign.settings.deploy.mode != "auto":
+        return how
+    work.observer.say(
+        f"{failed}; TorchScript is used instead (deploy.mode: {how.mode} tries again)"
+    )
+    return replace(how, mode="torchscript", why=NOT_HERE)
 
 
 def made(work: Work, number: int, name: str, trained: Outputs) -> Generation | None:
@@ -311,6 +330,8 @@ def choose_mode(
     free = {mode: compile.find(work, mode, graph) is not None for mode in models.ENDINGS}
     if free["aotinductor"]:
         return "aotinductor", "compiled before"
+    if compile.failure(work, "aotinductor", graph):
+        return "torchscript", NOT_HERE
     done_s = compile.done_s(work, "aotinductor", graph)
     if done_s == math.inf:
         return "aotinductor", "compiled during the last round"
