@@ -41,6 +41,20 @@ def key(work: Work, mode: str, graph: str) -> str:
     return hash_of(graph, mode, device, versions, made_for, has_gpu())
 
 
+def _files(finished: Finished, stamp: Deployed) -> dict[str, bytes]:
+    """Files of a compilation, in the order in which they are written.
+
+    Raises InputError if its weights cannot be replaced.
+    """
+    content = (finished.directory / stamp.file).read_bytes()
+    template = swap.find_weights(content, *swap.read_weights(finished.directory / WEIGHTS))
+    return {
+        stamp.file: content,
+        STAMP: models.stamp_text(stamp).encode(),
+        TEMPLATE: swap.template_text(template).encode(),  # last: marks the files as complete
+    }
+
+
 def find(work: Work, mode: str, graph: str) -> Compiled | None:
     """A compilation of this graph in this mode, in the campaign or in the user's cache.
 
@@ -149,17 +163,10 @@ def task(
 
     def read(finished: Finished) -> Outputs:
         stamp = models.read_deployment(finished)
-        content = (finished.directory / stamp.file).read_bytes()
         try:
-            weights = swap.read_weights(finished.directory / WEIGHTS)
-            template = swap.find_weights(content, *weights)
+            files = _files(finished, stamp)
         except InputError as error:
             return {**done, "place": None, "why": str(error)}
-        files = {
-            stamp.file: content,
-            STAMP: models.stamp_text(stamp).encode(),
-            TEMPLATE: swap.template_text(template).encode(),  # last: marks the files as complete
-        }
         for file, data in files.items():
             work.store.keep(f"{_kept(name)}/{file}", data)
         with contextlib.suppress(StoreError, OSError):  # the cache is optional
