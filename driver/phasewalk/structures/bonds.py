@@ -253,7 +253,9 @@ def _bonds(symbols: Sequence[str], close: Sequence[Bond]) -> list[Bond]:
     ends = ([one.first for one in found], [one.second for one in found])
     links = coo_array((np.ones(len(found)), ends), shape=(len(symbols),) * 2)
     _, parts = connected_components(links, directed=False)
-    covalent = {parts[b.first] for b in found if not {symbols[b.first], symbols[b.second]} & _METALS}
+    covalent = {
+        parts[b.first] for b in found if not {symbols[b.first], symbols[b.second]} & _METALS
+    }
     return [one for one in found if parts[one.first] in covalent]
 
 
@@ -265,7 +267,8 @@ def _unclear(
         (one.first, one.second)
         for one in others
         if one.length
-        < max(1.0, UNCLEAR / form_ratio) * near.get(_pair(symbols[one.first], symbols[one.second]), 0)
+        < max(1.0, UNCLEAR / form_ratio)
+        * near.get(_pair(symbols[one.first], symbols[one.second]), 0)
     )
 
 

@@ -1,0 +1,83 @@
+"""The bonds that each system of a campaign must keep.
+
+Campaigns that an earlier version began have no guard unless their settings ask for one: what their
+walkers did must not depend on the version that goes on with them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..store import Segment, Store, segment_task
+from ..structures import Guard, bonds
+
+if TYPE_CHECKING:
+    from .inputs import Campaign
+
+KEY = "guarded"
+"""In what the journal says of a segment: the systems whose bonds were watched."""
+
+
+def of(campaign: "Campaign") -> dict[str, Guard]:
+    """The bonds of each system that must last; without systems whose bonds are free.
+
+    Raises:
+        InputError: `bonds_left_out` names atoms or elements that a structure does not have.
+    """
+    segment, found = campaign.settings.segment, {}
+    for name, system in campaign.settings.systems.items():
+        if system.bonds == "free":
+            continue
+        try:
+            found[name] = bonds.guard(
+                campaign.structures[name],
+                left_out=system.bonds_left_out,
+                break_ratio=segment.max_bond_stretch,
+                form_ratio=segment.new_bond_fraction,
+            )
+        except InputError as error:
+            place = f"{campaign.path}: systems.{name}.bonds_left_out"
+            raise InputError(f"{place}: {error}") from error
+    return found
+
+
+def as_begun(campaign: "Campaign", store: Store) -> "Campaign":
+    """The campaign without a guard where it was begun without one, and its settings name none."""
+    first = store.find(segment_task(1))
+    if first is None or first.of(Segment).guarded is not None:
+        return campaign
+    systems = {
+        name: system if system.bonds else system.model_copy(update={"bonds": "free"})
+        for name, system in campaign.settings.systems.items()
+    }
+    settings = campaign.settings.model_copy(update={"systems": systems})
+    return replace(campaign, settings=settings)
+
+
+def described(guard: Guard) -> str:
+    """What is watched, in a line."""
+    counts = guard.counts()
+    told = [_bonds(guard, pair, count) for pair, count in counts.items()]
+    near = {pair: limit for pair, limit in guard.near.items() if pair not in guard.bonding}
+    if told:
+        stretch = f"a walker stops if one is longer than {guard.break_ratio:g} × that"
+        text = f"{', '.join(told)}; {stretch}, or a new one forms"
+    else:
+        text = "no covalent bonds (a salt or a metal)"
+    if not counts and near:
+        text += f"; a walker stops if pairs are closer than {_distances(near)}"
+    if not counts and guard.bonding:
+        text += "; or if new bonds form" if near else "; a walker stops if new bonds form"
+    out = [f"{len(guard.free)} atoms left out"] * bool(guard.free)
+    return "; ".join([text, *out])
+
+
+def _bonds(guard: Guard, pair: tuple[str, str], count: int) -> str:
+    low, high = guard.lengths(pair)
+    length = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
+    return f"{count} {pair[0]}–{pair[1]} ({length} Å)"
+
+
+def _distances(near: Mapping[tuple[str, str], float]) -> str:
+    return ", ".join(f"{one}–{other} {limit:.2f} Å" for (one, other), limit in near.items())
