@@ -200,7 +200,7 @@ def guard(
         and not free & {bond.first, bond.second}
     ]
     others = set(close) - set(bonds)
-    loose = _unclear(symbols, others, near, form_ratio)
+    loose = _unclear(symbols, others, near, form_ratio) | _angles(bonds)
     return Guard(
         symbols, tuple(watched), near, loose, frozenset(free), break_ratio, frozenset(bonding)
     )
@@ -269,6 +269,19 @@ def _unclear(
         if one.length
         < max(1.0, UNCLEAR / form_ratio)
         * near.get(_pair(symbols[one.first], symbols[one.second]), 0)
+    )
+
+
+def _angles(bonds: Iterable[Bond]) -> frozenset[tuple[int, int]]:
+    """Pairs that are bonded to one atom: they come close whenever an angle bends."""
+    neighbours: dict[int, set[int]] = defaultdict(set)
+    for bond in bonds:
+        neighbours[bond.first].add(bond.second)
+        neighbours[bond.second].add(bond.first)
+    return frozenset(
+        pair
+        for ends in neighbours.values()
+        for pair in combinations_with_replacement(sorted(ends), 2)
     )
 
 
