@@ -111,6 +111,7 @@ class SystemSettings(Settings):
         (),
         description="What bonds: auto does not watch: pairs of elements (Al-O) and atoms (their "
         "numbers in the structure, from 1).",
+        strict=False,
     )
     cell_multiple: int | None = Field(
         None,
