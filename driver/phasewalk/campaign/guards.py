@@ -1,7 +1,7 @@
 """The bonds that each system of a campaign must keep.
 
-Campaigns that an earlier version began have no guard unless their settings ask for one: what their
-walkers did must not depend on the version that goes on with them.
+Campaigns that were started by an earlier version have no guard unless their settings request one,
+so that their results do not depend on the version that continues them.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .inputs import Campaign
 
 KEY = "guarded"
-"""In what the journal says of a segment: the systems whose bonds were watched."""
+"""Key in a segment's record: names of the systems whose bonds were checked."""
 
 
 def of(campaign: "Campaign") -> dict[str, Guard]:
-    """The bonds of each system that must last; without systems whose bonds are free.
+    """The bonds of each system that must not change; without systems whose bonds are free.
 
     Raises:
         InputError: `bonds_left_out` names atoms or elements that a structure does not have.
@@ -43,7 +43,7 @@ def of(campaign: "Campaign") -> dict[str, Guard]:
 
 
 def as_begun(campaign: "Campaign", store: Store) -> "Campaign":
-    """The campaign without a guard where it was begun without one, and its settings name none."""
+    """The campaign; without a guard if it was started without one and its settings request none."""
     first = store.find(segment_task(1))
     if first is None or first.of(Segment).guarded is not None:
         return campaign
@@ -56,7 +56,7 @@ def as_begun(campaign: "Campaign", store: Store) -> "Campaign":
 
 
 def described(guard: Guard) -> str:
-    """What is watched, in a line."""
+    """What is checked, as one line of text."""
     counts = guard.counts()
     told = [_bonds(guard, pair, count) for pair, count in counts.items()]
     near = {pair: limit for pair, limit in guard.near.items() if pair not in guard.bonding}

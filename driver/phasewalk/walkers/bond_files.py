@@ -1,6 +1,6 @@
-"""What a walker's sentinel is told of bonds: a small file beside its deck.
+"""The input file of the sentinel that lists the bonds of a walker.
 
-The plugin reads it; `BondTable` in `bonds.h` says what its lines are.
+Its format is described at `BondTable` in the plugin's `bonds.h`.
 """
 
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from ..structures import Guard
 
 
 def name(walker: str) -> str:
-    """The file of a walker."""
+    """Name of the file of a walker."""
     return f"{walker}.bonds"
 
 
 def text(guard: Guard, atoms: Atoms, type_names: Sequence[str]) -> str:
-    """The bonds in the frame that a walker begins with.
+    """Content of the file, for the first frame of a walker.
 
     Args:
-        guard: of its system.
-        atoms: the frame, as in its data file; the bonds are those of the nearest images.
-        type_names: elements of the LAMMPS types, in their order.
+        guard: bonds of its system.
+        atoms: the first frame, as in its data file; bonds are those to the nearest images.
+        type_names: elements of the LAMMPS types, in order.
     """
     kinds = {symbol: number for number, symbol in enumerate(type_names, start=1)}
-    lines = ["# bonds that must last, and distances within which other pairs are too close (Å)"]
+    lines = ["# bonds that must not change, and minimum distances of other pairs; Å"]
     lines += [f"name {number} {symbol}" for symbol, number in kinds.items()]
     lines += [
         f"bond {one.bond.first + 1} {one.bond.second + 1} "

@@ -102,14 +102,14 @@ class SystemSettings(Settings):
     bonds: Literal["auto", "free"] | None = Field(
         None,
         description="auto: a walker stops if a covalent bond of the start structure breaks or a "
-        "new one forms (in salts and metals: if atoms come far closer than they start), and "
-        "frames with other bonds are not labelled; `phasewalk check` shows what is watched. free: "
-        "bonds may change (reactive systems). Default: auto; free in campaigns that an earlier "
-        "version began.",
+        "new one forms (in salts and metals: if atoms come much closer than in the start "
+        "structure), and frames with other bonds are not labelled; `phasewalk check` shows what is "
+        "checked. free: bonds may change (reactive systems). Default: auto; free in campaigns that "
+        "were started by an earlier version.",
     )
     bonds_left_out: tuple[str | int, ...] = Field(
         (),
-        description="What bonds: auto does not watch: pairs of elements (Al-O) and atoms (their "
+        description="What bonds: auto does not check: pairs of elements (Al-O) and atoms (their "
         "numbers in the structure, from 1).",
         strict=False,
     )
