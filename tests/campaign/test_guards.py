@@ -1,6 +1,7 @@
 """Which bonds the systems of a campaign must keep, and that old campaigns go on without a guard."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import ase.io
 import pytest
 from ase import Atoms
 
-from helpers.fakes import MIL53, crystal, write_campaign
+from helpers.fakes import MIL53, crystal, label, write_campaign
 from helpers.outputs import whole
 from phasewalk.campaign import Campaign, guards, inputs
 from phasewalk.errors import InputError
@@ -63,6 +64,21 @@ def test_in_words(tmp_path: Path) -> None:
         "no covalent bonds (a salt or a metal); a walker stops if pairs are closer than Cl–Na "
         "2.11 Å, Na–Na 2.66 Å; or if new bonds form"
     )
+
+
+def test_given_labels_with_other_bonds_are_counted(tmp_path: Path) -> None:
+    mil = ase.io.read(MIL53)
+    broken = mil.copy()
+    broken.positions[0] += [0, 0, 1.5]  # an aluminium atom out of its octahedron
+    campaign = replace(
+        both(tmp_path, ", bonds: free"),
+        test_data=(label(mil), label(broken), label(crystal()), label(broken[::-1])),
+    )
+    assert guards.in_words(campaign)["mil"] == "free: they may change"
+    guarded = replace(campaign, settings=both(tmp_path).settings)
+    found = guards.in_words(guarded)
+    assert found["mil"].endswith("; 1 of 2 frames of test_data have other bonds")
+    assert "frames" not in found["salt"]
 
 
 @pytest.mark.parametrize(

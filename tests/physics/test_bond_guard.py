@@ -125,7 +125,7 @@ def test_bonds_that_cannot_be_read(plugin_path: Path, tmp_path: Path) -> None:
             ),
             (f'bonds "{tmp_path}/none.bonds" 4 40', "cannot read bonds"),
             ("bonds", "bonds needs a file name"),
-            ("bonds x 0 40", "must be a whole number from 1"),
+            ("bonds x 0 40", "must be an integer >= 1"),
         ):
             with pytest.raises(Exception, match=says):
                 lmp.command(f"fix watch all phasewalk/sentinel {keywords}")

@@ -55,6 +55,27 @@ def as_begun(campaign: "Campaign", store: Store) -> "Campaign":
     return replace(campaign, settings=settings)
 
 
+def in_words(campaign: "Campaign") -> dict[str, str]:
+    """What is checked in each system, and how many given labels have other bonds."""
+    found = of(campaign)
+    told = {}
+    for name in campaign.settings.systems:
+        if name not in found:
+            told[name] = "free: they may change"
+            continue
+        texts = [described(found[name])]
+        for where, given in (("initial_data", campaign.initial), ("test_data", campaign.test_data)):
+            mine = [one for one in given if tuple(one.atoms.symbols) == found[name].symbols]
+            other = sum(found[name].fault(one.atoms) is not None for one in mine)
+            texts += [f"{other} of {len(mine)} frames of {where} have other bonds"] * bool(other)
+        if not campaign.settings.segment.sentinel:
+            texts += [
+                "segment.sentinel: false, so no walker stops, but such frames are not labelled"
+            ]
+        told[name] = "; ".join(texts)
+    return told
+
+
 def described(guard: Guard) -> str:
     """What is checked, as one line of text."""
     counts = guard.counts()
@@ -74,9 +95,8 @@ def described(guard: Guard) -> str:
 
 
 def _bonds(guard: Guard, pair: tuple[str, str], count: int) -> str:
-    low, high = guard.lengths(pair)
-    length = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
-    return f"{count} {pair[0]}–{pair[1]} ({length} Å)"
+    shown = dict.fromkeys(f"{length:.2f}" for length in guard.lengths(pair))
+    return f"{count} {pair[0]}–{pair[1]} ({' to '.join(shown)} Å)"
 
 
 def _distances(near: Mapping[tuple[str, str], float]) -> str:

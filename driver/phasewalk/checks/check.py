@@ -245,9 +245,7 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
             f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³"
             + (f"; {extra}" if (extra := carried.described(atoms)) else ""),
         )
-    watched = guards.of(campaign)
-    for name in campaign.structures:
-        told = guards.described(watched[name]) if name in watched else "free: they may change"
+    for name, told in guards.in_words(campaign).items():
         yield Row(f"bonds of {name}", "ok", told)
     yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
     if campaign.test_data:
