@@ -81,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ps", type=float, default=50.0)
     parser.add_argument("--temperature", type=float, default=300.0)
     parser.add_argument("--directory", type=Path, default=Path("false-alarms"))
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--off", action="store_true")
     return parser.parse_args()
 
@@ -102,7 +103,7 @@ def planned(asked: argparse.Namespace, atoms: Atoms, guards: dict[str, Guard]) -
         histories={},
         model=asked.model.absolute(),
         type_names=species([atoms]),
-        seed=1,
+        seed=asked.seed,
         device="cpu",
         guards=guards,
     )
