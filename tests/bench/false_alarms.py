@@ -43,7 +43,10 @@ def main() -> None:
     """Walk, and say what was seen."""
     asked = arguments()
     atoms = reduce_cell(lammps_frame(read_structure(asked.structure)))
-    guard = bonds.guard(atoms, break_ratio=1.4, form_ratio=1.2)
+    chosen = SegmentSettings()
+    guard = bonds.guard(
+        atoms, break_ratio=chosen.max_bond_stretch, form_ratio=chosen.new_bond_fraction
+    )
     launcher = LocalLauncher(1)
     programs = engines.find(EngineSettings(), os.environ)
     programs = plugin.ensure(programs, launcher, os.environ)

@@ -58,7 +58,7 @@ def test_in_words(tmp_path: Path) -> None:
     found = guards.of(both(tmp_path))
     assert guards.described(found["mil"]) == (
         "12 Al–O (1.90 to 1.99 Å), 16 C–C (1.38 to 1.51 Å), 8 C–H (1.08 Å), 8 C–O (1.25 Å), "
-        "2 H–O (0.96 Å); a walker stops if one is longer than 1.4 × that, or a new one forms"
+        "2 H–O (0.96 Å); a walker stops if one is longer than 1.5 × that, or a new one forms"
     )
     assert guards.described(found["salt"]) == (
         "no covalent bonds (a salt or a metal); a walker stops if pairs are closer than Cl–Na "

@@ -202,7 +202,7 @@ class SegmentSettings(Settings):
         description="Stop a walker if a pair distance is below this × the sum of covalent radii.",
     )
     max_bond_stretch: float = Field(
-        1.4,
+        1.5,
         gt=1,
         le=10,
         description="A bond is broken if it is longer than this × its length in the start "
