@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
 #include <limits>
+#include <sstream>
+#include <stdexcept>
 
 #include "atom.h"
 #include "comm.h"
@@ -91,10 +94,16 @@ void FixSentinel::parse(int narg, char **arg) {
     } else if (keyword == "good") {
       if (++i >= narg) error->all(FLERR, "{}: keyword good: missing file name", kStyle);
       good_file_ = arg[i];
+    } else if (keyword == "bonds") {
+      if (++i >= narg) error->all(FLERR, "{}: keyword bonds needs a file name", kStyle);
+      const std::string file = arg[i];
+      const int every = count(keyword, 1);
+      read_bonds(file, every, count(keyword, 0));
     } else if (keyword == "together") {
       together_ = true;
     } else {
-      error->all(FLERR, "{}: unknown keyword {} (known: {}margin, ring, strict, good, together)",
+      error->all(FLERR,
+                 "{}: unknown keyword {} (known: {}margin, ring, strict, good, bonds, together)",
                  kStyle, keyword, limit_names());
     }
   }
@@ -103,7 +112,7 @@ void FixSentinel::parse(int narg, char **arg) {
 int FixSentinel::setmask() { return FixConst::END_OF_STEP; }
 
 void FixSentinel::init() {
-  if (limits_.close > 0.0) neighbor->add_request(this, NeighConst::REQ_DEFAULT);
+  if (limits_.close > 0.0 || bonds_every_) neighbor->add_request(this, NeighConst::REQ_DEFAULT);
 }
 
 void FixSentinel::init_list(int /*id*/, NeighList *list) { list_ = list; }
@@ -112,7 +121,10 @@ void FixSentinel::init_list(int /*id*/, NeighList *list) { list_ = list; }
 void FixSentinel::setup(int /*vflag*/) {
   const bool stuck = !tripped_.reason.empty() || !asked_.reason.empty();
   pairs_.forget();
-  remember(tripped_.reason.empty() && worst(state(true), limits_).fraction <= strict_);
+  bonds_.forget();
+  if (bonds_every_) look_at_bonds();
+  const bool calm = tripped_.reason.empty() && worst(state(true), limits_).fraction <= strict_;
+  remember(calm && bonds_.intact());
   if (stuck) end_of_step();
 }
 
@@ -123,14 +135,25 @@ void FixSentinel::end_of_step() {
   }
   const bool look = update->ntimestep % ring_every_ == 0;
   Finding finding = tripped_.reason.empty() ? worst(state(look), limits_) : tripped_;
+  std::string message = message_;
+  std::int64_t since = update->ntimestep;
+  if (finding.fraction <= 1.0 && bonds_every_ && (look || since % bonds_every_ == 0)) {
+    look_at_bonds();
+    if (const BondChange &change = bonds_.change(); !change.finding.reason.empty()) {
+      finding = change.finding;
+      message = change.atoms;
+      since = change.since;
+    }
+  }
   if (finding.fraction <= 1.0 && !asked_.reason.empty()) finding = asked_;
   const bool mine = finding.fraction > 1.0;
   if (mine) {
-    stop(finding, message_);
+    stop(finding, message, since);
   } else if (look) {
-    remember(finding.fraction <= strict_);
+    remember(finding.fraction <= strict_ && bonds_.intact());
   }
-  if (together_ && stop_together(mine) && !mine) stop({"another walker", 0.0, 0.0, 0.0}, "");
+  if (together_ && stop_together(mine) && !mine)
+    stop({"another walker", 0.0, 0.0, 0.0}, "", update->ntimestep);
 }
 
 /// Quantities at the end of a step; `strictly`: exact enough to decide whether a frame is good.
@@ -162,12 +185,52 @@ double FixSentinel::freedom() const {
 
 double FixSentinel::closest_pair(double move, double needed) {
   return pairs_.step(move, needed, box_of(*domain), [this] {
-    Neighbours neighbours;
-    if (list_)
-      neighbours = {list_->inum, list_->ilist, list_->numneigh, list_->firstneigh, NEIGHMASK};
     return closest_fraction(atom->nlocal ? atom->x[0] : nullptr, atom->type, pairs_.radii(),
-                            neighbours);
+                            neighbours());
   });
+}
+
+Neighbours FixSentinel::neighbours() const {
+  if (!list_) return {};
+  return {list_->inum, list_->ilist, list_->numneigh, list_->firstneigh, NEIGHMASK};
+}
+
+void FixSentinel::read_bonds(const std::string &file, int every, int hold) {
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  if (!stream || !(text << stream.rdbuf()))
+    error->all(FLERR, "{}: cannot read bonds {}", kStyle, file);
+  try {
+    bonds_ = BondGuard(BondTable(text.str(), atom->ntypes, atom->natoms), hold);
+  } catch (const std::invalid_argument &wrong) {
+    error->all(FLERR, "{}: bonds {}: {}", kStyle, file, wrong.what());
+  }
+  bonds_every_ = every;
+  whole_.resize(3 * static_cast<std::size_t>(atom->natoms + 1));
+  type_of_.resize(static_cast<std::size_t>(atom->natoms + 1));
+}
+
+/// IDs stay with their atoms, whatever order LAMMPS keeps those in, and images with their boxes.
+void FixSentinel::look_at_bonds() {
+  const auto known = static_cast<tagint>(type_of_.size());
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const tagint id = atom->tag[i];
+    if (id < 1 || id >= known)
+      error->one(FLERR, "{}: bonds need atoms with the IDs 1 to {}, found {}", kStyle, known - 1,
+                 id);
+    domain->unmap(atom->x[i], atom->image[i], &whole_[3 * static_cast<std::size_t>(id)]);
+    type_of_[static_cast<std::size_t>(id)] = atom->type[i];
+  }
+  Places places;
+  places.whole = whole_.data();
+  places.type_of = type_of_.data();
+  places.positions = atom->nlocal ? atom->x[0] : nullptr;
+  places.types = atom->type;
+  ids_.assign(atom->tag, atom->tag + atom->nlocal + atom->nghost);
+  places.ids = ids_.data();
+  places.neighbours = neighbours();
+  places.box = box_of(*domain);
+  bonds_.look(update->ntimestep, places);
 }
 
 void FixSentinel::remember(bool good) {
@@ -193,9 +256,10 @@ void FixSentinel::remember(bool good) {
   }
 }
 
-void FixSentinel::stop(const Finding &finding, const std::string &message) {
+/// `since` is the step at which the breakdown began.
+void FixSentinel::stop(const Finding &finding, const std::string &message, std::int64_t since) {
   stopped_ = true;
-  const Snapshot *good = ring_.before_stop(update->ntimestep, margin_, update->beginstep);
+  const Snapshot *good = ring_.before_stop(since, margin_, update->beginstep);
   if (good && !good_file_.empty()) write(*good);
   utils::logmesg(lmp, "{}\n",
                  stop_line(update->ntimestep, finding, good ? good->step : -1, message));

@@ -2,8 +2,11 @@
 #ifndef PHASEWALK_FIX_SENTINEL_H
 #define PHASEWALK_FIX_SENTINEL_H
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
+#include "bonds.h"
 #include "breakdown.h"
 #include "fix.h"
 #include "stopper.h"
@@ -29,6 +32,8 @@ namespace phasewalk {
 ///   ring EVERY COUNT     keep a frame every EVERY steps, at most the last COUNT frames
 ///   strict R             fraction of each limit that a good frame must not exceed
 ///   good FILE            file for the last good frame, in the format of dump custom
+///   bonds FILE EVERY HOLD  bonds that must last and minimum distances of other pairs (see
+///                        BondTable); checked every EVERY steps, a change counts after HOLD steps
 ///   together             stop all partitions of the launch if one stops
 ///
 /// On a stop one line is written to the log (see stop_line), with the limit's keyword as the
@@ -55,14 +60,22 @@ class FixSentinel : public LAMMPS_NS::Fix, private Stopper {
   State state(bool strictly);
   double freedom() const;
   double closest_pair(double move, double needed);
+  void read_bonds(const std::string &file, int every, int hold);
+  void look_at_bonds();
+  Neighbours neighbours() const;
   void remember(bool good);
-  void stop(const Finding &finding, const std::string &message);
+  void stop(const Finding &finding, const std::string &message, std::int64_t since);
   void write(const Snapshot &snapshot) const;
   bool stop_together(bool mine) const;
 
   Limits limits_;
   ClosestPair pairs_;
   Ring ring_{20};
+  BondGuard bonds_;
+  int bonds_every_ = 0;        // 0: no bonds are watched
+  std::vector<double> whole_;  // by ID: positions without the box's boundaries
+  std::vector<int> type_of_;   // by ID
+  std::vector<int> ids_;       // of atoms and ghosts
   int margin_ = 0, ring_every_ = 10;
   double strict_ = 0.8;
   bool together_ = false, stopped_ = false;

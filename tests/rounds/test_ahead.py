@@ -12,6 +12,7 @@ import pytest
 from ase.build import bulk
 
 from helpers.fakes import ROOT, FakeLauncher, Watcher, crystal, label, write_campaign
+from phasewalk.bias import Frame
 from phasewalk.campaign import inputs
 from phasewalk.campaign.tasks import Task, Work
 from phasewalk.engines import discovery
@@ -21,7 +22,10 @@ from phasewalk.labelling import label as labelling
 from phasewalk.labels.label import Label
 from phasewalk.rounds import explore, proposals
 from phasewalk.store import directory as store
-from phasewalk.walkers.segment import SegmentPlan, Walker
+from phasewalk.store.records_outputs import Segment
+from phasewalk.walkers.limits import BONDS
+from phasewalk.walkers.logs import Stop
+from phasewalk.walkers.segment import SegmentPlan, Walker, WalkerResult
 
 RECORDED = ROOT / "tests/data/segment"
 CAMPAIGN = """\
@@ -98,6 +102,7 @@ class Story:
             model=Path("model.nequip.pth"),
             type_names=("Ar",),
             seed=1,
+            guards=self.work.guards,
         )
 
     def segment(self, *, ahead: bool, known: list[Label] = []) -> None:  # noqa: B006
@@ -150,7 +155,8 @@ def test_a_label_starts_when_its_own_walker_has_ended(make: Make) -> None:
     story.segment(ahead=True)
     assert story.seen(Started) == ["segment", "label"]
     assert story.seen(Finished) == ["label", "segment"]
-    assert [record.task for record in story.work.store.records()] == ["segment 1"]
+    (record,) = story.work.store.records()
+    assert (record.task, record.of(Segment).guarded) == ("segment 1", ["ar"])
     made = story.labels()
     assert [one.origin["walker"] for one in made] == ["ar-0", "ar-1"]
     assert story.seen(Started) == ["segment", "label", "label"]  # none twice
@@ -244,3 +250,23 @@ def test_while_all_cores_are_busy_nothing_starts_ahead(make: Make) -> None:
     assert story.seen(Started) == ["segment"]
     with closing(story.work.store):
         assert len(story.labels()) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "steps"),
+    [("walltime", [150, 170, 180, 190, 200, 210]), ("force", [150, 170, 180, 190, 200])]
+    + [(reason, [150, 170, 180, 190]) for reason in BONDS],
+)
+def test_frames_of_a_change_of_bonds_are_no_candidates(
+    make: Make, reason: str, steps: list[int]
+) -> None:
+    """It lasted for 10 steps before the stop, and the 10 before it began are not used either."""
+    plan = make().plan
+    frames = tuple(Frame(step, ARGON) for step in (110, 150, 170, 180, 190, 200, 210))
+    stop = Stop(210, reason, 3.0, 2.0, 180)
+    outcome = WalkerResult(
+        id="ar-0", system="ar", frames=frames, last_step=210, steps_done=100, halted="so",
+        stop=stop, new_hills=(), headers={}, colvars=(), thermo={}, seconds=1.0,
+        broke=reason != "walltime",
+    )  # fmt: skip
+    assert [step for step, _ in proposals._usable(plan, plan.walkers[0], outcome)] == steps

@@ -49,11 +49,11 @@ def at(displacement: float) -> Atoms:
 FRAMES = [(step, at(step / 1000)) for step in STEPS]
 
 
-def open_work(folder: Path, text: str = "") -> Work:
-    campaign = inputs.load(write_campaign(folder, CAMPAIGN + text))
+def open_work(folder: Path, text: str = "", *, campaign: str = CAMPAIGN) -> Work:
+    loaded = inputs.load(write_campaign(folder, campaign + text))
     found = discovery.find(EngineSettings(), {})
-    opened = directory.open_campaign(folder / "run", campaign.identity())
-    return Work(campaign, opened, FakeLauncher(), found, Watcher())
+    opened = directory.open_campaign(folder / "run", loaded.identity())
+    return Work(loaded, opened, FakeLauncher(), found, Watcher())
 
 
 @pytest.fixture
@@ -143,6 +143,27 @@ def test_where_plumed_ended_it_the_next_round_begins_at_the_start(
     labelled(work, FRAMES[0][1])
     decision, _ = first_decision(work)
     assert (decision.source, decision.step) == (source, 400)
+
+
+def test_a_walker_begins_with_the_bonds_of_its_start_structure(tmp_path: Path) -> None:
+    """Its last frame was good by all else, as in a round without a guard."""
+    apart = at(0.0)
+    apart.positions[1] = apart.positions[0] + [1.9, 0, 0]
+    for number, text in enumerate(("", "{bonds: free, ", "{bonds: auto, ")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        changed = CAMPAIGN.replace("{", text or "{", 1)
+        work = open_work(folder, campaign=changed)
+        with closing(work.store):
+            after_round(work, frames=[(400, apart)])
+            labelled(work, apart)
+            decision, walker = first_decision(work)
+            if text == "{bonds: free, ":
+                assert (decision.source, decision.step) == ("good", 400)
+                continue
+            assert (decision.source, decision.step) == ("start", 400)
+            assert decision.why.startswith("Na1–Cl2 are 1.90 Å apart")
+            assert np.array_equal(walker.atoms.positions, crystal().positions)
 
 
 def test_velocities_of_a_breakdown_are_not_kept(work: Work) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 
 from helpers.fakes import crystal
+from phasewalk.structures import bonds
 from phasewalk.walkers.candidates import Candidate, CandidateSettings, redundant, screen, select
 from phasewalk.walkers.near_frames import NearFrames
 
@@ -118,3 +120,27 @@ def test_other_crystals_are_no_copies() -> None:
     assert redundant(crystal(), others, CandidateSettings()) is None
     same = NearFrames.of([crystal()])
     assert redundant(crystal(), same, CandidateSettings(min_rmsd_A=0)) is None
+
+
+def test_a_frame_with_other_bonds_is_not_chosen() -> None:
+    """It passes all other screens; without a guard it would be labelled."""
+    start = molecule("CH3OH", cell=[9, 9, 9], pbc=True)
+    broken = start.copy()
+    broken.positions[3:] += 0.45 * (start.positions[3] - start.positions[0])
+    frames = [(50, start), (100, broken), (150, broken)]
+    guard = bonds.guard(start, break_ratio=1.4, form_ratio=1.2)
+
+    def selected(frames: list[tuple[int, Atoms]], guard: bonds.Guard | None = guard) -> Candidate:
+        return select(
+            "a-0", "a", frames=frames, start=start, settings=CandidateSettings(), timestep_fs=0.5,
+            guard=guard,
+        )  # fmt: skip
+
+    broke = guard.fault(broken)
+    assert broke is not None
+    found = selected(frames)
+    assert (found.step, found.older) == (50, ())
+    assert found.reason == f"last good frame (a later one: step 150: {broke})"
+    assert selected(frames[1:]).reason == f"step 150: {broke}"
+    assert selected(frames[1:]).atoms is None
+    assert selected(frames, None).step == 150

@@ -53,10 +53,12 @@ NPT = WalkerDeck(
     thermo_every_steps=50,
     dump_every_steps=50,
     device="cpu",
+    bonds_every_steps=4,
+    bonds_hold_steps=40,
 )
 NVT = replace(
     NPT, ensemble="nvt", thermostat="csvr", first_step=0, velocity_seed=314159, plumed=False,
-    together=True, limits={**NPT.limits, "walltime": (3600.0,)},
+    together=True, limits={**NPT.limits, "walltime": (3600.0,)}, bonds_every_steps=None,
 )  # fmt: skip
 GOLDEN = {
     "npt.lmp": decks.walker_deck(NPT),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -28,6 +28,7 @@ from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import EngineFailed, InputError, Killed
 from phasewalk.files import hash_bytes
 from phasewalk.jobs import Finished, Job, run
+from phasewalk.structures import bonds
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 from phasewalk.walkers import outcomes, partitions
 from phasewalk.walkers.limits import LIMITS, WALLTIME
@@ -656,3 +657,44 @@ def test_what_plumed_prints_is_written_at_once(tmp_path: Path) -> None:
     """Else its buffer holds what it prints for 10000 steps."""
     text = partitions.files(plan(tmp_path, settings=system(plumed=PLUMED)))["ar-0.plumed"]
     assert text.endswith(b"\nFLUSH STRIDE=20\n")
+
+
+def guarded(folder: Path, **changes: object) -> SegmentPlan:
+    """Two walkers of water, whose bonds are watched."""
+    water = molecule("H2O", cell=[9, 9, 9], pbc=True)
+    found = bonds.guard(water, break_ratio=1.4, form_ratio=1.2)
+    made = plan(folder, settings=system(), atoms=water, type_names=("H", "O"))
+    return replace(made, **{"guards": {"ar": found}, **changes})  # type: ignore[arg-type]
+
+
+def test_a_walker_is_told_of_its_bonds(tmp_path: Path) -> None:
+    found = partitions.files(guarded(tmp_path))
+    deck = found["ar-1.lmp"].decode()
+    assert "\n  bonds ar-1.bonds 1 10 &\n" in deck  # of 2 fs; 20 fs
+    lines = found["ar-1.bonds"].decode().splitlines()
+    assert [line for line in lines if line[0] == "n"] == ["name 1 H", "name 2 O"]
+    limit = 1.4 * molecule("H2O").get_distance(0, 1)
+    assert [line for line in lines if line.startswith("bond ")] == [
+        f"bond 1 2 0 0 0 {limit:.6g}", f"bond 1 3 0 0 0 {limit:.6g}",
+    ]  # fmt: skip
+    assert "bonding 1 2 1.164" in lines
+    assert "loose 2 3" in lines  # the two hydrogens
+
+
+@pytest.mark.parametrize(
+    "changes", [{"guards": {}}, {"settings": SegmentSettings(sentinel=False)}], ids=["free", "off"]
+)
+def test_bonds_that_are_free_are_not_watched(tmp_path: Path, changes: dict[str, object]) -> None:
+    found = partitions.files(guarded(tmp_path, **changes))
+    assert "ar-0.bonds" not in found
+    assert "bonds" not in found["ar-0.lmp"].decode()
+
+
+def test_a_walker_that_lost_a_bond_is_told_in_words(tmp_path: Path) -> None:
+    finished, made = recorded(tmp_path)
+    log = finished.directory / "ar-0.log"
+    halt = stop_line(220, "bond broken", value=2.8123, limit=2.78, good=180, says="Al1–O22")
+    log.write_text(log.read_text().replace("Loop time", f"{halt}\nLoop time"))
+    walker = outcomes.read(finished, made).walkers[0]
+    assert walker.broke
+    assert walker.halted == "a broken bond, Al1–O22 of 2.81 Å (limit 2.78 Å) at step 220"

@@ -1,6 +1,15 @@
 """Settings of a campaign, the files that they refer to, its stop rules and its tasks."""
 
-from . import config, config_reference, deck_versions, inputs, plumed_inputs, stop, theory
+from . import (
+    config,
+    config_reference,
+    deck_versions,
+    guards,
+    inputs,
+    plumed_inputs,
+    stop,
+    theory,
+)
 from .config import BootstrapSettings, CampaignSettings, parse
 from .inputs import Campaign
 from .stop import located
@@ -19,6 +28,7 @@ __all__ = [
     "config",
     "config_reference",
     "deck_versions",
+    "guards",
     "in_background",
     "inputs",
     "located",

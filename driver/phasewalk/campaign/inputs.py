@@ -27,7 +27,7 @@ from ..structures import (
 )
 from ..validation import read_labelled
 from ..walkers import SystemSettings
-from . import plumed_inputs
+from . import guards, plumed_inputs
 from .config import CampaignSettings, parse
 
 BOOTSTRAP_COUNT = 32
@@ -154,6 +154,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
         ),
         plumed_files=plumed_inputs.files(settings, folder, path),
     )
+    guards.of(campaign)  # refuses what it cannot leave out
     _check_counts(campaign)
     _check_kinds(campaign)
     _check_program(campaign)

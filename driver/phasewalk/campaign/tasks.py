@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,8 @@ from ..store import (
     Store,
     now,
 )
+from ..structures import Guard
+from . import guards
 from .inputs import Campaign
 from .under_way import UnderWay
 
@@ -103,6 +106,11 @@ class Work:
     engines: Engines
     observer: Observer
     under_way: UnderWay = field(default_factory=UnderWay)
+
+    @cached_property
+    def guards(self) -> Mapping[str, Guard]:
+        """The bonds of each system that its walkers must keep."""
+        return guards.of(self.campaign)
 
     def do(
         self, tasks: Sequence[Task], watch: Callable[[Event], None] = lambda event: None

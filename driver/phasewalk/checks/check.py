@@ -13,7 +13,7 @@ from rich.text import Text
 from .. import engines as finding
 from .. import scratch, walkers
 from ..bias import colvars, plumed, plumed_limits
-from ..campaign import Campaign, plumed_inputs
+from ..campaign import Campaign, guards, plumed_inputs
 from ..engines import Engines, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
 from ..jobs import Finished, Job, Launcher, run
@@ -245,6 +245,8 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
             f"{atoms.get_chemical_formula()} ({len(atoms)} atoms), {atoms.get_volume():.1f} Å³"
             + (f"; {extra}" if (extra := carried.described(atoms)) else ""),
         )
+    for name, told in guards.in_words(campaign).items():
+        yield Row(f"bonds of {name}", "ok", told)
     yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
     if campaign.test_data:
         yield Row("test data", "ok", f"{len(campaign.test_data)} labelled frames")

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import engines as finding
 from .. import scratch, walkers
 from ..bias import plumed_limits
-from ..campaign import Campaign
+from ..campaign import Campaign, guards
 from ..engines import plugin
 from ..errors import EngineMissing, StoreError
 from ..files import write_file
@@ -74,6 +74,7 @@ def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
         },
         plumed_files=campaign.plumed_files,
         device=None if settings.deploy.device == "auto" else settings.deploy.device,
+        guards=guards.of(campaign),
     )
 
 

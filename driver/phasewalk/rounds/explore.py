@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import bias, walkers
 from ..bias import Cut, HillsTable, hill_tables, plumed
-from ..campaign import Outputs, Task, Work, deck_versions
+from ..campaign import Outputs, Task, Work, deck_versions, guards
 from ..errors import Killed
 from ..files import hash_of
 from ..generations import Generation
@@ -170,6 +170,7 @@ def segment_plan(
         },
         plumed_files=work.campaign.plumed_files,
         device=generation.stamp.device,
+        guards=work.guards,
     )
     return plan, decisions
 
@@ -212,6 +213,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     return {
         "generation": plan.generation,
         deck_versions.KEY: decks.DECK,
+        guards.KEY: sorted(plan.guards),
         "walkers": entries,
         "hills": {
             name: _hill_counts(plan, result.walkers, table) for name, table in tables.items()

@@ -14,6 +14,7 @@ from ..labels import Label, frame_from_json, frame_to_json, label_key
 from ..store import label_task, train_task
 from ..structures import bare
 from ..walkers import (
+    BONDS,
     Candidate,
     NearFrames,
     SegmentPlan,
@@ -110,6 +111,7 @@ def chosen(work: Work, plan: SegmentPlan, walker: Walker, outcome: WalkerResult)
         start=work.campaign.structures[walker.system],
         settings=work.campaign.settings.candidates,
         timestep_fs=plan.settings.timestep_fs,
+        guard=plan.guards.get(walker.system),
     )
 
 
@@ -172,7 +174,10 @@ class Early:
 
 def _usable(plan: SegmentPlan, walker: Walker, outcome: WalkerResult) -> list[tuple[int, Atoms]]:
     """Frames that may become a candidate: without the first frame and those before a breakdown."""
-    breakdown = round(plan.settings.breakdown_fs / plan.settings.timestep_fs)
+    breakdown_fs = plan.settings.breakdown_fs
+    if outcome.stop is not None and outcome.stop.reason in BONDS:  # the change began earlier
+        breakdown_fs += plan.settings.bond_change_fs
+    breakdown = round(breakdown_fs / plan.settings.timestep_fs)
     last = outcome.last_step - (breakdown if outcome.broke else 0)
     good = outcome.stop.good_step if outcome.stop else None
     return [

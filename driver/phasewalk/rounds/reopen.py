@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .. import models
 from ..bias import plumed
-from ..campaign import Campaign, CampaignSettings, config, plumed_inputs
+from ..campaign import Campaign, CampaignSettings, config, guards, plumed_inputs
 from ..engines import EngineSettings, has_gpu, processor
 from ..errors import InputError, StoreError
 from ..files import check_file
@@ -141,7 +141,7 @@ def read_inputs(
     check_file(states, segment.files.get(steer.states_file(1), ""))
     structures = {one.system: one.came_from[1] for one in steer.read_states(states)}
     level = levels.from_dict(identity.get("level of theory"))
-    return Campaign(
+    campaign = Campaign(
         path=Path(path),
         text=text,
         settings=settings,
@@ -152,3 +152,4 @@ def read_inputs(
         reference=Reference(settings.reference, level),
         plumed_files=plumed_inputs.files(settings, store.root / PLUMED_FILES, Path(path)),
     )
+    return guards.as_begun(campaign, store)

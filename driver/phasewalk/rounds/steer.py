@@ -70,6 +70,11 @@ def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
         entry = before.get(identifier)
         decision = decide(work, round_ - 1, identifier, entry)
         atoms = _frame(work, name, entry, decision)
+        guard = work.guards.get(name)
+        fault = guard.fault(atoms) if guard is not None and decision.source != START else None
+        if fault is not None:
+            decision = replace(decision, source=START, why=fault)
+            atoms = _frame(work, name, entry, decision)
         found.append(Walker(identifier, name, index, atoms, step))
         decisions.append(decision)
     return found, decisions

@@ -240,11 +240,15 @@ class HillCounts(Part):
 
 
 class Segment(Outputs):
-    """A segment of all walkers; `hills` are counts by system, `deck` is the deck's version."""
+    """A segment of all walkers; `hills` are counts by system, `deck` is the deck's version.
+
+    `guarded` lists the systems whose bonds were checked; None in records of earlier versions.
+    """
 
     STAGE = SEGMENT
     generation: int
     deck: int = 1
+    guarded: list[str] | None = None
     walkers: list[Walked]
     hills: dict[str, HillCounts]
 

@@ -1,6 +1,7 @@
-"""Read, check and perturb structures, including magnetic moments, charges and fixed atoms."""
+"""Read, check and perturb structures, with magnetic moments, charges, fixed atoms; their bonds."""
 
-from . import carried, molecules
+from . import bonds, carried, molecules
+from .bonds import Guard
 from .structure import (
     bare,
     cell_multiple,
@@ -16,7 +17,9 @@ from .structure import (
 )
 
 __all__ = [
+    "Guard",
     "bare",
+    "bonds",
     "carried",
     "cell_multiple",
     "clash",

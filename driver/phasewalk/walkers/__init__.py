@@ -3,7 +3,7 @@
 from . import decks, logs, outcomes
 from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
 from .decks import DECK, lammps_frame
-from .limits import ENDED
+from .limits import BONDS, ENDED
 from .logs import Stop, broke_down
 from .near_frames import NearFrames
 from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
@@ -20,6 +20,7 @@ from .segment import (
 from .watch import Watch
 
 __all__ = [
+    "BONDS",
     "DECK",
     "ENDED",
     "LAST",

@@ -8,7 +8,7 @@ from ase import Atoms
 from pydantic import Field
 
 from ..settings import Settings
-from ..structures import clash
+from ..structures import Guard, clash
 from .near_frames import NearFrames
 
 LAST = "last frame"
@@ -80,6 +80,7 @@ def select(
     start: Atoms,
     settings: CandidateSettings,
     timestep_fs: float,
+    guard: Guard | None = None,
 ) -> Candidate:
     """Select the last good frame of a walker.
 
@@ -90,11 +91,12 @@ def select(
         start: the system's start structure.
         settings: the checks.
         timestep_fs: time step.
+        guard: the bonds that frames must have; None: any.
     """
     found: str | None = None
     good: list[tuple[int, Atoms]] = []
     for step, atoms in reversed(frames):
-        fault = screen(atoms, start=start, settings=settings)
+        fault = screen(atoms, start=start, settings=settings, guard=guard)
         if fault is not None:
             found = found or f"step {step}: {fault}"
         elif not good or (good[-1][0] - step) * timestep_fs >= settings.tries_apart_fs:
@@ -115,7 +117,9 @@ def volume_limits(start: Atoms, settings: CandidateSettings) -> tuple[float, flo
     return settings.min_volume_ratio * volume, settings.max_volume_ratio * volume
 
 
-def screen(atoms: Atoms, *, start: Atoms, settings: CandidateSettings) -> str | None:
+def screen(
+    atoms: Atoms, *, start: Atoms, settings: CandidateSettings, guard: Guard | None = None
+) -> str | None:
     """Why a frame fails the checks; None if it passes."""
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         return "positions or cell are not finite"
@@ -126,7 +130,8 @@ def screen(atoms: Atoms, *, start: Atoms, settings: CandidateSettings) -> str | 
             f"volume {atoms.get_volume():.0f} Å³ is {ratio:.2f} × the start structure's (limits "
             f"{settings.min_volume_ratio:g} to {settings.max_volume_ratio:g})"
         )
-    return clash(atoms, settings.min_distance_fraction)
+    near = clash(atoms, settings.min_distance_fraction)
+    return guard.fault(atoms) if near is None and guard is not None else near
 
 
 def redundant(atoms: Atoms, known: NearFrames, settings: CandidateSettings) -> str | None:

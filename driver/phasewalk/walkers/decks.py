@@ -58,6 +58,8 @@ class WalkerDeck:
         margin_steps: number of steps before a breakdown whose frames are not used.
         fixed: ids of the fixed atoms (numbered from 1), as text.
         ring_every_steps, ring_frames: interval and number of the most recent frames in memory.
+        bonds_every_steps: interval of the check of bonds; None: no check.
+        bonds_hold_steps: number of steps after which a broken or new bond counts.
     """
 
     walker: str
@@ -86,6 +88,8 @@ class WalkerDeck:
     skin_A: float = 1.0
     device: str | None = None
     fixed: tuple[str, ...] = ()
+    bonds_every_steps: int | None = None
+    bonds_hold_steps: int = 0
 
 
 def walker_deck(deck: WalkerDeck) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 ENDED = "plumed stop"
 """Reason of a stop requested by the PLUMED input (COMMITTOR), which is not a breakdown."""
 ANOTHER, WALLTIME, PLUMED = "another walker", "walltime", "plumed"
+BONDS = ("bond broken", "bond formed", "pair too close")
+"""Reasons of stops because bonds changed; value and limit are distances, Å."""
 HARMLESS = (WALLTIME, ANOTHER, ENDED)
 """Reasons of stops that are not breakdowns."""
 
@@ -46,6 +48,9 @@ OTHERS: Mapping[str, str] = {
     "model": "the model: {says}",
     ENDED: "a stop by PLUMED: {says}",
     ANOTHER: "the stop of another walker that shares its hills",
+    BONDS[0]: "a broken bond, {says} of {value:.2f} Å (limit {limit:.2f} Å)",
+    BONDS[1]: "a new bond, {says} of {value:.2f} Å (limit {limit:.2f} Å)",
+    BONDS[2]: "{says} too close, {value:.2f} Å apart (limit {limit:.2f} Å)",
 }
 """What else ends a walker: reason → what is said of it."""
 
@@ -54,5 +59,5 @@ def in_words(reason: str, *, value: float, limit: float, says: str) -> str:
     """Why a walker was stopped; the reason itself if it is none of the known ones."""
     found = _BY_KEYWORD.get(reason)
     if found is None:
-        return OTHERS.get(reason, reason).format(says=says)
+        return OTHERS.get(reason, reason).format(says=says, value=value, limit=limit)
     return found.stop.format(value=value, limit=limit, unit=found.unit)

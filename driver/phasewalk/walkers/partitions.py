@@ -4,6 +4,7 @@
 names of a walker's files begin with its id:
 
     mil53_al-0.lmp .data .plumed .metad.hills.0    input of LAMMPS and PLUMED; earlier hills
+    mil53_al-0.bonds                               input of the sentinel: bonds that must not change
     mil53_al-0.log .dump .colvar .plumed.log       output of LAMMPS and PLUMED
     mil53_al-0.metad.hills.1                       output: new hills (.hills without earlier ones)
     mil53_al-0.out.NAME                            other output files of PLUMED (FILE=NAME)
@@ -11,6 +12,7 @@ names of a walker's files begin with its id:
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from ..errors import InputError
 from ..jobs import Job
 from ..structures import carried
 from ..units import FS_PER_PS, bar_from_MPa
-from . import decks
+from . import bond_files, decks
 from .limits import WALLTIME
 from .segment import Engines, SegmentPlan, SegmentSettings, SystemSettings, Walker
 
@@ -46,6 +48,8 @@ MAX_TILT = 1.3
 MAX_MOVE_A = 0.5
 """Maximum displacement of an atom in one step; LAMMPS would lose a faster atom."""
 RING_FS, RING_FRAMES = 5.0, 20
+BONDS_FS = 2.0
+"""Interval of the check of bonds, a fifth of the period of the fastest vibration."""
 GRACE_S = 60.0
 """Time after the time limit until a segment that does not stop is killed."""
 
@@ -84,6 +88,9 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
         data = decks.data_file(atoms, plan.type_names, velocities=not _draws(plan, walker))
         _add(found, f"{walker.id}.data", data.encode())
         _add(found, f"{walker.id}.lmp", decks.walker_deck(_deck(plan, walker)).encode())
+        if _watches_bonds(plan, walker):
+            table = bond_files.text(plan.guards[walker.system], atoms, plan.type_names)
+            _add(found, bond_files.name(walker.id), table.encode())
         text = plan.systems[walker.system].plumed
         if text is None:
             continue
@@ -225,12 +232,23 @@ def _deck(plan: SegmentPlan, walker: Walker) -> decks.WalkerDeck:
         together=_waits(plan),
         limits=limits(plan, walker),
         margin_steps=round(segment.breakdown_fs / segment.timestep_fs),
-        ring_every_steps=max(1, round(RING_FS / segment.timestep_fs)),
+        ring_every_steps=_steps(RING_FS, segment),
         ring_frames=RING_FRAMES,
         thermo_every_steps=segment.thermo_every_steps,
         dump_every_steps=segment.dump_every_steps,
         fixed=tuple(str(index + 1) for index in np.flatnonzero(carried.fixed(walker.atoms))),
+        bonds_every_steps=_steps(BONDS_FS, segment) if _watches_bonds(plan, walker) else None,
+        bonds_hold_steps=math.ceil(segment.bond_change_fs / segment.timestep_fs),
     )
+
+
+def _watches_bonds(plan: SegmentPlan, walker: Walker) -> bool:
+    return plan.settings.sentinel and walker.system in plan.guards
+
+
+def _steps(time_fs: float, segment: SegmentSettings) -> int:
+    """Number of steps in so much time, at least one."""
+    return max(1, round(time_fs / segment.timestep_fs))
 
 
 def limits(plan: SegmentPlan, walker: Walker) -> dict[str, tuple[float, ...]]:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from ..bias import BiasSharing, Frame, Hill, History, plumed, plumed_files, plumed_limits
 from ..errors import InputError
 from ..settings import Settings
+from ..structures import Guard
 from .logs import Stop
 
 Array = NDArray[np.float64]
@@ -97,6 +98,20 @@ class SystemSettings(Settings):
         "keep",
         description="keep: walkers keep their velocities between rounds; draw: draw new velocities "
         "in each round. In the first round they are always drawn.",
+    )
+    bonds: Literal["auto", "free"] | None = Field(
+        None,
+        description="auto: a walker stops if a covalent bond of the start structure breaks or a "
+        "new one forms (in salts and metals: if atoms come much closer than in the start "
+        "structure), and frames with other bonds are not labelled; `phasewalk check` shows what is "
+        "checked. free: bonds may change (reactive systems). Default: auto; free in campaigns that "
+        "were started by an earlier version.",
+    )
+    bonds_left_out: tuple[str | int, ...] = Field(
+        (),
+        description="What bonds: auto does not check: pairs of elements (Al-O) and atoms (their "
+        "numbers in the structure, from 1).",
+        strict=False,
     )
     cell_multiple: int | None = Field(
         None,
@@ -186,6 +201,27 @@ class SegmentSettings(Settings):
         lt=1,
         description="Stop a walker if a pair distance is below this × the sum of covalent radii.",
     )
+    max_bond_stretch: float = Field(
+        1.5,
+        gt=1,
+        le=10,
+        description="A bond is broken if it is longer than this × its length in the start "
+        "structure (see systems.*.bonds).",
+    )
+    new_bond_fraction: float = Field(
+        1.2,
+        gt=0,
+        le=1.3,
+        description="Atoms are newly bonded if they are closer than this × the sum of covalent "
+        "radii (see systems.*.bonds).",
+    )
+    bond_change_fs: float = Field(
+        20.0,
+        ge=0,
+        le=1e6,
+        description="Stop a walker if a bond stays broken, or a new one stays formed, for this "
+        "time; shorter changes are vibrations.",
+    )
     breakdown_fs: float = Field(
         20.0,
         ge=0,
@@ -259,6 +295,7 @@ class SegmentPlan:
         volumes_A3: minimum and maximum volume of each system, outside which a walker stops.
         plumed_files: files that PLUMED reads in addition to its input: name → content.
         device: device of the model, cpu or cuda; None: a GPU if there is one.
+        guards: bonds of each system that must not change; a system may be missing.
     """
 
     round: int
@@ -273,6 +310,7 @@ class SegmentPlan:
     volumes_A3: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
     device: str | None = None
+    guards: Mapping[str, Guard] = field(default_factory=dict)
 
     @cached_property
     def members(self) -> Mapping[str, tuple[str, ...]]:
