@@ -131,7 +131,7 @@ class Against:
         along = " and ".join(variable.name for variable in self.free.variables)
         spread, kT = self.spread, self.free.kT
         apart = (
-            f"the model differs from the reference by {self.moves:.1f} kJ/mol along {along}, and by "
+            f"the model differs from the reference by {self.moves:.1f} kJ/mol along {along} and by "
             f"{spread:.1f} kJ/mol ({spread / kT:.1f} kT; limit {SPREAD_KT:g}) from frame to frame"
         )
         if self.broken:
