@@ -298,5 +298,5 @@ def _lines_against(one: "Frozen") -> list[str]:
     spread = "–" if np.isnan(against.spread) else f"{against.spread / one.found.kT:.1f} kT"
     rests = "–" if np.isnan(against.n_eff) else f"{against.n_eff:.1f}"
     line = f"{against.frames} frames by the reference{failed}: spread within a cell {spread}, "
-    line += f"exponential average rests on {rests} of them"
+    line += f"{rests} of them in effect in the exponential average"
     return [line, *([f"against the reference: {against.verdict}"] if against.corrected else [])]

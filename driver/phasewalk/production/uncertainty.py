@@ -16,8 +16,8 @@ There are four criteria; each bin has the largest of the first three:
 
 In six toy systems (four walkers or one; hills of one height or well-tempered; a second, slow
 variable that is not biased), 24 runs of each of six lengths, the exact F is within twice this
-error in 91 to 99 % of all bins, if an error is given; within twice that of blocks alone in 69 to
-98 %.
+error in 91 to 100 % of all bins, if 9 or more runs have an error; within twice that of blocks alone
+in 69 to 98 %.
 """
 
 import math
