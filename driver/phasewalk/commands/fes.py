@@ -271,7 +271,8 @@ def lines(one: "Frozen") -> list[str]:
     known = f"{free.largest_error:.1f} kJ/mol" if not np.isnan(free.largest_error) else "not known"
     below = 10 * free.kT
     unknown = int((free.compared & np.isnan(free.errors)).sum())
-    few = f" (unknown for {unknown} bins with too few visits)" if unknown else ""
+    some = unknown and not np.isnan(free.largest_error)
+    few = f" (unknown for {unknown} bins with too few visits)" if some else ""
     agreement = "agree" if free.agree else "DO NOT agree"
     found = [
         *([free.crossed] if free.crossed else []),
