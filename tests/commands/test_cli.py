@@ -400,6 +400,20 @@ def test_help_says_how_high_the_hills_of_a_frozen_model_are(run: Run) -> None:
     assert f"default: {HILLS:g}. " in " ".join(run("fes", "--help")[1].replace("│", "").split())
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--learn"], "--learn: requires --against-reference N"),
+        (["--against-reference", "-3"], "--against-reference -3: use 1 or more"),
+    ],
+)
+def test_what_free_energies_against_the_reference_refuse(
+    run: Run, options: list[str], told: str
+) -> None:
+    code, _, err = run("fes", "my.run", *options)
+    assert (code, told in err) == (2, True)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
     code, out, err = run("--show-completion", shell)

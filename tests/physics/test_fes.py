@@ -161,6 +161,30 @@ def test_the_bias_felt_is_what_plumed_printed(story: Story) -> None:
             assert np.abs(piece.bias - printed[:count]).max() < 5e-4
 
 
+def test_labels_say_how_far_the_model_is_and_are_learned(story: Story, tmp_path: Path) -> None:
+    """On the segments that are there: four labels by GFN1-xTB, four energies in LAMMPS."""
+    campaign = campaigns.copied(story.campaign, tmp_path / "copy")
+    asked = ("--segments", "3", "--generation", "1", "--json", "--against-reference", "4")
+    one = fes(campaign, *asked, "--learn")
+    out, err = one.communicate(timeout=200)
+    assert one.returncode == 0, err
+    told = json.loads(out)["NaCl"]["against_reference"]
+    assert (told["frames"], told["failed"]) == (4, 0)
+    assert "4 labels were added to the campaign after round 1" in err
+    taken = campaign.records()[-1]
+    assert taken["task"] == "labels of the free energy 1, set 1"
+    frames = json.loads((campaign.root / "fes/gen-001/rounds/000/frames-1.json").read_text())
+    for frame in frames:
+        label = json.loads((campaign.root / f"labels/{frame['key']}.json").read_text())
+        assert frame["energy_eV_per_atom"][0] == pytest.approx(label["energy_eV"] / 8)
+        assert abs(frame["energy_eV_per_atom"][1] - frame["energy_eV_per_atom"][0]) < 3.0
+    again = fes(campaign, *asked)
+    out, err = again.communicate(timeout=200)
+    assert again.returncode == 0, err
+    assert json.loads(out)["NaCl"]["against_reference"] == told
+    assert len(campaign.labelled()) == len(set(campaign.labelled()))
+
+
 def test_another_model_is_no_continuation(story: Story) -> None:
     root = story.place
     identity = directory.read_identity(root)

@@ -1,6 +1,7 @@
 """When the free energies of two generations agree, and when that cannot be said."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,26 @@ def test_a_bias_that_has_not_come_to_rest_is_no_agreement() -> None:
     difference, says = compared(free(WELL), free(WELL, opinions_differ=30.0))
     assert difference is None
     assert "histogram and hills do not agree yet" in says
+
+
+def test_a_difference_that_may_be_chance_is_no_agreement() -> None:
+    wide = replace(free(WELL), errors=np.full(11, 1.9))
+    difference, says = compared(wide, wide)
+    assert difference is None
+    assert "the error of that difference, 2.7 kJ/mol, exceeds the limit" in says
+    assert compared(wide, free(WELL))[0] == pytest.approx(0.0)  # 1.9 and 0.2: within 2
+
+
+def test_without_an_error_there_is_no_agreement() -> None:
+    few = replace(free(WELL), errors=np.full(11, math.nan), crossings=(3, 1))
+    difference, says = compared(few, free(WELL))
+    assert difference is None
+    assert "no error yet (the walkers crossed the range 4 times (3, 1): too few" in says
+    rarely = np.where(np.arange(11) < 2, math.nan, 0.2)
+    assert (
+        "bins were visited too rarely"
+        in compared(free(WELL), replace(few, errors=rarely, crossings=()))[1]
+    )
 
 
 def work(records: list[Record], tmp_path: Path) -> Any:

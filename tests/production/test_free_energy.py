@@ -1,7 +1,9 @@
 """Free energies of known potentials, from real metadynamics in numpy."""
 
+import dataclasses
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,6 +26,12 @@ def well(s: Array) -> Array:
     return found
 
 
+def barrier(s: Array) -> Array:
+    """The same with a barrier of 10 kT."""
+    found: Array = 10.0 * KT * (s**2 - 1.0) ** 2 + 0.8 * KT * s
+    return found
+
+
 def rotor(s: Array) -> Array:
     """A potential with a period of 2 π, kJ/mol."""
     found: Array = 3.0 * KT * np.cos(2.0 * s) + KT * np.sin(s)
@@ -43,7 +51,14 @@ class Walkers:
         return np.rint((s - self.low) / self.step).astype(int) % POINTS
 
     def run(
-        self, *, runs: int, walkers: int, moves: int, tempered: float | None, seed: int
+        self,
+        *,
+        runs: int,
+        walkers: int,
+        moves: int,
+        tempered: float | None,
+        seed: int,
+        height: float = 0.05,
     ) -> tuple[Array, Array, Array]:
         """(moves / 10, runs, walkers) values, bias felt less c(t); (runs, POINTS) the last bias."""
         rng = np.random.default_rng(seed)
@@ -66,13 +81,13 @@ class Walkers:
             if move % 50 == 0:
                 for walker in range(walkers):
                     at = place[:, walker]
-                    height = np.full(runs, 0.05 * KT)
+                    hill = np.full(runs, height * KT)
                     if tempered is not None:
-                        height = 0.4 * KT * np.exp(-bias[row[:, 0], at] / (KT * (tempered - 1.0)))
+                        hill = 0.4 * KT * np.exp(-bias[row[:, 0], at] / (KT * (tempered - 1.0)))
                     apart = self.grid[None, :] - self.grid[at][:, None]
                     if math.isfinite(self.period):
                         apart -= self.period * np.rint(apart / self.period)
-                    bias += height[:, None] * np.exp(-0.5 * (apart / 0.15) ** 2)
+                    bias += hill[:, None] * np.exp(-0.5 * (apart / 0.15) ** 2)
         return np.array(kept), np.array(felt), bias
 
     def free(self, values: Array, felt: Array, bias: Array, tempered: float | None) -> FreeEnergy:
@@ -100,7 +115,7 @@ def off(found: FreeEnergy, potential: object) -> Array:
 
 def in_errors(found: FreeEnergy, potential: object) -> Array:
     """Found less true, in standard errors, of the bins below 10 kT but the lowest."""
-    known = found.compared & (found.errors > 0)
+    known = found.compared & np.isfinite(found.errors) & (found.errors > 0)
     return off(found, potential)[known] / found.errors[known]
 
 
@@ -135,6 +150,53 @@ def test_short_blocks_alone_would_lie(double_wells: list[FreeEnergy]) -> None:
         assert counts[0] == 4
     first, last = (np.mean([f.blocks[i][1] for f in double_wells]) for i in (2, -1))
     assert last < first
+
+
+def short_runs(moves: int) -> list[FreeEnergy]:
+    """Independent short runs of four walkers each, over a barrier of 10 kT."""
+    box = Walkers(barrier, -1.7, 1.7, periodic=False)
+    values, felt, bias = box.run(
+        runs=36, walkers=4, moves=moves, tempered=None, seed=moves, height=0.2
+    )
+    return [box.free(values[:, i], felt[:, i], bias[i], None) for i in range(36)]
+
+
+def test_the_error_covers_the_spread_of_short_runs() -> None:
+    """Few crossings: the truth is within two errors, though blocks alone say much less."""
+    found = [one for one in short_runs(3000) if not math.isnan(one.largest_error)]
+    assert len(found) >= 10
+    assert all(free_energy.MIN_CROSSINGS <= sum(one.crossings) < 32 for one in found)
+    assert all("few, so the error is wide" in one.crossed for one in found)
+    ratios = np.concatenate([in_errors(one, barrier) for one in found])
+    assert np.mean(np.abs(ratios) < 2.0) > 0.9
+    wide = np.mean([np.sqrt(np.nanmean(one.errors[one.compared] ** 2)) for one in found])
+    blocks = np.mean([max(error for _, error in one.blocks) for one in found])
+    assert wide > 1.2 * blocks
+
+
+def test_walkers_that_hardly_cross_give_no_error() -> None:
+    for one in short_runs(1200):
+        assert sum(one.crossings) < free_energy.MIN_CROSSINGS
+        assert len(one.crossings) == 4
+        assert np.isnan(one.errors).all()
+        assert "too few, no error can be given yet (minimum 8)" in one.crossed
+        assert json.loads(json.dumps(one.as_dict()))["crossings"] == list(one.crossings)
+
+
+def test_two_short_runs_differ_by_no_more_than_is_stated() -> None:
+    """Of independent runs, each against the next: also what the stop rule compares."""
+    found = [one for one in short_runs(3000) if not math.isnan(one.largest_error)]
+    pairs = [free_energy.difference(a, b, 8.0 * KT) for a, b in pairwise(found)]
+    known = [pair for pair in pairs if not math.isnan(pair.error)]
+    assert len(known) >= 8
+    assert np.mean([pair.rms < 2.0 * pair.error for pair in known]) > 0.9
+
+
+def test_a_large_error_lets_nothing_agree() -> None:
+    (one, *_) = short_runs(1200)
+    apart = dataclasses.replace(one, opinions_differ=1.1 * KT, errors=np.full(50, 9.0 * KT))
+    assert not apart.agree
+    assert dataclasses.replace(apart, opinions_differ=0.9 * KT).agree
 
 
 @pytest.fixture(scope="module")
@@ -193,10 +255,19 @@ def test_what_was_not_sampled_or_not_often_enough_is_not_known() -> None:
 
 
 def test_a_bin_that_one_block_alone_has_visited_has_no_error() -> None:
-    values = [0.0, 1.0] * 40 + [2.0] + [0.0, 1.0] * 40
+    values = [0.0, 2.0] * 40 + [1.0] + [0.0, 2.0] * 40
     found = simple([walk(*values)], Variable("s"), bins=3)
     assert np.isfinite(found.values).all()
-    assert np.isnan(found.errors).tolist() == [False, False, True]
+    assert np.isnan(found.errors).tolist() == [False, True, False]
+
+
+def test_passages_and_crossings_are_counted() -> None:
+    still = [0.0, 0.1, 0.9, 0.2, 1.1, 0.0]
+    found = simple([walk(*[0.0, 1.0, 2.0, 3.0] * 5), walk(*still)], Variable("s"))
+    assert found.crossings == (9, 0)
+    angle = Variable("phi", 2 * math.pi, -math.pi)
+    there_and_back = [0.0, 1.0, 3.0, -3.0, -1.0, 0.0] * 3  # over the boundary: not the far end
+    assert simple([walk(*there_and_back)], angle, bins=12).crossings == (6,)
 
 
 def test_the_first_part_of_each_walker_is_left_out() -> None:

@@ -160,6 +160,20 @@ def test_free_energies_of_two_generations(recorded: History) -> None:
     assert "0.5 kJ/mol" in picture.says
 
 
+def test_what_the_reference_says_is_drawn_and_said(recorded: History) -> None:
+    one = left(free(np.array([0.0, 1.0, math.nan, 4.0, 2.0]), (np.linspace(0.0, 1.0, 5),)), "1")
+    told = {"frames": 72, "verdict": "differs by 3 kJ/mol", "corrected_error": [0.0, 0.3, 1, 1, 1]}
+    one["a"]["against_reference"] = {**told, "corrected": [0.0, 2.0, None, 3.0, 1.0]}
+    (picture,) = free_figures.free_energies(replace(recorded, free_energies=[one])).pictures
+    assert "the reference's own" in drawn(picture)
+    assert picture.rows[1][-2:] == (2.0, 0.3)
+    assert "Compared with the reference on 72 frames: differs by 3 kJ/mol." in picture.says
+    one["a"]["against_reference"] |= {"corrected": None, "corrected_error": None}
+    (picture,) = free_figures.free_energies(replace(recorded, free_energies=[one])).pictures
+    assert "the reference's own" not in drawn(picture)
+    assert picture.rows[1][-2:] == (None, None)
+
+
 def test_free_energies_of_two_variables(recorded: History) -> None:
     x, y = np.linspace(0.0, 1.0, 4), np.linspace(5.0, 6.0, 3)
     values = np.arange(12.0).reshape(4, 3)

@@ -47,9 +47,10 @@ def ask(
     return second
 
 
-def chosen(*rules: str) -> list[Any]:
+def chosen(*rules: str, without: str = "") -> list[Any]:
     """All rules; but for these in `make test-long` alone."""
-    return [pytest.param(r, marks=() if r in rules else pytest.mark.long) for r in RULES]
+    marks = {rule: () if rule in rules else pytest.mark.long for rule in RULES}
+    return [pytest.param(rule, marks=marks[rule]) for rule in RULES if rule != without]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -67,7 +68,8 @@ def test_the_model_is_an_ase_calculator(learned: TinyCampaign) -> None:
         assert atoms.get_potential_energy() / len(atoms) == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("rule", chosen("errors", "max_labels"))
+# A tiny campaign's walkers cross their range too seldom for a free energy with an error.
+@pytest.mark.parametrize("rule", chosen("errors", "max_labels", without="free_energy"))
 def test_a_rule_that_is_met_ends_the_campaign(
     rule: str, learned: TinyCampaign, ask: Callable[..., Any]
 ) -> None:

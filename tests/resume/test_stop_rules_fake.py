@@ -15,6 +15,7 @@ import pytest
 from helpers import fake_campaign
 from helpers.fake_campaign import FakeCampaign
 from helpers.stop_rules import RULES, numbers
+from phasewalk.production import agree
 from phasewalk.status import summary
 from phasewalk.store.directory import JOURNAL, read_campaign
 
@@ -52,7 +53,11 @@ def done(campaign: FakeCampaign, stage: str) -> int:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_that_is_met_ends_the_campaign(rule: str, begun: FakeCampaign, ask: Ask) -> None:
+def test_a_rule_that_is_met_ends_the_campaign(
+    rule: str, begun: FakeCampaign, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # fake walkers hardly cross their range, so their free energies have no error
+    monkeypatch.setattr(agree, "_too_wide", lambda *_: [])
     campaign = ask(RULES[rule](numbers(begun.root), True))
     state = summary.collect(campaign.root)
     assert len(state["stop"]["ended_by"]) == 1, campaign.watcher.lines
@@ -73,6 +78,14 @@ def test_a_rule_that_is_nearly_met_does_not(rule: str, begun: FakeCampaign, ask:
     first = read_campaign(campaign.root).find("stop rules after round 1")
     assert first is not None
     assert first.outputs["ended_by"] == []
+
+
+def test_free_energies_without_an_error_end_nothing(begun: FakeCampaign, ask: Ask) -> None:
+    campaign = ask(RULES["free_energy"](numbers(begun.root), True))
+    assert done(campaign, "segment") == 2
+    (said, _) = [one for one in campaign.watcher.lines if one.startswith("stop.free_energy")]
+    assert "not met yet" in said
+    assert "too few, no error can be given yet (minimum 8)" in said
 
 
 def test_a_rule_that_is_loosened_lets_it_go_on(ask: Ask) -> None:

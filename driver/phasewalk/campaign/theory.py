@@ -1,7 +1,7 @@
 """Level of theory of a campaign and of its data, determined before the start."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from .. import labels, scratch
 from ..errors import EngineFailed, InputError
 from ..jobs import Launcher, run
 from ..labels import Label, Level, conventions, label_energies, levels
-from ..reference import COMMAND, cp2k_input, requests
+from ..reference import COMMAND, cp2k_input, programs, requests
 from ..store import IDENTITY, read_identity, settings_text
 from ..structures import cell_multiple, reduced_formula
 from . import config
@@ -62,6 +62,36 @@ def settle(
         return campaign, notes
     _check_declared(campaign)
     return replace(campaign, initial=tuple(_initial(campaign))), notes
+
+
+def reference_again(
+    campaign: Campaign, launcher: Launcher, root: Path, *, folder: Path, environ: Mapping[str, str]
+) -> Campaign:
+    """A campaign read from its directory, with a reference that can compute labels.
+
+    Args:
+        campaign: from its directory.
+        launcher: runs the reference to get its version.
+        root: its directory.
+        folder: of the files that the reference reads (that of the campaign file).
+        environ: of this process.
+
+    Raises:
+        InputError: there is no reference program, or its level of theory differs from the labels'.
+    """
+    wanted = campaign.reference.method
+    if campaign.settings.reference.imported:
+        raise InputError(f"{campaign.path}: with reference.imported, no frame can be labelled")
+    found = programs.load(campaign.settings.reference, folder, environ)
+    silent = replace(campaign, reference=found, test_data=(), initial=())
+    settled, _ = settle(silent, launcher, root)
+    if settled.reference.method.method != wanted.method:
+        difference = levels.difference(wanted.as_dict(), settled.reference.method.as_dict())
+        raise InputError(
+            f"{campaign.path}: the reference found here is of another level of theory than the "
+            f"campaign's labels; campaign | here: {difference}"
+        )
+    return settled
 
 
 def _continued(campaign: Campaign, root: Path) -> Campaign:

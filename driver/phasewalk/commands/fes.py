@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,73 +24,173 @@ ROWS = 10
 CONTINUE = "stopped; no finished work is lost. Continue with: phasewalk fes"
 
 
+Generation = Annotated[
+    str | None,
+    typer.Option(help='Generation whose model is used, or "final"; default: the last one.'),
+]
+Bins = Annotated[
+    int | None,
+    typer.Option(help="Number of bins; default: 50 for one variable, 25 × 25 for two."),
+]
+Hills = Annotated[
+    float | None,
+    typer.Option(
+        help="Height of the hills, relative to the campaign's; default: 0.2. Lower hills give a "
+        "more accurate free energy."
+    ),
+]
+AgainstReference = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Label N frames of each system with the campaign's reference, and compare the model "
+        "with it.",
+    ),
+]
+Learn = Annotated[
+    bool,
+    typer.Option(
+        "--learn", help="Add these labels to the campaign; its next trainings include them."
+    ),
+]
+CampaignFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--campaign",
+        metavar="CAMPAIGN.yaml",
+        help="Campaign file, in the folder of the files that the reference reads; default: the "
+        "folder that contains DIR.",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Run the programs and the code that the directory's settings name."
+    ),
+]
+
+
 def fes(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
-    generation: Annotated[
-        str | None,
-        typer.Option(help='Generation whose model is used, or "final"; default: the last one.'),
-    ] = None,
+    generation: Generation = None,
     segments: Annotated[
         int, typer.Option(help="Number of segments; a larger number later adds to them.")
     ] = 10,
-    bins: Annotated[
-        int | None,
-        typer.Option(help="Number of bins; default: 50 for one variable, 25 × 25 for two."),
-    ] = None,
-    hills: Annotated[
-        float | None,
-        typer.Option(
-            help="Height of the hills, relative to the campaign's; default: 0.2. Lower hills give "
-            "a more accurate free energy."
-        ),
-    ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust", help="Run the programs and the code that the directory's settings name."
-        ),
-    ] = False,
+    bins: Bins = None,
+    hills: Hills = None,
+    against_reference: AgainstReference = 0,
+    learn: Learn = False,
+    campaign_file: CampaignFile = None,
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute a free energy with the campaign's walkers, a fixed model and a new bias.
 
     The campaign's own bias is not a free energy, since the model changed while it grew. Ctrl-C
-    stops cleanly; the same command continues. The campaign is only read and may be running.
+    stops cleanly; the same command continues. The campaign is only read and may be running, except
+    with --learn, which writes to it at the end.
     """
+    from ..production import HILLS, freeze
+
+    height = HILLS if hills is None else hills
+    _check(segments, bins, height, against_reference, learn=learn)
+    asked = _Asked(
+        root=directory.absolute(),
+        generation=generation,
+        segments=segments,
+        bins=bins,
+        hills=hills,
+        against=against_reference,
+        learn=learn,
+        campaign_file=campaign_file,
+        trust=trust,
+    )
+    # With --json, standard output has nothing but JSON.
+    shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
+    found = _computed(asked, height, shown)
+    name = next(iter(found.values())).generation
+    place = asked.root / freeze.place(name, height)
+    if as_json:
+        typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
+    else:
+        _show_all(found, place / "fes.json", shown)
+    if learn:
+        shown.print(Text(_learn(asked.root, place, found)), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options as they were given."""
+
+    root: Path
+    generation: str | None
+    segments: int
+    bins: int | None
+    hills: float | None
+    against: int
+    learn: bool
+    campaign_file: Path | None
+    trust: bool
+
+    def again(self, generation: str) -> str:
+        """Arguments of the command that continues this one."""
+        return (
+            f"{shlex.quote(str(self.root))} --generation {generation} --segments {self.segments}"
+            + (f" --hills {self.hills:g}" if self.hills is not None else "")
+            + (f" --bins {self.bins}" if self.bins is not None else "")
+            + (f" --against-reference {self.against}" if self.against else "")
+            + (" --learn" if self.learn else "")
+            + (
+                f" --campaign {shlex.quote(str(self.campaign_file.absolute()))}"
+                if self.campaign_file
+                else ""
+            )
+            + (" --trust" if self.trust else "")
+        )
+
+
+def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen]":
+    """Run the segments, and label frames if requested; Interrupted has the command to continue."""
     from .. import engines as finding
     from .. import store
-    from ..campaign import Work
+    from ..campaign import Work, theory
     from ..engines import plugin
     from ..engines.local import LocalLauncher
-    from ..production import HILLS, freeze
+    from ..production import freeze
     from ..rounds import reopen
     from ..status import Progress
 
-    height, root = HILLS if hills is None else hills, directory.absolute()
-    _check(segments, bins, height)
-    opened = store.read_campaign(root)
-    campaign = reopen.read_inputs(opened, _notice, trusted=trust)
-    chosen = reopen.read_generation(opened, generation)
+    opened = store.read_campaign(asked.root)
+    campaign = reopen.read_inputs(opened, _notice, trusted=asked.trust)
+    chosen = reopen.read_generation(opened, asked.generation)
     engines = finding.find(campaign.settings.engines, os.environ)
     reopen.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)
-    # With --json, standard output has nothing but JSON.
-    shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
+    if asked.against:
+        reopen.reference_side(campaign.settings, str(campaign.path), trusted=asked.trust)
+        beside = (asked.campaign_file or asked.root).absolute().parent
+        campaign = theory.reference_again(
+            campaign, launcher, asked.root, folder=beside, environ=os.environ
+        )
     try:
         with Progress(shown) as progress:
             engines = plugin.ensure(engines, launcher, os.environ)
             work = Work(campaign, opened, launcher, engines, progress)
-            found = freeze.freeze(work, chosen, segments, bins=bins, hills=height)
+            return freeze.freeze(
+                *(work, chosen, asked.segments),
+                bins=asked.bins,
+                hills=height,
+                against=asked.against,
+            )
     except (KeyboardInterrupt, Interrupted) as error:
-        again = f"--generation {chosen.name} --segments {segments}{_options(hills, bins, trust)}"
-        raise Interrupted(f"{CONTINUE} {shlex.quote(str(root))} {again}") from error
-    if as_json:
-        typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
-    else:
-        _show_all(found, root / freeze.place(chosen.name, height) / "fes.json", shown)
+        raise Interrupted(f"{CONTINUE} {asked.again(chosen.name)}") from error
 
 
-def _check(segments: int, bins: int | None, height: float) -> None:
+def _check(segments: int, bins: int | None, height: float, against: int, *, learn: bool) -> None:
+    if learn and not against:
+        raise InputError("--learn: requires --against-reference N, the number of frames to label")
+    if against < 0:
+        raise InputError(f"--against-reference {against}: use 1 or more, for example 72")
     if segments < 1:
         raise InputError(f"--segments {segments}: use 1 or more")
     if bins is not None and bins < 2:
@@ -98,12 +199,19 @@ def _check(segments: int, bins: int | None, height: float) -> None:
         raise InputError(f"--hills {height:g}: use a number greater than 0 and at most 1")
 
 
-def _options(hills: float | None, bins: int | None, trust: bool) -> str:
-    """The options of this command, for the command that continues it."""
+def _learn(root: Path, place: Path, found: Mapping[str, "Frozen"]) -> str:
+    """Add the labels to the campaign; returns a message."""
+    from ..production import labelled
+    from ..rounds import added
+
+    compared = {name: one.against for name, one in found.items() if one.against is not None}
+    labels = labelled.learnable(place, compared)
+    broken = any(one.broken for one in compared.values())
+    taken = added.take(root, labels, next(iter(found.values())).generation)
+    left = "; those of walkers in other structures were not" if broken else ""
     return (
-        (f" --hills {hills:g}" if hills is not None else "")
-        + (f" --bins {bins}" if bins is not None else "")
-        + (" --trust" if trust else "")
+        f"{taken.count} labels were added to the campaign after round {taken.round}{left}. "
+        "To train on them, increase `rounds:` in the campaign file and use phasewalk run"
     )
 
 
@@ -138,8 +246,23 @@ def _show(one: "Frozen", console: Console) -> None:
         cells = ("–" if np.isnan(number) else f"{number:.1f}" for number in numbers)
         table.add_row(f"{free.centres[0][index]:.6g}", *cells)
     console.print(table)
+    if one.against is not None:
+        console.print(_against(one))
     for line in lines(one):
         console.print(Text(line), soft_wrap=True)
+
+
+def _against(one: "Frozen") -> Table:
+    """Comparison of the model with the reference in each cell."""
+    names = [variable.name for variable in one.found.variables]
+    table = Table(title=f"{one.system}: E(reference) − E(model), kJ/mol, less its mean")
+    for column in (*names, "frames", "difference", "error", "spread"):
+        table.add_column(column, justify="right")
+    for cell in one.against.cells if one.against else ():
+        at = (f"{value:.6g}" for value in cell.centre)
+        numbers = (f"{value:.1f}" for value in (cell.mean, cell.error, cell.spread))
+        table.add_row(*at, str(cell.frames), *numbers)
+    return table
 
 
 def lines(one: "Frozen") -> list[str]:
@@ -148,9 +271,11 @@ def lines(one: "Frozen") -> list[str]:
     known = f"{free.largest_error:.1f} kJ/mol" if not np.isnan(free.largest_error) else "not known"
     below = 10 * free.kT
     unknown = int((free.compared & np.isnan(free.errors)).sum())
-    few = f" (unknown for {unknown} bins with too few visits)" if unknown else ""
+    some = unknown and not np.isnan(free.largest_error)
+    few = f" (unknown for {unknown} bins with too few visits)" if some else ""
     agreement = "agree" if free.agree else "DO NOT agree"
     found = [
+        *([free.crossed] if free.crossed else []),
         f"largest error where F is below {below:.0f} kJ/mol: {known}{few}",
         f"histogram and hills {agreement}: they differ by {free.opinions_differ:.1f} kJ/mol (rms)",
         f"{one.segments} segments, {one.walkers} walkers of {one.ps_per_walker:.1f} ps each; "
@@ -161,4 +286,18 @@ def lines(one: "Frozen") -> list[str]:
             f"{variable.name}: {100 * share:.0f} % of the range that the campaign explored "
             f"({ends[0]:.6g} to {ends[1]:.6g}) was sampled"
         )
+    found += _lines_against(one)
     return [*found, *(f"warning: {warning}" for warning in one.warnings)]
+
+
+def _lines_against(one: "Frozen") -> list[str]:
+    """Comparison of the free energy with the reference, as text; empty if there is none."""
+    against = one.against
+    if against is None:
+        return []
+    failed = f", {against.failed} could not be labelled" if against.failed else ""
+    spread = "–" if np.isnan(against.spread) else f"{against.spread / one.found.kT:.1f} kT"
+    rests = "–" if np.isnan(against.n_eff) else f"{against.n_eff:.1f}"
+    line = f"{against.frames} frames by the reference{failed}: spread within a cell {spread}, "
+    line += f"{rests} of them in effect in the exponential average"
+    return [line, *([f"against the reference: {against.verdict}"] if against.corrected else [])]

@@ -2,7 +2,14 @@
 
 from . import initial, isolated_atoms, late, locate
 from .bootstrap import Frame, bootstrap_frames
-from .label import label_ahead, label_bootstrap, label_late, label_proposals, start_late
+from .label import (
+    label_ahead,
+    label_bootstrap,
+    label_frames,
+    label_late,
+    label_proposals,
+    start_late,
+)
 
 __all__ = [
     "Frame",
@@ -11,6 +18,7 @@ __all__ = [
     "isolated_atoms",
     "label_ahead",
     "label_bootstrap",
+    "label_frames",
     "label_late",
     "label_proposals",
     "late",

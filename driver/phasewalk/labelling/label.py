@@ -144,6 +144,11 @@ def _first_labels(
     )
 
 
+def label_frames(work: Work, round_: int, frames: Sequence[Frame]) -> list[Label | None]:
+    """Label frames side by side, each kept the moment it is done; None for a failed one."""
+    return _label_frames(work, round_, frames, None)[0]
+
+
 def _label_frames(
     work: Work, round_: int, frames: Sequence[Frame], patience: late.Patience | None
 ) -> tuple[list[Label | None], list[int]]:

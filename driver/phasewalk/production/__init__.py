@@ -1,8 +1,18 @@
 """Production: use of a frozen model, and free energies from it."""
 
-from . import agree, free_energy, freeze, lineage
+from . import agree, correction, free_energy, freeze, labelled, lineage
 from .freeze import Frozen
 from .lineage import Model
 from .samples import HILLS
 
-__all__ = ["HILLS", "Frozen", "Model", "agree", "free_energy", "freeze", "lineage"]
+__all__ = [
+    "HILLS",
+    "Frozen",
+    "Model",
+    "agree",
+    "correction",
+    "free_energy",
+    "freeze",
+    "labelled",
+    "lineage",
+]

@@ -17,7 +17,7 @@ from ..store import (
     read_campaign,
 )
 from . import freeze
-from .free_energy import FreeEnergy, difference
+from .free_energy import Difference, FreeEnergy, difference
 
 
 def compare(work: Work, generation: Generation) -> tuple[float | None, str]:
@@ -78,6 +78,25 @@ def _compared(
             )
         if not (one[system].agree and other[system].agree):
             doubts.append(f"{system}: histogram and hills do not agree yet")
+        doubts += _too_wide(goal, system, found, one[system], other[system])
         largest = max(largest, found.largest)
     described = "; ".join([f"{which} differ by up to {', '.join(differences)}", *doubts])
     return None if doubts else largest, described
+
+
+def _too_wide(
+    goal: FreeEnergyGoal, system: str, found: Difference, one: FreeEnergy, other: FreeEnergy
+) -> list[str]:
+    """Reasons why a small difference may be chance: its error is unknown or exceeds the limit."""
+    if math.isnan(found.largest):
+        return []
+    if math.isnan(found.error):
+        few = (free.crossed for free in (one, other) if math.isnan(free.largest_error))
+        reason = next(filter(None, few), "bins were visited too rarely")
+        return [f"{system}: that difference has no error yet ({reason})"]
+    if found.error > goal.max_difference_kJ_per_mol:
+        return [
+            f"{system}: the error of that difference, {found.error:.2g} kJ/mol, exceeds the limit; "
+            "use more stop.free_energy.segments"
+        ]
+    return []

@@ -16,6 +16,12 @@ Array = NDArray[np.float64]
 
 COMPARED_KT = 10.0
 """Histogram and hills are compared in bins with F below this, kT."""
+AGREE_KT = 1.0
+"""Histogram and hills agree if they differ by less than this (rms, kT), whatever the error."""
+KNOWN = 0.9
+"""Minimum fraction of compared bins with an error, for an error of a difference."""
+MIN_CROSSINGS, FEW_CROSSINGS = 8, 32
+"""Numbers of crossings of the range, by all walkers, for an error; for one that is not wide."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class FreeEnergy:
         variables: of the grid.
         centres: for each variable, the (n,) centres of its bins, evenly spaced.
         values: (n,) or (n, m) free energy, kJ/mol, zero in the lowest bin.
-        errors: same shape: standard error of the difference from the lowest bin, kJ/mol.
+        errors: same shape: error of the difference from the lowest bin, kJ/mol; twice this contains
+            the exact value in 95 % of all cases (see `uncertainty`).
         from_hills: same shape: the free energy from the hills, shifted to the same mean as
             `values` over the compared bins.
         temperature_K: of the walkers.
@@ -57,6 +64,7 @@ class FreeEnergy:
             the shortest blocks last.
         opinions_differ: rms difference (kJ/mol) between `values` and `from_hills` over the
             compared bins.
+        crossings: of the range, by each walker; empty if not counted (earlier versions).
         compared: whether a bin is compared: sampled, and below `COMPARED_KT` kT.
     """
 
@@ -69,6 +77,7 @@ class FreeEnergy:
     frames: tuple[int, ...]
     blocks: tuple[tuple[int, float], ...]
     opinions_differ: float
+    crossings: tuple[int, ...] = ()
 
     @property
     def kT(self) -> float:
@@ -86,11 +95,35 @@ class FreeEnergy:
         known = self.errors[self.compared & np.isfinite(self.errors)]
         return float(known.max()) if known.size else math.nan
 
+    def covered(self, axis: int, ends: tuple[float, float]) -> float:
+        """Fraction of a range of one variable that was sampled."""
+        centres = self.centres[axis]
+        width = float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
+        rows = np.moveaxis(self.values, axis, 0).reshape(len(centres), -1)
+        sampled = np.isfinite(rows).any(axis=1)
+        inside = (centres + width / 2 > ends[0]) & (centres - width / 2 < ends[1])
+        return min(1.0, float((sampled & inside).sum()) * width / max(ends[1] - ends[0], width))
+
     @property
     def agree(self) -> bool:
-        """Whether histogram and hills differ by less than kT or twice the largest error."""
-        error = self.largest_error
-        return self.opinions_differ <= max(self.kT, 0.0 if math.isnan(error) else 2.0 * error)
+        """Whether histogram and hills differ by less than `AGREE_KT` kT.
+
+        The limit does not depend on the error: with a large error, anything would agree.
+        """
+        return self.opinions_differ <= AGREE_KT * self.kT
+
+    @property
+    def crossed(self) -> str:
+        """How many times the range was crossed, and what follows for the error, as text."""
+        if not self.crossings:
+            return ""
+        total = sum(self.crossings)
+        text = f"the walkers crossed the range {total} times ({', '.join(map(str, self.crossings))}"
+        if total < MIN_CROSSINGS and math.isnan(self.largest_error):
+            return f"{text}): too few, no error can be given yet (minimum {MIN_CROSSINGS})"
+        if total < FEW_CROSSINGS:
+            return f"{text}): few, so the error is wide"
+        return f"{text})"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -106,9 +139,9 @@ class FreeEnergy:
                 }
                 for variable, centres in zip(self.variables, self.centres, strict=True)
             ],
-            "free_energy": _to_json(self.values),
-            "error": _to_json(self.errors),
-            "from_hills": _to_json(self.from_hills),
+            "free_energy": to_json(self.values),
+            "error": to_json(self.errors),
+            "from_hills": to_json(self.from_hills),
             "frames": list(self.frames),
             "blocks": [
                 {"count": count, "rms_error": None if math.isnan(error) else error}
@@ -118,6 +151,8 @@ class FreeEnergy:
             "opinions_differ": self.opinions_differ,
             "opinions_compared_below": COMPARED_KT * self.kT,
             "opinions_agree": self.agree,
+            "crossings": list(self.crossings),
+            "crossings_needed": MIN_CROSSINGS,
         }
 
 
@@ -130,11 +165,14 @@ class Difference:
             are no such bins.
         rms: root mean square difference, likewise.
         shared: fraction of the known bins of the first that are also known in the second.
+        error: expected rms difference from the errors of both, kJ/mol; NaN if more than a tenth of
+            these bins have no error.
     """
 
     largest: float
     rms: float
     shared: float
+    error: float = math.nan
 
 
 def from_dict(data: Mapping[str, Any]) -> FreeEnergy:
@@ -163,6 +201,7 @@ def from_dict(data: Mapping[str, Any]) -> FreeEnergy:
                 for b in data["blocks"]
             ),
             opinions_differ=float(data["opinions_differ"]),
+            crossings=tuple(int(count) for count in data.get("crossings", ())),
         )
     except UNREADABLE as error:
         raise InputError(f"not a free energy ({brief(repr(error))})") from error
@@ -192,14 +231,21 @@ def difference(
             f"cannot compare free energies of different variables: {names[0]} and {names[1]}"
         )
     known = below(one.values, within_kJ_per_mol)
-    there = _interpolate(other, points(one.centres)).reshape(one.values.shape)
+    at = points(one.centres)
+    there, errors = (
+        _interpolate(other, values, at).reshape(one.values.shape)
+        for values in (other.values, other.errors)
+    )
     both = known & below(there, within_kJ_per_mol)
     if not both.any():
         return Difference(math.nan, math.nan, 0.0)
     apart = (one.values - there)[both]
     apart = np.abs(apart - apart.mean())
     share = float(both.sum() / known.sum())
-    return Difference(float(apart.max()), float(np.sqrt(np.mean(apart**2))), share)
+    expected = np.hypot(one.errors, errors)[both]
+    known = np.isfinite(expected)
+    error = float(np.sqrt(np.mean(expected[known] ** 2))) if known.mean() >= KNOWN else math.nan
+    return Difference(float(apart.max()), float(np.sqrt(np.mean(apart**2))), share, error)
 
 
 def places(variable: Variable, axis: Array, column: Array) -> Array:
@@ -209,8 +255,8 @@ def places(variable: Variable, axis: Array, column: Array) -> Array:
     return counted
 
 
-def _interpolate(free: FreeEnergy, at: Array) -> Array:
-    """(n,) free energy at (n, d) values, interpolated linearly between bins; NaN if unknown."""
+def _interpolate(free: FreeEnergy, of: Array, at: Array) -> Array:
+    """(n,) values of bins at (n, d) points, interpolated linearly between bins; NaN if unknown."""
     total = np.zeros(len(at))
     corners: list[list[tuple[NDArray[np.intp], Array, NDArray[np.bool_]]]] = []
     for variable, axis, column in zip(free.variables, free.centres, at.T, strict=True):
@@ -227,7 +273,7 @@ def _interpolate(free: FreeEnergy, at: Array) -> Array:
     for corner in product(*corners):
         part = np.prod([share for _, share, _ in corner], axis=0)
         inside = np.all([inside for _, _, inside in corner], axis=0)
-        values = np.where(inside, free.values[tuple(index for index, _, _ in corner)], math.nan)
+        values = np.where(inside, of[tuple(index for index, _, _ in corner)], math.nan)
         total += np.where(part > 0, part * values, 0.0)
     return total
 
@@ -237,7 +283,8 @@ def below(values: Array, limit: float) -> NDArray[np.bool_]:
     return np.isfinite(values) & (np.nan_to_num(values, nan=math.inf) <= limit)
 
 
-def _to_json(values: Array) -> Any:
+def to_json(values: Array) -> Any:
+    """Numbers as nested lists; None for what is not known."""
     return [
-        _to_json(row) if row.ndim else float(row) if np.isfinite(row) else None for row in values
+        to_json(row) if row.ndim else float(row) if np.isfinite(row) else None for row in values
     ]

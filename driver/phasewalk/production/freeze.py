@@ -8,6 +8,7 @@ campaign's directory; the campaign itself is only read:
                    rounds/000/walkers.json             initial frames of the walkers
                    models/gen-003/                     the model, if it was deployed again
                    rounds/001/… bias/                  segments and hills
+                   labels/ rounds/000/label/           frames labelled by the reference
                    fes.json                            the free energies, after each segment
 """
 
@@ -45,8 +46,10 @@ from ..store import (
 )
 from ..units import FS_PER_PS
 from ..walkers import Walker, decks
-from . import lineage, samples
-from .free_energy import FreeEnergy
+from . import labelled, lineage, samples
+from .correction import Against
+from .free_energy import AGREE_KT, FreeEnergy
+from .labelled import Walked
 from .samples import HILLS, Biased, Piece
 
 MANY_STOPS = 0.1
@@ -72,6 +75,7 @@ class Frozen:
         covered: for each variable, the fraction of that range that was sampled here.
         printed: values are from COLVAR; else from the centres of hills.
         made_from: provenance: the model, its labels, and the state of the campaign's journal.
+        against: comparison with the reference on frames of this run; None if there are no labels.
     """
 
     system: str
@@ -87,6 +91,7 @@ class Frozen:
     covered: tuple[float, ...]
     printed: bool
     made_from: Mapping[str, Any]
+    against: Against | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -98,11 +103,13 @@ class Frozen:
                 "from an earlier frame, so the model is not accurate enough for a free energy; run "
                 "more rounds of the campaign"
             )
+        if self.found.crossed and np.isnan(self.found.largest_error):
+            lines.append(f"{self.found.crossed}; use more --segments")
         if not self.found.agree:
             lines.append(
-                f"histogram and hills differ by {self.found.opinions_differ:.1f} kJ/mol (rms), so "
-                "the bias has not converged; use lower hills (--hills 0.2) or BIASFACTOR, and more "
-                "--segments"
+                f"histogram and hills differ by {self.found.opinions_differ:.1f} kJ/mol (rms), "
+                f"more than {AGREE_KT:g} kT, so the bias has not converged; use lower hills "
+                "(--hills 0.2) or BIASFACTOR, and more --segments"
             )
         for variable, share in zip(self.found.variables, self.covered, strict=False):
             if share < 0.9:
@@ -110,6 +117,8 @@ class Frozen:
                     f"{variable.name}: only {100 * share:.0f} % of the range that the campaign "
                     "explored was sampled; use more --segments"
                 )
+        if self.against is not None and self.against.corrected is None:
+            lines.append(f"against the reference: {self.against.verdict}")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,6 +136,7 @@ class Frozen:
             "explored": [list(ends) for ends in self.explored],
             "covered": list(self.covered),
             "samples_from": "COLVAR" if self.printed else "hills",
+            "against_reference": None if self.against is None else self.against.as_dict(),
             "warnings": self.warnings,
         }
 
@@ -149,6 +159,7 @@ def freeze(
     *,
     bins: int | None = None,
     hills: float = HILLS,
+    against: int = 0,
 ) -> dict[str, Frozen]:
     """The same with statistics of the walkers; also written to `fes.json` after each segment.
 
@@ -158,6 +169,7 @@ def freeze(
         segments: number of segments; if more exist, all are used.
         bins: number of bins of each variable.
         hills: height of the hills, relative to the campaign's.
+        against: number of frames of each system to label with the reference at the end.
 
     Raises:
         InputError: no system has METAD; NothingLeft: there is no frame to use.
@@ -175,7 +187,12 @@ def freeze(
         _begin(replace(work, campaign=campaign), frozen, generation)
         existing = sum(record.stage == SEGMENT for record in opened.records())
         generation = refit.refit(work, frozen, generation, segments - existing)
-        return _walk(work, frozen, generation, systems, segments=segments, bins=bins)
+        found, sampled = _walk(work, frozen, generation, systems, segments=segments, bins=bins)
+        compared = labelled.compare(work, frozen, generation, sampled, against)
+        if compared:
+            found = {name: replace(one, against=compared.get(name)) for name, one in found.items()}
+            _keep(frozen, found)
+        return found
 
 
 def place(name: str, hills: float) -> str:
@@ -290,8 +307,8 @@ def _walk(
     *,
     segments: int,
     bins: int | None,
-) -> dict[str, Frozen]:
-    """Run the segments and compute the free energies after each."""
+) -> tuple[dict[str, Frozen], list[Walked]]:
+    """Run the segments and compute the free energies after each; all samples of each system."""
     last = sum(record.stage == SEGMENT for record in frozen.store.records())
     pieces: dict[str, list[Piece]] = {system.name: [] for system in systems}
     found: dict[str, Frozen] = {}
@@ -315,10 +332,18 @@ def _walk(
                 campaign, frozen, generation, system, free=free, pieces=pieces
             )
         if found:
-            text = json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1)
-            frozen.store.keep("fes.json", text.encode())
-            frozen.note("free energies", ESTIMATE, number, {"segments": number})
-    return found
+            _keep(frozen, found)
+    return found, [
+        Walked(system, found[system.name].found, pieces[system.name]) for system in systems
+    ]
+
+
+def _keep(frozen: Work, found: Mapping[str, Frozen]) -> None:
+    """Write `fes.json`."""
+    number = max(one.segments for one in found.values())
+    text = json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1)
+    frozen.store.keep("fes.json", text.encode())
+    frozen.note("free energies", ESTIMATE, number, {"segments": number})
 
 
 def _hills(work: Work, system: Biased, number: int) -> HillsRecord:
@@ -341,7 +366,7 @@ def _frozen(
     steps = sum(entry.steps_done for entry in entries)
     walkers = len({entry.walker for entry in entries})
     explored = _explored(campaign, system)
-    covered = [_covered(free, axis, ends) for axis, ends in enumerate(explored)]
+    covered = [free.covered(axis, ends) for axis, ends in enumerate(explored)]
     return Frozen(
         system=system.name,
         found=free,
@@ -367,13 +392,3 @@ def _explored(campaign: Work, system: Biased) -> tuple[tuple[float, float], ...]
     record = steer.hills(campaign, system.name, last + 1, ())
     centres = bias.gaussians(record, action=system.action).centres
     return tuple((float(c.min()), float(c.max())) for c in centres.T if len(c))
-
-
-def _covered(free: FreeEnergy, axis: int, ends: tuple[float, float]) -> float:
-    """Fraction of a range of one variable that was sampled."""
-    centres = free.centres[axis]
-    width = float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
-    rows = np.moveaxis(free.values, axis, 0).reshape(len(centres), -1)
-    sampled = np.isfinite(rows).any(axis=1)
-    inside = (centres + width / 2 > ends[0]) & (centres - width / 2 < ends[1])
-    return min(1.0, float((sampled & inside).sum()) * width / max(ends[1] - ends[0], width))

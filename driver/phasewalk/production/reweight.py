@@ -9,10 +9,7 @@ times, is less reliable: deviations of the final V from convergence distort F, a
 does not detect this (in five toy systems with twenty runs each, the exact F was within two errors
 in 65 to 82 % of all bins; with c(t), in 93 to 98 %).
 
-Errors are from block analysis: each walker's frames are divided into blocks of one length, and the
-contribution of a block to F of a bin, minus that to F of the lowest bin, is one sample; the scatter
-of the samples gives the standard error of F. Blocks that are too short are correlated and give an
-error that is too small, so several lengths are used, and the largest error of each bin is taken.
+Errors are from blocks, halves and passages; see `uncertainty`.
 
 For comparison, F is also computed from the hills: −V, or −γ/(γ−1) V for well-tempered hills. If the
 two differ by much more than the error, the bias has not converged.
@@ -27,16 +24,14 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, NothingLeft
 from ..units import BOLTZMANN_KJ_PER_MOL_K
+from . import uncertainty
 from .free_energy import COMPARED_KT, FreeEnergy, Variable, below, places
+from .uncertainty import Sampled
 
 Array = NDArray[np.float64]
 
 BINS = {1: 50, 2: 25}
 """Number of variables → number of bins of each."""
-BLOCKS = (1, 2, 4, 8, 16, 32, 64)
-"""Numbers of blocks into which the longest walker is divided."""
-MIN_BLOCKS, MIN_FRAMES = 4, 4
-"""Minimum number of blocks of all walkers, and of frames in a block, for an error estimate."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +138,13 @@ def estimate(
     weights = [np.exp((walk.bias - top) / kT) for walk in kept]
     cells = [_cells(walk.values, variables, centres) for walk in kept]
     size = math.prod(shape)
-    histogram = np.sum(
-        [np.bincount(c, w, minlength=size) for c, w in zip(cells, weights, strict=True)], axis=0
-    )
+    sampled = Sampled(variables, shape, cells, weights)
+    histogram = sampled.histogram
     values = np.full(size, math.nan)
     values[histogram > 0] = -kT * np.log(histogram[histogram > 0])
     values -= np.nanmin(values)
     compared = below(values, COMPARED_KT * kT)
-    errors, blocks = _errors(cells, weights, histogram, kT=kT, compared=compared)
+    errors, blocks, crossed = uncertainty.errors(sampled, kT=kT, compared=compared)
     tempered = 1.0 if biasfactor is None else biasfactor / (biasfactor - 1.0)
     hills = np.where(histogram > 0, -tempered * grid_bias, math.nan)
     hills += (values - hills)[compared].mean()
@@ -164,58 +158,8 @@ def estimate(
         frames=tuple(len(walk.bias) for walk in kept),
         blocks=blocks,
         opinions_differ=float(np.sqrt(np.mean((values - hills)[compared] ** 2))),
+        crossings=crossed,
     )
-
-
-def _errors(
-    cells: Sequence[NDArray[np.intp]],
-    weights: Sequence[Array],
-    histogram: Array,
-    *,
-    kT: float,
-    compared: NDArray[np.bool_],
-) -> tuple[Array, tuple[tuple[int, float], ...]]:
-    """For each bin, the largest error over all lengths of blocks; NaN if a length gives none."""
-    found, blocks = [], []
-    lengths = [max(map(len, cells)) // count for count in BLOCKS]
-    for length in lengths:
-        pieces = _blocks(cells, weights, length, len(histogram)) if length >= MIN_FRAMES else []
-        if len(pieces) < MIN_BLOCKS:
-            continue
-        errors = _error(np.array(pieces), histogram, kT)
-        known = errors[compared & np.isfinite(errors)]
-        blocks.append((len(pieces), float(np.sqrt(np.mean(known**2))) if known.size else math.nan))
-        found.append(errors)
-    largest = np.max(found, axis=0) if found else np.full(len(histogram), math.nan)
-    return largest, tuple(blocks)
-
-
-def _blocks(
-    cells: Sequence[NDArray[np.intp]], weights: Sequence[Array], length: int, size: int
-) -> list[Array]:
-    """The histogram of each block; a walker is divided into blocks of at least this length."""
-    return [
-        np.bincount(cell, weight, minlength=size).astype(float)
-        for c, w in zip(cells, weights, strict=True)
-        for cell, weight in zip(
-            np.array_split(c, max(1, len(c) // length)),
-            np.array_split(w, max(1, len(c) // length)),
-            strict=True,
-        )
-    ]
-
-
-def _error(pieces: Array, histogram: Array, kT: float) -> Array:
-    """Standard error of F of each bin relative to the lowest one, from (blocks, bins) histograms.
-
-    NaN for a bin that only one block has visited.
-    """
-    count = len(pieces)
-    known = ((pieces > 0).sum(axis=0) > 1) & (histogram > 0)
-    shares = np.divide(pieces, histogram, out=np.zeros_like(pieces), where=histogram > 0)
-    scatter = shares - shares[:, [int(histogram.argmax())]]
-    errors = kT * np.sqrt(count / (count - 1) * (scatter**2).sum(axis=0))
-    return np.where(known, errors, math.nan)
 
 
 def _cells(

@@ -242,6 +242,21 @@ def estimate(
     )
 
 
+def kept(found: Sequence[Piece]) -> list[Piece]:
+    """The pieces without the first part of each walker, which a free energy discards."""
+    left: dict[str, int] = {}
+    for piece in found:
+        left[piece.walker] = left.get(piece.walker, 0) + len(piece.steps)
+    left = {name: math.ceil(DISCARD * count) for name, count in left.items()}
+    rest = []
+    for piece in found:
+        first = min(left[piece.walker], len(piece.steps))
+        left[piece.walker] -= first
+        steps, values, bias_ = piece.steps[first:], piece.values[first:], piece.bias[first:]
+        rest.append(replace(piece, steps=steps, values=values, bias=bias_))
+    return [piece for piece in rest if len(piece.steps)]
+
+
 def _join(each: Sequence[Piece], biases: Sequence[Array]) -> Walk:
     return Walk(np.concatenate([piece.values for piece in each]), np.concatenate(biases))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..production import correction, free_energy
 from ..status import History
 from .figures import Section
 from .pictures import GREY, Picture, colour, name_of
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
+
+REFERENCE = "the reference's own"
 
 
 def free_energies(history: History) -> Section:
@@ -31,10 +34,12 @@ def free_energies(history: History) -> Section:
         "free-energy",
         "Free energy",
         "Computed by phasewalk fes with the fixed model of one generation and a new bias. The band "
-        "is the standard error (block analysis) of the difference from the lowest bin. Two "
-        "generations agree if each line is within the other's band. The dotted line is the free "
-        "energy from the hills. Grey dashed lines were computed with a model or settings that the "
-        "campaign no longer has.",
+        "is the error of the difference from the lowest bin: twice the band contains the exact "
+        "value in 95 % of all cases. There is no band if the walkers crossed the range too few "
+        "times. Two generations agree if each line is within the other's band. The dotted line is "
+        "the free energy from the hills. Points are the free energy of the reference itself, if "
+        "its labels determine it (--against-reference). Grey dashed lines were computed with a "
+        "model or settings that the campaign no longer has.",
         pictures,
         "None was computed yet; use phasewalk fes DIR --generation N (it needs segments, but no "
         "labels).",
@@ -63,9 +68,22 @@ def _axis(one: Mapping[str, Any], index: int = 0) -> tuple[str, Array]:
 
 
 def _columns(one: Mapping[str, Any]) -> list[Array]:
-    """Bin centres, free energy, error, and free energy from the hills; (n,) each."""
+    """Bin centres, free energy, error, free energy from the hills, the reference's own; (n,) each.
+
+    The last, and its error, are NaN if labels do not determine it.
+    """
     keys = ("free_energy", "error", "from_hills")
-    return [_axis(one)[1], *(np.array(one[key], dtype=float) for key in keys)]
+    own = correction.from_dict(one.get("against_reference"), free_energy.from_dict(one))
+    x = _axis(one)[1]
+    return [x, *(np.array(one[key], dtype=float) for key in keys), *own]
+
+
+def _against(one: Mapping[str, Any]) -> str:
+    """Comparison of a free energy with the reference, as a sentence; empty if there is none."""
+    stored = one.get("against_reference")
+    if not stored:
+        return ""
+    return f" Compared with the reference on {stored['frames']} frames: {stored['verdict']}."
 
 
 def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Picture:
@@ -74,17 +92,21 @@ def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Pi
     lines = [(one, _columns(one)) for one in found]
 
     def draw(axes: "Axes") -> None:
-        for index, (one, (x, values, errors, hills)) in enumerate(lines):
+        for index, (one, (x, values, errors, hills, own, own_errors)) in enumerate(lines):
             tone = GREY if one.get("outdated") else colour(index)
             style = "--" if one.get("outdated") else "-"
             axes.plot(x, values, style, color=tone, label=_title(one))
             axes.fill_between(x, values - errors, values + errors, color=tone, alpha=0.25, lw=0)
             axes.plot(x, hills, ":", color=tone, lw=1)
+            if np.isfinite(own).any():
+                axes.errorbar(x, own, own_errors, fmt="o", ms=3, color=tone, label=REFERENCE)
         axes.set(xlabel=axis, ylabel="free energy, kJ/mol")
 
     last = found[-1]
     error = last["largest_error"]
     known = "not known" if error is None else f"{error:.2g} kJ/mol"
+    counted = last.get("crossings", [])
+    crossed = f" The range was crossed {sum(counted)} times." if counted else ""
     warned = f" Warning: {'; '.join(last['warnings'])}." if last["warnings"] else ""
     old = "".join(f" Grey, dashed: {_doubt(one)}".rstrip() for one in found if one.get("outdated"))
     return Picture(
@@ -92,8 +114,12 @@ def _free_line(system: str, found: Sequence[Mapping[str, Any]], axis: str) -> Pi
         f"{system}: free energy along {name}",
         f"{_title(last, begin=True)} at {last['temperature_K']:g} K, {last['walkers']} "
         f"walkers of {last['ps_per_walker']:.3g} ps: largest error {known}; histogram and hills "
-        f"differ by {last['opinions_differ']:.2g} kJ/mol.{warned}{old}",
-        ("generation", axis, "free energy, kJ/mol", "error, kJ/mol", "from hills, kJ/mol"),
+        f"differ by {last['opinions_differ']:.2g} kJ/mol.{crossed}"
+        f"{_against(last)}{warned}{old}",
+        (
+            *("generation", axis, "free energy, kJ/mol", "error, kJ/mol", "from hills, kJ/mol"),
+            *("the reference's own, kJ/mol", "its error, kJ/mol"),
+        ),
         [
             (_title(one), *(None if np.isnan(n) else float(n) for n in row))
             for one, columns in lines
@@ -119,7 +145,7 @@ def _free_map(history: History, system: str, number: int, one: Mapping[str, Any]
         name_of("free-energy", system, one["generation"], *([number] if number else [])),
         f"{system}: free energy, {_title(one)}",
         f"{_doubt(one)}Largest error {'not known' if error is None else f'{error:.2g} kJ/mol'}; "
-        f"{one['walkers']} walkers of {one['ps_per_walker']:.3g} ps.",
+        f"{one['walkers']} walkers of {one['ps_per_walker']:.3g} ps.{_against(one)}",
         (first, second, "free energy, kJ/mol"),
         [
             (float(a), float(b), None if np.isnan(values[i, j]) else float(values[i, j]))

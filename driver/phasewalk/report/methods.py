@@ -303,5 +303,16 @@ def _free_energies(found: History) -> Iterator[str]:
                 f"computed with the fixed model of generation {free['generation']} and a new "
                 f"metadynamics bias, from {free['walkers']} walkers of "
                 f"{free['ps_per_walker']:.3g} ps, by reweighting with the time-dependent bias "
-                "[@tiwary2015]; its errors are from block analysis."
+                f"[@tiwary2015]; its errors are from block analysis.{_against(free)}"
             )
+
+
+def _against(free: Mapping[str, Any]) -> str:
+    """Comparison with the reference, for the paragraph; empty if there is none."""
+    stored = free.get("against_reference")
+    if not stored:
+        return ""
+    return (
+        f" {stored['frames']} of its frames, evenly spread along the variable, were labelled by "
+        f"the reference: {stored['verdict']}."
+    )

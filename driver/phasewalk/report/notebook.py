@@ -18,7 +18,7 @@ from ase import Atoms
 
 from ..campaign import stop
 from ..errors import EngineMissing, InputError
-from ..production import free_energy
+from ..production import correction, free_energy
 from ..status import deployed_model, history, library, verdict
 from ..store import ledger
 from ..validation import Errors
@@ -61,6 +61,8 @@ FES_COLUMNS = (
     "free_energy_kJ_per_mol",
     "error_kJ_per_mol",
     "from_hills_kJ_per_mol",
+    "reference_kJ_per_mol",
+    "reference_error_kJ_per_mol",
 )
 
 
@@ -224,7 +226,8 @@ class Campaign:
         Columns: generation, system, outdated (why it is not of the campaign's present generation;
         empty if it is), labels (number of labels of the model), the variables (units of the PLUMED
         text), and free_energy_kJ_per_mol, error_kJ_per_mol, from_hills_kJ_per_mol; NaN if a bin
-        was not sampled.
+        was not sampled. reference_kJ_per_mol and reference_error_kJ_per_mol are the free energy
+        of the reference itself, if its labels determine it.
 
         Args:
             generation: 0, 1, … or "final"; None: all.
@@ -324,7 +327,8 @@ def _free_rows(system: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A free energy as rows, one for each bin."""
     free = free_energy.from_dict(one)
     names = [variable.name for variable in free.variables]
-    values = (free.values.ravel(), free.errors.ravel(), free.from_hills.ravel())
+    by_reference = correction.from_dict(one.get("against_reference"), free)
+    values = [v.ravel() for v in (free.values, free.errors, free.from_hills, *by_reference)]
     common = {key: one[key] for key in ("generation", "outdated", "labels")}
     return [
         {
@@ -334,8 +338,10 @@ def _free_rows(system: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
             "free_energy_kJ_per_mol": value,
             "error_kJ_per_mol": error,
             "from_hills_kJ_per_mol": hills,
+            "reference_kJ_per_mol": its_own,
+            "reference_error_kJ_per_mol": its_error,
         }
-        for place, value, error, hills in zip(
+        for place, value, error, hills, its_own, its_error in zip(
             free_energy.points(free.centres), *values, strict=True
         )
     ]

@@ -1,10 +1,11 @@
 """Rounds: the main loop, start frames of walkers, segments, and rewinding."""
 
-from . import explore, loop, reopen, rewinding, steer
+from . import added, explore, loop, reopen, rewinding, steer
 from .steer import State, read_states, states_file, walker_id
 
 __all__ = [
     "State",
+    "added",
     "explore",
     "loop",
     "read_states",

@@ -37,7 +37,7 @@ from ..store import (
     versions_task,
 )
 from ..walkers import broke_down
-from . import explore
+from . import added, explore
 from .finished_rounds import Learned, Past
 from .proposals import late_proposals
 
@@ -95,7 +95,8 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
                 "accurate enough; start a new --dir with a larger bootstrap.count or "
                 "model.first.epochs, or a lower temperature_K (or a temperature_ramp)"
             )
-        known, generation = found.known, found.generation or generation
+        known = [*found.known, *added.after(work, round_, found.known)]
+        generation = found.generation or generation
         ended = round_ >= begun and judge()
     known = [*known, *_late(work, round_, into=round_ + 1)]
     learn.learn_final(work, known, generation)

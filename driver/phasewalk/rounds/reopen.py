@@ -112,6 +112,32 @@ def own_side(
     )
 
 
+def reference_side(settings: CampaignSettings, path: str, *, trusted: bool) -> None:
+    """Raise InputError if the reference in a directory's settings may run code of its author.
+
+    Args:
+        settings: of the directory.
+        path: of the settings.
+        trusted: see `own_side`.
+    """
+    own = settings.reference
+    asked = [
+        name
+        for name, given in (
+            ("reference.command", own.command),
+            ("reference.cp2k", own.cp2k),
+            ("reference.ase", own.ase),
+            ("reference.function", own.function),
+        )
+        if given
+    ]
+    if asked and not trusted:
+        raise InputError(
+            f"{path}: {asked[0]} may run code of whoever made this campaign as yours; if you "
+            "trust them, or it is your own: --trust"
+        )
+
+
 def read_inputs(
     store: Store, say: Callable[[str], None] = lambda line: None, *, trusted: bool = True
 ) -> Campaign:

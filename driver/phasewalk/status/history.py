@@ -20,7 +20,7 @@ from ..campaign import CampaignSettings, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from ..files import read_text
 from ..models import PROGRESS
-from ..production import Model, free_energy, lineage
+from ..production import Model, correction, free_energy, lineage
 from ..store import (
     FINAL,
     IDENTITY,
@@ -301,7 +301,7 @@ def _free_energy(
         walked, version = identity.get("systems", {}), deck_versions.of(identity)
         found = {}
         for system, one in data.items():
-            free_energy.from_dict(one)
+            correction.from_dict(one.get("against_reference"), free_energy.from_dict(one))
             own = settings.systems.get(system) if settings else None
             reasons = (
                 lineage.outdated(one, now, former),

@@ -34,6 +34,7 @@ from .records import (
     failures,
 )
 from .records_names import (
+    ADDED,
     ATOM,
     BEGIN,
     BOOTSTRAP,
@@ -58,6 +59,7 @@ from .records_names import (
     STOP,
     TRAIN,
     VERSIONS,
+    added_task,
     atom_task,
     colvars_task,
     compared_task,
@@ -104,6 +106,7 @@ from .records_outputs import (
 )
 
 __all__ = [
+    "ADDED",
     "ATOM",
     "BEGIN",
     "BOOTSTRAP",
@@ -167,6 +170,7 @@ __all__ = [
     "Trained",
     "Versions",
     "Walked",
+    "added_task",
     "at_end",
     "atom_task",
     "by_round",

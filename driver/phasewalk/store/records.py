@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import ParseError
 from ..files import fault_of
-from .records_names import END, IMPORT, INITIAL, NAMED, is_final
+from .records_names import ADDED, END, IMPORT, INITIAL, NAMED, is_final
 from .records_outputs import BY_STAGE, Believed, CacheName, Failed, Imported, Outputs, Try
 
 FILES = "files"
@@ -110,6 +110,8 @@ def _kind_of(record: Record) -> type[Outputs]:
         return BY_STAGE.get(record.stage, Outputs)
     if "believed" in record.outputs:
         return Believed
+    if record.task.startswith(ADDED):
+        return Imported
     imports: dict[str, type[Outputs]] = {INITIAL: Imported, NAMED: CacheName}
     return imports.get(record.task, Outputs)
 

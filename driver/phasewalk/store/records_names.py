@@ -14,6 +14,8 @@ FINAL = "final"
 """Name of the generation trained on all labels at the end."""
 INITIAL = "initial data"
 """Name of the task that imports existing labels."""
+ADDED = "labels of the free energy "
+"""Beginning of the names of tasks that import labels of frames of a free energy."""
 NAMED = "name in the cache"
 """Name of the task that records the name of this campaign in the cache."""
 
@@ -111,6 +113,11 @@ def versions_task(number: int) -> str:
 def free_energy_task(generation: str, hills: float) -> str:
     """Name of the record of the costs of a generation's free energies."""
     return f"free energy of generation {generation}, hills × {hills:g}"
+
+
+def added_task(generation: str, number: int) -> str:
+    """Name of the record of labels added from a free energy; sets are counted from 1."""
+    return f"{ADDED}{generation}, set {number}"  # not "generation final": see is_final
 
 
 def rewriting_task(name: str) -> str:
