@@ -25,6 +25,7 @@ from phasewalk.production.free_energy import FreeEnergy, Variable
 from phasewalk.production.freeze import Frozen
 from phasewalk.rounds import reopen
 from phasewalk.store.directory import read_campaign
+from phasewalk.structures import Guard
 
 AXIS = np.linspace(0.5, 9.5, 10)
 
@@ -122,6 +123,20 @@ def test_labels_are_never_paid_twice_and_the_campaign_is_only_read(bench: Bench)
     kept = json.loads((bench.root / "fes/gen-001/fes.json").read_text())["NaCl"]
     assert kept["against_reference"]["frames"] == 16
     assert (bench.root / "journal.jsonl").read_bytes() == before
+
+
+def test_a_walker_whose_bonds_changed_begins_at_the_start_structure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = bench.made.campaign.structures["NaCl"]
+    faults = iter(["the bond Na1–Cl2 is broken"] * 2)  # of the walkers' last frames
+    monkeypatch.setattr(Guard, "fault", lambda guard, atoms: next(faults, None))
+    bench.freeze(2, 0)
+    said = "NaCl-0 begins at the start structure: the bond Na1–Cl2 is broken"
+    assert said in bench.watcher.lines
+    states = json.loads((bench.root / "fes/gen-001/rounds/000/walkers.json").read_text())
+    for state in states:
+        assert state["frames"][-1]["frame"]["positions_A"] == pytest.approx(start.positions)
 
 
 def test_without_being_asked_nothing_is_labelled(bench: Bench) -> None:

@@ -283,7 +283,10 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
         return
     rounds = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
     after = generation.number if generation.name != FINAL else max(rounds, default=0)
-    current, _ = steer.stand(campaign, after + 1)
+    current, decisions = steer.stand(campaign, after + 1)
+    for one, decision in zip(current, decisions, strict=True):
+        if decision.source == steer.START and one.system in frozen.campaign.settings.systems:
+            frozen.observer.say(f"{one.id} begins at the start structure: {decision.why}")
     seeds = [
         steer.state_json(
             Walker(one.id, one.system, one.index, one.atoms, 0),
