@@ -53,8 +53,9 @@ def test_the_poorest_of_several_systems_and_species_counts() -> None:
 
 
 def test_the_repulsion_is_mentioned_before_it_is_too_late() -> None:
-    assert "cannot be changed" in advice.zbl(ModelSettings()).text
-    assert "false" not in advice.zbl(ModelSettings(zbl=True)).text
+    assert "cannot be changed" in advice.zbl(ModelSettings(zbl=False)).text
+    assert "ends at 0.8 × the sum" in advice.zbl(ModelSettings()).text
+    assert "ends at the cutoff" in advice.zbl(ModelSettings(zbl_range_fraction=None)).text
 
 
 def springs(constants: dict[str, float]) -> Displaced:

@@ -100,5 +100,5 @@ def test_frames_without_forces_tell_nothing() -> None:
 
 
 def test_the_advice_on_zbl() -> None:
-    assert explained.advice(ModelSettings(zbl=True)) is None
-    assert "it cannot be added after generation 0" in str(explained.advice(ModelSettings()))
+    assert explained.advice(ModelSettings()) is None
+    assert "cannot be set after generation 0" in str(explained.advice(ModelSettings(zbl=False)))

@@ -1,6 +1,7 @@
 """Settings of a campaign, the files that they refer to, its stop rules and its tasks."""
 
 from . import (
+    begun,
     config,
     config_reference,
     deck_versions,
@@ -10,6 +11,7 @@ from . import (
     stop,
     theory,
 )
+from .begun import as_begun
 from .config import BootstrapSettings, CampaignSettings, parse
 from .inputs import Campaign
 from .stop import located
@@ -25,6 +27,8 @@ __all__ = [
     "Outputs",
     "Task",
     "Work",
+    "as_begun",
+    "begun",
     "config",
     "config_reference",
     "deck_versions",

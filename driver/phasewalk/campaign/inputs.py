@@ -27,7 +27,7 @@ from ..structures import (
 )
 from ..validation import read_labelled
 from ..walkers import SystemSettings
-from . import guards, plumed_inputs
+from . import begun, guards, plumed_inputs
 from .config import CampaignSettings, parse
 
 BOOTSTRAP_COUNT = 32
@@ -109,7 +109,7 @@ class Campaign:
             "level of theory": self.reference.method.as_dict(),
             "initial data": hash_labels(self.initial),
             "cell_multiple": dict(self.cell_multiples),
-            "model": f"{model.preset}, r_max {model.cutoff_A:g} Å, {model.dtype}, zbl {model.zbl}",
+            "model": begun.network_in_words(model),
             "model overrides": {
                 k: v for k, v in model.overrides.items() if k.startswith("training_module.model.")
             },

@@ -77,11 +77,12 @@ def _larger(structures: Mapping[str, Atoms], poor: Sequence[str]) -> str:
 def zbl(settings: ModelSettings) -> Advice:
     """Whether the model repels atoms at distances without training data."""
     if settings.zbl:
-        return Advice("model.zbl: true, short-range repulsion", due=False)
+        ends = settings.zbl_range_fraction
+        where = "the cutoff" if ends is None else f"{ends:g} × the sum of covalent radii"
+        return Advice(f"model.zbl: true, short-range repulsion that ends at {where}", due=False)
     return Advice(
         "model.zbl: false, no repulsion at short distances without training data; true is "
-        "recommended for ions, molecules and high temperatures; it cannot be changed after "
-        "generation 0 is trained",
+        "recommended; it cannot be changed after generation 0 is trained",
         due=False,
     )
 

@@ -97,7 +97,7 @@ def run(
     """
     from .. import engines as finding
     from .. import status, store
-    from ..campaign import Work, guards, inputs, plumed_inputs, theory
+    from ..campaign import Work, begun, guards, inputs, plumed_inputs, theory
     from ..checks import check as checks
     from ..checks import deployment
     from ..engines import plugin, shared_code
@@ -107,6 +107,7 @@ def run(
 
     campaign = inputs.load(campaign_file, os.environ)
     root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
+    campaign = begun.in_directory(campaign, root)
     launcher = LocalLauncher(campaign.cores)
     engines = finding.find(campaign.settings.engines, os.environ)
     checks.preflight(campaign, engines, launcher)

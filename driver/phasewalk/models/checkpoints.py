@@ -22,7 +22,7 @@ COPY = "checkpoint.read.ckpt"
 
 BUILT = re.compile(
     r"(nequip\.(model|train|nn|nn\.pair_potential|data\.transforms)|allegro\.(model|nn)"
-    r"|torch\.(nn|optim|optim\.lr_scheduler))\.[A-Z]\w*"
+    r"|torch\.(nn|optim|optim\.lr_scheduler)|phasewalk\.models\.repulsion)\.[A-Z]\w*"
 )
 """Classes that a checkpoint may instantiate: those defined in these packages."""
 LOADERS = ("nequip.model.ModelFromCheckpoint", "nequip.model.ModelFromPackage")

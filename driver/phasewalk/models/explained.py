@@ -124,6 +124,6 @@ def advice(settings: ModelSettings) -> str | None:
     if settings.zbl:
         return None
     return (
-        "model.zbl is false: no repulsion at distances that no label covers. For ions, or high "
-        "temperature or pressure, set it to true now; it cannot be added after generation 0"
+        "model.zbl is false: no repulsion at distances that no label covers; true is recommended, "
+        "and cannot be set after generation 0"
     )

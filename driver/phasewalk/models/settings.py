@@ -116,9 +116,16 @@ class ModelSettings(Settings):
     batch_size: int = Field(2, ge=1, description="Number of frames per optimizer step.")
     loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss terms.")
     zbl: bool = Field(
-        False,
+        True,
         description="Add the ZBL short-range repulsion, which keeps atoms apart at distances that "
-        "no label covers.",
+        "no label covers. Default: false in campaigns that were started by an earlier version.",
+    )
+    zbl_range_fraction: float | None = Field(
+        0.8,
+        gt=0,
+        le=1.2,
+        description="The repulsion ends at this × the sum of covalent radii; null: at the cutoff, "
+        "as in earlier versions, so that the network must learn to cancel it between bonded atoms.",
     )
     threads: int = Field(1, ge=1, description="Number of CPU threads for training.")
     loggers: list[Literal["tensorboard", "wandb"]] = Field(

@@ -218,11 +218,19 @@ def _model(
     }
     if settings.zbl:
         model["pair_potential"] = {
-            "_target_": "nequip.nn.pair_potential.ZBL",
             "units": "metal",
             "chemical_species": list(types),
+            **_range(settings),
         }
     return model
+
+
+def _range(settings: ModelSettings) -> dict[str, Any]:
+    """Class of the repulsion, and its range."""
+    if settings.zbl_range_fraction is None:
+        return {"_target_": "nequip.nn.pair_potential.ZBL"}
+    short = "phasewalk.models.repulsion.ShortZBL"
+    return {"_target_": short, "range_fraction": settings.zbl_range_fraction}
 
 
 def _override(config: dict[str, Any], path: str, value: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .. import models
 from ..bias import plumed
-from ..campaign import Campaign, CampaignSettings, config, guards, plumed_inputs
+from ..campaign import Campaign, CampaignSettings, as_begun, config, guards, plumed_inputs
 from ..engines import EngineSettings, has_gpu, processor
 from ..errors import InputError, StoreError
 from ..files import check_file
@@ -155,6 +155,7 @@ def read_inputs(
         store.checked(name)
     identity, (text, path) = read_identity(store.root), settings_text(store.root)
     settings, ignored = own_side(config.parse(text, path), path, trusted=trusted)
+    settings = as_begun(settings, identity)
     if ignored:
         say(ignored)
     segment = store.find(segment_task(1))

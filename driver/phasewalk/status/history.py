@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import bias
 from ..bias import hill_tables, quantities
-from ..campaign import CampaignSettings, deck_versions, located, parse
+from ..campaign import CampaignSettings, as_begun, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from ..files import read_text
 from ..models import PROGRESS
@@ -37,6 +37,7 @@ from ..store import (
     check_kept,
     each,
     read_campaign,
+    read_identity,
     settings_text,
 )
 from . import compared as compared_frames
@@ -249,7 +250,7 @@ def _walked(
 
 
 def _settings(root: Path) -> CampaignSettings:
-    return parse(*settings_text(root))
+    return as_begun(parse(*settings_text(root)), read_identity(root))
 
 
 def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:
