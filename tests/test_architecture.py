@@ -31,7 +31,7 @@ OWNERS = {
     "os": {
         "engines.local",  # the environment of children; process groups
         "engines.supervise",  # its own process group
-        "engines.discovery",  # cores that this process may use
+        "engines.machine_child",  # cores that this process may use
         "engines.shared_code",  # who this user is
         "store.directory",  # fsync
         "store.locking",  # the lock file
@@ -41,10 +41,12 @@ OWNERS = {
     "shutil": {
         "engines.local",  # a job's scratch folder
         "engines.discovery",  # which
+        "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder
         "jobs",  # how full the disk is
         "scratch",  # the same; the folder itself
     },
+    "platform": {"engines.machine_child"},
     "fcntl": {"store.locking"},
     "socket": {"store.locking"},
     "ctypes": {"engines.supervise", "engines.lammps_library"},

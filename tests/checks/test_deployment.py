@@ -8,7 +8,7 @@ import pytest
 from helpers.fakes import FakeLauncher
 from phasewalk import files
 from phasewalk.checks import deployment
-from phasewalk.engines import discovery, shared_code
+from phasewalk.engines import here, shared_code
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Finished, Job
@@ -20,11 +20,10 @@ GRAPH, OLD, NEW = "graph", np.arange(4.0), np.arange(4.0) + 10
 
 
 def stamp(mode: str = "aotinductor", device: str = "cpu") -> Deployed:
-    torch = str(discovery.versions()["torch"])
     file = f"model{models.ENDINGS[mode]}"
     return Deployed(
-        file, mode, device, "float32", ("Cl", "Na"), 4.0, torch, "0.19", "any",
-        discovery.processor(), 50.0,
+        file, mode, device, "float32", ("Cl", "Na"), 4.0, here().torch, "0.19", "any",
+        here().processor, 50.0,
     )  # fmt: skip
 
 
@@ -145,8 +144,8 @@ def test_a_compiler_that_fails_says_why(campaign: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="no memory"):
         deployment.deploy(
             campaign, tmp_path / "x.nequip.pth", mode="torchscript", device="cpu", target="lammps",
-            launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y", trusted=True,
-            show=print,
+            launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y",
+            trusted=True, show=print,
         )  # fmt: skip
     assert not (tmp_path / "x.nequip.pth").exists()
 

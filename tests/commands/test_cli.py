@@ -16,6 +16,7 @@ import ase.io
 import pytest
 import typer
 
+from helpers import fake_engines
 from helpers.fakes import SALT, label, write_campaign
 from helpers.outputs import whole
 from phasewalk import engines
@@ -153,10 +154,10 @@ def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line:
 
 
 @pytest.fixture
-def ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All engines are there, and PLUMED likes every text."""
     monkeypatch.setattr(check, "preflight", lambda *_: None)
-    monkeypatch.setattr(engines, "find", lambda *_: None)
+    monkeypatch.setattr(engines, "find", lambda *_: fake_engines.engines(tmp_path))
 
 
 @pytest.mark.usefixtures("ready")
@@ -196,7 +197,6 @@ def test_a_stop_says_how_to_go_on(
 
     monkeypatch.setattr(plugin, "ensure", stop)
     monkeypatch.setattr(plugin, "cached", stop)
-    monkeypatch.setattr(engines, "find", lambda *_: type("E", (), {"plugin": None}))
     path = write_campaign(folder)
     code, _, err = run("run", path)
     assert code == 130
@@ -214,7 +214,6 @@ def test_a_run_says_whose_lock_it_took_over(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(plugin, "cached", stop)
-    monkeypatch.setattr(engines, "find", lambda *_: type("E", (), {"plugin": None}))
     path, root = write_campaign(folder), folder / "campaign.run"
     root.mkdir()
     lock = root / locking.LOCK

@@ -25,7 +25,7 @@ from ase.calculators.lj import LennardJones
 
 from helpers.outputs import stop_line
 from phasewalk.bias import plumed
-from phasewalk.engines.discovery import Engines, processor, versions
+from phasewalk.engines import Engines, here
 from phasewalk.jobs import Finished, Job
 from phasewalk.labels.label import frame_from_json
 from phasewalk.models.model import Deployed, stamp_text
@@ -51,7 +51,7 @@ def engines(folder: Path) -> Engines:
         torch_dir=Path(),
         plumed=None,
         plugin=None,
-        versions=versions(),
+        machine=here(),
         cache=folder / "cache",
     )
 
@@ -176,7 +176,7 @@ def _deployment(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[
         torch=version("torch"),
         nequip=version("nequip"),
         cpu="DEFAULT",
-        processor=processor(),
+        processor=here().processor,
         seconds=1.0,
     )
     return {

@@ -70,9 +70,10 @@ def fes(
     opened = store.read_campaign(root)
     campaign = reopen.read_inputs(opened, _notice, trusted=trust)
     chosen = reopen.read_generation(opened, generation)
-    engines = finding.find(campaign.settings.engines, os.environ)
-    reopen.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)
+    engines = finding.find(campaign.settings.engines, os.environ)
+    engines = finding.with_machine(engines, launcher)
+    reopen.check_fits(chosen, engines.machine)
     # With --json, standard output has nothing but JSON.
     shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
     try:

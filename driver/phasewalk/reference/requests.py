@@ -69,10 +69,16 @@ class Result:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def version_job(reference: Reference, directory: Path) -> Job | None:
-    """A job that determines the version of the program; None if it is known."""
+def version_job(reference: Reference, directory: Path, *, here: bool = True) -> Job | None:
+    """A job that determines the version of the program; None if it is known.
+
+    Args:
+        reference: the reference; its version, if any, is that of a package of this Python.
+        directory: the working directory of the job.
+        here: labels are computed on this machine.
+    """
     settings = reference.settings
-    if reference.method.version or not reference.command:
+    if (reference.method.version and here) or not reference.command:
         return None
     if settings.cp2k:
         argv = (*reference.command, "--version")
@@ -99,7 +105,7 @@ def with_version(reference: Reference, finished: Finished) -> Reference:
             program = " ".join(reference.command)
             raise InputError(f"{program} --version does not print a version of CP2K")
     else:
-        version = _answer(finished.directory, _Answer).version
+        version = _answer(finished.directory, _Answer).version or reference.method.version
     return replace(reference, method=replace(reference.method, version=version))
 
 
