@@ -211,6 +211,27 @@ def test_no_module_leans_on_global_state_or_a_shell(module: str) -> None:
             assert allowed, f"{module}, line {node.lineno}: print"
 
 
+def of_this_process(module: str) -> Iterator[str]:
+    """Facts about this process's own machine that a module of another room takes from `engines`."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module == "engines":
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "finding":
+            yield node.attr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_machine_of_the_jobs_is_asked(module: str) -> None:
+    """This process may run on another one, as on a cluster: `engines.machine` has the answer."""
+    owners = {
+        "here": CHILDREN,  # which are where jobs run
+        "versions": {"commands.cli"},  # --version
+        "available_cores": {"campaign.inputs"},  # for a launcher of this machine
+    }
+    if room_of(module) != "engines":
+        assert [n for n in of_this_process(module) if module not in owners.get(n, {module})] == []
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_happens_at_import(module: str) -> None:
     """Only definitions, constants, the guard of a program, and imports for types alone."""
