@@ -3,10 +3,9 @@
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -29,23 +28,6 @@ from phasewalk.store.records import Record
 
 COMMANDS = ["check", "run", "status", "rewind", "render", "build-plugin", "deploy", "evaluate"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Run the entry point in this process: exit code, output, error output."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["phasewalk", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        code = caught.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
