@@ -31,7 +31,7 @@ OWNERS = {
     "os": {
         "engines.local",  # the environment of children; process groups
         "engines.supervise",  # its own process group
-        "engines.discovery",  # cores that this process may use
+        "engines.machine_child",  # cores that this process may use
         "engines.shared_code",  # who this user is
         "store.directory",  # fsync
         "store.locking",  # the lock file
@@ -41,10 +41,12 @@ OWNERS = {
     "shutil": {
         "engines.local",  # a job's scratch folder
         "engines.discovery",  # which
+        "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder
         "jobs",  # how full the disk is
         "scratch",  # the same; the folder itself
     },
+    "platform": {"engines.machine_child"},
     "fcntl": {"store.locking"},
     "socket": {"store.locking"},
     "ctypes": {"engines.supervise", "engines.lammps_library"},
@@ -207,6 +209,27 @@ def test_no_module_leans_on_global_state_or_a_shell(module: str) -> None:
         if isinstance(node, ast.Name) and node.id == "print":
             allowed = module in CHILDREN or room_of(module) == "commands"
             assert allowed, f"{module}, line {node.lineno}: print"
+
+
+def of_this_process(module: str) -> Iterator[str]:
+    """Facts about this process's own machine that a module of another room takes from `engines`."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module == "engines":
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "finding":
+            yield node.attr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_machine_of_the_jobs_is_asked(module: str) -> None:
+    """This process may run on another one, as on a cluster: `engines.machine` has the answer."""
+    owners = {
+        "here": CHILDREN,  # which are where jobs run
+        "versions": {"commands.cli"},  # --version
+        "available_cores": {"campaign.inputs"},  # for a launcher of this machine
+    }
+    if room_of(module) != "engines":
+        assert [n for n in of_this_process(module) if module not in owners.get(n, {module})] == []
 
 
 @pytest.mark.parametrize("module", MODULES)

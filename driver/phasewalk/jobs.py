@@ -194,6 +194,11 @@ class Launcher(Protocol):
         """Maximum number of cores in use at a time."""
         ...
 
+    @property
+    def here(self) -> bool:
+        """Whether its jobs run on the machine of this process."""
+        ...
+
     def session(self) -> Session:
         """Open a session, without jobs."""
         ...
@@ -210,6 +215,11 @@ class Observed:
     def cores(self) -> int:
         """Maximum number of cores in use at a time."""
         return self.launcher.cores
+
+    @property
+    def here(self) -> bool:
+        """Whether its jobs run on the machine of this process."""
+        return self.launcher.here
 
     def session(self) -> Session:
         """Open a session of the launcher."""

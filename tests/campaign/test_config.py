@@ -357,9 +357,3 @@ def test_test_data_with_a_species_that_the_model_lacks(tmp_path: Path) -> None:
 def test_test_data_that_is_none(tmp_path: Path) -> None:
     path = write_campaign(tmp_path, SALT + "test_data: none.extxyz\n")
     assert "test_data: " in refused_file(path)
-
-
-def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "has_gpu", lambda: False)
-    message = refused_file(write_campaign(tmp_path, SALT + "deploy: {device: cuda}\n"))
-    assert "deploy.device: cuda, but no NVIDIA driver was found" in message

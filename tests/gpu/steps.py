@@ -115,7 +115,7 @@ def device(place: Place) -> None:
         place.row("card", torch.cuda.get_device_name(0))
         place.row("compute capability", f"{properties.major}.{properties.minor}")
         place.row("memory", properties.total_memory / 2**30, "GiB")
-        place.row("phasewalk sees a GPU", str(engines.has_gpu()), ok=engines.has_gpu())
+        place.row("phasewalk sees a GPU", str(engines.here().has_gpu), ok=engines.here().has_gpu)
         place.row("used memory before", _used_MiB(), "MiB")
 
 

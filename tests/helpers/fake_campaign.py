@@ -94,7 +94,7 @@ class FakeCampaign:
         self.programs.done, self.watcher = [], Watcher()
         with closing(directory.open_campaign(place / "run", self.campaign.identity())) as opened:
             launcher = FakeLauncher(self.programs, self.cores, self.takes)
-            found = fake_engines.engines(place)
+            found = fake_engines.engines(place, self.programs.machine)
             work = Work(self.campaign, opened, launcher, found, self.watcher)
             loop.run(work, after_round, compare=agree.compare)
         return self.programs.done

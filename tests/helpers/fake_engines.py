@@ -25,7 +25,7 @@ from ase.calculators.lj import LennardJones
 
 from helpers.outputs import stop_line
 from phasewalk.bias import plumed
-from phasewalk.engines.discovery import Engines, processor, versions
+from phasewalk.engines import Engines, Machine, here
 from phasewalk.jobs import Finished, Job
 from phasewalk.labels.label import frame_from_json
 from phasewalk.models.model import Deployed, stamp_text
@@ -41,7 +41,7 @@ VERSION = f"tblite {version('tblite')}"
 _MODEL = re.compile(r"model\.nequip\.(pth|pt2)")
 
 
-def engines(folder: Path) -> Engines:
+def engines(folder: Path, machine: Machine | None = None) -> Engines:
     """Engines that are nowhere: only `FakeEngines` can do their jobs."""
     return Engines(
         lmp=Path("lmp"),
@@ -51,7 +51,7 @@ def engines(folder: Path) -> Engines:
         torch_dir=Path(),
         plumed=None,
         plugin=None,
-        versions=versions(),
+        machine=machine or here(),
         cache=folder / "cache",
     )
 
@@ -63,12 +63,14 @@ class FakeEngines:
     Attributes:
         breaks: walker → step at which the sentinel stops it.
         unconverged: the `max_iterations` with which no label converges; None: all do.
+        machine: on which the jobs run.
         remembers: answers a job that it has done before from memory.
         done: names of the jobs, in their order.
     """
 
     breaks: Mapping[str, int] = field(default_factory=dict)
     unconverged: int | None = None
+    machine: Machine = field(default_factory=here)
     remembers: bool = True
     done: list[str] = field(default_factory=list)
     _known: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -176,7 +178,7 @@ def _deployment(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[
         torch=version("torch"),
         nequip=version("nequip"),
         cpu="DEFAULT",
-        processor=processor(),
+        processor=self.machine.processor,
         seconds=1.0,
     )
     return {

@@ -97,6 +97,7 @@ class FakeLauncher:
         play: does the program's work in the job's directory; its exit code, None for a time-out.
         takes: seconds of a job, on a clock of its own; None: one job after another, 0.5 s each.
         watch: called with each running job and its seconds before each of its signs of life.
+        here: whether its jobs run on this machine.
         jobs: what was started.
         stopped: those that were running when the session was closed, or that were stopped.
     """
@@ -105,6 +106,7 @@ class FakeLauncher:
     cores: int = 2
     takes: Callable[[Job], float] | None = None
     watch: Callable[[Job, float], None] = lambda job, seconds: None
+    here: bool = True
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Job] = field(default_factory=list)
 

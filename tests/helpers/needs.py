@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from helpers import browser
+from phasewalk import engines
 from phasewalk.engines import discovery, plugin
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineMissing
@@ -42,7 +43,7 @@ LOOKS: Mapping[str, Callable[[], bool]] = {
     "nequip": _package("nequip"),
     "tblite": _package("tblite"),
     "browser": lambda: _package("selenium")() and browser.program() is not None,
-    "cp2k": lambda: any(map(discovery.which, PROGRAMS)),
+    "cp2k": lambda: any(map(engines.which, PROGRAMS)),
 }
 
 

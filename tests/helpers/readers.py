@@ -20,7 +20,7 @@ from phasewalk.bias import colvars, dumps, hill_tables, plumed, sharing
 from phasewalk.bias import hills as bias
 from phasewalk.bias.plumed import MetadFiles
 from phasewalk.campaign import config, inputs
-from phasewalk.engines import plugin
+from phasewalk.engines import machine, plugin
 from phasewalk.errors import UNREADABLE
 from phasewalk.generations import evaluate
 from phasewalk.jobs import Finished, Job
@@ -334,6 +334,10 @@ STAMP = {
     "types": ["Cl", "Na"], "r_max_A": 4.0, "torch": "2.13.0", "nequip": "0.19.1", "cpu": "AVX512",
     "processor": "fma sse", "seconds": 1.5, "graph": "0123", "checkpoint": "abc",
 }  # fmt: skip
+MACHINE = {
+    "host": "node7", "architecture": "x86_64", "processor": "fma sse", "has_gpu": False,
+    "has_compiler": True, "versions": {"python": "3.11", "torch": "2.13.0"},
+}  # fmt: skip
 TEMPLATE = {
     "graph": "0123", "package": "abc",
     "places": {"w": {"entry": "model/0", "offset": 0, "length": 8}},
@@ -515,6 +519,12 @@ READERS = {
         (dumped({"names": ["v", "d"], "values": [[1.0, 2.0], [3.0, 4.5]]}),),
         lambda path: colvars.read(Finished(Job("cv", (), path.parent), 0, 1.0)),
         (*JSON, *NUMBERS),
+    ),
+    "machine": Reader(
+        machine.RESULT,
+        (dumped(MACHINE),),
+        lambda path: machine.read(Finished(Job("machine", (), path.parent), 0, 1.0)),
+        JSON,
     ),
     "stamp": Reader("stamp.json", (dumped(STAMP),), model.read_stamp, JSON),
     "plugin stamp": Reader(

@@ -30,6 +30,7 @@ def energies(range_fraction: float, frames: list[Atoms]) -> list[float]:
     import torch
     from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
+    from nequip.nn import with_edge_vectors_
 
     from phasewalk.models.repulsion import ShortZBL
 
@@ -43,7 +44,7 @@ def energies(range_fraction: float, frames: list[Atoms]) -> list[float]:
         for atoms in frames:
             data = ChemicalSpeciesToAtomTypeMapper(model_type_names=TYPES)(from_ase(atoms))
             data = compute_neighborlist_(data, r_max=cutoff)
-            data = AtomicDataDict.with_edge_vectors_(data, with_lengths=True)
+            data = with_edge_vectors_(data, with_lengths=True)
             relative = data[AtomicDataDict.EDGE_LENGTH_KEY].view(-1, 1) / cutoff
             data[AtomicDataDict.NORM_LENGTH_KEY] = relative
             out = module(dict(data))

@@ -14,6 +14,7 @@ from ase.calculators.morse import MorsePotential
 
 from helpers.fakes import crystal
 from phasewalk.checks import prove
+from phasewalk.engines import Machine
 from phasewalk.errors import GateFailed, InputError
 from phasewalk.models import model as models
 from phasewalk.validation import conservation, gate, predict_child
@@ -467,14 +468,15 @@ STAMP = models.Deployed(
     processor="",
     seconds=45.0,
 )
-HERE = {
-    "types": ["Cl", "Na"], "dtype": "float32", "torch": "2.9.0", "cpu": "AVX512", "sha256": "abc"
-}  # fmt: skip
+HERE = {"types": ["Cl", "Na"], "dtype": "float32", "cpu": "AVX512", "sha256": "abc"}
+MACHINE = Machine(
+    "node7", "x86_64", "sse avx512", has_gpu=False, has_compiler=True, versions={"torch": "2.9.0"}
+)
 MODEL = Path("model.nequip.pt2")
 
 
 def test_a_stamp_that_fits() -> None:
-    prove.check_stamp(MODEL, STAMP, HERE)
+    prove.check_stamp(MODEL, STAMP, HERE, MACHINE)
 
 
 @pytest.mark.parametrize(
@@ -494,12 +496,12 @@ def test_a_stamp_that_fits() -> None:
 )
 def test_a_stamp_that_does_not_fit(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(GateFailed, match=says):
-        prove.check_stamp(MODEL, dataclasses.replace(STAMP, **changes), HERE)
+        prove.check_stamp(MODEL, dataclasses.replace(STAMP, **changes), HERE, MACHINE)
 
 
 def test_torchscript_runs_on_any_processor() -> None:
     script = dataclasses.replace(STAMP, mode="torchscript", cpu="AVX9", torch="1.0")
-    prove.check_stamp(MODEL, script, HERE)
+    prove.check_stamp(MODEL, script, HERE, MACHINE)
 
 
 @pytest.mark.parametrize("name", ["model.nequip.pt2.json", "stamp.json"])

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -108,6 +109,22 @@ class CampaignSettings(Settings):
     stop: StopSettings = Field(StopSettings(), description="Stop rules (goals, budgets).")
     resources: ResourceSettings = Field(ResourceSettings(), description="Cores to use.")
     engines: EngineSettings = Field(EngineSettings(), description="Engine locations.")
+
+    @property
+    def walkers(self) -> int:
+        """Number of walkers of all systems."""
+        return sum(system.walkers for system in self.systems.values())
+
+
+def check_walkers(settings: CampaignSettings, cores: int, path: Path) -> None:
+    """Raise InputError if there are more walkers than a number of cores allows."""
+    per_core = settings.resources.walkers_per_core
+    if settings.rounds and settings.walkers > cores * per_core:
+        raise InputError(
+            f"{path}: {settings.walkers} walkers, but {cores} core(s) × {per_core} "
+            f"(resources.walkers_per_core) allow {cores * per_core}; use fewer walkers, or "
+            "increase resources.walkers_per_core"
+        )
 
 
 def parse(text: str, where: str) -> CampaignSettings:

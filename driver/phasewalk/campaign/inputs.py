@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ..bias import colvars, metad_actions
-from ..engines import available_cores, has_gpu, which
+from ..engines import available_cores, which
 from ..errors import InputError
 from ..files import read_text
 from ..labels import Label, Level, content_hash
@@ -28,7 +28,7 @@ from ..structures import (
 from ..validation import read_labelled
 from ..walkers import SystemSettings
 from . import begun, guards, plumed_inputs
-from .config import CampaignSettings, parse
+from .config import CampaignSettings, check_walkers, parse
 
 BOOTSTRAP_COUNT = 32
 MAX_CHARGE = 0.01
@@ -71,7 +71,7 @@ class Campaign:
     @property
     def walkers(self) -> int:
         """Number of walkers of all systems."""
-        return sum(system.walkers for system in self.settings.systems.values())
+        return self.settings.walkers
 
     @property
     def bootstrap_count(self) -> int:
@@ -159,11 +159,6 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
     _check_kinds(campaign)
     _check_program(campaign)
     _check_goals(campaign)
-    if settings.deploy.device == "cuda" and not has_gpu():
-        raise InputError(
-            f"{path}: deploy.device: cuda, but no NVIDIA driver was found (no nvidia-smi); "
-            "use auto or cpu"
-        )
     return campaign
 
 
@@ -215,7 +210,10 @@ def _usable(atoms: Atoms, settings: CampaignSettings, name: str) -> Atoms:
 
 
 def _check_counts(campaign: Campaign) -> None:
-    """Raise InputError if there are too few labels to start with, or too many walkers."""
+    """Raise InputError if there are too few labels to start with, or too many walkers.
+
+    Without `resources.cores` the number of cores is that of the launcher, which is not known yet.
+    """
     path, settings = campaign.path, campaign.settings
     first = campaign.bootstrap_count * len(campaign.structures) + len(campaign.initial)
     if first < settings.validation_every:
@@ -224,13 +222,8 @@ def _check_counts(campaign: Campaign) -> None:
             f"{settings.validation_every}, so that none is held out for validation; increase "
             "bootstrap.count or decrease validation_every"
         )
-    slots = campaign.cores * settings.resources.walkers_per_core
-    if settings.rounds and campaign.walkers > slots:
-        raise InputError(
-            f"{path}: {campaign.walkers} walkers, but {campaign.cores} core(s) × "
-            f"{settings.resources.walkers_per_core} (resources.walkers_per_core) allow {slots}; "
-            "use fewer walkers, or increase resources.walkers_per_core"
-        )
+    if settings.resources.cores:
+        check_walkers(settings, settings.resources.cores, path)
     if settings.reference.imported and (settings.rounds or campaign.bootstrap_count):
         raise InputError(
             f"{path}: reference.imported computes no labels, but rounds: {settings.rounds} and "

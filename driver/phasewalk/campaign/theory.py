@@ -36,7 +36,7 @@ def settle(
         InputError: the reference does not start, or data have another level of theory.
     """
     with scratch.folder("version") as folder:
-        job = requests.version_job(campaign.reference, folder / "version")
+        job = requests.version_job(campaign.reference, folder / "version", here=launcher.here)
         if job is not None:
             try:
                 finished = run(launcher, job)

@@ -13,8 +13,8 @@ from rich.text import Text
 from .. import engines as finding
 from .. import scratch, walkers
 from ..bias import colvars, plumed, plumed_limits
-from ..campaign import Campaign, guards, plumed_inputs
-from ..engines import Engines, plugin
+from ..campaign import Campaign, config, guards, plumed_inputs
+from ..engines import Engines, Machine, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
 from ..jobs import Finished, Job, Launcher, run
 from ..structures import bare, carried, perturb
@@ -48,6 +48,11 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
     except EngineMissing as error:
         yield Row("engines", "missing", str(error))
         return
+    asked: list[Engines] = []
+    yield from _guard("machine", lambda: _machine(campaign, engines, launcher, asked))
+    if not asked:
+        return
+    engines = asked[0]
     with scratch.folder("check") as place:
         yield from _guard("LAMMPS", lambda: _lammps(engines, launcher, place))
         yield from _guard("MPI", lambda: _mpi(engines, launcher, place))
@@ -80,6 +85,24 @@ def _guard(what: str, look: Callable[[], str]) -> Iterator[Row]:
         yield Row(what, "missing", str(error))
     except PhasewalkError as error:
         yield Row(what, "wrong", str(error))
+
+
+def _machine(campaign: Campaign, engines: Engines, launcher: Launcher, asked: list[Engines]) -> str:
+    """The machine on which segments run; the engines with it are appended to the list."""
+    found = finding.with_machine(engines, launcher)
+    asked.append(found)
+    check_machine(campaign, found.machine, launcher)
+    return f"{found.machine}, {launcher.cores} core(s)"
+
+
+def check_machine(campaign: Campaign, machine: Machine, launcher: Launcher) -> None:
+    """Raise InputError if the machine lacks a GPU, or cores, that the campaign needs."""
+    if campaign.settings.deploy.device == "cuda" and not machine.has_gpu:
+        raise InputError(
+            f"{campaign.path}: deploy.device: cuda, but no NVIDIA driver was found on "
+            f"{machine.host}, where segments run (no nvidia-smi); use auto or cpu"
+        )
+    config.check_walkers(campaign.settings, launcher.cores, campaign.path)
 
 
 def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:
@@ -138,8 +161,10 @@ def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
 
     Raises:
         EngineMissing: a system needs PLUMED, which was not found.
-        InputError: PLUMED rejects a system's text, or does not have the MPI that it needs.
+        InputError: PLUMED rejects a system's text, or does not have the MPI that it needs; or the
+            machine has no GPU, or too few cores.
     """
+    check_machine(campaign, engines.machine, launcher)
     biased = [name for name, system in campaign.settings.systems.items() if system.plumed]
     if not biased:
         return

@@ -9,7 +9,7 @@ from typing import Any
 from .. import engines as finding
 from .. import models, status, store
 from ..campaign import config
-from ..engines import EngineSettings, plugin
+from ..engines import EngineSettings, Machine, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
 from ..files import file_hash, write_file
 from ..generations import compile
@@ -80,12 +80,7 @@ def _swapped(
     kept: Sequence[Path], job: Job, device: str, launcher: Launcher, show: Show
 ) -> tuple[bytes, Deployed, str] | None:
     """An existing compilation with the weights replaced; None if there is no suitable one."""
-    found = [
-        one
-        for folder in kept
-        for one in compile.all_in(folder, sealed=folder.name == SHARED)
-        if _fits(one.stamp, device)
-    ]
+    found = _usable(kept, device, launcher)
     if not found:
         return None
     finished = _wait(launcher, job, "reading the checkpoint", show)
@@ -102,13 +97,19 @@ def _swapped(
     return None
 
 
-def _fits(stamp: Deployed, device: str) -> bool:
-    """Whether a compilation is for this device and runs on this machine."""
-    wanted = ("cuda" if finding.has_gpu() else "cpu") if device == "auto" else device
-    torch = str(finding.versions().get("torch"))
-    reason = models.misfit(
-        stamp, torch=torch, features=finding.processor(), has_gpu=finding.has_gpu()
-    )
+def _usable(kept: Sequence[Path], device: str, launcher: Launcher) -> list[compile.Compiled]:
+    """Compilations for this device that can run where the jobs of a launcher run."""
+    found = [one for folder in kept for one in compile.all_in(folder, sealed=folder.name == SHARED)]
+    if not found:
+        return []  # no machine needs to be asked
+    machine = finding.ask(launcher)
+    return [one for one in found if _fits(one.stamp, device, machine)]
+
+
+def _fits(stamp: Deployed, device: str, machine: Machine) -> bool:
+    """Whether a compilation is for this device and can run on a machine."""
+    wanted = ("cuda" if machine.has_gpu else "cpu") if device == "auto" else device
+    reason = models.misfit(stamp, machine)
     return (stamp.mode, stamp.device, reason) == ("aotinductor", wanted, "")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 
 from .. import models
-from ..engines import Engines, has_gpu, processor
+from ..engines import Engines, Machine
 from ..errors import GateFailed, InputError
 from ..files import file_hash, read
 from ..jobs import Job, Launcher, run
@@ -42,7 +42,8 @@ def prove(
     said = eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
     stamp = find_stamp(model)
     if stamp is not None:
-        check_stamp(model, stamp, {**said, "sha256": file_hash(checkpoint)})
+        here = {**said, "sha256": file_hash(checkpoint)}
+        check_stamp(model, stamp, here, engines.machine)
     asked = Probes(
         frames=chosen,
         eager=[accuracy.prediction(entry) for entry in said["frames"]],
@@ -111,13 +112,15 @@ def find_checkpoint(model: Path) -> Path:
     return path
 
 
-def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
-    """Raise GateFailed if a stamp does not match the checkpoint or this machine.
+def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any], machine: Machine) -> None:
+    """Raise GateFailed if a stamp does not match the checkpoint or the machine of the jobs.
 
     Args:
         model: the deployed model.
         stamp: of the model.
-        here: properties of the checkpoint (types, dtype, sha256) and this machine (torch, cpu).
+        here: properties of the checkpoint (types, dtype, sha256), and torch's name of the
+            processor's features there (cpu).
+        machine: on which the model is to run.
     """
     if list(stamp.types) != here["types"]:
         raise GateFailed(
@@ -134,12 +137,7 @@ def check_stamp(model: Path, stamp: Deployed, here: dict[str, Any]) -> None:
             f"{model}: by its stamp, it was compiled from another checkpoint; give that one with "
             "--checkpoint"
         )
-    reason = models.misfit(
-        stamp,
-        torch=here["torch"],
-        features=processor(),
-        has_gpu=has_gpu(),
-    )
+    reason = models.misfit(stamp, machine)
     if not reason and stamp.mode == "aotinductor" and stamp.cpu != here["cpu"]:
         reason = f"it was compiled for cpu {stamp.cpu}, but this machine has {here['cpu']}"
     if reason:

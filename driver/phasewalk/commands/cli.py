@@ -110,6 +110,7 @@ def run(
     campaign = begun.in_directory(campaign, root)
     launcher = LocalLauncher(campaign.cores)
     engines = finding.find(campaign.settings.engines, os.environ)
+    engines = finding.with_machine(engines, launcher)
     checks.preflight(campaign, engines, launcher)
     campaign, notes = theory.settle(campaign, launcher, root)
     notes += plumed_inputs.notices(campaign.settings, campaign.structures)
@@ -306,7 +307,8 @@ def gate(
     frames = [label.atoms for label in accuracy.read_labelled(data)]
     assess.check_species(model, frames, str(data))
     launcher = LocalLauncher()
-    engines = plugin.ensure(finding.find(EngineSettings(), os.environ), launcher, os.environ)
+    engines = finding.with_machine(finding.find(EngineSettings(), os.environ), launcher)
+    engines = plugin.ensure(engines, launcher, os.environ)
     with (
         scratch.folder("gate", keep_failed=True) as folder,
         err.status("proving in LAMMPS …"),

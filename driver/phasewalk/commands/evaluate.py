@@ -46,9 +46,8 @@ def evaluate(
     model = assess.model_of(target, generation)
     assess.check_species(model, [label.atoms for label in frames], str(data))
     launcher = LocalLauncher()
-    engines = plugin.ensure(
-        finding.find(_engines(target, trusted=trust), os.environ), launcher, os.environ
-    )
+    engines = finding.find(_engines(target, trusted=trust), os.environ)
+    engines = plugin.ensure(finding.with_machine(engines, launcher), launcher, os.environ)
     with (
         scratch.folder("evaluate", keep_failed=True) as folder,
         err.status("evaluating in LAMMPS …"),

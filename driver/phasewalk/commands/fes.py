@@ -163,9 +163,10 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     opened = store.read_campaign(asked.root)
     campaign = reopen.read_inputs(opened, _notice, trusted=asked.trust)
     chosen = reopen.read_generation(opened, asked.generation)
-    engines = finding.find(campaign.settings.engines, os.environ)
-    reopen.check_fits(chosen, str(engines.versions.get("torch")))
     launcher = LocalLauncher(campaign.cores)
+    engines = finding.find(campaign.settings.engines, os.environ)
+    engines = finding.with_machine(engines, launcher)
+    reopen.check_fits(chosen, engines.machine)
     if asked.against:
         reopen.reference_side(campaign.settings, str(campaign.path), trusted=asked.trust)
         beside = (asked.campaign_file or asked.root).absolute().parent

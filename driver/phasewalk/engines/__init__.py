@@ -3,18 +3,15 @@
 from . import plugin, shared_code
 from .discovery import (
     HOW_TO_GET_PLUMED,
-    PACKAGES,
     Engines,
     EngineSettings,
-    available_cores,
     cache_dir,
     find,
-    has_gpu,
-    processor,
-    versions,
-    which,
+    with_machine,
 )
 from .lammps_library import Library
+from .machine import Machine, ask, here
+from .machine_child import PACKAGES, available_cores, versions, which
 
 __all__ = [
     "HOW_TO_GET_PLUMED",
@@ -22,13 +19,15 @@ __all__ = [
     "EngineSettings",
     "Engines",
     "Library",
+    "Machine",
+    "ask",
     "available_cores",
     "cache_dir",
     "find",
-    "has_gpu",
+    "here",
     "plugin",
-    "processor",
     "shared_code",
     "versions",
     "which",
+    "with_machine",
 ]

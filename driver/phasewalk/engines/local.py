@@ -126,6 +126,11 @@ class LocalLauncher:
 
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
+    @property
+    def here(self) -> bool:
+        """Its jobs run on this machine."""
+        return True
+
     def session(self) -> Session:
         """Open a session."""
         return LocalSession(self.cores)

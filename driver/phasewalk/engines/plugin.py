@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,8 @@ from ..errors import EngineFailed, EngineMissing
 from ..files import read
 from ..jobs import Finished, Job, Launcher, run
 from . import shared_code
-from .discovery import HOW_TO_GET_PLUMED, Engines, cache_dir, which, with_plugin
+from .discovery import HOW_TO_GET_PLUMED, Engines, cache_dir, with_plugin
+from .machine_child import which
 
 LIBRARY = "phasewalkplugin.so"
 STAMP = "phasewalk_stamp.json"
@@ -43,7 +43,7 @@ def stamp(engines: Engines, source: Path) -> dict[str, str]:
         "torch": engines.versions.get("torch", ""),
         "plumed_headers": str(engines.plumed.include) if engines.plumed else "",
         "mpi": f"{engines.versions.get('mpich', '')} {engines.mpi_include}",
-        "machine": platform.machine(),
+        "machine": engines.machine.architecture,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import models
 from ..campaign import Outputs, Task, Work
-from ..engines import has_gpu, processor, shared_code
+from ..engines import shared_code
 from ..errors import InputError, ParseError, StoreError
 from ..files import hash_of
 from ..jobs import Finished, Job
@@ -35,10 +35,11 @@ class Compiled:
 
 def key(work: Work, mode: str, graph: str) -> str:
     """Hash of what a compilation depends on: graph, versions, device, processor."""
-    versions = [work.engines.versions.get(name) for name in ("torch", "nequip")]
+    machine = work.engines.machine
+    versions = [machine.versions.get(name) for name in ("torch", "nequip")]
     device = work.campaign.settings.deploy.device
-    made_for = [processor()] if mode == "aotinductor" else []
-    return hash_of(graph, mode, device, versions, made_for, has_gpu())
+    made_for = [machine.processor] if mode == "aotinductor" else []
+    return hash_of(graph, mode, device, versions, made_for, machine.has_gpu)
 
 
 def _files(finished: Finished, stamp: Deployed) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from .. import models
 from ..campaign import Outputs, Task, Work
-from ..engines import which
 from ..errors import InputError
 from ..files import file_hash, hash_of
 from ..jobs import ENDED, Finished, Job
@@ -104,7 +103,7 @@ def plan(
     mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
     deployed = None if again else work.store.find(deploy_task(name))
     done = deployed or not compile.needed(work, mode, graph)
-    beside = max(1, work.campaign.cores - work.campaign.settings.model.threads)
+    beside = max(1, work.launcher.cores - work.campaign.settings.model.threads)
     task = compile.task(
         work,
         number,
@@ -132,7 +131,7 @@ def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
         return ""
     if (work.store.root / task.place / ENDED).is_file():
         return ""  # it had finished when a run was killed
-    cores, walkers = work.campaign.cores, work.campaign.walkers
+    cores, walkers = work.launcher.cores, work.campaign.walkers
     wait = max(0.0, wait_s[mode] - compile.done_s(work, mode, graph))
     steps = work.campaign.settings.segment.steps * max(1.0, walkers / cores)
     beside = 0.0 if walkers < cores else wait / cores  # the compiler competes for the cores
@@ -287,7 +286,7 @@ def _compilation(
             mode=how.mode,
             device=work.campaign.settings.deploy.device,
             directory=directory,
-            cores=_cores(how.mode, work.campaign.cores),
+            cores=_cores(how.mode, work.launcher.cores),
         )
 
     def read(finished: Finished) -> Outputs:
@@ -335,11 +334,11 @@ def choose_mode(
     done_s = compile.done_s(work, "aotinductor", graph)
     if done_s == math.inf:
         return "aotinductor", "compiled during the last round"
-    if which("c++") is None:
+    if not work.engines.machine.has_compiler:
         return "torchscript", "aotinductor needs a C++ compiler (c++), which was not found"
     if not script:
         return "torchscript", "no times are known yet; it compiles in seconds"
-    share = max(1.0, work.campaign.walkers / work.campaign.cores)
+    share = max(1.0, work.campaign.walkers / work.launcher.cores)
     steps = segments * settings.segment.steps * share
     inductor = step_s.get("aotinductor") or script / SPEEDUP
     total = {
@@ -370,6 +369,6 @@ def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str,
             mode_of[made.generation] = made.mode
         elif isinstance(made, Evaluated) and made.generation in mode_of:
             step_s[mode_of[made.generation]] = made.seconds_per_step
-    if trained or work.campaign.cores <= work.campaign.settings.model.threads:
+    if trained or work.launcher.cores <= work.campaign.settings.model.threads:
         beside = 0.0
     return step_s, {mode: max(0.0, seconds - beside) for mode, seconds in compile_s.items()}

@@ -11,7 +11,6 @@ from ase import Atoms
 
 from .. import labels, models
 from ..campaign import Outputs, Task, Work, in_background
-from ..engines import has_gpu, processor
 from ..files import check_file, file_hash, hash_of, read
 from ..jobs import Event, Finished, Job, Running
 from ..labelling import isolated_atoms, locate
@@ -152,7 +151,7 @@ def _network(work: Work, known: Sequence[Label]) -> Mapping[str, Any]:
 
 
 def fit(work: Work, generation: Generation) -> Generation:
-    """The generation in a form that this machine can run.
+    """The generation in a form that the machine of the segments can run.
 
     If it was compiled for another machine, on which the campaign ran before, it is deployed and
     validated again.
@@ -166,12 +165,7 @@ def fit(work: Work, generation: Generation) -> Generation:
     if found is None:
         return generation
     trained, name, number = found.outputs, generation.name, generation.number
-    reason = models.misfit(
-        generation.stamp,
-        torch=str(work.engines.versions.get("torch")),
-        features=processor(),
-        has_gpu=has_gpu(),
-    )
+    reason = models.misfit(generation.stamp, work.engines.machine)
     if reason:
         work.observer.say(f"generation {name}: {reason}; it is deployed again")
         how = plan(work, number, name, _network(work, ()), again=True)

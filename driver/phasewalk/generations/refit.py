@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import models
 from ..campaign import Outputs, Work
-from ..engines import has_gpu, processor
 from ..errors import EngineFailed, GateFailed
 from ..files import check_file, hash_of
 from ..models import swap, training_config
@@ -61,14 +60,13 @@ def _inputs(generation: Generation) -> str:
 
 
 def _known(frozen: Work, generation: Generation) -> Outputs | None:
-    """The model that was deployed for the free energy before, if it runs on this machine."""
+    """The model that was deployed for the free energy before, if it can run now."""
     record = frozen.store.done(deploy_task(generation.name), _inputs(generation))
     if record is None:
         return None
     found = record.of(DeployedModel)
     stamp = models.stamp_from_json(found.stamp)
-    torch = str(frozen.engines.versions.get("torch"))
-    if models.misfit(stamp, torch=torch, features=processor(), has_gpu=has_gpu()):
+    if models.misfit(stamp, frozen.engines.machine):
         return None
     check_file(frozen.store.root / found.file, found.sha256)
     return record.outputs
@@ -104,7 +102,7 @@ def _compiled(campaign: Work, frozen: Work, graph: str, why: str) -> Compiled | 
     network = _network(campaign)
     if found is not None or network is None or training_config.graph_of(network) != graph:
         return found
-    cores = campaign.campaign.cores
+    cores = frozen.launcher.cores
     task = compile.task(frozen, 0, mode=MODE, graph=graph, network=network, cores=cores)
     frozen.observer.say(
         f"compiling the network, which takes a minute or two and is cached for later use ({why})"

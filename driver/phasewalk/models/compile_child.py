@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ..engines import processor
+from ..engines import here
 from .checkpoints import REFUSED, TRUST, Refused, copied
 from .model import Deployed, stamp_text
 from .training_config import WEIGHTS, graph_of
@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> int:
         torch=str(torch.__version__),
         nequip=str(nequip.__version__),
         cpu=torch.backends.cpu.get_cpu_capability(),
-        processor=processor(),
+        processor=here().processor,
         seconds=time.perf_counter() - started,
     )
     arguments.output.with_name("stamp.json").write_text(stamp_text(stamp), encoding="utf-8")

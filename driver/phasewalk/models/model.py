@@ -13,6 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import AfterValidator, FiniteFloat
 
+from ..engines import Machine
 from ..errors import UNREADABLE, EngineFailed, InputError
 from ..files import EXACT, read, typed
 from ..jobs import Finished, Job
@@ -261,20 +262,13 @@ class Deployed:
     checkpoint: str = ""
 
 
-def misfit(stamp: Deployed, *, torch: str, features: str, has_gpu: bool) -> str:
-    """Why a model cannot run on this machine; empty if it can.
-
-    Args:
-        stamp: of the model.
-        torch: version of torch on this machine.
-        features: of this machine's processor, from `engines.processor`.
-        has_gpu: whether this machine has a GPU.
-    """
-    if stamp.device == "cuda" and not has_gpu:
+def misfit(stamp: Deployed, machine: Machine) -> str:
+    """Why a model with this stamp cannot run on a machine; empty if it can."""
+    if stamp.device == "cuda" and not machine.has_gpu:
         return "it was compiled for cuda, but this machine has no GPU"
-    if stamp.mode == "aotinductor" and stamp.torch != torch:
-        return f"it was compiled for torch {stamp.torch}, but this machine has {torch}"
-    missing = sorted(set(stamp.processor.split()) - set(features.split()))
+    if stamp.mode == "aotinductor" and stamp.torch != machine.torch:
+        return f"it was compiled for torch {stamp.torch}, but this machine has {machine.torch}"
+    missing = sorted(set(stamp.processor.split()) - set(machine.processor.split()))
     if stamp.mode == "aotinductor" and stamp.device == "cpu" and missing:
         shown = " ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         return f"it was compiled for a processor with {shown}, which this machine does not have"

@@ -105,7 +105,9 @@ def load(settings: ReferenceSettings, folder: Path, environ: Mapping[str, str]) 
         return _with_program(_calculator(settings, command, folder))
     xtb = settings.tight_binding
     theory = {"electronic_temperature_K": xtb.electronic_temperature_K}
-    level = Level(xtb.method, _versions(["tblite"]), theory)
+    other_python = settings.command is not None and own_program(settings.command) is None
+    version = _versions(["tblite"], required=not other_python)
+    level = Level(xtb.method, version, theory)
     return _with_program(Reference(settings, level, command))
 
 
@@ -198,11 +200,17 @@ def _content(path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _versions(packages: list[str]) -> str:
-    """Packages with their versions, as in the child; EngineMissing if one is not installed."""
+def _versions(packages: list[str], *, required: bool) -> str:
+    """Packages with their versions, as in the child, if they are installed in this Python.
+
+    Otherwise EngineMissing; empty if they are not required, because `command` starts phasewalk's
+    child in another Python, which `requests.version_job` asks.
+    """
     try:
         return ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     except metadata.PackageNotFoundError as error:
+        if not required:
+            return ""
         raise EngineMissing(f"reference: the package {error.name} is not installed") from error
 
 

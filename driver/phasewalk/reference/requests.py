@@ -19,7 +19,7 @@ from ..jobs import Finished, Job
 from ..labels import Label, Level, check, frame_to_json, label_key
 from ..structures import carried
 from . import cp2k_input, cp2k_output
-from .programs import Reference
+from .programs import Reference, own_program
 from .settings import ReferenceSettings
 
 Array = NDArray[np.float64]
@@ -69,10 +69,18 @@ class Result:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def version_job(reference: Reference, directory: Path) -> Job | None:
-    """A job that determines the version of the program; None if it is known."""
+def version_job(reference: Reference, directory: Path, *, here: bool = True) -> Job | None:
+    """A job that determines the version of the program; None if it is known.
+
+    Args:
+        reference: the reference; its version, if any, is that of a package of this Python.
+        directory: the working directory of the job.
+        here: labels are computed on this machine. On another one phasewalk's own child is asked
+            all the same; a user's program may not know how to answer.
+    """
     settings = reference.settings
-    if reference.method.version or not reference.command:
+    known = reference.method.version and (here or own_program(settings.command) is not None)
+    if known or not reference.command:
         return None
     if settings.cp2k:
         argv = (*reference.command, "--version")
@@ -99,7 +107,7 @@ def with_version(reference: Reference, finished: Finished) -> Reference:
             program = " ".join(reference.command)
             raise InputError(f"{program} --version does not print a version of CP2K")
     else:
-        version = _answer(finished.directory, _Answer).version
+        version = _answer(finished.directory, _Answer).version or reference.method.version
     return replace(reference, method=replace(reference.method, version=version))
 
 

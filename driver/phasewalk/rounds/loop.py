@@ -169,12 +169,19 @@ def _keep_settings(work: Work) -> None:
 
 
 def _note_versions(work: Work) -> None:
-    """Record the versions of all engines if they differ from those of the previous run."""
+    """Record the versions of all engines and the machine if the previous run had others."""
     noted = [found for _, found in each(work.store.records(), Versions)]
-    versions = dict(work.engines.versions)
-    if not noted or noted[-1].versions != versions:
+    machine = work.engines.machine
+    found = Versions(versions=dict(machine.versions), machine=machine.type)
+    if not noted or _differ(noted[-1], found):
         round_ = max((record.round for record in work.store.records()), default=0)
-        work.note(versions_task(len(noted) + 1), VERSIONS, round_, {"versions": versions})
+        work.note(versions_task(len(noted) + 1), VERSIONS, round_, found.dump())
+
+
+def _differ(before: Versions, found: Versions) -> bool:
+    """Whether versions or machine differ; earlier versions of phasewalk recorded no machine."""
+    other_machine = before.machine is not None and before.machine != found.machine
+    return other_machine or before.versions != found.versions
 
 
 def _may_end(work: Work, round_: int, generation: Generation, compare: Compare) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from .. import models
 from ..bias import plumed
 from ..campaign import Campaign, CampaignSettings, as_begun, config, guards, plumed_inputs
-from ..engines import EngineSettings, has_gpu, processor
+from ..engines import EngineSettings, Machine
 from ..errors import InputError, StoreError
 from ..files import check_file
 from ..generations import Generation
@@ -63,9 +63,9 @@ def read_generation(store: Store, name: str | None) -> Generation:
     return found
 
 
-def check_fits(generation: Generation, torch: str) -> None:
-    """Raise InputError if this machine, with its version of torch, cannot run a generation."""
-    reason = models.misfit(generation.stamp, torch=torch, features=processor(), has_gpu=has_gpu())
+def check_fits(generation: Generation, machine: Machine) -> None:
+    """Raise InputError if a machine cannot run a generation."""
+    reason = models.misfit(generation.stamp, machine)
     if reason:
         raise InputError(
             f"{generation.deployed}: {reason}; use the machine on which the campaign ran, or "

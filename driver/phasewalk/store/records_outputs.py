@@ -303,10 +303,11 @@ class Ended(Outputs):
 
 
 class Versions(Outputs):
-    """Versions of the engines."""
+    """Versions of the engines, and the type of the machine on which segments run."""
 
     STAGE = VERSIONS
     versions: dict[str, Any]
+    machine: dict[str, Any] | None = None
 
 
 class Drawn(Outputs):

