@@ -187,7 +187,7 @@ def test_it_is_in_the_numbers_of_its_own_round_and_learned_by_the_next(
     assert [entry["labels"] for entry in state["rounds"]] == [5, 4, 4]
     assert [entry["late_labels"]["count"] for entry in state["rounds"]] == [0, 1, 0]
     assert state["rounds"][1]["late_labels"]["finished"] == 1
-    told = [one for one in history.read(late.root).compared if one.key == key]
+    told = [one for one in history.read(late.root).comparisons if one.key == key]
     assert [(one.generation, one.learned) for one in told] == [("1", False), ("2", True)]
     each = late.records()["evaluate generation 1 on round 2"]["outputs"]["each"]
     assert [one["walker"] for one in each] == [f"NaCl-{n}" for n in range(4)]
@@ -255,7 +255,7 @@ def test_a_late_label_that_fails_is_a_failed_one_of_its_round(make: Make, key: s
     assert [story.trained(n) for n in range(3)] == [5, 8, 13]
     state = summary.collect(story.root)
     assert (state["rounds"][1]["labels"], len(state["rounds"][1]["failed_labels"])) == (4, 1)
-    told = [one.learned for one in history.read(story.root).compared if one.key == older]
+    told = [one.learned for one in history.read(story.root).comparisons if one.key == older]
     assert told == [False, True]
     assert story.run() == []
 

@@ -160,7 +160,7 @@ def test_errors_of_an_earlier_model_are_no_parity_of_the_present_one(copy: Path)
     assert any(p.name == "parity-forces-final" for p in scatter.parity(history.read(copy)).pictures)
     append_trained_again(copy)
     found = history.read(copy)
-    assert not [one for one in found.compared if one.generation == "final"]
+    assert not [one for one in found.comparisons if one.generation == "final"]
     assert not any("final" in picture.name for picture in scatter.parity(found).pictures)
 
 
@@ -188,7 +188,7 @@ def test_the_page_says_up_to_where_it_was_made(copy: Path) -> None:
     found = history.read(copy)
     assert (
         f"{len(found.records)} records of the journal; the last one is “end after round 4”"
-        in page.page(replace(found, compared=(), traces=(), biases={}, trainings=()))
+        in page.page(replace(found, comparisons=(), traces=(), biases={}, trainings=()))
     )
 
 

@@ -39,8 +39,7 @@ from ..store import (
     read_campaign,
     settings_text,
 )
-from . import compared as compared_frames
-from . import library, summary, traces
+from . import compared, library, summary, traces
 from .compared import Compared
 from .traces import Trace
 
@@ -69,7 +68,7 @@ class History:
         state: the state from `status.collect`.
         records: records of the journal.
         settings: settings of the last run; None if they cannot be read.
-        traces, compared, trainings: see `Trace`, `Compared` and `Training`.
+        traces, comparisons, trainings: see `Trace`, `Compared` and `Training`.
         biases: system → current record of all its hills.
         free_energies: results of `phasewalk fes` as JSON, by generation; with `outdated`: why a
             result does not belong to the current generation (empty if it does), and `labels`:
@@ -83,7 +82,7 @@ class History:
     records: Sequence[Record]
     settings: CampaignSettings | None
     traces: Sequence[Trace] = ()
-    compared: Sequence[Compared] = ()
+    comparisons: Sequence[Compared] = ()
     trainings: Sequence[Training] = ()
     biases: Mapping[str, bias.HillsRecord] = field(default_factory=dict)
     free_energies: Sequence[Mapping[str, Any]] = ()
@@ -177,7 +176,7 @@ def read(
     traced: list[Trace] = []
     seen: Walked = {} if walked is None else walked
     trainings: list[Training | None] = []
-    compared: list[Compared] = []
+    comparisons: list[Compared] = []
     hills: dict[str, list[tuple[int, str]]] = {}
     known, learned = located(records), library.learned_in(records)
     homes = _homes(records)
@@ -190,9 +189,8 @@ def read(
                 if name.startswith("bias/"):
                     hills.setdefault(name.split("/")[1], []).append((record.round, name))
         elif record.task in measured and record.of(Evaluated).frames:
-            compared += (
-                reader.try_(compared_frames.read, store, record, known, learned, homes) or []
-            )
+            found = reader.try_(compared.read, store, record, known, learned, homes)
+            comparisons += found or []
         elif record.stage == TRAIN:
             trainings.append(reader.try_(_training, root, record))
     biases = {system: reader.try_(_bias, store, names) for system, names in hills.items()}
@@ -207,7 +205,7 @@ def read(
         records=records,
         settings=settings,
         traces=traced,
-        compared=compared,
+        comparisons=comparisons,
         trainings=[one for one in trainings if one is not None],
         biases={system: found for system, found in biases.items() if found is not None},
         free_energies=[one for one in free_energies if one is not None],
