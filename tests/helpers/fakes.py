@@ -3,7 +3,7 @@
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -128,7 +128,7 @@ class FakeSession:
         """Take a job."""
         self.waiting.append(job)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Started, signs of life of all that run, and the end of the one that ends first."""
         while self.waiting or self.running:
             while self.waiting and self._fits(self.waiting[0]):

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +100,7 @@ class Story:
             seed=1,
         )
 
-    def segment(self, *, ahead: bool, known: list[Label] = []) -> None:  # noqa: B006
+    def segment(self, *, ahead: bool, known: Sequence[Label] = ()) -> None:
         plan, work = self.plan, self.work
         task = Task(
             name="segment 1",
@@ -114,7 +114,7 @@ class Story:
         early = proposals.Early.of(work, plan, known) if ahead else None
         explore._walk(work, task, plan, early)
 
-    def labels(self, known: list[Label] = []) -> list[Label]:  # noqa: B006
+    def labels(self, known: Sequence[Label] = ()) -> list[Label]:
         found = proposals.proposals(self.work, 1, known)
         return labelling.label_proposals(self.work, 1, found)
 
