@@ -198,6 +198,7 @@ class Watcher:
     advanced: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    beside: list[Event] = field(default_factory=list)
 
     def begin(self, round: int, stage: str, total: float, unit: str) -> None:
         """Remember the stage."""
@@ -208,9 +209,11 @@ class Watcher:
         self.advanced.append(done)
         self.seen.append(seen)
 
-    def see(self, event: Event) -> None:
+    def see(self, event: Event, *, beside: bool = False) -> None:
         """Remember the event."""
         self.events.append(event)
+        if beside:
+            self.beside.append(event)
 
     def say(self, line: str) -> None:
         """Remember the line."""
