@@ -21,6 +21,7 @@ from phasewalk.labelling import label as labelling
 from phasewalk.labels.label import Label
 from phasewalk.rounds import explore, proposals
 from phasewalk.store import directory as store
+from phasewalk.walkers.near_frames import NearFrames
 from phasewalk.walkers.segment import SegmentPlan, Walker
 
 RECORDED = ROOT / "tests/data/segment"
@@ -111,11 +112,13 @@ class Story:
             job=lambda directory: Job("segment", ("lmp",), directory, "segment", ranks=2),
             read=lambda finished: explore._read_segment(work, plan, finished),
         )
-        early = proposals.Early.of(work, plan, known) if ahead else None
+        seen = NearFrames.of(one.atoms for one in known)
+        early = proposals.Early.of(work, plan, seen) if ahead else None
         explore._walk(work, task, plan, early)
 
     def labels(self, known: Sequence[Label] = ()) -> list[Label]:
-        found = proposals.proposals(self.work, 1, known)
+        seen = NearFrames.of(one.atoms for one in known)
+        found = proposals.proposals(self.work, 1, seen)
         return labelling.label_proposals(self.work, 1, found)
 
     def seen(self, kind: type) -> list[str]:
