@@ -130,6 +130,22 @@ def test_a_generation_that_is_gone(copy: Path) -> None:
     assert one["mil53_al"]["outdated"] == "of a final model that the campaign no longer has"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[1]", "not free energies of systems (it is [1], expected names with values)"),
+        ('{"a": {}}', "a: not a free energy (generation is missing)"),
+        ('{"a": {"generation": "0"}}', "a: not a free energy (temperature_K is missing)"),
+    ],
+)
+def test_what_is_no_free_energy_is_named(copy: Path, text: str, fault: str) -> None:
+    leave(copy)
+    path = copy / "fes/final/fes.json"
+    path.write_text(text)
+    found = history.read(copy)
+    assert (found.problems, list(found.free_energies)) == ([f"{path}: {fault}"], [])
+
+
 def test_settings_of_the_walkers_that_have_changed(copy: Path) -> None:
     text = (copy / "campaign.yaml").read_text()
     settings = history.read(copy).settings
