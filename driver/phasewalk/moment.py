@@ -91,7 +91,8 @@ class Now:
         at: time of writing, seconds since 1970.
         seconds_left: estimate for this stage; None if unknown.
         core_hours: used by the campaign so far, including running jobs.
-        place: directory of the running job, relative to the campaign; empty if there is none.
+        place: directory of the stage's running job, relative to the campaign; empty if there is
+            none.
         rows: the walkers of a segment.
         numbers: numbers of `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the
             last epoch.

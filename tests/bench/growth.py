@@ -201,7 +201,7 @@ def run(folder: Path, argv: list[str], stop_at: str = "\0") -> dict[str, Any]:
     began = time.process_time(), time.perf_counter()
     fake = Timed(FakeEngines(remembers=False), stop_at)
     launcher = FakeLauncher(fake, jobs=fake.jobs)
-    LocalLauncher.session = lambda self: FakeSession(launcher)  # type: ignore
+    LocalLauncher.session = lambda self: FakeSession(launcher)  # type: ignore[method-assign]
     sys.argv = ["phasewalk", *argv]
     try:
         command()

@@ -126,6 +126,21 @@ def test_a_finished_but_unrecorded_run_is_adopted(opened: Store, tmp_path: Path)
     assert [record.task for record in opened.records()] == ["a", "b"]
 
 
+def test_what_is_adopted_costs_what_its_own_job_took(opened: Store) -> None:
+    """Not what another job took that ran in the same directory."""
+
+    def adopt(directory: Path) -> Outputs:
+        return {"answer": "kept"}
+
+    for name in ("a", "b"):
+        left_by_a_kill(opened, task(name))
+    (opened.root / "rounds/002/b/task.json").write_text("{}")
+    work(opened, FakeLauncher(play)).do([task(name, adopt=adopt) for name in "abc"])
+    assert [(record.task, record.seconds, record.cores) for record in opened.records()] == [
+        ("a", 0.5, 1), ("b", 0.0, 0), ("c", 0.0, 0),
+    ]  # fmt: skip
+
+
 def left_by_a_kill(opened: Store, made: Task) -> Path:
     """What a run leaves whose driver dies after the job has ended, and before its record."""
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from phasewalk import jobs
-from phasewalk.engines.local import PATIENCE, LocalLauncher, LocalSession
+from phasewalk.engines.local import LocalLauncher, LocalSession
+from phasewalk.engines.waiting import PATIENCE
 from phasewalk.errors import EngineFailed
 from phasewalk.jobs import Event, Finished, Job, Running, Started, finished, run, submit
 
@@ -261,7 +262,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from phasewalk.jobs import Job, submit
-from phasewalk.engines.local import PATIENCE, LocalLauncher, LocalSession
+from phasewalk.engines.local import LocalLauncher
 job = Job("job", (sys.executable, "-c", sys.argv[2]), Path(sys.argv[1]))
 for event in submit(LocalLauncher(1), [job]):
     pass

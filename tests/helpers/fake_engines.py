@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -82,7 +82,7 @@ class FakeEngines:
         if program == REFERENCE and self._refused(job):
             (job.directory / Finished.STDERR).write_text("RuntimeError: SCF not converged\n")
             return UNCONVERGED
-        held = {path.name: path.read_bytes() for path in job.directory.iterdir()}
+        held = _Files(job.directory)
         left = self._left(program, held, job)
         for name, content in left.items():
             part = job.directory / f".{name}.part"
@@ -102,6 +102,25 @@ class FakeEngines:
         """Whether it is a first try of a label in a round that does not converge."""
         first = json.loads((job.directory / "request.json").read_text())["arguments"]
         return job.name.startswith("label") and first.get("max_iterations") == self.unconverged
+
+
+@dataclass(frozen=True)
+class _Files(Mapping[str, bytes]):
+    """The files of a directory, read each time: all walkers of a segment have the same hills."""
+
+    directory: Path
+
+    def __getitem__(self, name: str) -> bytes:
+        try:
+            return (self.directory / name).read_bytes()
+        except FileNotFoundError as error:
+            raise KeyError(name) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.name for path in self.directory.iterdir())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _program(job: Job) -> str:
@@ -217,7 +236,7 @@ def _variable(name: str, atoms: Atoms) -> float:
 def _segment(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[str, bytes]:
     said = re.search(r"variable walker world (.*)", held["segment.lmp"].decode())
     walkers = said[1].split() if said else []
-    model = next(content for name, content in held.items() if _MODEL.fullmatch(name))
+    model = next(held[name] for name in held if _MODEL.fullmatch(name))
     left: dict[str, bytes] = {}
     for walker in walkers:
         left |= _Walk(walker, held, _unpacked(model), self.breaks.get(walker)).files()

@@ -3,7 +3,7 @@
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -130,7 +130,7 @@ class FakeSession:
         """Take a job."""
         self.waiting.append(job)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Started, signs of life of all that run, and the end of the one that ends first."""
         while self.waiting or self.running:
             while self.waiting and self._fits(self.waiting[0]):
@@ -200,6 +200,7 @@ class Watcher:
     advanced: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    beside: list[Event] = field(default_factory=list)
 
     def begin(self, round: int, stage: str, total: float, unit: str) -> None:
         """Remember the stage."""
@@ -210,9 +211,11 @@ class Watcher:
         self.advanced.append(done)
         self.seen.append(seen)
 
-    def see(self, event: Event) -> None:
+    def see(self, event: Event, *, beside: bool = False) -> None:
         """Remember the event."""
         self.events.append(event)
+        if beside:
+            self.beside.append(event)
 
     def say(self, line: str) -> None:
         """Remember the line."""

@@ -134,7 +134,8 @@ def test_the_latest_earlier_generation_is_taken_in_whatever_order(
 
     monkeypatch.setattr(reopen, "read_generation", read)
     monkeypatch.setattr(learn, "fit", lambda work, generation: generation)
-    monkeypatch.setattr(freeze, "free_energy", lambda *a, **k: {"a": free(WELL)})
+    found = SimpleNamespace(found=free(WELL))
+    monkeypatch.setattr(freeze, "freeze", lambda *a, **k: {"a": found})
     names = ["0", "10", "3", "final", "2", "4"]  # 2 was deployed again
     difference, says = agree.compare(work([deployed(n) for n in names], tmp_path), GENERATION)
     assert asked == ["3"]
@@ -153,7 +154,7 @@ def test_what_cannot_be_computed_does_not_end_the_campaign(
 
     monkeypatch.setattr(reopen, "read_generation", lambda store, name: GENERATION)
     monkeypatch.setattr(learn, "fit", lambda work, generation: generation)
-    monkeypatch.setattr(freeze, "free_energy", fail)
+    monkeypatch.setattr(freeze, "freeze", fail)
     at = work([deployed("3")], tmp_path)
     difference, says = agree.compare(at, GENERATION)
     assert difference is None

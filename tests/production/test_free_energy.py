@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,8 +282,22 @@ def test_nothing_to_work_with_is_said() -> None:
         simple([walk()], Variable("s"))
     with pytest.raises(InputError, match="one or two variables, but METAD has 3"):
         reweight.grid([walk(1.0)], [Variable(n) for n in "abc"], bins=None, discard=0.0)
-    with pytest.raises(InputError, match="not a free energy"):
-        free_energy.from_dict({"variables": 3})
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"temperature_K": None}, "temperature_K is None, expected a valid number"),
+        ({"variables": 3}, "variables is 3, expected a valid array"),
+        ({"error": [1.0, [2.0]]}, r"error is \[1.0, \[2.0\]\], expected something else"),
+        ({"from_hills": [1.0]}, "it has not one value for each bin"),
+        ({"frames": ["many"]}, r"frames\[0\] is 'many', expected a valid integer"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(change: dict[str, Any], fault: str) -> None:
+    data = {**simple([walk(0, 0, 0, 4, 4, 4, 4)], Variable("s")).as_dict(), **change}
+    with pytest.raises(InputError, match=rf"^not a free energy \({fault}"):
+        free_energy.from_dict(data)
 
 
 def test_one_value_alone_is_a_bin() -> None:

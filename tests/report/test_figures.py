@@ -94,7 +94,7 @@ def test_hills_that_no_picture_can_show(recorded: History) -> None:
 
 
 def bare(recorded: History, **more: Any) -> History:
-    return replace(recorded, settings=None, records=(), compared=(), **more)
+    return replace(recorded, settings=None, records=(), comparisons=(), **more)
 
 
 def test_walkers_that_print_nothing_or_nonsense(recorded: History) -> None:

@@ -125,8 +125,8 @@ def test_outliers_do_not_squeeze_the_rest_and_are_counted() -> None:
 def test_parity_has_forces_energies_and_stress(recorded: History) -> None:
     names = [picture.name for picture in scatter.parity(recorded).pictures]
     assert names[:3] == ["parity-forces-final", "parity-energies-final", "parity-pressure-final"]
-    with_stress = [replace(one, stress=np.ones((2, 6))) for one in recorded.compared]
-    changed = replace(recorded, compared=with_stress)
+    with_stress = [replace(one, stress=np.ones((2, 6))) for one in recorded.comparisons]
+    changed = replace(recorded, comparisons=with_stress)
     (stress,) = (p for p in scatter.parity(changed).pictures if p.name == "parity-stress-final")
     assert len(stress.rows) == 30 * 6
     assert "stress MAE 0 GPa" in stress.says

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from phasewalk.store import directory as store
 from phasewalk.store.records_outputs import Segment
 from phasewalk.walkers.limits import BONDS
 from phasewalk.walkers.logs import Stop
+from phasewalk.walkers.near_frames import NearFrames
 from phasewalk.walkers.segment import SegmentPlan, Walker, WalkerResult
 
 RECORDED = ROOT / "tests/data/segment"
@@ -105,7 +106,7 @@ class Story:
             guards=self.work.guards,
         )
 
-    def segment(self, *, ahead: bool, known: list[Label] = []) -> None:  # noqa: B006
+    def segment(self, *, ahead: bool, known: Sequence[Label] = ()) -> None:
         plan, work = self.plan, self.work
         task = Task(
             name="segment 1",
@@ -116,11 +117,13 @@ class Story:
             job=lambda directory: Job("segment", ("lmp",), directory, "segment", ranks=2),
             read=lambda finished: explore._read_segment(work, plan, finished),
         )
-        early = proposals.Early.of(work, plan, known) if ahead else None
+        seen = NearFrames.of(one.atoms for one in known)
+        early = proposals.Early.of(work, plan, seen) if ahead else None
         explore._walk(work, task, plan, early)
 
-    def labels(self, known: list[Label] = []) -> list[Label]:  # noqa: B006
-        found = proposals.proposals(self.work, 1, known)
+    def labels(self, known: Sequence[Label] = ()) -> list[Label]:
+        seen = NearFrames.of(one.atoms for one in known)
+        found = proposals.proposals(self.work, 1, seen)
         return labelling.label_proposals(self.work, 1, found)
 
     def seen(self, kind: type) -> list[str]:

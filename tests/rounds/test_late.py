@@ -28,12 +28,14 @@ class Slow(FakeEngines):
 
     Attributes:
         slow: keys of the labels that take long.
+        long: their seconds.
         fails: keys of the labels whose program fails.
         stop_at: at the end of a job whose name begins so, or has a label's key, comes
             KeyboardInterrupt.
     """
 
     slow: frozenset[str] = frozenset()
+    long: float = LONG
     fails: frozenset[str] = frozenset()
     stop_at: str = "\0"
 
@@ -41,7 +43,7 @@ class Slow(FakeEngines):
         """Seconds of a job."""
         if job.kind != "label":
             return OTHER
-        return LONG if job.directory.name in self.slow else SHORT
+        return self.long if job.directory.name in self.slow else SHORT
 
     def __call__(self, job: Job) -> int:
         """Do it."""
@@ -59,6 +61,7 @@ class Story:
 
     folder: Path
     slow: frozenset[str] = frozenset()
+    long: float = LONG
     fails: frozenset[str] = frozenset()
     factor: str = "3"
     final: str = "null"
@@ -73,7 +76,7 @@ class Story:
         """Run it up to a round; names of the jobs that were done."""
         self.runs += 1
         self.folder.mkdir(exist_ok=True)
-        programs = Slow(slow=self.slow, fails=self.fails, stop_at=stop_at)
+        programs = Slow(slow=self.slow, long=self.long, fails=self.fails, stop_at=stop_at)
         made = fake_campaign.make(
             self.folder / f"files-{self.runs}",
             rounds=rounds,
@@ -178,6 +181,8 @@ def test_the_training_does_not_wait_and_the_next_learns_it(
     assert records[f"label {key} of round 1"]["round"] == 1
     assert late.last is not None
     assert any("1 label(s) are late" in line for line in late.last.watcher.lines)
+    beside = {event.job.name for event in late.last.watcher.beside}
+    assert beside == {f"label {key}"}
 
 
 def test_it_is_in_the_numbers_of_its_own_round_and_learned_by_the_next(
@@ -187,7 +192,7 @@ def test_it_is_in_the_numbers_of_its_own_round_and_learned_by_the_next(
     assert [entry["labels"] for entry in state["rounds"]] == [5, 4, 4]
     assert [entry["late_labels"]["count"] for entry in state["rounds"]] == [0, 1, 0]
     assert state["rounds"][1]["late_labels"]["finished"] == 1
-    told = [one for one in history.read(late.root).compared if one.key == key]
+    told = [one for one in history.read(late.root).comparisons if one.key == key]
     assert [(one.generation, one.learned) for one in told] == [("1", False), ("2", True)]
     each = late.records()["evaluate generation 1 on round 2"]["outputs"]["each"]
     assert [one["walker"] for one in each] == [f"NaCl-{n}" for n in range(4)]
@@ -255,9 +260,23 @@ def test_a_late_label_that_fails_is_a_failed_one_of_its_round(make: Make, key: s
     assert [story.trained(n) for n in range(3)] == [5, 8, 13]
     state = summary.collect(story.root)
     assert (state["rounds"][1]["labels"], len(state["rounds"][1]["failed_labels"])) == (4, 1)
-    told = [one.learned for one in history.read(story.root).compared if one.key == older]
+    told = [one.learned for one in history.read(story.root).comparisons if one.key == older]
     assert told == [False, True]
     assert story.run() == []
+
+
+def test_that_a_late_label_of_the_last_round_has_failed_is_said_once(make: Make, key: str) -> None:
+    story = make(
+        slow=frozenset([key]),
+        fails=frozenset([key]),
+        final="{from_scratch: true, budget: {epochs: 3, learning_rate: 0.01}}",
+    )
+    said = []
+    for _ in range(3):
+        story.run(1)
+        assert story.last is not None
+        said.append([line for line in story.last.watcher.lines if f"label {key} ended" in line])
+    assert [len(lines) for lines in said] == [1, 0, 0]
 
 
 def test_not_before_half_of_the_labels_are_finished(make: Make, prompt: Story) -> None:
@@ -298,6 +317,17 @@ def test_after_a_kill_it_is_started_again_at_once(make: Make, late: Story, key: 
     story.run()
     events = story.events()
     assert events.index(f"label {key} begins") < events.index("train generation 1 ends")
+
+
+def test_what_had_ended_before_a_kill_costs_what_it_took(make: Make, key: str) -> None:
+    """It ends while generation 1 is trained, and is asked for only after the walkers of round 2."""
+    story = make(slow=frozenset([key]), long=OTHER + 2 * SHORT)
+    story.run(stop_at="segment of round 2")
+    assert f"label {key} of round 1" not in story.records()
+    assert f"label {key}" not in story.run()
+    record = story.records()[f"label {key} of round 1"]
+    assert (record["seconds"], record["cores"]) == (OTHER + 2 * SHORT, 1)
+    assert "reused" not in record["outputs"]
 
 
 def test_a_rewind_to_its_round_keeps_it_late(make: Make, late: Story, key: str) -> None:

@@ -28,6 +28,7 @@ from phasewalk.rounds import proposals, steer
 from phasewalk.store import directory
 from phasewalk.store.records import FAILED, KIND, REFUSED, Record
 from phasewalk.store.records_names import label_task
+from phasewalk.walkers.near_frames import NearFrames
 from phasewalk.walkers.segment import Walker
 
 CAMPAIGN = """\
@@ -321,9 +322,9 @@ def test_a_failed_label_is_tried_with_the_next_good_frame(work: Work) -> None:
 
 def test_what_was_labelled_is_not_proposed_again(work: Work) -> None:
     after_round(work)
-    known = [label(FRAMES[0][1])]
+    known = NearFrames.of([FRAMES[0][1]])
     assert proposals.proposals(work, 1, known) == []
-    (frames,) = proposals.proposals(work, 1, [])
+    (frames,) = proposals.proposals(work, 1, NearFrames())
     assert [frame.origin["step"] for frame in frames] == list(STEPS)
 
 

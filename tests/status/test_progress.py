@@ -132,6 +132,39 @@ def test_labels_by_their_jobs(clock: Times) -> None:
     assert (late.began, late.at, late.rounds) == (1e9, 1e9 + 20, 4)
 
 
+def test_jobs_beside_the_stage_cost_but_are_not_what_it_is_at(clock: Times) -> None:
+    """A compilation goes on while walkers run; a late label while others are labelled."""
+    kept: list[Now] = []
+    compiles = Job("compile", ("x",), Path("/camp/rounds/000/compile"), threads=4)
+    with Progress(Console(file=io.StringIO()), 4, Path("/camp"), kept.append) as seen:
+        for unit in ("steps", "labels"):
+            seen.begin(1, "stage", 8, unit)
+            seen.see(Running(compiles, 36.0), beside=True)
+            seen.see(Started(job(1)))
+            seen.see(Running(job(1), 36.0))
+            clock.now += 5.0
+            seen.advance(1, "")
+        seen.see(Finished(compiles, 0, 1000.0), beside=True)
+        clock.now += 5.0
+        seen.advance(1, "")
+    segment, labels, later = kept[-4], kept[-2], kept[-1]
+    assert (segment.place, labels.place) == ("rounds/000/label/1", "rounds/000/label")
+    assert segment.core_hours == labels.core_hours == 0.05
+    assert labels.numbers == {"running": 1}
+    assert (later.core_hours, later.seconds_left) == (0.01, None)
+
+
+def test_a_job_that_the_stage_comes_to_wait_for_counts_once(clock: Times) -> None:
+    kept: list[Now] = []
+    with Progress(Console(file=io.StringIO()), 4, Path("/camp"), kept.append) as seen:
+        seen.begin(1, "label", 8, "labels")
+        seen.see(Running(job(1), 36.0), beside=True)
+        seen.see(Running(job(1), 36.0))
+        clock.now += 5.0
+        seen.advance(1, "")
+    assert (kept[-1].core_hours, kept[-1].numbers) == (0.01, {"running": 1})
+
+
 def test_signs_are_kept_now_and_then_and_where_a_stage_begins(clock: Times) -> None:
     kept: list[Now] = []
     with Progress(Console(file=io.StringIO()), keep=kept.append) as seen:

@@ -130,6 +130,22 @@ def test_a_generation_that_is_gone(copy: Path) -> None:
     assert one["mil53_al"]["outdated"] == "of a final model that the campaign no longer has"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[1]", "not free energies of systems (it is [1], expected names with values)"),
+        ('{"a": {}}', "a: not a free energy (generation is missing)"),
+        ('{"a": {"generation": "0"}}', "a: not a free energy (temperature_K is missing)"),
+    ],
+)
+def test_what_is_no_free_energy_is_named(copy: Path, text: str, fault: str) -> None:
+    leave(copy)
+    path = copy / "fes/final/fes.json"
+    path.write_text(text)
+    found = history.read(copy)
+    assert (found.problems, list(found.free_energies)) == ([f"{path}: {fault}"], [])
+
+
 def test_settings_of_the_walkers_that_have_changed(copy: Path) -> None:
     text = (copy / "campaign.yaml").read_text()
     settings = history.read(copy).settings
@@ -160,7 +176,7 @@ def test_errors_of_an_earlier_model_are_no_parity_of_the_present_one(copy: Path)
     assert any(p.name == "parity-forces-final" for p in scatter.parity(history.read(copy)).pictures)
     append_trained_again(copy)
     found = history.read(copy)
-    assert not [one for one in found.compared if one.generation == "final"]
+    assert not [one for one in found.comparisons if one.generation == "final"]
     assert not any("final" in picture.name for picture in scatter.parity(found).pictures)
 
 
@@ -188,7 +204,7 @@ def test_the_page_says_up_to_where_it_was_made(copy: Path) -> None:
     found = history.read(copy)
     assert (
         f"{len(found.records)} records of the journal; the last one is “end after round 4”"
-        in page.page(replace(found, compared=(), traces=(), biases={}, trainings=()))
+        in page.page(replace(found, comparisons=(), traces=(), biases={}, trainings=()))
     )
 
 

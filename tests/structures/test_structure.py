@@ -7,6 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -233,3 +234,20 @@ def test_a_difference_is_that_of_the_atoms_alone() -> None:
     other.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
     rmsd, largest = structure.difference(other, atoms)
     assert (rmsd, largest) == (pytest.approx(0.0, abs=1e-12), pytest.approx(0.03))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_atoms_that_are_apart_have_no_neighbours(seed: int) -> None:
+    """In skewed cells, with atoms outside, and with cells that are too narrow to say."""
+    random, seen = np.random.default_rng(seed), list[tuple[bool, bool]]()
+    for _ in range(100):
+        cell = random.uniform(4, 12) * (np.eye(3) + random.uniform(-0.4, 0.4, (3, 3)))
+        positions = random.uniform(-1, 2, (random.integers(1, 6), 3)) @ cell
+        atoms = Atoms(numbers=[8] * len(positions), positions=positions, cell=cell, pbc=True)
+        radii = random.uniform(0, 1.2, len(atoms))
+        wide = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0).max() > 4.0 * radii.max()
+        alone = len(neighbor_list("i", atoms, radii)) == 0
+        found = structure.apart(atoms, radii)
+        assert found == (alone and wide)
+        seen.append((found, wide))
+    assert {(True, True), (False, True), (False, False)} == set(seen)

@@ -65,7 +65,9 @@ def test_the_answer_is_that_of_a_comparison_with_each(
     frames = [moved(start, rattle_A, strain) for _ in range(60)]
     frames += [turned(start), crystal("KCl"), start]
     index, kept, near = NearFrames(), list[Atoms](), 0
-    for atoms in frames:
+    for number, atoms in enumerate(frames):
+        if number in (20, 21, 40):
+            index = NearFrames(index)
         answer = index.first_within(atoms, rmsd_A=limits[0], strain=limits[1])
         assert answer == one_by_one(atoms, kept, *limits)
         near += answer is not None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from ..store import Record, Segment, each
 from ..walkers import DECK, SystemSettings
@@ -30,11 +29,6 @@ def of_rounds(records: Sequence[Record], systems: Mapping[str, SystemSettings]) 
                 "are correct, but the distributions of temperature and volume are not"
             )
     return lines
-
-
-def of(identity: Mapping[str, Any]) -> int:
-    """Version of the deck of a free energy; the current one if nothing is known."""
-    return int(identity.get(KEY, 1)) if identity else DECK
 
 
 def of_free_energy(version: int, system: SystemSettings | None) -> str:

@@ -19,7 +19,7 @@ from ..errors import (
     TooPoor,
 )
 from ..files import set_aside
-from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before
+from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before, seconds_of
 from ..moment import NOTHING, Seen
 from ..store import (
     CRASH,
@@ -58,8 +58,8 @@ class Observer(Protocol):
         """The stage has reached `done`."""
         ...
 
-    def see(self, event: Event) -> None:
-        """An event of a job."""
+    def see(self, event: Event, *, beside: bool = False) -> None:
+        """An event of a job; `beside`: of one that the stage does not wait for."""
         ...
 
     def say(self, line: str) -> None:
@@ -153,9 +153,10 @@ class Work:
         try:
             for event in events:
                 self.store.beat()
-                self.observer.see(event)
-                if event.job.directory not in left:
-                    continue  # it runs ahead of its turn
+                beside = event.job.directory not in left  # it runs ahead of its turn, or is late
+                self.observer.see(event, beside=beside)
+                if beside:
+                    continue
                 watch(event)
                 if isinstance(event, Finished):
                     task = left.pop(event.directory)
@@ -182,17 +183,18 @@ class Work:
         begun: dict[Path, Task] = {}
         for task in tasks:
             self._stands(task)
-            place = self.under_way.place(task.name)
-            if place is not None:
-                begun[place] = task
+            running = self.under_way.place(task.name)
+            if running is not None:
+                begun[running] = task
                 continue
             record = self.store.done(task.name, task.inputs)
             if record is not None and self.is_done(task):
                 outputs[task.name] = record.outputs
                 continue
-            adopted = task.adopt(self.store.root / task.place)
+            place = self.store.root / task.place
+            adopted = task.adopt(place)
             if adopted is not None:
-                outputs[task.name] = self.record(task, adopted, 0.0)
+                outputs[task.name] = self.record(task, adopted, *_spent(task, place))
                 continue
             left = self._left(task)
             if left is not None:
@@ -311,8 +313,19 @@ def in_background(task: Task) -> Task:
 def _job(task: Task, directory: Path) -> Job:
     """The job of a task, with a file that names the task."""
     job = task.job(directory)
-    whose = json.dumps({"task": task.name, "inputs": task.inputs}).encode()
-    return replace(job, inputs={**job.inputs, WHOSE: whose})
+    return replace(job, inputs={**job.inputs, WHOSE: _whose(task)})
+
+
+def _whose(task: Task) -> bytes:
+    return json.dumps({"task": task.name, "inputs": task.inputs}).encode()
+
+
+def _spent(task: Task, place: Path) -> tuple[float, int]:
+    """Seconds and cores of a task's job that ended in its directory; zeros if none did."""
+    seconds, whose = seconds_of(place), place / WHOSE
+    if seconds is None or not whose.is_file() or whose.read_bytes() != _whose(task):
+        return 0.0, 0
+    return seconds, task.job(place).cores
 
 
 def _kind(error: PhasewalkError, finished: Finished) -> str:

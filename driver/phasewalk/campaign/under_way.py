@@ -29,10 +29,11 @@ class UnderWay:
 
     _session: Session | None = None
     _ahead: dict[Path, _Ahead] = field(default_factory=dict)
+    _places: dict[str, Path] = field(default_factory=dict)
 
     def place(self, task: str) -> Path | None:
         """Directory of a task's job if it was started early; otherwise None."""
-        return next((place for place, one in self._ahead.items() if one.task == task), None)
+        return self._places.get(task)
 
     def done_s(self, task: str) -> float:
         """Run time of a task's job that was started early; infinite if it has finished."""
@@ -43,13 +44,13 @@ class UnderWay:
 
     def ahead(self, launcher: Launcher, task: str, job: Job) -> None:
         """Start the job of a task early, in addition to the running jobs."""
-        self._ahead[job.directory] = _Ahead(task, job)
+        self._take_in(task, job)
         self._open(launcher).add(job)
 
     def leave(self, task: str, job: Job) -> None:
         """Let the job of a task go on beside what comes next, which does not wait for its cores."""
         if job.directory not in self._ahead:
-            self._ahead[job.directory] = _Ahead(task, job)
+            self._take_in(task, job)
         self.narrow(job.directory, 0)
 
     def job(self, directory: Path) -> Job:
@@ -82,14 +83,14 @@ class UnderWay:
         for directory in begun:
             ended = self._ahead[directory].ended
             if ended is not None:
-                del self._ahead[directory]
+                self._forget(directory)
                 mine.discard(directory)
                 yield ended
         for event in session.events() if mine else ():
             self._note(event)
             if isinstance(event, Finished) and event.directory in mine:
                 mine.discard(event.directory)
-                self._ahead.pop(event.directory, None)
+                self._forget(event.directory)
             yield event
             if not mine:
                 break
@@ -108,7 +109,7 @@ class UnderWay:
             if one.job.kind == kind and one.task not in but
         ]
         for directory in dropped:
-            del self._ahead[directory]
+            self._forget(directory)
             if self._session is not None:
                 self._session.stop(directory)
         self._close_if_idle()
@@ -117,8 +118,18 @@ class UnderWay:
         """Stop all running jobs."""
         session, self._session = self._session, None
         self._ahead.clear()
+        self._places.clear()
         if session is not None:
             session.close()
+
+    def _take_in(self, task: str, job: Job) -> None:
+        self._ahead[job.directory] = _Ahead(task, job)
+        self._places[task] = job.directory
+
+    def _forget(self, directory: Path) -> None:
+        one = self._ahead.pop(directory, None)
+        if one is not None:
+            self._places.pop(one.task, None)
 
     def _note(self, event: Event) -> None:
         """Record an event of a job that was started early."""

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +44,56 @@ def prove(
     if stamp is not None:
         here = {**said, "sha256": file_hash(checkpoint)}
         check_stamp(model, stamp, here, engines.machine)
+    return in_lammps(
+        model,
+        chosen,
+        said,
+        engines=engines,
+        launcher=launcher,
+        directory=place / "lammps",
+        nve_fs=gate.NVE_STEPS_FS,
+        device=None if stamp is None else stamp.device,
+    )
+
+
+def in_lammps(
+    model: Path,
+    frames: Sequence[Atoms],
+    said: Mapping[str, Any],
+    *,
+    engines: Engines,
+    launcher: Launcher,
+    directory: Path,
+    nve_fs: Sequence[float] = (),
+    device: str | None = None,
+) -> Proof:
+    """The gate's proof of a deployed model, with all probes of the frames.
+
+    Args:
+        model: the deployed model.
+        frames: a few real frames.
+        said: the result of `eager` for them.
+        engines: to run with.
+        launcher: runs LAMMPS.
+        directory: where LAMMPS runs.
+        nve_fs: time steps, fs, of runs in NVE; see `accuracy.job`.
+        device: of the model, cpu or cuda; None: on a GPU if there is one.
+    """
     asked = Probes(
-        frames=chosen,
+        frames=frames,
         eager=[accuracy.prediction(entry) for entry in said["frames"]],
         dtype=str(said["dtype"]),
         full=True,
     )
     probes = asked.asked()
     job = accuracy.job(
-        "gate",
+        "the deployed model in LAMMPS",
         model,
         frames=[probe.atoms for probe in probes],
-        directory=place / "lammps",
+        directory=directory,
         env=dict(engines.env),
-        nve_fs=gate.NVE_STEPS_FS,
-        device=None if stamp is None else stamp.device,
+        nve_fs=nve_fs,
+        device=device,
     )
     return asked.judge(accuracy.read(run(launcher, job)), len(probes))
 

@@ -17,7 +17,7 @@ from ..engines import Engines
 from ..files import write_file
 from ..jobs import Launcher, run
 from ..models import NETWORK
-from ..validation import Probes, Proof, accuracy
+from ..validation import Proof
 from . import prove
 
 DEPLOY = "deploy"
@@ -92,21 +92,10 @@ def proof(
         engines: to run with.
         launcher: runs LAMMPS.
     """
-    asked = Probes(
-        frames=[atoms],
-        eager=[accuracy.prediction(entry) for entry in said["frames"]],
-        dtype=str(said["dtype"]),
-        full=True,
+    directory = model.parent.with_name("in-lammps")
+    return prove.in_lammps(
+        model, [atoms], said, engines=engines, launcher=launcher, directory=directory
     )
-    probes = asked.asked()
-    job = accuracy.job(
-        "parity in LAMMPS",
-        model,
-        frames=[probe.atoms for probe in probes],
-        directory=model.parent.with_name("in-lammps"),
-        env=dict(engines.env),
-    )
-    return asked.judge(accuracy.read(run(launcher, job)), len(probes))
 
 
 def in_words(proof: Proof) -> str:

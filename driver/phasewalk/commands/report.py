@@ -109,7 +109,7 @@ def after_round(store: Store, say: Callable[[str], None]) -> Callable[[], None]:
             return
         try:
             found = history.read(store.root, store.beat, walked=walked, store=store)
-            line = f"report: {report.write(found, sign=store.beat)}: {report.answer(found)}"
+            line = f"report: {report.write(found, beat=store.beat)}: {report.answer(found)}"
         except Exception as error:
             line = f"the report could not be written ({type(error).__name__}: {error})"
         if line not in printed:

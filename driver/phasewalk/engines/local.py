@@ -15,6 +15,7 @@ from typing import IO
 from .. import jobs
 from ..errors import EngineFailed, PhasewalkError
 from ..jobs import Event, Finished, Job, Running, Session, Started
+from .waiting import Waiting, needed
 
 POLL_S = 0.05
 RUNNING_EVERY_S = 0.5
@@ -23,8 +24,6 @@ SCRATCH = "tmp"
 """Name of a job's TMPDIR, in its directory, so that a killed program leaves no files elsewhere."""
 TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 """Input and output of programs are UTF-8 in every locale."""
-PATIENCE = 8
-"""Number of later jobs that may start before a waiting job; then it is the next to start."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
@@ -51,31 +50,25 @@ class _Process:
 
 
 @dataclass
-class _Waiting:
-    """A job that is not started yet, and the number of later jobs that were started before it."""
-
-    job: Job
-    passed: int = 0
-
-
-@dataclass
 class LocalSession:
     """Jobs as child processes; see `jobs.Session`."""
 
     cores: int
-    _waiting: list[_Waiting] = field(default_factory=list)
+    _waiting: Waiting = field(init=False)
     _running: list[_Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._waiting = Waiting(self.cores)
 
     def add(self, job: Job) -> None:
         """Add a job."""
-        self._waiting.append(_Waiting(job))
+        self._waiting.add(job)
 
     def events(self) -> Generator[Event]:
         """Start jobs that fit and poll running ones, until there are none of either."""
         while self._waiting or self._running:
-            while (chosen := self._next()) is not None:
-                self._waiting.remove(chosen)
-                process = _start(chosen.job)
+            while (job := self._waiting.start(self._busy())) is not None:
+                process = _start(job)
                 self._running.append(process)
                 yield Started(process.job)
             time.sleep(POLL_S)
@@ -94,7 +87,7 @@ class LocalSession:
 
     def stop(self, directory: Path) -> None:
         """Stop or cancel the job in a directory."""
-        self._waiting = [one for one in self._waiting if one.job.directory != directory]
+        self._waiting.cancel(directory)
         for process in [one for one in self._running if one.job.directory == directory]:
             self._running.remove(process)
             process.kill()
@@ -105,19 +98,9 @@ class LocalSession:
         while self._running:
             self._running.pop().kill()
 
-    def _next(self) -> _Waiting | None:
-        """The job to start now, if any: the largest that fits, or the first of equal ones."""
-        busy = sum(process.cores for process in self._running)
-        overdue = next((one for one in self._waiting if one.passed >= PATIENCE), None)
-        candidates = self._waiting if overdue is None else [overdue]
-        # A job larger than the machine runs alone.
-        fits = [one for one in candidates if not busy or busy + _needed(one.job) <= self.cores]
-        if not fits:
-            return None
-        chosen = max(fits, key=lambda one: min(_needed(one.job), self.cores))
-        for one in self._waiting[: self._waiting.index(chosen)]:
-            one.passed += 1
-        return chosen
+    def _busy(self) -> int:
+        """Number of cores of running jobs."""
+        return sum(process.cores for process in self._running)
 
 
 @dataclass(frozen=True)
@@ -134,11 +117,6 @@ class LocalLauncher:
     def session(self) -> Session:
         """Open a session."""
         return LocalSession(self.cores)
-
-
-def _needed(job: Job) -> int:
-    """Number of cores that must be free before a job starts."""
-    return 0 if job.background else job.cores
 
 
 def _start(job: Job) -> _Process:
@@ -174,7 +152,7 @@ def _start(job: Job) -> _Process:
         stderr.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return _Process(job, popen, now, (stdout, stderr), now + RUNNING_EVERY_S, _needed(job))
+    return _Process(job, popen, now, (stdout, stderr), now + RUNNING_EVERY_S, needed(job))
 
 
 def _link_path(folder: Path, target: Path) -> str:

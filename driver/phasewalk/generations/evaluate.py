@@ -178,7 +178,7 @@ def say_errors(work: Work, name: str, found: Outputs) -> None:
             shown = "" if scatter is None else f", energy scatter {scatter:.1f} meV/atom"
             work.observer.say(
                 f"generation {name} on {title}: force MAE {e['force_mae_meV_per_A']:.0f} meV/Å "
-                f"(without a model {e['force_zero_mae_meV_per_A']:.0f}, rms "
+                f"(zero forces: {e['force_zero_mae_meV_per_A']:.0f}, rms "
                 f"{e['force_rms_meV_per_A']:.0f}), pressure MAE "
                 f"{e['pressure_mae_GPa']:.2f} GPa{shown}"
             )

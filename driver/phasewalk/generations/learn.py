@@ -341,16 +341,16 @@ def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
 
 
 def _watch_training(work: Work, zero: float | None = None) -> Callable[[Event], None]:
-    """Shows the last epoch of a training, with the MAE (meV/Å) of a model without forces."""
+    """Shows the last epoch of a training, with the MAE (meV/Å) of zero forces."""
     pace = Pace()
-    without = f", without a model {zero:.0f}" if zero else ""
+    beside = f", zero forces: {zero:.0f}" if zero else ""
 
     def watch(event: Event) -> None:
         if isinstance(event, Running) and event.job.kind == "train":
             last = models.training_progress(event.job.directory)
             if last is not None:
                 error, total = last.get("forces_mae"), last.get("epochs")
-                on = "" if FINAL in event.job.name else f" (validation{without})"
+                on = "" if FINAL in event.job.name else f" (validation{beside})"
                 seen = Seen(
                     numbers={FORCE_MAE: round(1000 * error, 2)} if error else {},
                     total=total,

@@ -174,6 +174,7 @@ def _label_frames(
         done = sum(label is not None for label in found)
         lost = len(frames) - done - len(asked) - len(unfinished)
         counter = LabelCounter(work, names, done, lost=lost, tried=tries > 0)
+        before = {task.name for task in asked.values() if work.is_done(task)}
         outputs = _do(work, list(asked.values()), counter, patience)
         counter.show()
         tries += 1
@@ -192,9 +193,10 @@ def _label_frames(
             record = work.store.find(task.name)
             reason = record.failure.reason if record and record.failure else ""
             asked |= {index: task} if task.again else {}
-            work.observer.say(
-                f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
-            )
+            if task.name not in before:  # an earlier run has said it
+                work.observer.say(
+                    f"round {round_}: {reason}" + ("; it is tried again" if task.again else "")
+                )
     return found, unfinished
 
 
@@ -363,7 +365,8 @@ def _label_task(work: Work, round_: int, frame: Frame, way: _Way, *, again: bool
     def adopt(directory: Path) -> Outputs | None:
         if (kept := work.store.label(key)) is not None:
             work.store.add_label(kept)  # adds its hash if a kill came before its record
-            return {**outputs, "reused": True}
+            here = (directory / ENDED).is_file()
+            return {**outputs, **(tried if here else {"reused": True})}
         left = _believed_now(work, task, frame)
         if left is not None:
             return keep(left)

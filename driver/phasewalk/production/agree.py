@@ -49,7 +49,8 @@ def compare(work: Work, generation: Generation) -> tuple[float | None, str]:
 def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[str, FreeEnergy]:
     """The free energies of a generation; their cost is recorded also if they fail."""
     try:
-        return freeze.free_energy(work, generation, goal.segments, hills=goal.hills)
+        found = freeze.freeze(work, generation, goal.segments, hills=goal.hills)
+        return {name: one.found for name, one in found.items()}
     finally:
         root = work.store.root / freeze.place(generation.name, goal.hills)
         if (root / IDENTITY).is_file():

@@ -189,11 +189,7 @@ class Against:
 
 
 def from_dict(data: Mapping[str, Any] | None, free: FreeEnergy) -> tuple[Array, Array]:
-    """Corrected free energy and its error (kJ/mol) from `Against.as_dict`; NaN if there is none.
-
-    Raises:
-        InputError: the data cannot be read.
-    """
+    """Corrected free energy and its error (kJ/mol) from `Against.as_dict`; NaN if there is none."""
     none = np.full(free.values.shape, math.nan)
     if data is None:
         return none, none

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from ..errors import UNREADABLE, InputError, brief
+from ..errors import InputError
+from ..files import OrNan, made_by, numbers, typed
 from ..units import BOLTZMANN_KJ_PER_MOL_K
 
 Array = NDArray[np.float64]
@@ -175,36 +177,62 @@ class Difference:
     error: float = math.nan
 
 
+class _Axis(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    period: float | None
+    lowest: float
+    centres: Annotated[Array, numbers(None)]
+
+
+class _Blocks(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    count: int
+    rms_error: OrNan
+
+
+_Grid = Annotated[Array, made_by(lambda values: np.array(values, dtype=float))]
+
+
+class _Stored(BaseModel):
+    """What `FreeEnergy.as_dict` gives."""
+
+    model_config = ConfigDict(strict=True)
+
+    temperature_K: float
+    variables: list[_Axis]
+    free_energy: _Grid
+    error: _Grid
+    from_hills: _Grid
+    frames: tuple[int, ...]
+    blocks: list[_Blocks]
+    opinions_differ: float
+    crossings: tuple[int, ...] = ()
+
+
 def from_dict(data: Mapping[str, Any]) -> FreeEnergy:
     """The reverse of `FreeEnergy.as_dict`; raises InputError for other data."""
-    try:
-        variables = tuple(
-            Variable(str(v["name"]), math.inf if v["period"] is None else v["period"], v["lowest"])
-            for v in data["variables"]
-        )
-        centres = tuple(np.array(v["centres"], dtype=float) for v in data["variables"])
-        shape = tuple(len(axis) for axis in centres)
-        values, errors, from_hills = (
-            np.array(data[key], dtype=float).reshape(shape)
-            for key in ("free_energy", "error", "from_hills")
-        )
-        return FreeEnergy(
-            variables=variables,
-            centres=centres,
-            values=values,
-            errors=errors,
-            from_hills=from_hills,
-            temperature_K=float(data["temperature_K"]),
-            frames=tuple(data["frames"]),
-            blocks=tuple(
-                (b["count"], math.nan if b["rms_error"] is None else b["rms_error"])
-                for b in data["blocks"]
-            ),
-            opinions_differ=float(data["opinions_differ"]),
-            crossings=tuple(int(count) for count in data.get("crossings", ())),
-        )
-    except UNREADABLE as error:
-        raise InputError(f"not a free energy ({brief(repr(error))})") from error
+    one = typed(data, _Stored, unlike="not a free energy")
+    shape = tuple(len(axis.centres) for axis in one.variables)
+    if any(grid.shape != shape for grid in (one.free_energy, one.error, one.from_hills)):
+        raise InputError("not a free energy (it has not one value for each bin)")
+    return FreeEnergy(
+        variables=tuple(
+            Variable(axis.name, math.inf if axis.period is None else axis.period, axis.lowest)
+            for axis in one.variables
+        ),
+        centres=tuple(axis.centres for axis in one.variables),
+        values=one.free_energy,
+        errors=one.error,
+        from_hills=one.from_hills,
+        temperature_K=one.temperature_K,
+        frames=one.frames,
+        blocks=tuple((blocks.count, blocks.rms_error) for blocks in one.blocks),
+        opinions_differ=one.opinions_differ,
+        crossings=one.crossings,
+    )
 
 
 def points(centres: Sequence[Array]) -> Array:

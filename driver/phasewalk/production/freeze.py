@@ -141,17 +141,6 @@ class Frozen:
         }
 
 
-def free_energy(
-    work: Work, generation: Generation, segments: int, *, hills: float = HILLS
-) -> dict[str, FreeEnergy]:
-    """The free energy of each system with METAD from a number of segments.
-
-    Existing segments of this generation are used.
-    """
-    found = freeze(work, generation, segments, hills=hills)
-    return {name: one.found for name, one in found.items()}
-
-
 def freeze(
     work: Work,
     generation: Generation,
@@ -161,7 +150,9 @@ def freeze(
     hills: float = HILLS,
     against: int = 0,
 ) -> dict[str, Frozen]:
-    """The same with statistics of the walkers; also written to `fes.json` after each segment.
+    """The free energy of each system with METAD; also written to `fes.json` after each segment.
+
+    Existing segments of this generation are used.
 
     Args:
         work: the campaign; its store may be open for reading only.

@@ -4,16 +4,18 @@ A generation can be trained again (the final one after more rounds, any one afte
 of its earlier weights are then not results of the present generation with the same name.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from ..bias import plumed
-from ..errors import UNREADABLE, PhasewalkError
-from ..files import read_text
+from ..errors import PhasewalkError
+from ..files import read_text, typed
 from ..store import FINAL, JOURNAL, TRAIN, Evaluated, Record, Trained, each
 from ..walkers import SystemSettings
 
@@ -27,43 +29,35 @@ class Model:
 
     generation: str
     checkpoint: str
-    labels: int | None
+    labels: int
 
 
 def models(records: Sequence[Record]) -> dict[str, Model]:
     """The models that the campaign has now, by generation."""
-    found = [_model(record.outputs) for record in records if record.stage == TRAIN]
-    return {one.generation: one for one in found if one is not None}
+    return {made.generation: _model(made) for _, made in each(records, Trained)}
 
 
 def former(root: Path) -> dict[str, Model]:
     """All models in the campaign's journal, also earlier ones, by the hash of their checkpoints."""
     found: dict[str, Model] = {}
-    try:
-        lines = read_text(root / JOURNAL).splitlines()
-    except PhasewalkError:
-        return found
-    for line in lines:
-        if '"train"' not in line:
-            continue
-        try:
-            data = json.loads(line)
-            one = _model(data["outputs"]) if data["stage"] == TRAIN else None
-        except UNREADABLE:
-            continue
-        if one is not None:
-            found[one.checkpoint] = one
+    with suppress(PhasewalkError):
+        for line in read_text(root / JOURNAL).splitlines():
+            if f'"{TRAIN}"' in line:
+                with suppress(PhasewalkError):  # not of a training
+                    made = typed(line, _Line, unlike="not a training").outputs
+                    found[made.sha256] = _model(made)
     return found
 
 
-def _model(outputs: Mapping[str, Any]) -> Model | None:
-    name, checkpoint = outputs.get("generation"), outputs.get("sha256")
-    if name is None or checkpoint is None:
-        return None
-    counts = [outputs.get(f"{kind}_labels") for kind in ("training", "validation")]
-    known = [count for count in counts if isinstance(count, int)]
-    labels = sum(known) if len(known) == len(counts) else None
-    return Model(str(name), str(checkpoint), labels)
+class _Line(BaseModel):
+    """What is needed of a line of the journal."""
+
+    stage: Literal["train"]
+    outputs: Trained
+
+
+def _model(made: Trained) -> Model:
+    return Model(made.generation, made.sha256, made.training_labels + made.validation_labels)
 
 
 def measured_now(records: Sequence[Record]) -> list[Record]:

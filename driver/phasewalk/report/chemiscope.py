@@ -49,7 +49,9 @@ def write(found: History, path: Path) -> int:
     if not labels:
         return 0
     known, at = stop.located(found.records), lineage.moment(found.records)
-    wrong = {one.key: one.errors for one in found.compared if one.of == "new" and not one.learned}
+    wrong = {
+        one.key: one.errors for one in found.comparisons if one.of == "new" and not one.learned
+    }
     rows = [library.row(label) for label in labels]
     keys = [label.key for label in labels]
     properties: dict[str, dict[str, Any]] = {

@@ -83,7 +83,7 @@ def _learning_curve(history: History, key: str, axis: str, name: str) -> Picture
         return None
     single = [
         (counts[one.generation], error)
-        for one in history.compared
+        for one in history.comparisons
         if one.of == "new" and not one.learned and one.generation in counts
         if (error := _of_frame(one, key)) is not None
     ]
@@ -150,7 +150,7 @@ def _plain_numbers(axes: "Axes") -> None:
 
 def along(history: History) -> Section:
     """Errors of single frames as a function of the collective variable."""
-    unseen = [one for one in history.compared if not one.learned]
+    unseen = [one for one in history.comparisons if not one.learned]
     systems = history.systems
     pictures = []
     for system in (*systems, None):  # None: given frames, for which no variables were computed

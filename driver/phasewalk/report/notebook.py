@@ -175,7 +175,7 @@ class Campaign:
                     **one.errors,
                     **{f"colvar_{name}": value for name, value in one.colvars.items()},
                 }
-                for one in self._history.compared
+                for one in self._history.comparisons
             ],
             COMPARED_COLUMNS,
         )

@@ -49,14 +49,14 @@ def sections(found: History) -> list[Section]:
 
 
 def write(
-    found: History, target: Path | None = None, sign: Callable[[], None] = lambda: None
+    found: History, target: Path | None = None, beat: Callable[[], None] = lambda: None
 ) -> Path:
     """Write the page of a campaign, atomically.
 
     Args:
         found: the campaign, which may be running.
         target: the file; default: report.html in the campaign directory.
-        sign: called repeatedly, to refresh the campaign's lock.
+        beat: called repeatedly, to renew the lock.
 
     Returns:
         The file.
@@ -65,7 +65,7 @@ def write(
         StoreError: the file cannot be written.
     """
     path = target or found.root / REPORT
-    write_file(path, page(found, sign).encode())
+    write_file(path, page(found, beat).encode())
     return path
 
 
@@ -136,12 +136,12 @@ def _drop_former(folder: Path, files: Mapping[str, bytes]) -> None:
             path.unlink()
 
 
-def page(found: History, sign: Callable[[], None] = lambda: None) -> str:
-    """The page as HTML; `sign` as in `write`."""
+def page(found: History, beat: Callable[[], None] = lambda: None) -> str:
+    """The page as HTML; `beat` as in `write`."""
     from jinja2 import Environment, StrictUndefined
 
     def svg(picture: Picture, alone: bool) -> Markup:
-        sign()
+        beat()
         return _svg(picture, alone)
 
     shown = sections(found)

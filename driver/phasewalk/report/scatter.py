@@ -26,7 +26,7 @@ MANY = 300
 
 def parity(history: History) -> Section:
     """Results of model and reference for the last generations."""
-    unseen = [one for one in history.compared if not one.learned]
+    unseen = [one for one in history.comparisons if not one.learned]
     generations = list(dict.fromkeys(one.generation for one in unseen))[-PANELS:]
     pictures = []
     for generation in reversed(generations):

@@ -23,6 +23,7 @@ from ..structures import fingerprint
 from ..walkers import (
     LAST,
     Candidate,
+    NearFrames,
     SegmentPlan,
     Stop,
     WalkerResult,
@@ -53,8 +54,9 @@ def walk(
         For each walker with a good frame that is not known yet: this frame, and older ones to use
         if its label fails.
     """
-    segment(work, round_, generation, known=known)
-    return proposals(work, round_, known)
+    seen = NearFrames.of(label.atoms for label in known)
+    segment(work, round_, generation, known=seen)
+    return proposals(work, round_, seen)
 
 
 def segment(
@@ -63,7 +65,7 @@ def segment(
     generation: Generation,
     *,
     stage: str = SEGMENT,
-    known: Sequence[Label | Frame] | None = None,
+    known: NearFrames | None = None,
 ) -> Outputs:
     """One segment of all walkers with a generation.
 
@@ -72,8 +74,8 @@ def segment(
         round_: number of the round.
         generation: model of the walkers.
         stage: name of the stage in the output.
-        known: labels that there are, if the frames of this segment will be labelled: then a walker
-            that has ended does not wait for the others with its label.
+        known: frames with labels, if those of this segment will be labelled: then a walker that has
+            ended does not wait for the others with its label.
 
     Returns:
         The outputs for the journal.

@@ -10,7 +10,7 @@ from ase import Atoms
 from ..campaign import Work
 from ..errors import UNREADABLE, ParseError
 from ..labelling import Frame, bootstrap_frames, label_ahead, late
-from ..labels import Label, frame_from_json, frame_to_json, label_key
+from ..labels import frame_from_json, frame_to_json, label_key
 from ..store import label_task, train_task
 from ..structures import bare
 from ..walkers import (
@@ -73,11 +73,11 @@ def _key(work: Work, frame: Frame) -> str:
     return label_key(frame.atoms, work.campaign.level(frame.system))
 
 
-def proposals(work: Work, round_: int, known: Sequence[Label | Frame]) -> list[list[Frame]]:
+def proposals(work: Work, round_: int, known: NearFrames) -> list[list[Frame]]:
     """The frames of each walker to label, but for what is known already, or late."""
     settings = work.campaign.settings.candidates
     learned = work.store.find(train_task(round_)) is not None
-    seen = NearFrames.of(label.atoms for label in known)
+    seen = NearFrames(known)
     found = []
     for state in steer.states(work, round_).values():
         frames = _frames(state, round_)
@@ -131,9 +131,9 @@ class Early:
     ended: set[int] = field(default_factory=set)
 
     @classmethod
-    def of(cls, work: Work, plan: SegmentPlan, known: Sequence[Label | Frame]) -> "Early":
+    def of(cls, work: Work, plan: SegmentPlan, known: NearFrames) -> "Early":
         """For a segment that begins, with all labels from before it, and frames of late ones."""
-        return cls(work, plan, NearFrames.of(label.atoms for label in known))
+        return cls(work, plan, NearFrames(known))
 
     def look(self, running: Sequence[bool], directory: Path) -> None:
         """Start what can be started.

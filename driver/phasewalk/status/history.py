@@ -4,7 +4,6 @@ Read-only, also while the campaign runs. A file that cannot be read adds a line 
 does not end the report.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +12,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from .. import bias
 from ..bias import hill_tables, quantities
 from ..campaign import CampaignSettings, as_begun, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
-from ..files import read_text
+from ..files import read as read_file
+from ..files import read_text, typed
 from ..models import PROGRESS
 from ..production import Model, correction, free_energy, lineage
 from ..store import (
@@ -40,8 +41,8 @@ from ..store import (
     read_identity,
     settings_text,
 )
-from . import compared as compared_frames
-from . import library, summary, traces
+from ..walkers import DECK
+from . import compared, library, summary, traces
 from .compared import Compared
 from .traces import Trace
 
@@ -70,7 +71,7 @@ class History:
         state: the state from `status.collect`.
         records: records of the journal.
         settings: settings of the last run; None if they cannot be read.
-        traces, compared, trainings: see `Trace`, `Compared` and `Training`.
+        traces, comparisons, trainings: see `Trace`, `Compared` and `Training`.
         biases: system → current record of all its hills.
         free_energies: results of `phasewalk fes` as JSON, by generation; with `outdated`: why a
             result does not belong to the current generation (empty if it does), and `labels`:
@@ -84,7 +85,7 @@ class History:
     records: Sequence[Record]
     settings: CampaignSettings | None
     traces: Sequence[Trace] = ()
-    compared: Sequence[Compared] = ()
+    comparisons: Sequence[Compared] = ()
     trainings: Sequence[Training] = ()
     biases: Mapping[str, bias.HillsRecord] = field(default_factory=dict)
     free_energies: Sequence[Mapping[str, Any]] = ()
@@ -178,7 +179,7 @@ def read(
     traced: list[Trace] = []
     seen: Walked = {} if walked is None else walked
     trainings: list[Training | None] = []
-    compared: list[Compared] = []
+    comparisons: list[Compared] = []
     hills: dict[str, list[tuple[int, str]]] = {}
     known, learned = located(records), library.learned_in(records)
     homes = _homes(records)
@@ -191,9 +192,8 @@ def read(
                 if name.startswith("bias/"):
                     hills.setdefault(name.split("/")[1], []).append((record.round, name))
         elif record.task in measured and record.of(Evaluated).frames:
-            compared += (
-                reader.try_(compared_frames.read, store, record, known, learned, homes) or []
-            )
+            found = reader.try_(compared.read, store, record, known, learned, homes)
+            comparisons += found or []
         elif record.stage == TRAIN:
             trainings.append(reader.try_(_training, root, record))
     biases = {system: reader.try_(_bias, store, names) for system, names in hills.items()}
@@ -208,7 +208,7 @@ def read(
         records=records,
         settings=settings,
         traces=traced,
-        compared=compared,
+        comparisons=comparisons,
         trainings=[one for one in trainings if one is not None],
         biases={system: found for system, found in biases.items() if found is not None},
         free_energies=[one for one in free_energies if one is not None],
@@ -273,13 +273,23 @@ def _training(root: Path, record: Record) -> Training:
     generation = record.of(Trained).generation
     final = "-final" if generation == FINAL else ""
     path = root / f"rounds/{record.round:03d}/train{final}" / PROGRESS
-    try:
-        rows = [json.loads(line) for line in read_text(path).split("\n")[:-1]]
-        kept = [(row["epoch"], 1000.0 * row["forces_mae"]) for row in rows if "forces_mae" in row]
-        table = np.array(kept, dtype=float).reshape(len(kept), 2)
-    except UNREADABLE as error:
-        raise ParseError(path, f"not a valid table of epochs ({error!r})") from error
-    return Training(generation, epochs=table[:, 0], force_mae_meV_per_A=table[:, 1])
+    lines = read_text(path).split("\n")[:-1]
+    rows = [typed(line, _Epoch, unlike="not a table of epochs", path=path) for line in lines]
+    rows = [row for row in rows if row.forces_mae is not None]
+    return Training(
+        generation,
+        epochs=np.array([row.epoch for row in rows], dtype=float),
+        force_mae_meV_per_A=np.array([row.forces_mae for row in rows], dtype=float) * 1000.0,
+    )
+
+
+class _Epoch(BaseModel):
+    """A line of a training's progress; an error is missing if it was not validated."""
+
+    model_config = ConfigDict(strict=True)
+
+    epoch: int
+    forces_mae: float | None = None
 
 
 def _bias(store: Store, names: Sequence[tuple[int, str]]) -> bias.HillsRecord | None:
@@ -296,32 +306,40 @@ def _free_energy(
 ) -> Mapping[str, Any]:
     """Read the result of `phasewalk fes` for a generation: system → data, after validation."""
     check_kept(path)
-    try:
-        data: Mapping[str, Any] = json.loads(read_text(path))
-        identity = _identity(path.with_name(IDENTITY))
-        walked, version = identity.get("systems", {}), deck_versions.of(identity)
-        found = {}
-        for system, one in data.items():
+    stored = read_file(path, dict[str, dict[str, Any]], unlike="not free energies of systems")
+    identity = path.with_name(IDENTITY)
+    walk = read_file(identity, _Walk) if identity.is_file() else _Walk(deck=DECK)
+    found = {}
+    for system, one in stored.items():
+        try:
+            typed(one, _Frozen, unlike="not a free energy")
             correction.from_dict(one.get("against_reference"), free_energy.from_dict(one))
-            own = settings.systems.get(system) if settings else None
-            reasons = (
-                lineage.outdated(one, now, former),
-                lineage.walked_otherwise(walked.get(system), own),
-                deck_versions.of_free_energy(version, own),
-            )
-            marks = {
-                "outdated": "; ".join(filter(None, reasons)),
-                "labels": lineage.labels_of(one, former),
-            }
-            found[system] = {**one, **marks}
-    except (InputError, *UNREADABLE) as error:
-        raise ParseError(path, f"not a valid file of free energies ({error!r})") from error
+        except InputError as error:
+            raise ParseError(path, f"{system}: {error}") from error
+        own = settings.systems.get(system) if settings else None
+        reasons = (
+            lineage.outdated(one, now, former),
+            lineage.walked_otherwise(walk.systems.get(system), own),
+            deck_versions.of_free_energy(walk.deck, own),
+        )
+        marks = {
+            "outdated": "; ".join(filter(None, reasons)),
+            "labels": lineage.labels_of(one, former),
+        }
+        found[system] = {**one, **marks}
     return found
 
 
-def _identity(path: Path) -> Mapping[str, Any]:
-    """Settings by system, and version of the deck, of a free energy."""
-    if not path.is_file():
-        return {}
-    found: Mapping[str, Any] = json.loads(read_text(path))
-    return found
+class _Frozen(BaseModel):
+    """Of which model a free energy is; see `lineage.made_from`."""
+
+    generation: str
+    checkpoint: str | None = None
+    made_from: dict[str, Any] = {}
+
+
+class _Walk(BaseModel):
+    """The walk of a free energy: settings of the systems, and version of the deck."""
+
+    systems: dict[str, dict[str, Any]] = {}
+    deck: int = 1

@@ -24,35 +24,40 @@ COUNTED = ("labels", "atoms")
 
 @dataclass
 class _Jobs:
-    """The jobs of a stage.
+    """The jobs that run during a stage: its own, and others beside it.
 
     Attributes:
-        running: directory → (cores, seconds) of running jobs.
+        running, beside: directory → (cores, seconds) of running jobs of the stage, and of others.
         took: seconds of finished jobs.
         widest: maximum number of jobs that have run in parallel.
         place: directory of the first running job, or of the last one that ran.
     """
 
     running: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    beside: dict[Path, tuple[int, float]] = field(default_factory=dict)
     took: list[float] = field(default_factory=list)
     widest: int = 0
     place: Path | None = None
 
-    def see(self, event: Event) -> None:
+    def see(self, event: Event, beside: bool) -> None:
         """Record an event of a job."""
+        jobs, others = (self.beside, self.running) if beside else (self.running, self.beside)
+        others.pop(event.job.directory, None)  # the stage now waits for it, or no more
         if isinstance(event, Finished):
-            self.running.pop(event.directory, None)
-            self.took.append(event.seconds)
+            jobs.pop(event.directory, None)
+            self.took += [] if beside else [event.seconds]
             return
         seconds = event.seconds if isinstance(event, Running) else 0.0
-        self.running[event.job.directory] = (event.job.cores, seconds)
-        self.widest = max(self.widest, len(self.running))
-        self.place = next(iter(self.running))
+        jobs[event.job.directory] = (event.job.cores, seconds)
+        if not beside:
+            self.widest = max(self.widest, len(jobs))
+            self.place = next(iter(jobs))
 
     @property
     def core_hours(self) -> float:
-        """Core-hours of running jobs."""
-        return sum(cores * seconds for cores, seconds in self.running.values()) / SECONDS_PER_HOUR
+        """Core-hours of all running jobs."""
+        jobs = (*self.running.values(), *self.beside.values())
+        return sum(cores * seconds for cores, seconds in jobs) / SECONDS_PER_HOUR
 
     def seconds_left(self, remaining: float) -> float | None:
         """Time until all remaining jobs, including running ones, finish; None if not known."""
@@ -121,9 +126,9 @@ class Progress:
         )
         self._tell()
 
-    def see(self, event: Event) -> None:
-        """Record an event of a job."""
-        self._jobs.see(event)
+    def see(self, event: Event, *, beside: bool = False) -> None:
+        """Record an event of a job; `beside`: of one that the stage does not wait for."""
+        self._jobs.see(event, beside)
         if time.monotonic() - self._shown >= SHOW_EVERY_S:
             self._tell()
 

@@ -251,7 +251,7 @@ def _learning_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
         "round",
         "labels",
         "force MAE meV/Å",
-        "(rms / no model)",
+        "(rms / zero forces)",
         "pressure MAE GPa",
         "energy offset",
         "scatter meV/atom",
@@ -297,8 +297,8 @@ def _generation_table(generations: Sequence[Mapping[str, Any]]) -> Table:
         "epochs",
         "train s",
         "deployed",
-        "validation force MAE / no model",
-        "test force MAE / no model, meV/Å",
+        "validation force MAE / zero forces",
+        "test force MAE / zero forces, meV/Å",
         "RMSE / rms",
         "test pressure MAE GPa",
         "ms/step",
@@ -331,7 +331,7 @@ def show_errors(model: str, errors: Mapping[str, Any], console: Console) -> None
         table.add_column(title, justify="right")
     rows = (
         (
-            "force, meV/Å (rms / no model's MAE: "
+            "force, meV/Å (rms / MAE of zero forces: "
             f"{_beside(e, 'force_rms_meV_per_A', 'force_zero_mae_meV_per_A')})",
             "force_{}_meV_per_A",
             ".1f",

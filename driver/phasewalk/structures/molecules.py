@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
+from .structure import apart
+
 Array = NDArray[np.float64]
 NON_METALS = frozenset(
     [*range(1, 3), *range(5, 11), *range(14, 19), *range(32, 37), *range(52, 55), 85, 86]
@@ -51,10 +53,13 @@ def _bonds(atoms: Atoms) -> list[list[tuple[int, tuple[int, int, int]]]]:
 
     reach = [STRETCH * covalent_radii[z] if z in NON_METALS else 0.0 for z in atoms.numbers]
     found: list[list[tuple[int, tuple[int, int, int]]]] = [[] for _ in reach]
-    first, second, images = neighbor_list("ijS", atoms, reach)
-    for i, j, image in zip(first.tolist(), second.tolist(), images.tolist(), strict=True):
-        if reach[i] and reach[j]:
-            found[i].append((j, tuple(image)))
+    bonding = np.flatnonzero(reach)
+    among, radii = atoms[bonding], np.array(reach)[bonding]
+    if len(bonding) == 0 or apart(among, radii):
+        return found
+    first, second, images = neighbor_list("ijS", among, radii)
+    for i, j, image in zip(bonding[first], bonding[second], images.tolist(), strict=True):
+        found[int(i)].append((int(j), tuple(image)))
     return found
 
 

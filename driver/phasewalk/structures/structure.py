@@ -22,6 +22,8 @@ MAX_REDRAWS = 200
 _WIDE = re.compile(rb'roperties="?[^\s"]*:[0-9_]{4}')
 MAX_LENGTH_A, MIN_HEIGHT_A, MIN_VOLUME_A3 = 1e4, 0.5, 1.0
 """Limits of the cell, beyond which the neighbour search would need too much memory."""
+MAX_COMPARED = 100
+"""Number of atoms up to which all pairs are compared; for more, a list of neighbours is quicker."""
 
 
 _HINTS = (
@@ -239,6 +241,30 @@ def species(structures: list[Atoms]) -> tuple[str, ...]:
     )
 
 
+def apart(atoms: Atoms, radii: Array) -> bool:
+    """Whether no two atoms are nearer than the sum of their radii, if that is quickly seen.
+
+    False if they may be, or if a list of neighbours is quicker. A vector shorter than half of all
+    heights of the cell has scaled components below 1/2: rounding them gives its only image.
+
+    Args:
+        atoms: with positions and cell that are finite.
+        radii: (N,) Å.
+    """
+    if len(atoms) > MAX_COMPARED or not atoms.pbc.all() or not atoms.cell.volume:
+        return False
+    inverse, reach = np.linalg.inv(atoms.cell.array), 2.0 * float(radii.max(initial=0.0))
+    if 2.0 * reach * float(np.linalg.norm(inverse, axis=0).max()) >= 1.0:
+        return False
+    first, second = np.triu_indices(len(atoms), 1)
+    scaled = atoms.positions @ inverse
+    between = scaled[first] - scaled[second]
+    between -= np.rint(between)
+    vectors = between @ atoms.cell.array
+    limits = (radii[first] + radii[second]) * (1.0 + 1e-6)
+    return bool((np.einsum("ij,ij->i", vectors, vectors) > limits**2).all())
+
+
 def clash(atoms: Atoms, fraction: float) -> str | None:
     """Describe the closest pair that is nearer than `fraction` × the sum of covalent radii.
 
@@ -248,6 +274,8 @@ def clash(atoms: Atoms, fraction: float) -> str | None:
     from ase.neighborlist import neighbor_list
 
     radii = fraction * covalent_radii[atoms.numbers]
+    if apart(atoms, radii):
+        return None
     first, second, distances = neighbor_list("ijd", atoms, radii)
     if len(distances) == 0:
         return None

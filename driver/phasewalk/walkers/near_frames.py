@@ -79,10 +79,19 @@ def _larger(values: Array, shape: tuple[int, ...], count: int) -> Array:
 
 @dataclass
 class NearFrames:
-    """Known frames, for comparison with new ones."""
+    """Known frames, for comparison with new ones.
 
+    Attributes:
+        before: further known frames, which come before these; None if there are none. No frame
+            may be added to them any more.
+    """
+
+    before: "NearFrames | None" = None
     _alike: dict[bytes, _Alike] = field(default_factory=dict)
-    _count: int = 0
+    _count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._count = 0 if self.before is None else self.before._count
 
     @classmethod
     def of(cls, frames: Iterable[Atoms]) -> "NearFrames":
@@ -114,6 +123,10 @@ class NearFrames:
         Returns:
             Index of the known frame, from 0, and rmsd (Å); None if there is none.
         """
+        if self.before is not None:
+            earlier = self.before.first_within(atoms, rmsd_A=rmsd_A, strain=strain)
+            if earlier is not None:
+                return earlier
         alike = self._alike.get(_composition(atoms))
         if alike is None:
             return None
