@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Compare ways to spend the same number of labels on MIL-53(Al); a table that fills up.
+
+    python examples/study/study.py run FOLDER --hours 3     # the next campaigns; Ctrl-C is safe
+    python examples/study/study.py table FOLDER             # the table so far, as Markdown
+
+Each row is a way, each of its columns the mean and the spread over the seeds of one error of the
+final model, on test sets that no campaign has seen: `path` is the reference's own dynamics
+(examples/mil53_al/test.extxyz), `wide` frames of biased walkers of another seed (wide.extxyz),
+those with the crystal's bonds and those with other bonds apart. What was not run is empty.
+All final models are trained on 48 labels; those without MD with at least as many optimizer steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "mil53_al"
+PHASEWALK = (sys.executable, "-m", "phasewalk")
+SEEDS = (1, 2, 3)
+LABELS = 48
+NAMES = ("path", "wide-intact", "wide-opened")
+WAYS = {
+    "biased walkers": "as in the example",
+    "without the check of bonds": "bonds: free, no resets by energy",
+    "without repulsion": "zbl: false",
+    "unbiased MD": "no METAD and no walls, 300 K",
+    "MD at 600 K": "the same at 600 K",
+    "random perturbations": "48 of them, no MD",
+}
+COLUMNS = {
+    "path: force MAE": ("path", "force_mae_meV_per_A"),
+    "path: energy scatter": ("path", "energy_scatter_meV_per_atom"),
+    "wide, intact: force MAE": ("wide-intact", "force_mae_meV_per_A"),
+    "wide, intact: energy scatter": ("wide-intact", "energy_scatter_meV_per_atom"),
+    "wide, opened: force MAE": ("wide-opened", "force_mae_meV_per_A"),
+}
+"""Heading → test set and error; meV/Å, meV/atom."""
+
+
+def settings(way: str, seed: int) -> dict[str, Any]:
+    """The campaign file of one cell, as data."""
+    data = YAML(typ="safe").load((EXAMPLE / "campaign.yaml").read_text(encoding="utf-8"))
+    system = data["systems"]["mil53_al"]
+    data |= {"campaign": "study", "seed": seed}
+    system["structure"] = str(EXAMPLE / "mil53_al.extxyz")
+    del data["test_data"], data["stop"]
+    if way == "without the check of bonds":
+        system["bonds"] = "free"
+    elif way == "without repulsion":
+        data["model"]["zbl"] = False
+    elif way in ("unbiased MD", "MD at 600 K"):
+        system["plumed"] = "UNITS LENGTH=A ENERGY=kj/mol TIME=fs\nvolume: VOLUME\n"
+        system["plumed"] += "PRINT ARG=volume STRIDE=20 FILE=COLVAR\n"
+        system["temperature_K"] = 600 if way == "MD at 600 K" else 300
+    elif way == "random perturbations":
+        data["rounds"] = 0
+        data["bootstrap"]["count"] = LABELS
+        data["model"]["first"]["epochs"] += _warm_epochs(data)
+    return dict(data)
+
+
+def _warm_epochs(data: Mapping[str, Any]) -> int:
+    """Epochs of all later generations, which random perturbations do not have."""
+    example = YAML(typ="safe").load((EXAMPLE / "campaign.yaml").read_text(encoding="utf-8"))
+    return int(example["rounds"] * data["model"]["warm"]["epochs"])
+
+
+def cells(folder: Path) -> Iterator[tuple[str, int, Path]]:
+    """Way, seed and directory of each cell; the first seed of all ways comes first."""
+    for seed in SEEDS:
+        for way in WAYS:
+            yield way, seed, folder / f"{way.replace(' ', '-')}-{seed}"
+
+
+def run(folder: Path, hours: float) -> None:
+    """Run and evaluate the cells that are missing, until the time is over."""
+    until = time.monotonic() + 3600 * hours
+    for way, seed, place in cells(folder):
+        if (place / "errors.json").is_file():
+            continue
+        if time.monotonic() > until:
+            break
+        place.mkdir(parents=True, exist_ok=True)
+        file = place / "campaign.yaml"
+        with file.open("w", encoding="utf-8") as stream:
+            YAML().dump(settings(way, seed), stream)
+        print(f"{way}, seed {seed}", flush=True)
+        with (place / "run.log").open("a", encoding="utf-8") as log:
+            argv = (*PHASEWALK, "run", str(file), "--dir", str(place / "run"))
+            subprocess.run(argv, stdout=log, stderr=subprocess.STDOUT, check=True)
+        found = {name: evaluated(place / "run", data) for name, data in test_sets(folder).items()}
+        written = place / "errors.part"
+        written.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        os.replace(written, place / "errors.json")  # noqa: PTH105 - atomic
+
+
+def evaluated(run: Path, data: Path) -> dict[str, Any]:
+    """Errors of the final model on a test set, as `phasewalk evaluate --json` prints them."""
+    argv = (*PHASEWALK, "evaluate", str(run), "--data", str(data), "--json")
+    done = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def test_sets(folder: Path) -> dict[str, Path]:
+    """Files of the test sets; the wide one in its two parts."""
+    from ase.io import read, write
+
+    files = {"path": EXAMPLE / "test.extxyz"}
+    frames = read(EXAMPLE / "wide.extxyz", ":")
+    for name, intact in zip(NAMES[1:], (True, False), strict=True):
+        files[name] = folder / f"{name}.extxyz"
+        write(files[name], [one for one in frames if one.info["intact"] == intact])
+    return files
+
+
+def table(folder: Path) -> str:
+    """The table so far."""
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for way, _, place in cells(folder):
+        if (place / "errors.json").is_file():
+            found[way].append(json.loads((place / "errors.json").read_text(encoding="utf-8")))
+    lines = [f"| 48 labels | seeds | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for way, each in found.items():
+        values = [[one[data][error] for one in each] for data, error in COLUMNS.values()]
+        lines.append(f"| {way} | {len(each)} | {' | '.join(map(shown, values))} |")
+    return "\n".join(lines)
+
+
+def shown(values: list[float]) -> str:
+    """Mean, and the lowest and highest value in parentheses."""
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):.3g}"
+    return f"{mean} ({min(values):.3g}–{max(values):.3g})" if len(values) > 1 else mean
+
+
+def main() -> None:
+    """See the top of this file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="run the campaigns that are missing")
+    running.add_argument("folder", type=Path)
+    running.add_argument("--hours", type=float, default=12.0, help="begin no campaign after that")
+    commands.add_parser("table", help="print the table").add_argument("folder", type=Path)
+    asked = parser.parse_args()
+    folder = asked.folder.absolute()
+    if asked.command == "run":
+        run(folder, asked.hours)
+    print(table(folder))
+
+
+if __name__ == "__main__":
+    main()

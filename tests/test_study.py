@@ -1,0 +1,46 @@
+"""The study of ways to spend labels: its campaigns are valid, and its table shows what was run."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from phasewalk.bias import plumed
+from phasewalk.campaign.config import parse
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/study"))
+
+import study
+
+
+@pytest.mark.parametrize("way", study.WAYS)
+def test_each_way_is_a_campaign_of_48_labels(way: str) -> None:
+    text = io.StringIO()
+    YAML().dump(study.settings(way, 2), text)
+    settings = parse(text.getvalue(), "campaign.yaml")
+    system = settings.systems["mil53_al"]
+    assert settings.seed == 2
+    assert settings.bootstrap.count + settings.rounds * system.walkers == study.LABELS
+    biased = "METAD" in {action.name for action in plumed.parse(system.plumed or "")}
+    assert biased == ("MD" not in way)
+
+
+def test_the_table_has_a_row_for_each_way_and_an_empty_cell_for_what_was_not_run(
+    tmp_path: Path,
+) -> None:
+    errors = {name: {key: 1.0 for _, key in study.COLUMNS.values()} for name in study.NAMES}
+    for (way, seed, place), value in zip(study.cells(tmp_path), (80.0, 90.0), strict=False):
+        assert seed == 1
+        place.mkdir()
+        errors["path"]["force_mae_meV_per_A"] = value
+        (place / "errors.json").write_text(json.dumps(errors))
+        assert way in study.WAYS
+    lines = study.table(tmp_path).splitlines()
+    assert len(lines) == 2 + len(study.WAYS)
+    assert lines[2].startswith("| biased walkers | 1 | 80 | 1 |")
+    assert lines[3].startswith("| without the check of bonds | 1 | 90 | 1 |")
+    assert set(lines[4].split("|")[3:-1]) == {"  "}
+    assert study.shown([1.0, 2.0, 3.0]) == "2 (1–3)"
