@@ -8,6 +8,7 @@ from . import (
     guards,
     inputs,
     plumed_inputs,
+    policies,
     stop,
     theory,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "located",
     "parse",
     "plumed_inputs",
+    "policies",
     "stop",
     "theory",
 ]

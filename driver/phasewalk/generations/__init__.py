@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import compile, evaluate, learn, refit
+    from . import compile, evaluate, known, learn, refit
     from .deploy import Generation, folder
 
-__all__ = ["Generation", "compile", "evaluate", "folder", "learn", "refit"]
+__all__ = ["Generation", "compile", "evaluate", "folder", "known", "learn", "refit"]
 
 __getattr__ = lazy(
     __name__,
     {
         "compile": (),
         "evaluate": (),
+        "known": (),
         "learn": (),
         "refit": (),
         "deploy": ("Generation", "folder"),

@@ -17,6 +17,7 @@ from ..labelling import late
 from ..labels import Label
 from ..store import EVALUATE, GATE, PROVE, evaluate_task, gate_task, prove_task
 from ..validation import Prediction, Probes, accuracy, compared, gate
+from . import known
 from .deploy import Generation, folder
 
 
@@ -51,21 +52,35 @@ def evaluation_task(
     new: Sequence[Label],
     test: Sequence[Label],
     probes: Probes | None = None,
+    beside: Sequence[Label] = (),
+    more: Callable[[], Outputs] = dict,
 ) -> Task:
     """The task that predicts new labels and test set in LAMMPS, and validates a new generation.
 
     All frames are in one job, so that LAMMPS starts once. A failed gate ends the campaign.
+
+    Args:
+        work: the campaign.
+        generation: to evaluate.
+        round_: number of the round.
+        new: labels of the round.
+        test: labels of the test set.
+        probes: frames of the validation; None: validated before.
+        beside: known labels from which the offset of the energies is determined.
+        more: further outputs for the journal.
     """
     asked = probes.asked() if probes else []
-    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test))]
+    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test, *beside))]
     name = evaluate_task(generation.name, round_)
 
     def read(finished: Finished) -> Outputs:
         result = accuracy.read(finished)
         first, last = len(asked), len(asked) + len(new)
+        end = last + len(test)
+        offset = known.offsets(beside, result.frames[end:])
         each = [
             *({"of": "new", **frame} for frame in compared(new, result.frames[first:last])),
-            *({"of": "test", **frame} for frame in compared(test, result.frames[last:])),
+            *({"of": "test", **frame} for frame in compared(test, result.frames[last:end])),
         ]
         file = f"rounds/{round_:03d}/frames-{generation.name}.json"
         work.store.keep(file, json.dumps(each).encode())
@@ -73,9 +88,11 @@ def evaluation_task(
             "generation": generation.name,
             "frames": file,
             "new": accuracy.errors(new, result.frames[first:last]).as_dict() if new else None,
-            "test": accuracy.errors(test, result.frames[last:]).as_dict() if test else None,
-            "each": _each(work, round_, new, result.frames[first:last]),
+            "test": accuracy.errors(test, result.frames[last:end]).as_dict() if test else None,
+            "each": _each(work, round_, new, result.frames[first:last], offset),
             "seconds_per_step": result.seconds_per_step,
+            **({"known_offsets_meV_per_atom": offset} if offset else {}),
+            **more(),
         }
         if probes:
             outputs["proof"] = _judge(work, generation, probes, result)
@@ -113,7 +130,11 @@ def _job(
 
 
 def _each(
-    work: Work, round_: int, new: Sequence[Label], predictions: Sequence[Prediction]
+    work: Work,
+    round_: int,
+    new: Sequence[Label],
+    predictions: Sequence[Prediction],
+    offset: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Errors of the model on each walker's frame of the round, also relative to the forces."""
     earlier = round_ - 1 if late.recorded(work.store, round_ - 1) else None
@@ -125,10 +146,12 @@ def _each(
         found.append(
             {
                 "walker": label.origin["walker"],
+                "key": label.key,
                 "force_rmse_meV_per_A": wrong.force_rmse_meV_per_A,
                 "force_error_ratio": wrong.force_rmse_meV_per_A
                 / max(wrong.force_rms_meV_per_A, 1e-6),
                 "pressure_error_GPa": wrong.pressure_mae_GPa,
+                **known.energy_error(label, predicted, offset),
             }
         )
     return found

@@ -17,7 +17,8 @@ from ..labelling import isolated_atoms, locate
 from ..labels import Label, split
 from ..models import Budget, Statistics, explained, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
-from ..store import FINAL, TRAIN, Trained, train_task
+from ..store import FINAL, TRAIN, Trained, held_out_task, train_task
+from . import known as known_labels
 from .deploy import Generation, deploy, folder, made, plan
 from .evaluate import evaluation_task, probes_for, proof_task, say_errors
 
@@ -33,6 +34,8 @@ def learn(
     previous: Generation | None,
 ) -> Generation:
     """Train generation `number` on all labels; evaluate the previous one on the new labels."""
+    if previous is not None and new:
+        _hold_out(work, number, known=known, new=new, previous=previous)
     train = _of_round(work, number, known, previous)
     if work.store.find("train generation 0") is None:
         source = _statistics(work, _split(work, known)[0]).shifts_from
@@ -40,7 +43,9 @@ def learn(
         if advice := explained.advice(work.campaign.settings.model):
             work.observer.say(advice)
     beside = _beside(work, number, known=known, new=new, previous=previous)
-    generation = _finish(work, number, str(number), known, tasks=[train, *beside], new=new)
+    generation = _finish(
+        work, number, str(number), known, tasks=[train, *beside], new=new, previous=previous
+    )
     locate.say_failures(work, number)
     return generation
 
@@ -87,8 +92,38 @@ def _beside(
     if previous is None:
         found += locate.tasks(work, number, work.campaign.test_data, test=True)
     elif new:
-        found.append(evaluation_task(work, previous, round_=number, new=new, test=()))
+        found.append(_on_new(work, number, known=known, new=new, previous=previous))
     return found
+
+
+def _on_new(
+    work: Work,
+    number: int,
+    *,
+    known: Sequence[Label],
+    new: Sequence[Label],
+    previous: Generation,
+) -> Task:
+    """The evaluation of the generation that drove a round's walkers on their new labels."""
+    before = known_labels.usable(work, known[: len(known) - len(new)])
+    beside = known_labels.to_compare(work, before, new)
+    return evaluation_task(work, previous, round_=number, new=new, test=(), beside=beside)
+
+
+def _hold_out(
+    work: Work,
+    number: int,
+    *,
+    known: Sequence[Label],
+    new: Sequence[Label],
+    previous: Generation,
+) -> None:
+    """Decide which new labels are not used for training, if this is not decided yet."""
+    done = (held_out_task(number), train_task(number))
+    if work.campaign.settings.policy.hold_out is None or any(map(work.store.find, done)):
+        return
+    (found,) = work.do([_on_new(work, number, known=known, new=new, previous=previous)])
+    known_labels.hold_out(work, number, found)
 
 
 def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generation:
@@ -106,7 +141,7 @@ def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generat
         previous=None if final.from_scratch else last,
         round_=last.number,
     )
-    return _finish(work, last.number, FINAL, known, tasks=[train], new=())
+    return _finish(work, last.number, FINAL, known, tasks=[train], new=(), previous=last)
 
 
 def _finish(
@@ -117,6 +152,7 @@ def _finish(
     *,
     tasks: Sequence[Task],
     new: Sequence[Label],
+    previous: Generation | None,
 ) -> Generation:
     """Train (in parallel with other tasks and the compiler), deploy, validate and evaluate."""
     how = plan(work, number, name, _network(work, known))
@@ -129,8 +165,15 @@ def _finish(
     generation = deploy(work, number, name, trained, how)
     work.observer.begin(number, f"prove and evaluate generation {name}", 1, "jobs")
     probes = probes_for(work, generation, trained)
+    before = None if previous is None else (previous.name, previous.number)
     task = evaluation_task(
-        work, generation, round_=number, new=new, test=work.campaign.test_data, probes=probes
+        work,
+        generation,
+        round_=number,
+        new=new,
+        test=work.campaign.test_data,
+        probes=probes,
+        more=lambda: known_labels.bonds(work, known, before),
     )
     (found,) = work.do([task])
     for warning in found["proof"]["warnings"]:
@@ -187,7 +230,7 @@ def _training(
     previous: Generation | None,
     round_: int,
 ) -> Task:
-    campaign = work.campaign
+    campaign, known = work.campaign, known_labels.usable(work, known)
 
     @functools.cache
     def sets() -> tuple[list[Label], list[Label], Statistics]:
@@ -293,6 +336,7 @@ def _continued(work: Work, job: Job, epochs: int) -> Job:
 
 def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
     """Labels for training and for validation."""
+    known = known_labels.usable(work, known)
     validate = split(len(known), work.campaign.settings.validation_every)
     training = [label for label, held_back in zip(known, validate, strict=True) if not held_back]
     validation = [label for label, held_back in zip(known, validate, strict=True) if held_back]

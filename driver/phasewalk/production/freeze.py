@@ -206,7 +206,7 @@ def _campaign(
         )
         for name in names
     }
-    policy = settings.policy.model_copy(update={"max_force_error_ratio": None})
+    policy = settings.policy.model_copy(update=dict.fromkeys(settings.policy.limits()))
     seed = int(hash_of("fes", settings.seed, generation.name)[:7], 16)  # differs from its rounds'
     changed = {"systems": systems, "policy": policy, "seed": seed}
     return replace(campaign, settings=settings.model_copy(update=changed))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import bias, walkers
 from ..bias import Cut, HillsTable, hill_tables, plumed
-from ..campaign import Outputs, Task, Work, deck_versions, guards
+from ..campaign import Outputs, Task, Work, deck_versions, guards, policies
 from ..errors import Killed
 from ..files import hash_of
 from ..generations import Generation
@@ -19,8 +19,9 @@ from ..labelling import Frame
 from ..labels import Label
 from ..moment import RUNNING, Seen
 from ..store import SEGMENT, segment_task
-from ..structures import fingerprint
+from ..structures import Guard, fingerprint
 from ..walkers import (
+    BONDS,
     LAST,
     Candidate,
     NearFrames,
@@ -196,7 +197,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         next_step = walker.step + plan.settings.steps
         broke = outcome.broke
         states.append(steer.state_json(walker, next_step=next_step, frames=good, broke=broke))
-        entries.append(_entry(candidate, outcome))
+        entries.append(_entry(candidate, outcome, plan.guards.get(walker.system)))
     tables = {
         name: replace(table, laid=bias.deactivate(table.laid, cuts[name]))
         for name, table in tables.items()
@@ -216,6 +217,7 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         "generation": plan.generation,
         deck_versions.KEY: decks.DECK,
         guards.KEY: sorted(plan.guards),
+        policies.KEY: work.campaign.settings.policy.limits(),
         "walkers": entries,
         "hills": {
             name: _hill_counts(plan, result.walkers, table) for name, table in tables.items()
@@ -223,8 +225,9 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     }
 
 
-def _entry(chosen: Candidate, result: WalkerResult) -> dict[str, Any]:
+def _entry(chosen: Candidate, result: WalkerResult, guard: Guard | None) -> dict[str, Any]:
     """The entry of a walker in the journal."""
+    told = {} if guard is None else {"bond_change": _bond_change(result, guard)}
     return {
         "walker": result.id,
         "system": result.system,
@@ -238,7 +241,17 @@ def _entry(chosen: Candidate, result: WalkerResult) -> dict[str, Any]:
         "colvars": [asdict(colvar) for colvar in result.colvars],
         "hills": len(result.new_hills),
         "seconds": result.seconds,
+        **told,
     }
+
+
+def _bond_change(result: WalkerResult, guard: Guard) -> str | None:
+    """Why a walker's bonds are not intact at the end of a segment; None if they are."""
+    if result.stop is not None and result.stop.reason in BONDS:
+        return result.halted
+    last = result.frames[-1].atoms if result.frames else None
+    whole = last is not None and bool(np.isfinite(last.positions).all())
+    return guard.fault(last) if last is not None and whole else None
 
 
 def _stop(stop: Stop) -> dict[str, Any]:

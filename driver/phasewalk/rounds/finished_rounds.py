@@ -14,6 +14,7 @@ from .. import labelling
 from ..campaign import Work
 from ..errors import ParseError
 from ..generations import Generation, learn
+from ..generations import known as known_labels
 from ..labels import Label
 from ..store import LABEL, Labelled, Record, Segment, segment_task, train_task
 
@@ -112,7 +113,9 @@ class Past:
         previous: Generation | None,
     ) -> Learned | None:
         name = train_task(number)
+        held = known_labels.held_out(self.work.store)
         all_keys = [*(label.key for label in (*known, *first)), *keys]
+        all_keys = [key for key in all_keys if key not in held]
         before = previous.checkpoint_hash if previous else None
         if self.work.store.done(name, learn.inputs_of(all_keys, before, str(number))) is None:
             return None

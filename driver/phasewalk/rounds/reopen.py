@@ -5,7 +5,15 @@ from pathlib import Path
 
 from .. import models
 from ..bias import plumed
-from ..campaign import Campaign, CampaignSettings, as_begun, config, guards, plumed_inputs
+from ..campaign import (
+    Campaign,
+    CampaignSettings,
+    as_begun,
+    config,
+    guards,
+    plumed_inputs,
+    policies,
+)
 from ..engines import EngineSettings, Machine
 from ..errors import InputError, StoreError
 from ..files import check_file
@@ -179,4 +187,4 @@ def read_inputs(
         reference=Reference(settings.reference, level),
         plumed_files=plumed_inputs.files(settings, store.root / PLUMED_FILES, Path(path)),
     )
-    return guards.as_begun(campaign, store)
+    return policies.as_begun(guards.as_begun(campaign, store), store)

@@ -12,14 +12,22 @@ from pydantic import BaseModel, ConfigDict
 
 from .. import bias, labelling, labels, walkers
 from ..bias import Cut, HillsRecord, HillsTable, History, HistoryFile, Mark, hill_tables, sharing
-from ..campaign import Work
+from ..campaign import Work, policies
 from ..errors import ParseError
 from ..files import made_by, read
+from ..generations import known
 from ..store import STEER, Evaluated, Segment, evaluate_task, label_task, segment_task, steer_task
 from ..structures import bare
-from ..walkers import ENDED, Walker, lammps_frame
+from ..walkers import ENDED, FrameError, Walker, lammps_frame, policy
 
 GOOD, BEFORE, START, NEW = "good", "before", "start", "new"
+REASONS = BONDS, BREAKDOWN, UNLABELLED, NO_FRAME, END = (
+    "bonds",
+    "breakdown",
+    "no label",
+    "no good frame",
+    "plumed stop",
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,10 @@ class Decision:
         step: step of the good frame; hills deposited after it become inactive.
         force_error_ratio: force RMSE of the model on the walker's last frame, divided by the rms
             force of that frame; None if it was not labelled.
+        energy_error_meV_per_atom: error of the model's energy of that frame, without the common
+            offset; None if it is not known.
+        reason: why it does not continue from its last frame: `ENERGY` or `FORCE` of
+            `walkers.policy`, or one of `REASONS`; empty if it does.
     """
 
     walker: str
@@ -53,6 +65,8 @@ class Decision:
     why: str
     step: int | None = None
     force_error_ratio: float | None = None
+    energy_error_meV_per_atom: float | None = None
+    reason: str = ""
 
 
 def walker_id(system: str, index: int) -> str:
@@ -73,7 +87,7 @@ def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
         guard = work.guards.get(name)
         fault = guard.fault(atoms) if guard is not None and decision.source != START else None
         if fault is not None:
-            decision = replace(decision, source=START, why=fault)
+            decision = replace(decision, source=START, why=fault, reason=BONDS)
             atoms = _frame(work, name, entry, decision)
         found.append(Walker(identifier, name, index, atoms, step))
         decisions.append(decision)
@@ -177,11 +191,11 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
     """Decide from which frame a walker continues after a round."""
     if entry is None:
         return Decision(walker, NEW, "its first round")
-    policy = work.campaign.settings.policy
+    settings = work.campaign.settings.policy
     frames, broke = entry.frames, "it broke down"
     if not frames:
         # not the first frame of the round, from which the walker would break down repeatedly
-        return Decision(walker, START, "no frame of its last round was good")
+        return Decision(walker, START, "no frame of its last round was good", reason=NO_FRAME)
     tasks = [_label(work, round_, entry, atoms) for _, atoms in frames]
     outcomes = [work.store.find(task) for task in tasks]
     # A late label counts as one, whatever became of it: nobody knew when the walker went on.
@@ -194,21 +208,28 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
     failed = sum(found is not None and found.failed for found in outcomes)
     if failed and not labelled:
         why = f"{failed} of its frames could not be labelled"
-        return Decision(walker, policy.after_failed_label, why, entry.came_from[0])
+        after = settings.after_failed_label
+        return Decision(walker, after, why, entry.came_from[0], reason=UNLABELLED)
     chosen = labelled[0] if labelled else 0
     step = frames[chosen][0]
     if _ended(work, round_, walker):
         # there it would end at once
-        return Decision(walker, START, "it reached the end that its PLUMED text names", step)
-    ratio = _error_ratio(work, round_, walker) if labelled else None
-    limit = policy.max_force_error_ratio
-    if ratio is not None and limit is not None and ratio > limit:
-        why = f"the model's error on its frame was {ratio:.2f} × the forces' rms (limit {limit:g})"
-        return Decision(walker, START, why, step, ratio)
-    if entry.broke and policy.after_breakdown != GOOD:
-        return Decision(walker, policy.after_breakdown, broke, step, ratio)
+        why = "it reached the end that its PLUMED text names"
+        return Decision(walker, START, why, step, reason=END)
+    error = _error(work, round_, walker) if labelled else FrameError()
+    numbers = {
+        "force_error_ratio": error.force_ratio,
+        "energy_error_meV_per_atom": error.energy_meV_per_atom,
+    }
+    too_large = policy.reset(error, settings.limits())
+    if too_large is not None:
+        if policies.limits(work.store, 1) is not None:  # earlier versions kept the hills
+            step = entry.came_from[0]
+        return Decision(walker, START, too_large.says, step, reason=too_large.kind, **numbers)
+    if entry.broke and settings.after_breakdown != GOOD:
+        return Decision(walker, settings.after_breakdown, broke, step, reason=BREAKDOWN, **numbers)
     why = "its last good frame" if chosen == 0 else f"its good frame {chosen + 1} from the last"
-    return Decision(walker, GOOD, f"{why}; {broke}" if entry.broke else why, step, ratio)
+    return Decision(walker, GOOD, f"{why}; {broke}" if entry.broke else why, step, **numbers)
 
 
 def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
@@ -226,13 +247,14 @@ def _ended(work: Work, round_: int, walker: str) -> bool:
     return any(stop is not None and stop.reason == ENDED for stop in stops)
 
 
-def _error_ratio(work: Work, round_: int, walker: str) -> float | None:
-    """Force error ratio of the walker's model on the walker's last frame."""
+def _error(work: Work, round_: int, walker: str) -> FrameError:
+    """Errors of the walker's model on the walker's last frame."""
     segment = work.store.find(segment_task(round_))
     number = segment.of(Segment).generation if segment is not None else None
     found = None if number is None else work.store.find(evaluate_task(number, round_))
     each = [] if found is None else found.of(Evaluated).each
-    return next((float(e.force_error_ratio) for e in each if e.walker == walker), None)
+    mine = (known.errors_of(entry) for entry in each if entry.walker == walker)
+    return next(mine, FrameError())
 
 
 def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
@@ -351,11 +373,15 @@ def _cuts(system: str, round_: int, decisions: Sequence[Decision]) -> tuple[Cut,
 
 
 def note(work: Work, round_: int, decisions: Sequence[Decision]) -> None:
-    """Record the decisions of a round once, and print unusual ones."""
-    name = steer_task(round_)
-    if work.store.find(name) is not None:
-        return
-    work.note(name, STEER, round_, {"walkers": [asdict(one) for one in decisions]})
+    """Record the decisions of a round, unless they are recorded, and print unusual ones."""
+    name, found = steer_task(round_), [asdict(one) for one in decisions]
+    record = work.store.find(name)
+    noted = None if record is None else record.outputs["walkers"]
+    if noted is not None and len(noted) == len(found):
+        pairs = zip(noted, found, strict=True)  # earlier versions recorded fewer numbers
+        if all(old.items() <= new.items() for old, new in pairs):
+            return
+    work.note(name, STEER, round_, {"walkers": found})
     for one in decisions:
         if one.source in (BEFORE, START) or ";" in one.why:
             place = {BEFORE: "the start of its last round", START: "the start structure"}

@@ -6,7 +6,7 @@ LABEL, TRAIN, COMPILE, DEPLOY, PROVE = "label", "train", "compile", "deploy", "p
 EVALUATE, GATE, SEGMENT, STEER, LOCATED = "evaluate", "gate", "segment", "steer", "colvars"
 STOP, END, VERSIONS, SETTINGS_KEPT = "stop", "end", "versions", "settings"
 BOOTSTRAP, ATOM, IMPORT, REWRITING = "bootstrap", "atom", "import", "rewriting"
-LATE = "late"
+LATE, HELD_OUT = "late", "held out"
 FES, BEGIN, ESTIMATE = "fes", "begin", "estimate"
 """The stages: kinds of tasks."""
 
@@ -28,6 +28,11 @@ def label_task(key: str, round_: int) -> str:
 def late_task(round_: int) -> str:
     """Name of the record that says which labels of a round its generation is trained without."""
     return f"late labels of round {round_}"
+
+
+def held_out_task(round_: int) -> str:
+    """Name of the record that says which labels of a round are not used for training."""
+    return f"labels of round {round_} held out"
 
 
 def train_task(generation: str | int) -> str:

@@ -16,6 +16,7 @@ from .records_names import (
     DEPLOY,
     END,
     EVALUATE,
+    HELD_OUT,
     LABEL,
     LATE,
     LOCATED,
@@ -109,6 +110,21 @@ class Late(Outputs):
     labels: list[LateLabel]
 
 
+class HeldLabel(Part):
+    """A label that is not used for training: its key, its walker, and why."""
+
+    key: str
+    walker: str
+    why: str
+
+
+class HeldOut(Outputs):
+    """The labels of a round that are not used for training."""
+
+    STAGE = HELD_OUT
+    labels: list[HeldLabel]
+
+
 class Epoch(Part):
     """End of the last epoch of a training (seconds since 1970)."""
 
@@ -180,10 +196,20 @@ class MeasuredErrors(Part):
 
 
 class FrameErrors(Part):
-    """Error of the model on the frame of one walker."""
+    """Errors of the model on the frame of one walker; of the energy without the common offset."""
 
     walker: str
     force_error_ratio: Number
+    force_rmse_meV_per_A: Number | None = None
+    energy_error_meV_per_atom: Number | None = None
+
+
+class Bonds(Part):
+    """Number of labels, of those whose bonds were checked, and keys of those with other bonds."""
+
+    labels: int
+    checked: int
+    changed: list[str]
 
 
 class Proof(Part):
@@ -194,7 +220,10 @@ class Proof(Part):
 
 
 class Evaluated(Outputs):
-    """Errors of a generation on the round's new frames and on the test set."""
+    """Errors of a generation on the round's new frames and on the test set.
+
+    `bonds` are those of all labels that the generation learned.
+    """
 
     STAGE = EVALUATE
     generation: str
@@ -203,6 +232,7 @@ class Evaluated(Outputs):
     test: MeasuredErrors | None
     each: list[FrameErrors] = []
     seconds_per_step: Number
+    bonds: Bonds | None = None
     proof: Proof | None = None
 
 
@@ -213,7 +243,7 @@ class SoftStop(Part):
 
 
 class Walked(Part):
-    """Result of a segment for one walker."""
+    """Result of a segment for one walker; `bond_change`: of its last frame, or why it stopped."""
 
     walker: str
     system: str
@@ -227,6 +257,7 @@ class Walked(Part):
     colvars: list[dict[str, Any]] = []
     hills: int = 0
     seconds: Number | None = None
+    bond_change: str | None = None
 
 
 class HillCounts(Part):
@@ -242,13 +273,15 @@ class HillCounts(Part):
 class Segment(Outputs):
     """A segment of all walkers; `hills` are counts by system, `deck` is the deck's version.
 
-    `guarded` lists the systems whose bonds were checked; None in records of earlier versions.
+    `guarded` lists the systems whose bonds were checked, `limits` are those on errors of new frames
+    (see `PolicySettings`); None in records of earlier versions.
     """
 
     STAGE = SEGMENT
     generation: int
     deck: int = 1
     guarded: list[str] | None = None
+    limits: dict[str, Number | None] | None = None
     walkers: list[Walked]
     hills: dict[str, HillCounts]
 
@@ -259,6 +292,7 @@ class Begun(Part):
     walker: str
     source: str
     why: str
+    reason: str = ""
 
 
 class Steered(Outputs):
@@ -350,6 +384,7 @@ BY_STAGE: Mapping[str, type[Outputs]] = {
         *(
             Labelled,
             Late,
+            HeldOut,
             Trained,
             Compilation,
             DeployedModel,

@@ -1,15 +1,15 @@
 """Walkers: their input scripts, the LAMMPS launch that runs them, and its results."""
 
-from . import decks, logs, outcomes
+from . import decks, logs, outcomes, policy
 from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
 from .decks import DECK, lammps_frame
 from .limits import BONDS, ENDED
 from .logs import Stop, broke_down
 from .near_frames import NearFrames
 from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
+from .policy import FrameError, HoldOutSettings, PolicySettings
 from .segment import (
     Engines,
-    PolicySettings,
     SegmentPlan,
     SegmentResult,
     SegmentSettings,
@@ -28,6 +28,8 @@ __all__ = [
     "Candidate",
     "CandidateSettings",
     "Engines",
+    "FrameError",
+    "HoldOutSettings",
     "NearFrames",
     "PolicySettings",
     "SegmentPlan",
@@ -47,6 +49,7 @@ __all__ = [
     "logs",
     "outcomes",
     "plumed_text",
+    "policy",
     "reduce_cell",
     "redundant",
     "select",

@@ -33,28 +33,6 @@ class RampSettings(Settings):
     rounds: int = Field(ge=1, description="Number of rounds until temperature_K is reached.")
 
 
-class PolicySettings(Settings):
-    """Where a walker continues from; the journal records each decision with its numbers."""
-
-    after_breakdown: Literal["good", "before", "start"] = Field(
-        "good",
-        description="After a breakdown, continue from: good: the last good frame; before: the "
-        "frame that the round began with; start: the system's start structure, which is also used "
-        "if no frame is good. New velocities are drawn.",
-    )
-    after_failed_label: Literal["before", "start"] = Field(
-        "before",
-        description="Continue from here if the labels of all tried frames failed; values as in "
-        "after_breakdown.",
-    )
-    max_force_error_ratio: float | None = Field(
-        1.0,
-        gt=0,
-        description="Reset a walker to the start structure if the model's force RMSE on its new "
-        "frame exceeds this × the rms force of the frame; null: never.",
-    )
-
-
 class SystemSettings(Settings):
     """One structure with its ensemble, walkers and bias."""
 
