@@ -17,7 +17,7 @@ from ..errors import InputError, ParseError, PhasewalkError
 from ..files import file_hash, read, write_file
 from ..labels import levels
 from ..production import lineage
-from ..status import History, verdict
+from ..status import History, intact, verdict
 from ..store import Versions, each, ledger, settings_text
 from . import figures, free_figures, maps, scatter, scenes
 from .figures import Section
@@ -225,7 +225,7 @@ def numbers(found: History) -> list[tuple[str, str]]:
 def number_groups(found: History) -> list[tuple[str, list[tuple[str, str]]]]:
     """The main numbers in groups, each titled by the frames of its errors."""
     tested, now = verdict.tested(found), verdict.errors_now(found)
-    groups = [("The campaign", _counts(found))]
+    groups = [("The campaign", _counts(found)), *intact.groups(found.state["intact"])]
     if tested:
         name, errors = tested
         groups.append(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import history, library, progress, verdict, verifying
+    from . import history, intact, library, progress, verdict, verifying
     from .compared import Compared
     from .history import History
     from .progress import Progress
@@ -20,6 +20,7 @@ __all__ = [
     "collect",
     "deployed_model",
     "history",
+    "intact",
     "library",
     "progress",
     "show",
@@ -33,6 +34,7 @@ __getattr__ = lazy(
     {
         "compared": ("Compared",),
         "history": ("History",),
+        "intact": (),
         "library": (),
         "progress": ("Progress",),
         "verdict": (),

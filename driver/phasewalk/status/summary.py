@@ -39,7 +39,7 @@ from ..store import (
     read_identity,
 )
 from ..store import now as clock
-from . import progress
+from . import intact, progress
 
 
 def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
     known), labels, generations (each with errors on the new frames of its round, on those of the
     next round, and on the test set), rounds (each with walkers, hills, errors before and after
-    learning, seconds by stage), seconds, wall (see ledger.timeline), stop (rules, ended_by), cost
+    learning, seconds by stage), intact (see `intact.collect`), seconds, wall (see
+    ledger.timeline), stop (rules, ended_by), cost
     (see ledger.costs), identity.
     """
     store = store or read_campaign(root)
@@ -80,6 +81,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         },
         "generations": _generations(records),
         "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],
+        "intact": intact.collect(records),
         "seconds": _seconds(records),
         "wall": ledger.timeline(records),
         "stop": _stop(records),
@@ -191,6 +193,8 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     console.print(_learning_table(state["rounds"]))
     if state["generations"]:
         console.print(_generation_table(state["generations"]))
+    for line in intact.lines(state["intact"]):
+        console.print(line, highlight=False, soft_wrap=True)
     for entry in state["rounds"]:
         if failed := entry["failed_labels"]:
             line = f"{len(failed)} label(s) failed; the last: {failed[-1]}"

@@ -9,6 +9,7 @@ import numpy as np
 from ..campaign import deck_versions, stop
 from ..store import Ended, Walked, each
 from ..walkers import broke_down
+from . import intact
 from .history import History
 
 GO_ON, CONVERGED, LOOK = "go on", "converged", "look here"
@@ -39,12 +40,20 @@ def judge(history: History) -> Verdict:
     """The verdict on a campaign, with warnings about its sampling."""
     found = _judge(history)
     systems = history.settings.systems if history.settings else {}
-    return Verdict(found.word, [*found.reasons, *deck_versions.of_rounds(history.records, systems)])
+    return Verdict(
+        found.word,
+        [
+            *found.reasons,
+            *intact.remarks(history.state["intact"]),
+            *deck_versions.of_rounds(history.records, systems),
+        ],
+    )
 
 
 def _judge(history: History) -> Verdict:
     trouble = [*_rounds_trouble(history), *_error_trouble(history)]
     trouble += [f"could not be read: {problem}" for problem in history.problems]
+    trouble += _broken_labels(history)
     rules, ended = _rule_lines(history), _ended_by(history)
     by_rule = [name for name in ended if name != "rounds"]
     goals = bool(by_rule) and all("max_" not in name for name in by_rule)
@@ -191,6 +200,17 @@ def _rounds_trouble(history: History) -> list[str]:
                     f"expected {hills['expected']}"
                 )
     return found
+
+
+def _broken_labels(history: History) -> list[str]:
+    """Labels of structures with other bonds that the model is trained on."""
+    found = history.state["intact"]
+    if not found["labels_with_other_bonds_learned"]:
+        return []
+    return [
+        f"{found['labels_with_other_bonds_learned']} of the {found['labels_checked']} labels of "
+        "the training have other bonds than their start structure"
+    ]
 
 
 def _error_trouble(history: History) -> list[str]:
