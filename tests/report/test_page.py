@@ -273,6 +273,49 @@ def test_a_campaign_with_failures(copy: Path) -> None:
     assert "<script>alert(1)</script>" in text
 
 
+def broken(*, learned: bool) -> Callable[[Sequence[Record]], Sequence[Record]]:
+    """A guard watched the bonds: one walker of the last round has lost one, and two labels."""
+
+    def change(records: Sequence[Record]) -> Sequence[Record]:
+        found, last = [], max(r.round for r in records)
+        for record in records:
+            outputs = dict(record.outputs)
+            if record.stage == "segment":
+                first, *rest = outputs["walkers"]
+                if record.round == last:
+                    first = {**first, "bond_change": "a broken bond, Al1–O22 of 3.70 Å"}
+                outputs |= {"guarded": ["mil53_al"], "walkers": [first, *rest]}
+            if record.task == f"evaluate generation {last} on round {last}":
+                changed = ["a", "b"] if learned else []
+                outputs["bonds"] = {"labels": 48, "checked": 48, "changed": changed}
+            found.append(replace(record, outputs=outputs))
+        return found
+
+    return change
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_walkers_and_labels_with_other_bonds(copy: Path, learned: bool) -> None:
+    found = judged(copy, broken(learned=learned))
+    text = Page(report.page(history.read(copy))).text
+    assert "3 of 4" in text
+    assert ("Labels with other bonds 2" in text) == learned
+    assert any("walkers: 3 of 4 intact at the end of round 4" in one for one in found.reasons)
+    assert any(one.startswith("to do: ") for one in found.reasons)
+    first = "2 of the 48 labels of the training have other bonds than their start structure"
+    assert (found.reasons[0] == first) == learned
+    assert (found.word == verdict.LOOK) >= learned
+
+
+def test_without_a_guard_the_page_says_that_nothing_was_checked(
+    recorded: History, page: str
+) -> None:
+    text = Page(page).text
+    assert "Bonds intact at the end of round 4 not checked" in text
+    assert "Labels with other bonds not checked" in text
+    assert not any("intact" in reason for reason in verdict.judge(recorded).reasons)
+
+
 def judged(copy: Path, change: Callable[[Sequence[Record]], Sequence[Record]]) -> verdict.Verdict:
     rewrite(copy, change)
     return verdict.judge(history.read(copy))

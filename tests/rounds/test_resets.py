@@ -13,12 +13,21 @@ from helpers.fake_campaign import FakeCampaign
 from helpers.fakes import crystal
 from helpers.outputs import whole
 from helpers.walked import FRAMES, after_round, first_decision, labelled, open_work
-from phasewalk.bias import hill_tables
+from phasewalk.bias import Frame, hill_tables
 from phasewalk.campaign import policies
-from phasewalk.rounds import steer
+from phasewalk.rounds import explore, steer
 from phasewalk.store import Store, read_campaign
 from phasewalk.store.records import Record
-from phasewalk.walkers import FrameError, HoldOutSettings, PolicySettings, policy
+from phasewalk.structures import bonds
+from phasewalk.walkers import (
+    Candidate,
+    FrameError,
+    HoldOutSettings,
+    PolicySettings,
+    Stop,
+    WalkerResult,
+    policy,
+)
 
 LIMITS = PolicySettings().limits()
 
@@ -171,3 +180,34 @@ def test_a_label_that_is_held_out_is_kept_and_not_trained_on(tmp_path: Path) -> 
     after = {r.task: r.outputs for r in store.records() if r.task in before}
     assert after == before
     assert trained_on(store, "3") == 9
+
+
+@pytest.mark.parametrize(
+    ("reason", "shift_A", "says"),
+    [
+        (None, 0.0, None),
+        (None, 1.0, "Na1–Na3 are"),  # no stop: the sentinel was off, or it was too short
+        ("force", 1.0, "Na1–Na3 are"),
+        ("bond broken", 0.0, "a broken bond"),  # the last frame may be intact again
+        ("bond formed", 0.0, "a broken bond"),
+        ("force", np.nan, None),
+    ],
+)
+def test_the_journal_says_which_bond_changed(
+    reason: str | None, shift_A: float, says: str | None
+) -> None:
+    atoms = crystal()
+    atoms.positions[0, 1:] += [shift_A, shift_A]
+    result = WalkerResult(
+        id="salt-0", system="salt", frames=(Frame(10, crystal()), Frame(20, atoms)), last_step=20,
+        steps_done=20, halted=None if reason is None else "a broken bond",
+        stop=None if reason is None else Stop(20, reason, 3.0, 2.0, 10), new_hills=(), headers={},
+        colvars=(), thermo={}, seconds=1.0, broke=reason is not None,
+    )  # fmt: skip
+    guard = bonds.guard(crystal(), left_out=(), break_ratio=1.5, form_ratio=1.2)
+    found = explore._entry(Candidate("salt-0", "salt", 10, crystal(), "so"), result, guard)
+    change = found["bond_change"]
+    assert change is None if says is None else change.startswith(says)
+    assert "bond_change" not in explore._entry(
+        Candidate("salt-0", "salt", 10, crystal(), "so"), result, None
+    )

@@ -7,7 +7,7 @@ how wrong the other walkers of the round are.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,7 +133,7 @@ def checked_as(work: Work, label: Label) -> str | None:
     """The system whose bonds a labelled frame must have; None if they are not checked."""
     symbols, name = tuple(label.atoms.symbols), label.origin.get("system")
     if name in work.campaign.structures:
-        mine: Collection[str] = [name]
+        mine = [str(name)]
     else:  # given by the user
         mine = list(work.campaign.structures)
     return next(

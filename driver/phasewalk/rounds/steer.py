@@ -217,19 +217,17 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
         why = "it reached the end that its PLUMED text names"
         return Decision(walker, START, why, step, reason=END)
     error = _error(work, round_, walker) if labelled else FrameError()
-    numbers = {
-        "force_error_ratio": error.force_ratio,
-        "energy_error_meV_per_atom": error.energy_meV_per_atom,
-    }
+    decision = Decision(walker, GOOD, "", step, error.force_ratio, error.energy_meV_per_atom)
     too_large = policy.reset(error, settings.limits())
     if too_large is not None:
         if policies.limits(work.store, 1) is not None:  # earlier versions kept the hills
             step = entry.came_from[0]
-        return Decision(walker, START, too_large.says, step, reason=too_large.kind, **numbers)
+        return replace(decision, source=START, why=too_large.says, step=step, reason=too_large.kind)
     if entry.broke and settings.after_breakdown != GOOD:
-        return Decision(walker, settings.after_breakdown, broke, step, reason=BREAKDOWN, **numbers)
+        after = settings.after_breakdown
+        return replace(decision, source=after, why=broke, reason=BREAKDOWN)
     why = "its last good frame" if chosen == 0 else f"its good frame {chosen + 1} from the last"
-    return Decision(walker, GOOD, f"{why}; {broke}" if entry.broke else why, step, **numbers)
+    return replace(decision, why=f"{why}; {broke}" if entry.broke else why)
 
 
 def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
