@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from ..campaign import Work
 from ..labels import Label, split
@@ -33,6 +34,22 @@ def usable(work: Work, known: Sequence[Label]) -> list[Label]:
     """The labels that a generation learns: those that are not held out."""
     held = held_out(work.store)
     return [label for label in known if label.key not in held]
+
+
+def sets(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
+    """Labels for training and for validation."""
+    found = usable(work, known)
+    validate = split(len(found), work.campaign.settings.validation_every)
+    training = [label for label, held_back in zip(found, validate, strict=True) if not held_back]
+    validation = [label for label, held_back in zip(found, validate, strict=True) if held_back]
+    return training, validation
+
+
+def probed(known: Sequence[Label]) -> list[Atoms]:
+    """Labelled frames for the gate: the first, the densest, and the newest."""
+    densest = min(known, key=lambda label: float(label.atoms.get_volume()) / len(label.atoms))
+    chosen = {label.key: label.atoms for label in (known[0], densest, known[-1])}
+    return list(chosen.values())
 
 
 def hold_out(work: Work, round_: int, found: Mapping[str, Any]) -> None:
@@ -132,10 +149,8 @@ def bond_change(work: Work, label: Label) -> str | None:
 def checked_as(work: Work, label: Label) -> str | None:
     """The system whose bonds a labelled frame must have; None if they are not checked."""
     symbols, name = tuple(label.atoms.symbols), label.origin.get("system")
-    if name in work.campaign.structures:
-        mine = [str(name)]
-    else:  # given by the user
-        mine = list(work.campaign.structures)
+    structures = work.campaign.structures  # all of them for labels given by the user
+    mine = [str(name)] if name in structures else list(structures)
     return next(
         (one for one in mine if one in work.guards and work.guards[one].symbols == symbols), None
     )

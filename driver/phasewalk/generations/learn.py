@@ -14,7 +14,7 @@ from ..campaign import Outputs, Task, Work, in_background
 from ..files import check_file, file_hash, hash_of, read
 from ..jobs import Event, Finished, Job, Running
 from ..labelling import isolated_atoms, locate
-from ..labels import Label, split
+from ..labels import Label
 from ..models import Budget, Statistics, explained, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
 from ..store import FINAL, TRAIN, Trained, held_out_task, train_task
@@ -38,7 +38,7 @@ def learn(
         _hold_out(work, number, known=known, new=new, previous=previous)
     train = _of_round(work, number, known, previous)
     if work.store.find("train generation 0") is None:
-        source = _statistics(work, _split(work, known)[0]).shifts_from
+        source = _statistics(work, known_labels.sets(work, known)[0]).shifts_from
         work.observer.say(f"zero of the model's energies: {source}")
         if advice := explained.advice(work.campaign.settings.model):
             work.observer.say(advice)
@@ -157,7 +157,7 @@ def _finish(
     """Train (in parallel with other tasks and the compiler), deploy, validate and evaluate."""
     how = plan(work, number, name, _network(work, known))
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
-    zero, _ = explained.of_zero(_split(work, known)[1])
+    zero, _ = explained.of_zero(known_labels.sets(work, known)[1])
     watch = _watch_training(work, None if name == FINAL else zero)
     for task in how.ahead:
         work.ahead(in_background(task), anew=True)
@@ -188,7 +188,7 @@ def _network(work: Work, known: Sequence[Label]) -> Mapping[str, Any]:
     return network(
         campaign.types,
         settings=campaign.settings.model,
-        numbers=_statistics(work, _split(work, known)[0]),
+        numbers=_statistics(work, known_labels.sets(work, known)[0]),
         seed=campaign.settings.seed,
     )
 
@@ -234,7 +234,7 @@ def _training(
 
     @functools.cache
     def sets() -> tuple[list[Label], list[Label], Statistics]:
-        training, validation = _split(work, known)
+        training, validation = known_labels.sets(work, known)
         if name == FINAL:
             training = list(known)
         return training, validation, _statistics(work, training)
@@ -250,7 +250,7 @@ def _training(
             budget=budget,
             numbers=numbers,
             previous=previous.checkpoint if previous else None,
-            probed=_probed(known),
+            probed=known_labels.probed(known),
             seed=campaign.settings.seed,
             directory=directory,
         )
@@ -263,7 +263,7 @@ def _training(
         if name != FINAL:
             found = _worth(work, name, trained, validation, budget=budget, numbers=numbers)
         return {
-            **_keep(work, name, trained, _probed(known)),
+            **_keep(work, name, trained, known_labels.probed(known)),
             "validation": found and found.as_dict(),
             "training_labels": len(training),
             "validation_labels": 0 if name == FINAL else len(validation),
@@ -334,15 +334,6 @@ def _continued(work: Work, job: Job, epochs: int) -> Job:
     return replace(job, inputs={**job.inputs, **left.inputs}, links={**job.links, **left.links})
 
 
-def _split(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
-    """Labels for training and for validation."""
-    known = known_labels.usable(work, known)
-    validate = split(len(known), work.campaign.settings.validation_every)
-    training = [label for label, held_back in zip(known, validate, strict=True) if not held_back]
-    validation = [label for label, held_back in zip(known, validate, strict=True) if held_back]
-    return training, validation
-
-
 def _keep(
     work: Work, name: str, trained: models.Trained, probed: Sequence[Atoms]
 ) -> dict[str, Any]:
@@ -364,13 +355,6 @@ def _keep(
         "epochs": trained.last_epoch["epoch"],
         "last_epoch": trained.last_epoch,
     }
-
-
-def _probed(known: Sequence[Label]) -> list[Atoms]:
-    """Labelled frames for the gate: the first, the densest, and the newest."""
-    densest = min(known, key=lambda label: float(label.atoms.get_volume()) / len(label.atoms))
-    chosen = {label.key: label.atoms for label in (known[0], densest, known[-1])}
-    return list(chosen.values())
 
 
 def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
