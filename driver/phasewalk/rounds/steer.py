@@ -224,8 +224,8 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
             step = entry.came_from[0]
         return replace(decision, source=START, why=too_large.says, step=step, reason=too_large.kind)
     if entry.broke and settings.after_breakdown != GOOD:
-        after = settings.after_breakdown
-        return replace(decision, source=after, why=broke, reason=BREAKDOWN)
+        elsewhere = settings.after_breakdown
+        return replace(decision, source=elsewhere, why=broke, reason=BREAKDOWN)
     why = "its last good frame" if chosen == 0 else f"its good frame {chosen + 1} from the last"
     return replace(decision, why=f"{why}; {broke}" if entry.broke else why)
 
