@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ def evaluation_task(
     new: Sequence[Label],
     test: Sequence[Label],
     probes: Probes | None = None,
-    beside: Sequence[Label] = (),
+    beside: Callable[[], Sequence[Label]] = tuple,
     more: Callable[[], Outputs] = dict,
 ) -> Task:
     """The task that predicts new labels and test set in LAMMPS, and validates a new generation.
@@ -66,18 +67,22 @@ def evaluation_task(
         new: labels of the round.
         test: labels of the test set.
         probes: frames of the validation; None: validated before.
-        beside: known labels from which the offset of the energies is determined.
+        beside: returns known labels from which the offset of the energies is determined.
         more: further outputs for the journal.
     """
     asked = probes.asked() if probes else []
-    frames = [*(p.atoms for p in asked), *(label.atoms for label in (*new, *test, *beside))]
+    beside = cache(beside)  # not looked for if the task is done
+
+    def frames() -> list[Atoms]:
+        return [*(p.atoms for p in asked), *(one.atoms for one in (*new, *test, *beside()))]
+
     name = evaluate_task(generation.name, round_)
 
     def read(finished: Finished) -> Outputs:
         result = accuracy.read(finished)
         first, last = len(asked), len(asked) + len(new)
         end = last + len(test)
-        offset = known.offsets(beside, result.frames[end:])
+        offset = known.offsets(beside(), result.frames[end:])
         each = [
             *({"of": "new", **frame} for frame in compared(new, result.frames[first:last])),
             *({"of": "test", **frame} for frame in compared(test, result.frames[last:end])),
@@ -115,13 +120,18 @@ def evaluation_task(
 
 
 def _job(
-    work: Work, generation: Generation, name: str, frames: Sequence[Atoms], *, nve: bool
+    work: Work,
+    generation: Generation,
+    name: str,
+    frames: Callable[[], Sequence[Atoms]],
+    *,
+    nve: bool,
 ) -> Callable[[Path], Job]:
     """Returns a function that makes the job for a directory."""
     return lambda directory: accuracy.job(
         name,
         generation.deployed,
-        frames=frames,
+        frames=frames(),
         directory=directory,
         env=dict(work.engines.env),
         device=generation.stamp.device,
@@ -160,7 +170,9 @@ def _each(
 def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
     """The task that validates a generation deployed again on another machine."""
     name = prove_task(generation.name)
-    frames = [probe.atoms for probe in probes.asked()]
+
+    def frames() -> list[Atoms]:
+        return [probe.atoms for probe in probes.asked()]
 
     def read(finished: Finished) -> Outputs:
         return _judge(work, generation, probes, accuracy.read(finished))

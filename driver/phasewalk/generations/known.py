@@ -32,7 +32,9 @@ def held_out(store: Store) -> frozenset[str]:
 
 def usable(work: Work, known: Sequence[Label]) -> list[Label]:
     """The labels that a generation learns: those that are not held out."""
-    held = held_out(work.store)
+    rounds = {label.origin.get("round") for label in known}
+    found = (work.store.find(task_name(number)) for number in rounds if number)
+    held = {one.key for record in found if record for one in record.of(HeldOut).labels}
     return [label for label in known if label.key not in held]
 
 
@@ -91,6 +93,7 @@ def to_compare(work: Work, known: Sequence[Label], new: Sequence[Label]) -> list
     settings = work.campaign.settings
     if not settings.policy.uses_energies or not new:
         return []
+    known = usable(work, known)
     wanted = {reduced_formula(label.atoms) for label in new}
     validate = split(len(known), settings.validation_every)
     found: list[Label] = []

@@ -105,8 +105,8 @@ def _on_new(
     previous: Generation,
 ) -> Task:
     """The evaluation of the generation that drove a round's walkers on their new labels."""
-    before = known_labels.usable(work, known[: len(known) - len(new)])
-    beside = known_labels.to_compare(work, before, new)
+    before = known[: len(known) - len(new)]
+    beside = functools.partial(known_labels.to_compare, work, before, new)
     return evaluation_task(work, previous, round_=number, new=new, test=(), beside=beside)
 
 

@@ -36,10 +36,11 @@ class Learned:
 
 @dataclass(frozen=True)
 class Past:
-    """The label records of a campaign, by round."""
+    """The label records of a campaign, by round; `held`: keys of labels that are held out."""
 
     work: Work
     _labels: dict[int, list[Record]] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, work: Work) -> "Past":
@@ -48,7 +49,7 @@ class Past:
         for record in work.store.records():
             if record.stage == LABEL and not record.failed:
                 found[record.round].append(record)
-        return cls(work, dict(found))
+        return cls(work, dict(found), known_labels.held_out(work.store))
 
     def bootstrap(self, initial: Sequence[Label]) -> Learned | None:
         """The state after the bootstrap; None if it is not finished."""
@@ -113,9 +114,8 @@ class Past:
         previous: Generation | None,
     ) -> Learned | None:
         name = train_task(number)
-        held = known_labels.held_out(self.work.store)
         all_keys = [*(label.key for label in (*known, *first)), *keys]
-        all_keys = [key for key in all_keys if key not in held]
+        all_keys = [key for key in all_keys if key not in self.held]
         before = previous.checkpoint_hash if previous else None
         if self.work.store.done(name, learn.inputs_of(all_keys, before, str(number))) is None:
             return None
