@@ -12,7 +12,7 @@ from rich.console import Console
 
 from helpers.outputs import whole
 from helpers.recorded import RECORDED
-from phasewalk.status import intact, summary
+from phasewalk.status import intact, library, summary
 from phasewalk.store import directory
 from phasewalk.store.records import Record
 from phasewalk.walkers import PolicySettings
@@ -164,3 +164,10 @@ def test_a_campaign_of_before_says_that_nothing_was_checked() -> None:
     found = summary.collect(RECORDED)["intact"]
     assert (found["walkers"], found["walkers_checked"], found["walkers_intact"]) == (4, 0, None)
     assert intact.remarks(found) == []
+
+
+def test_a_label_that_is_held_out_was_not_learned() -> None:
+    labels = [record(f"label {key}", 1, key=key, origin={"walker": f"mil-{key}"}) for key in "ab"]
+    held = record("labels of round 1 held out", 1, labels=[{"key": "b"}])
+    assert library.learned_in(labels) == {"a": 1, "b": 1}
+    assert library.learned_in([*labels, held]) == {"a": 1}

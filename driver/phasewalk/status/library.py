@@ -12,6 +12,7 @@ from .. import labels
 from ..errors import UNREADABLE, InputError, ParseError
 from ..labels import Label, Level, conventions, label_cache, levels
 from ..store import (
+    HeldOut,
     Imported,
     Labelled,
     Late,
@@ -66,15 +67,20 @@ def label_keys(records: Iterable[Record]) -> list[str]:
 
 
 def learned_in(records: Sequence[Record]) -> dict[str, int]:
-    """Key of a label → the round whose generation learned it first: of a late one, the next."""
+    """Key of a label → the round whose generation learned it first: of a late one, the next.
+
+    Labels that are held out are not learned.
+    """
     late = {
         (record.round, one.walker or one.key)
         for record, found in each(records, Late)
         for one in found.labels
     }
+    held = {one.key for _, found in each(records, HeldOut) for one in found.labels}
     return {
         one.key: record.round + ((record.round, one.origin.get("walker", one.key)) in late)
         for record, one in each(reversed(records), Labelled)
+        if one.key not in held
     }
 
 
