@@ -23,11 +23,16 @@ from phasewalk.store.records import Record, at_end, each
 from phasewalk.store.records_outputs import BY_STAGE, Evaluated, Failed, Labelled, Segment
 
 LATE = {"labels": [{"key": "0123", "walker": "mil53_al-0"}, {"key": "4567", "walker": None}]}
+HELD_OUT = {"labels": [{"key": "89ab", "walker": "mil53_al-1", "why": "its energy"}]}
 RECORDS = [
     *directory.read_campaign(RECORDED).records(),
-    # it has none of its own
+    # it has none of these
     Record(
         *("late labels of round 1", "late", 1, "", LATE, 0.0, 0.0),
+        source=RECORDED / directory.JOURNAL,
+    ),
+    Record(
+        *("labels of round 1 held out", "held out", 1, "", HELD_OUT, 0.0, 0.0),
         source=RECORDED / directory.JOURNAL,
     ),
 ]
