@@ -12,9 +12,9 @@ from helpers import fake_campaign
 from helpers.fake_campaign import FakeCampaign
 from helpers.fakes import crystal
 from helpers.outputs import whole
-from helpers.walked import FRAMES, after_round, first_decision, labelled, open_work
+from helpers.walked import FRAMES, after_round, first_decision, labelled, open_work, walked
 from phasewalk.bias import Frame, hill_tables
-from phasewalk.campaign import policies
+from phasewalk.campaign import Work, policies
 from phasewalk.rounds import explore, steer
 from phasewalk.store import Store, read_campaign
 from phasewalk.store.records import Record
@@ -114,6 +114,33 @@ def test_campaigns_of_before_have_no_limit_on_energies_unless_they_ask(tmp_path:
         decision = judged(folder, -45.2, limits=None, more=more)
         # and they keep the hills, as they did for the forces
         assert (decision.source, decision.step) == ("start" if more else "good", 400)
+
+
+def noted(work: Work) -> list[str]:
+    """Reasons of both walkers, as `status` counts them."""
+    _, decisions = steer.stand(work, 2)
+    return [one.reason for one in decisions]
+
+
+def test_reasons_of_the_other_resets(tmp_path: Path) -> None:
+    work = open_work(tmp_path, "policy: {after_breakdown: before}\n")
+    with closing(work.store):
+        after_round(work)
+        labelled(work, FRAMES[0][1])
+        assert noted(work) == ["", "no good frame"]
+        after_round(work, broke=True)
+        assert noted(work)[0] == "breakdown"
+        walked(work, {}, stop="plumed stop")
+        assert noted(work)[0] == "plumed stop"
+        after_round(work)
+        for _, atoms in FRAMES:
+            labelled(work, atoms, failed=True)
+        assert noted(work)[0] == "no label"
+        labelled(work, FRAMES[1][1])  # an older one, and the model was wrong there
+        each = [{"walker": "salt-0", "force_error_ratio": 0.2, "energy_error_meV_per_atom": 45.0}]
+        name = "evaluate generation 0 on round 1"
+        work.store.append(whole(Record(name, "evaluate", 1, "", {"each": each}, 1.0, 0.0)))
+        assert noted(work)[0] == "energy error"
 
 
 def test_a_decision_that_a_resume_changes_is_recorded_anew(tmp_path: Path) -> None:

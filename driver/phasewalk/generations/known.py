@@ -69,8 +69,8 @@ def hold_out(work: Work, round_: int, found: Mapping[str, Any]) -> None:
     for one in found["each"]:
         entry = FrameErrors.model_validate(one)
         fault = policy.held_out(errors_of(entry), rule)
-        if fault is not None:
-            held.append({"key": one["key"], "walker": entry.walker, "why": fault.says})
+        if fault is not None and entry.key:
+            held.append({"key": entry.key, "walker": entry.walker, "why": fault.says})
             work.observer.say(f"{entry.walker}: label not used for training: {fault.says}")
     work.note(task_name(round_), HELD_OUT, round_, {"labels": held})
 

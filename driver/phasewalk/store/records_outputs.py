@@ -199,6 +199,7 @@ class FrameErrors(Part):
     """Errors of the model on the frame of one walker; of the energy without the common offset."""
 
     walker: str
+    key: str = ""
     force_error_ratio: Number
     force_rmse_meV_per_A: Number | None = None
     energy_error_meV_per_atom: Number | None = None
