@@ -147,7 +147,11 @@ def test_a_decision_that_a_resume_changes_is_recorded_anew(tmp_path: Path) -> No
     work = open_work(tmp_path)
     with closing(work.store):
         one = steer.Decision("salt-0", "good", "its last good frame", 400)
-        steer.note(work, 2, [one])
+        old = {"walker": "salt-0", "source": "good", "why": one.why, "step": 400}
+        record = Record("walkers of round 2", "steer", 2, "", {"walkers": [old]}, 0.0, 0.0)
+        work.store.append(record)
+        steer.note(work, 2, [one])  # an earlier version's, with fewer numbers
+        assert [r for r in work.store.records() if r.stage == "steer"] == [record]
         steer.note(work, 2, [replace(one, source="start", reason="energy error")])
         (noted,) = (r for r in work.store.records() if r.stage == "steer")
         assert noted.outputs["walkers"][0]["source"] == "start"
