@@ -1,7 +1,7 @@
 """Which errors of the model on a walker's frame send it back, and which hills it loses."""
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ import pytest
 
 from helpers import fake_campaign
 from helpers.fake_campaign import FakeCampaign
+from helpers.fake_engines import FakeEngines
 from helpers.fakes import crystal
 from helpers.outputs import whole
 from helpers.walked import FRAMES, after_round, first_decision, labelled, open_work, walked
 from phasewalk.bias import Frame, hill_tables
 from phasewalk.campaign import Work, policies
-from phasewalk.rounds import explore, steer
+from phasewalk.generations import known
+from phasewalk.jobs import Job
+from phasewalk.rounds import explore, rewinding, steer
 from phasewalk.store import Store, read_campaign
 from phasewalk.store.records import Record
 from phasewalk.structures import bonds
@@ -242,3 +245,41 @@ def test_the_journal_says_which_bond_changed(
     assert "bond_change" not in explore._entry(
         Candidate("salt-0", "salt", 10, crystal(), "so"), result, None
     )
+
+
+@dataclass
+class Stopped(FakeEngines):
+    """Interrupted before the first training of a generation."""
+
+    before: str = ""
+
+    def __call__(self, job: Job) -> int:
+        """Do it."""
+        if job.name == self.before:
+            self.before = ""
+            raise KeyboardInterrupt
+        return super().__call__(job)
+
+
+@pytest.mark.parametrize("before", ["evaluate generation 0 on round 1", "train generation 1"])
+def test_an_interrupted_campaign_holds_out_the_same_labels(tmp_path: Path, before: str) -> None:
+    rule = "hold_out: {energy_error_meV_per_atom: 1.0e-4}"
+    smooth = made(tmp_path / "a", rule)
+    smooth.run()
+    other = made(tmp_path / "b", rule)
+    other.programs = Stopped(before=before)
+    with pytest.raises(KeyboardInterrupt):
+        other.run()
+    # its settings were changed in between: what is decided stays
+    later = other if before != "train generation 1" else made(tmp_path / "c", "hold_out: null")
+    later.run(other.folder)
+    found, expected = (read_campaign(one.root) for one in (other, smooth))
+    for name in ("train generation 1", "labels of round 1 held out", "segment 2"):
+        one, two = found.find(name), expected.find(name)
+        assert one is not None
+        assert two is not None
+        assert one.inputs == two.inputs
+        if one.stage == "held out":
+            assert one.outputs == two.outputs
+    rewinding.rewind(other.root, 0)
+    assert known.held_out(read_campaign(other.root)) == frozenset()
