@@ -35,6 +35,7 @@ _SYSTEM = """
     walkers: 2
     ensemble: npt
     temperature_K: 100
+    bonds: free
     plumed: |
       vol: VOLUME
       METAD ARG=vol SIGMA=0.002 HEIGHT=0.5 PACE={pace} LABEL=metad
@@ -48,6 +49,7 @@ systems:{systems}
 bootstrap: {{count: 8, displacement_A: 0.05, strain: 0.02}}
 segment: {{steps: {steps}, dump_every_steps: 20}}
 validation_every: 4
+policy: {{max_energy_error_meV_per_atom: null}}
 reference: {{command: {command}}}
 model:
   preset: tiny

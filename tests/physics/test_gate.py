@@ -185,5 +185,5 @@ def test_a_weight_that_is_nan(bench: Bench, workshop: Workshop, model: Path) -> 
 def test_a_truncated_file(bench: Bench, model: Path) -> None:
     model.write_bytes(model.read_bytes()[:-2000])
     refused = bench.refusal(model)
-    assert "gate ended with code 1" in refused
+    assert "the deployed model in LAMMPS ended with code 1" in refused
     assert "model.nequip.pth" in refused
