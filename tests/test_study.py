@@ -41,6 +41,6 @@ def test_the_table_has_a_row_for_each_way_and_an_empty_cell_for_what_was_not_run
     lines = study.table(tmp_path).splitlines()
     assert len(lines) == 2 + len(study.WAYS)
     assert lines[2].startswith("| biased walkers | 1 | 80 | 1 |")
-    assert lines[3].startswith("| without the check of bonds | 1 | 90 | 1 |")
+    assert lines[3].startswith("| random perturbations | 1 | 90 | 1 |")
     assert set(lines[4].split("|")[3:-1]) == {"  "}
     assert study.shown([1.0, 2.0, 3.0]) == "2 (1–3)"

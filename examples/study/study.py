@@ -2,6 +2,7 @@
 """Compare ways to spend the same number of labels on MIL-53(Al); a table that fills up.
 
     python examples/study/study.py run FOLDER --hours 3     # the next campaigns; Ctrl-C is safe
+    python examples/study/study.py run FOLDER --seeds 2     # one seed, on one core
     python examples/study/study.py table FOLDER             # the table so far, as Markdown
 
 Each row is a way, each of its columns the mean and the spread over the seeds of one error of the
@@ -31,14 +32,14 @@ PHASEWALK = (sys.executable, "-m", "phasewalk")
 SEEDS = (1, 2, 3)
 LABELS = 48
 NAMES = ("path", "wide-intact", "wide-opened")
-WAYS = {
-    "biased walkers": "as in the example",
-    "without the check of bonds": "bonds: free, no resets by energy",
-    "without repulsion": "zbl: false",
-    "unbiased MD": "no METAD and no walls, 300 K",
-    "MD at 600 K": "the same at 600 K",
-    "random perturbations": "48 of them, no MD",
-}
+WAYS = (
+    "biased walkers",  # as in the example
+    "random perturbations",  # all 48, no MD
+    "unbiased MD",  # no METAD and no walls
+    "without checks",  # of bonds and of the model's energy
+    "without repulsion",
+    "MD at 600 K",  # likewise unbiased
+)
 COLUMNS = {
     "path: force MAE": ("path", "force_mae_meV_per_A"),
     "path: energy scatter": ("path", "energy_scatter_meV_per_atom"),
@@ -54,10 +55,12 @@ def settings(way: str, seed: int) -> dict[str, Any]:
     data = YAML(typ="safe").load((EXAMPLE / "campaign.yaml").read_text(encoding="utf-8"))
     system = data["systems"]["mil53_al"]
     data |= {"campaign": "study", "seed": seed}
+    data["resources"] = {"cores": 1, "walkers_per_core": system["walkers"]}
     system["structure"] = str(EXAMPLE / "mil53_al.extxyz")
     del data["test_data"], data["stop"]
-    if way == "without the check of bonds":
+    if way == "without checks":
         system["bonds"] = "free"
+        data["policy"]["max_energy_error_meV_per_atom"] = None
     elif way == "without repulsion":
         data["model"]["zbl"] = False
     elif way in ("unbiased MD", "MD at 600 K"):
@@ -84,11 +87,11 @@ def cells(folder: Path) -> Iterator[tuple[str, int, Path]]:
             yield way, seed, folder / f"{way.replace(' ', '-')}-{seed}"
 
 
-def run(folder: Path, hours: float) -> None:
+def run(folder: Path, asked: argparse.Namespace) -> None:
     """Run and evaluate the cells that are missing, until the time is over."""
-    until = time.monotonic() + 3600 * hours
+    until = time.monotonic() + 3600 * asked.hours
     for way, seed, place in cells(folder):
-        if (place / "errors.json").is_file():
+        if (place / "errors.json").is_file() or seed not in asked.seeds or way not in asked.ways:
             continue
         if time.monotonic() > until:
             break
@@ -153,11 +156,13 @@ def main() -> None:
     running = commands.add_parser("run", help="run the campaigns that are missing")
     running.add_argument("folder", type=Path)
     running.add_argument("--hours", type=float, default=12.0, help="begin no campaign after that")
+    running.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=SEEDS)
+    running.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     commands.add_parser("table", help="print the table").add_argument("folder", type=Path)
     asked = parser.parse_args()
     folder = asked.folder.absolute()
     if asked.command == "run":
-        run(folder, asked.hours)
+        run(folder, asked)
     print(table(folder))
 
 
