@@ -28,6 +28,7 @@ _SYSTEM = """
     walkers: {walkers}
     ensemble: npt
     temperature_K: 100
+    bonds: {bonds}
     plumed: |
       vol: VOLUME
       METAD ARG=vol SIGMA=0.002 HEIGHT=0.5 PACE=20 LABEL=metad
@@ -109,6 +110,7 @@ def make(
     bootstrap: int = 4,
     steps: int = 100,
     final: str = "null",
+    bonds: str = "auto",
     more: str = "",
     programs: FakeEngines | None = None,
     takes: Callable[[Job], float] | None = None,
@@ -121,7 +123,9 @@ def make(
         ase.io.write(folder / f"{name}.extxyz", atoms)
     text = _CAMPAIGN.format(
         rounds=rounds,
-        systems="".join(_SYSTEM.format(name=name, walkers=walkers) for name in systems),
+        systems="".join(
+            _SYSTEM.format(name=name, walkers=walkers, bonds=bonds) for name in systems
+        ),
         bootstrap=bootstrap,
         steps=steps,
         final=final,
