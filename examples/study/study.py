@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -106,7 +105,7 @@ def run(folder: Path, asked: argparse.Namespace) -> None:
         found = {name: evaluated(place / "run", data) for name, data in test_sets(folder).items()}
         written = place / "errors.part"
         written.write_text(json.dumps(found, indent=1), encoding="utf-8")
-        os.replace(written, place / "errors.json")  # noqa: PTH105 - atomic
+        written.replace(place / "errors.json")  # atomic
 
 
 def evaluated(run: Path, data: Path) -> dict[str, Any]:
