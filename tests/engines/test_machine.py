@@ -10,7 +10,7 @@ import pytest
 
 from helpers.elsewhere import GPU_NODE, Elsewhere, answer, asks
 from helpers.fakes import FakeLauncher
-from phasewalk.engines import ask, discovery, here, with_machine
+from phasewalk.engines import ask, discovery, here, machine_child, with_machine
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.engines.machine import CHILD, RESULT
@@ -43,6 +43,26 @@ def test_the_child_needs_no_package_and_no_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(CHILD), str(tmp_path / RESULT)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_the_version_of_torch_is_that_which_torch_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its build, as a compiled model's stamp has it, though its metadata may not; unimported.
+
+    Seen with torch 2.11.0+cu130: all models of AOTInductor were refused.
+    """
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text("raise RuntimeError")
+    (tmp_path / "torch/version.py").write_text("__version__ = '9.9.0+cu999'\ndebug = False\n")
+    metadata = tmp_path / "torch-9.9.0.dist-info/METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Name: torch\nVersion: 9.9.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert machine_child.versions(["torch"])["torch"] == "9.9.0+cu999"
+    (tmp_path / "torch/version.py").write_text("# made in another way\n")
+    assert machine_child.versions(["torch"])["torch"] == "9.9.0"
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -48,15 +48,15 @@ class Step:
 STEPS = (
     Step("device", 60, first=True),
     Step("plugin", 150),
-    Step("campaign", 240, beside=True),
+    Step("campaign", 330, beside=True),
     Step("train", 90),
     Step("compile", 200),
-    Step("parity", 60),
-    Step("gate", 100),
-    Step("refusals", 60),
-    Step("steps", 100, alone=True),
+    Step("parity", 60, beside=True),
+    Step("gate", 100, beside=True),
+    Step("refusals", 60, beside=True),
     Step("batch", 60, alone=True),
-    Step("walkers", 150, alone=True),
+    Step("walkers", 100, alone=True),
+    Step("steps", 130, alone=True),
     Step("epochs", 90, alone=True),
 )
 

@@ -6,9 +6,11 @@ asks another machine takes about a tenth of a second there.
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -46,7 +48,25 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if "torch" in versions:
+        versions["torch"] = _version_of_torch() or versions["torch"]
     return versions
+
+
+def _version_of_torch() -> str:
+    """What `torch.__version__` is: with its build (`+cu130`), which its metadata may not have.
+
+    Importing torch would take a second; a compiled model is compared with this version.
+    """
+    found = importlib.util.find_spec("torch")
+    places = found.submodule_search_locations if found else None
+    for place in places or ():
+        with contextlib.suppress(OSError):
+            text = Path(place, "version.py").read_text(encoding="utf-8")
+            line = re.search(r"^__version__ = ['\"](.+)['\"]$", text, re.MULTILINE)
+            if line:
+                return line[1]
+    return ""
 
 
 def available_cores() -> int:
