@@ -1,15 +1,22 @@
-"""A campaign that an earlier version began keeps its network when defaults change."""
+"""A campaign that an earlier version began goes on as it was when defaults change."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.fakes import write_campaign
-from phasewalk.campaign import begun, inputs
+from helpers.outputs import whole
+from phasewalk.campaign import begun, guards, inputs
 from phasewalk.campaign.begun import as_begun
 from phasewalk.campaign.config import parse
 from phasewalk.models import ModelSettings
+from phasewalk.status import history
+from phasewalk.store import SETTINGS, open_campaign
+from phasewalk.store.records import Record
+from phasewalk.walkers import PolicySettings
 
 TEXT = """\
 campaign: salt
@@ -36,7 +43,7 @@ def test_the_repulsion_of_the_start(
     identity: str, model: str, zbl: bool, fraction: float | None
 ) -> None:
     settings = parse(TEXT.replace("{MODEL}", f"{{{model}}}"), "c.yaml")
-    found = as_begun(settings, {"model": identity}).model
+    found = as_begun(settings, {"model": identity}, None).model
     assert (found.zbl, found.zbl_range_fraction) == (zbl, fraction)
     assert found.model_fields_set == settings.model.model_fields_set | {
         key
@@ -58,9 +65,62 @@ def test_a_campaign_in_its_directory(tmp_path: Path) -> None:
     assert begun.in_directory(campaign, root) == campaign
     model = campaign.settings.model.model_copy(update={"zbl": False})
     earlier = replace(campaign, settings=campaign.settings.model_copy(update={"model": model}))
-    from phasewalk.store import open_campaign
-
     open_campaign(root, earlier.identity()).close()
     now = begun.in_directory(campaign, root)
     assert now.settings.model.zbl is False
     open_campaign(root, now.identity()).close()  # no difference
+
+
+@pytest.mark.parametrize(
+    ("outputs", "more", "guarded"),
+    [
+        (None, "", True),  # no segment was walked yet
+        ({}, "", False),  # by a version without a guard
+        ({}, ", bonds: auto", True),  # which its settings ask for since
+        ({"guarded": ["salt"]}, "", True),
+        ({"guarded": []}, "", True),  # they were free, and are no more
+        ({"guarded": ["salt"]}, ", bonds: free", False),
+    ],
+)
+def test_bonds_stay_unguarded(
+    tmp_path: Path, outputs: dict[str, Any] | None, more: str, guarded: bool
+) -> None:
+    text = TEXT.replace("{MODEL}", "{}").replace("salt.extxyz", "salt.extxyz" + more)
+    assert bool(guards.of(resumed(tmp_path, text, outputs))) is guarded
+
+
+ENERGY = "max_energy_error_meV_per_atom"
+LIMITS = PolicySettings().limits()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "more", "limit"),
+    [
+        (None, "", 20.0),  # no segment was walked yet
+        ({}, "", None),  # by a version without this limit
+        ({}, f", {ENERGY}: 25", 25.0),  # which its settings ask for since
+        ({}, f", {ENERGY}: 20", 20.0),
+        ({"limits": LIMITS}, "", 20.0),
+        ({"limits": LIMITS}, f", {ENERGY}: null", None),
+    ],
+)
+def test_walkers_are_not_reset_by_limits_of_later_versions(
+    tmp_path: Path, outputs: dict[str, Any] | None, more: str, limit: float | None
+) -> None:
+    text = TEXT.replace("{MODEL}", f"{{}}\npolicy: {{after_breakdown: start{more}}}")
+    policy = resumed(tmp_path, text, outputs).settings.policy
+    assert policy.max_energy_error_meV_per_atom == limit
+    assert (policy.after_breakdown, policy.max_force_error_ratio) == ("start", 1.0)
+
+
+def resumed(folder: Path, text: str, outputs: dict[str, Any] | None) -> inputs.Campaign:
+    """The campaign as begun, with this record of its first segment; report and run agree on it."""
+    campaign = inputs.load(write_campaign(folder, text))
+    with closing(open_campaign(folder / "run", campaign.identity())) as store:
+        store.keep(SETTINGS, text.encode())
+        if outputs is not None:
+            made = {"walkers": [], **outputs}
+            store.append(whole(Record("segment 1", "segment", 1, "", made, 1.0, 0.0)))
+        found = begun.of(campaign, store)
+    assert history.read(folder / "run").settings == found.settings
+    return found

@@ -1,20 +1,15 @@
-"""Which bonds the systems of a campaign must keep, and that old campaigns go on without a guard."""
+"""Which bonds the systems of a campaign must keep."""
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ase.io
 import pytest
 from ase import Atoms
 
 from helpers.fakes import MIL53, crystal, label, write_campaign
-from helpers.outputs import whole
 from phasewalk.campaign import Campaign, guards, inputs
 from phasewalk.errors import InputError
-from phasewalk.store import directory
-from phasewalk.store.records import Record
 
 TEXT = """\
 campaign: both
@@ -79,25 +74,3 @@ def test_given_labels_with_other_bonds_are_counted(tmp_path: Path) -> None:
     found = guards.in_words(guarded)
     assert found["mil"].endswith("; 1 of 2 frames of test_data have other bonds")
     assert "frames" not in found["salt"]
-
-
-@pytest.mark.parametrize(
-    ("outputs", "more", "names"),
-    [
-        (None, "", {"mil", "salt"}),  # no segment was walked yet
-        ({}, "", set()),  # by a version without a guard
-        ({}, ", bonds: auto", {"mil"}),  # which its settings ask for since
-        ({"guarded": ["mil", "salt"]}, "", {"mil", "salt"}),
-        ({"guarded": []}, "", {"mil", "salt"}),  # they were free, and are no more
-        ({"guarded": ["salt"]}, ", bonds: free", {"salt"}),
-    ],
-)
-def test_old_campaigns_go_on_as_they_were(
-    tmp_path: Path, outputs: dict[str, Any] | None, more: str, names: set[str]
-) -> None:
-    campaign = both(tmp_path, more)
-    with closing(directory.open_campaign(tmp_path / "run", campaign.identity())) as store:
-        if outputs is not None:
-            made = {"walkers": [], **outputs}
-            store.append(whole(Record("segment 1", "segment", 1, "", made, 1.0, 0.0)))
-        assert set(guards.of(guards.as_begun(campaign, store))) == names

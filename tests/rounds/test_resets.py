@@ -15,7 +15,7 @@ from helpers.fakes import crystal
 from helpers.outputs import whole
 from helpers.walked import FRAMES, after_round, first_decision, labelled, open_work, walked
 from phasewalk.bias import Frame, hill_tables
-from phasewalk.campaign import Work, policies
+from phasewalk.campaign import Work, begun
 from phasewalk.generations import known
 from phasewalk.jobs import Job
 from phasewalk.rounds import explore, rewinding, steer
@@ -72,13 +72,13 @@ def judged(folder: Path, energy: float | None, *, limits: Any, more: str = "") -
     """The decision on a walker whose frame of round 1 has this error of the energy."""
     work = open_work(folder, more)
     with closing(work.store):
-        work = replace(work, campaign=policies.as_begun(work.campaign, work.store))
+        work = replace(work, campaign=begun.of(work.campaign, work.store))
         after_round(work)
         before = work.store.find("segment 1")
         assert before is not None
         outputs = {**before.outputs, **({} if limits is None else {"limits": limits})}
         work.store.append(replace(before, outputs=outputs))
-        work = replace(work, campaign=policies.as_begun(work.campaign, work.store))
+        work = replace(work, campaign=begun.of(work.campaign, work.store))
         labelled(work, FRAMES[0][1])
         error = {} if energy is None else {"energy_error_meV_per_atom": energy}
         each = [{"walker": "salt-0", "force_error_ratio": 0.2, **error}]

@@ -8,11 +8,9 @@ from . import (
     guards,
     inputs,
     plumed_inputs,
-    policies,
     stop,
     theory,
 )
-from .begun import as_begun
 from .config import BootstrapSettings, CampaignSettings, parse
 from .inputs import Campaign
 from .stop import located
@@ -28,7 +26,6 @@ __all__ = [
     "Outputs",
     "Task",
     "Work",
-    "as_begun",
     "begun",
     "config",
     "config_reference",
@@ -39,7 +36,6 @@ __all__ = [
     "located",
     "parse",
     "plumed_inputs",
-    "policies",
     "stop",
     "theory",
 ]

@@ -1,6 +1,7 @@
-"""The network's settings with the defaults of the version that began the campaign.
+"""The settings with the defaults of the version that began the campaign.
 
-Its network cannot change, so a default that changes with a version must not change it.
+A campaign goes on as it was begun: a default that changes with a version changes neither its
+network nor what happens to its walkers.
 """
 
 from collections.abc import Mapping
@@ -9,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models import ModelSettings
-from ..store import IDENTITY, read_identity
+from ..store import IDENTITY, Segment, Store, read_identity, segment_task
 from .config import CampaignSettings
 
 if TYPE_CHECKING:
     from .inputs import Campaign
+
+
+ADDED_LIMITS = ("max_energy_error_meV_per_atom",)
+"""Settings of `policy` that a campaign does not have if its first segment records no limits."""
 
 
 def network_in_words(model: ModelSettings) -> str:
@@ -24,13 +29,31 @@ def network_in_words(model: ModelSettings) -> str:
     return f"{model.preset}, r_max {model.cutoff_A:g} Å, {model.dtype}, {zbl}"
 
 
-def as_begun(settings: CampaignSettings, identity: Mapping[str, Any]) -> CampaignSettings:
-    """The settings with the earlier defaults of the repulsion, if the campaign began with them.
+def as_begun(
+    settings: CampaignSettings, identity: Mapping[str, Any], first: Segment | None
+) -> CampaignSettings:
+    """The settings; with earlier defaults for what a campaign began with and they do not state.
 
     Args:
         settings: as they are now.
         identity: of the campaign's directory.
+        first: the segment of round 1; None if it is not finished, or not known.
     """
+    settings = _network(settings, identity)
+    if first is not None and first.guarded is None:
+        systems = {
+            name: system if system.bonds else system.model_copy(update={"bonds": "free"})
+            for name, system in settings.systems.items()
+        }
+        settings = settings.model_copy(update={"systems": systems})
+    if first is not None and first.limits is None:
+        policy = settings.policy
+        off = {name: None for name in ADDED_LIMITS if name not in policy.model_fields_set}
+        settings = settings.model_copy(update={"policy": policy.model_copy(update=off)})
+    return settings
+
+
+def _network(settings: CampaignSettings, identity: Mapping[str, Any]) -> CampaignSettings:
     begun, model = str(identity.get("model", "")), settings.model
     before: dict[str, Any] = {}
     if begun.endswith("zbl False") and "zbl" not in model.model_fields_set:
@@ -40,8 +63,23 @@ def as_begun(settings: CampaignSettings, identity: Mapping[str, Any]) -> Campaig
     return settings.model_copy(update={"model": model.model_copy(update=before)})
 
 
+def first_segment(store: Store) -> Segment | None:
+    """The record of round 1's segment; None if it is not finished."""
+    record = store.find(segment_task(1))
+    return record.made if record and isinstance(record.made, Segment) else None
+
+
+def of(campaign: "Campaign", store: Store) -> "Campaign":
+    """The campaign with settings `as_begun`."""
+    identity = read_identity(store.root)
+    return replace(campaign, settings=as_begun(campaign.settings, identity, first_segment(store)))
+
+
 def in_directory(campaign: "Campaign", root: Path) -> "Campaign":
-    """The campaign with settings `as_begun`; as it is if the directory is not one of a campaign."""
+    """The campaign with the network that it has in a directory, if there is a campaign in it.
+
+    What is compared before the directory is opened; the rest, which the journal says, is of `of`.
+    """
     if not (root / IDENTITY).is_file():
         return campaign
-    return replace(campaign, settings=as_begun(campaign.settings, read_identity(root)))
+    return replace(campaign, settings=as_begun(campaign.settings, read_identity(root), None))

@@ -1,22 +1,13 @@
-"""The bonds that each system of a campaign must keep.
-
-Campaigns that were started by an earlier version have no guard unless their settings request one,
-so that their results do not depend on the version that continues them.
-"""
+"""The bonds that each system of a campaign must keep."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..store import Segment, Store, segment_task
 from ..structures import Guard, bonds
 
 if TYPE_CHECKING:
     from .inputs import Campaign
-
-KEY = "guarded"
-"""Key in a segment's record: names of the systems whose bonds were checked."""
 
 
 def of(campaign: "Campaign") -> dict[str, Guard]:
@@ -40,19 +31,6 @@ def of(campaign: "Campaign") -> dict[str, Guard]:
             place = f"{campaign.path}: systems.{name}.bonds_left_out"
             raise InputError(f"{place}: {error}") from error
     return found
-
-
-def as_begun(campaign: "Campaign", store: Store) -> "Campaign":
-    """The campaign; without a guard if it was started without one and its settings request none."""
-    first = store.find(segment_task(1))
-    if first is None or first.of(Segment).guarded is not None:
-        return campaign
-    systems = {
-        name: system if system.bonds else system.model_copy(update={"bonds": "free"})
-        for name, system in campaign.settings.systems.items()
-    }
-    settings = campaign.settings.model_copy(update={"systems": systems})
-    return replace(campaign, settings=settings)
 
 
 def in_words(campaign: "Campaign") -> dict[str, str]:

@@ -97,7 +97,7 @@ def run(
     """
     from .. import engines as finding
     from .. import status, store
-    from ..campaign import Work, begun, guards, inputs, plumed_inputs, policies, theory
+    from ..campaign import Work, begun, inputs, plumed_inputs, theory
     from ..checks import check as checks
     from ..checks import deployment
     from ..engines import plugin, shared_code
@@ -131,7 +131,7 @@ def run(
             if engines.plugin is None and plugin.cached(engines, os.environ) is None:
                 progress.say("building the LAMMPS plugin (once; about half a minute)")
             engines = plugin.ensure(engines, launcher, os.environ)
-            campaign = policies.as_begun(guards.as_begun(campaign, opened), opened)
+            campaign = begun.of(campaign, opened)
             work = Work(campaign, opened, launcher, engines, progress)
             after = report.after_round(opened, progress.say)
             loop.run(work, after, compare=agree.compare)

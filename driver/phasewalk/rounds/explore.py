@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import bias, walkers
 from ..bias import Cut, HillsTable, hill_tables, plumed
-from ..campaign import Outputs, Task, Work, deck_versions, guards, policies
+from ..campaign import Outputs, Task, Work, deck_versions
 from ..errors import Killed
 from ..files import hash_of
 from ..generations import Generation
@@ -216,8 +216,8 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
     return {
         "generation": plan.generation,
         deck_versions.KEY: decks.DECK,
-        guards.KEY: sorted(plan.guards),
-        policies.KEY: work.campaign.settings.policy.limits(),
+        "guarded": sorted(plan.guards),
+        "limits": work.campaign.settings.policy.limits(),
         "walkers": entries,
         "hills": {
             name: _hill_counts(plan, result.walkers, table) for name, table in tables.items()

@@ -8,11 +8,9 @@ from ..bias import plumed
 from ..campaign import (
     Campaign,
     CampaignSettings,
-    as_begun,
+    begun,
     config,
-    guards,
     plumed_inputs,
-    policies,
 )
 from ..engines import EngineSettings, Machine
 from ..errors import InputError, StoreError
@@ -163,7 +161,6 @@ def read_inputs(
         store.checked(name)
     identity, (text, path) = read_identity(store.root), settings_text(store.root)
     settings, ignored = own_side(config.parse(text, path), path, trusted=trusted)
-    settings = as_begun(settings, identity)
     if ignored:
         say(ignored)
     segment = store.find(segment_task(1))
@@ -187,4 +184,4 @@ def read_inputs(
         reference=Reference(settings.reference, level),
         plumed_files=plumed_inputs.files(settings, store.root / PLUMED_FILES, Path(path)),
     )
-    return policies.as_begun(guards.as_begun(campaign, store), store)
+    return begun.of(campaign, store)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .. import bias, labelling, labels, walkers
 from ..bias import Cut, HillsRecord, HillsTable, History, HistoryFile, Mark, hill_tables, sharing
-from ..campaign import Work, policies
+from ..campaign import Work, begun
 from ..errors import ParseError
 from ..files import made_by, read
 from ..generations import known
@@ -220,7 +220,8 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
     decision = Decision(walker, GOOD, "", step, error.force_ratio, error.energy_meV_per_atom)
     too_large = policy.reset(error, settings.limits())
     if too_large is not None:
-        if policies.limits(work.store, 1) is not None:  # earlier versions kept the hills
+        first = begun.first_segment(work.store)
+        if first is not None and first.limits is not None:  # earlier versions kept the hills
             step = entry.came_from[0]
         return replace(decision, source=START, why=too_large.says, step=step, reason=too_large.kind)
     if entry.broke and settings.after_breakdown != GOOD:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .. import bias
 from ..bias import hill_tables, quantities
-from ..campaign import CampaignSettings, as_begun, deck_versions, located, parse
+from ..campaign import CampaignSettings, begun, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from ..files import read as read_file
 from ..files import read_text, typed
@@ -175,7 +175,7 @@ def read(
     store, reader = store or read_campaign(root), _Reader()
     state = summary.collect(root, store)
     records = store.records()
-    settings = reader.try_(_settings, root)
+    settings = reader.try_(_settings, root, store)
     traced: list[Trace] = []
     seen: Walked = {} if walked is None else walked
     trainings: list[Training | None] = []
@@ -230,14 +230,14 @@ def _walked(
     key, problems = (segment.round, segment.time), len(reader.problems)
     if key in seen:
         return seen[key]
-    begun = _decisions(store.records(), segment.round)
+    decided = _decisions(store.records(), segment.round)
     place = f"rounds/{segment.round:03d}/segment/"
     for name in segment.files:
         if name.startswith(place) and (root / name).exists():
             reader.try_(store.checked, name)
     found, files = [], traces.colvar_files(root / place)
     for walker in segment.of(Segment).walkers:
-        mine, why = files.get(walker.walker, ()), begun.get(walker.walker)
+        mine, why = files.get(walker.walker, ()), decided.get(walker.walker)
         found.append(
             reader.try_(
                 traces.read, root, segment, walker, files=mine, begun=why, settings=settings
@@ -249,8 +249,9 @@ def _walked(
     return whole
 
 
-def _settings(root: Path) -> CampaignSettings:
-    return as_begun(parse(*settings_text(root)), read_identity(root))
+def _settings(root: Path, store: Store) -> CampaignSettings:
+    settings = parse(*settings_text(root))
+    return begun.as_begun(settings, read_identity(root), begun.first_segment(store))
 
 
 def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:
