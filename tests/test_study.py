@@ -17,13 +17,14 @@ import study
 
 
 @pytest.mark.parametrize("way", study.WAYS)
-def test_each_way_is_a_campaign_of_48_labels(way: str) -> None:
+@pytest.mark.parametrize("labels", [48, 100])
+def test_each_way_is_a_campaign_of_so_many_labels(way: str, labels: int) -> None:
     text = io.StringIO()
-    YAML().dump(study.settings(way, 2), text)
+    YAML().dump(study.settings(way, 2, labels), text)
     settings = parse(text.getvalue(), "campaign.yaml")
     system = settings.systems["mil53_al"]
     assert settings.seed == 2
-    assert settings.bootstrap.count + settings.rounds * system.walkers == study.LABELS
+    assert settings.bootstrap.count + settings.rounds * system.walkers == labels
     biased = "METAD" in {action.name for action in plumed.parse(system.plumed or "")}
     assert biased == ("MD" not in way)
 

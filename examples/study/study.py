@@ -3,13 +3,16 @@
 
     python examples/study/study.py run FOLDER --hours 3     # the next campaigns; Ctrl-C is safe
     python examples/study/study.py run FOLDER --seeds 2     # one seed, on one core
+    python examples/study/study.py run FOLDER --labels 100 --ways "biased walkers"
     python examples/study/study.py table FOLDER             # the table so far, as Markdown
+    python examples/study/study.py figure FOLDER study.svg  # the same, each seed as a point
 
 Each row is a way, each of its columns the mean and the spread over the seeds of one error of the
 final model, on test sets that no campaign has seen: `path` is the reference's own dynamics
 (examples/mil53_al/test.extxyz), `wide` frames of biased walkers of another seed (wide.extxyz),
 those with the crystal's bonds and those with other bonds apart. What was not run is empty.
-All final models are trained on 48 labels; those without MD with at least as many optimizer steps.
+All final models of a table are trained on as many labels (48, unless --labels says another number);
+those without MD with at least as many optimizer steps.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from ruamel.yaml import YAML
 EXAMPLE = Path(__file__).resolve().parents[1] / "mil53_al"
 PHASEWALK = (sys.executable, "-m", "phasewalk")
 SEEDS = (1, 2, 3)
+BOOTSTRAP, WALKERS = 32, 4
 LABELS = 48
 NAMES = ("path", "wide-intact", "wide-opened")
 WAYS = (
@@ -49,11 +53,11 @@ COLUMNS = {
 """Heading → test set and error; meV/Å, meV/atom."""
 
 
-def settings(way: str, seed: int) -> dict[str, Any]:
+def settings(way: str, seed: int, labels: int = LABELS) -> dict[str, Any]:
     """The campaign file of one cell, as data."""
     data = YAML(typ="safe").load((EXAMPLE / "campaign.yaml").read_text(encoding="utf-8"))
     system = data["systems"]["mil53_al"]
-    data |= {"campaign": "study", "seed": seed}
+    data |= {"campaign": "study", "seed": seed, "rounds": (labels - BOOTSTRAP) // WALKERS}
     data["resources"] = {"cores": 1, "walkers_per_core": system["walkers"]}
     system["structure"] = str(EXAMPLE / "mil53_al.extxyz")
     del data["test_data"], data["stop"]
@@ -67,29 +71,25 @@ def settings(way: str, seed: int) -> dict[str, Any]:
         system["plumed"] += "PRINT ARG=volume STRIDE=20 FILE=COLVAR\n"
         system["temperature_K"] = 600 if way == "MD at 600 K" else 300
     elif way == "random perturbations":
+        # The epochs of all later generations, which random perturbations do not have.
+        data["model"]["first"]["epochs"] += data["rounds"] * data["model"]["warm"]["epochs"]
         data["rounds"] = 0
-        data["bootstrap"]["count"] = LABELS
-        data["model"]["first"]["epochs"] += _warm_epochs(data)
+        data["bootstrap"]["count"] = labels
     return dict(data)
 
 
-def _warm_epochs(data: Mapping[str, Any]) -> int:
-    """Epochs of all later generations, which random perturbations do not have."""
-    example = YAML(typ="safe").load((EXAMPLE / "campaign.yaml").read_text(encoding="utf-8"))
-    return int(example["rounds"] * data["model"]["warm"]["epochs"])
-
-
-def cells(folder: Path) -> Iterator[tuple[str, int, Path]]:
+def cells(folder: Path, labels: int = LABELS) -> Iterator[tuple[str, int, Path]]:
     """Way, seed and directory of each cell; the first seed of all ways comes first."""
+    more = "" if labels == LABELS else f"-{labels}"
     for seed in SEEDS:
         for way in WAYS:
-            yield way, seed, folder / f"{way.replace(' ', '-')}-{seed}"
+            yield way, seed, folder / f"{way.replace(' ', '-')}{more}-{seed}"
 
 
 def run(folder: Path, asked: argparse.Namespace) -> None:
     """Run and evaluate the cells that are missing, until the time is over."""
     until = time.monotonic() + 3600 * asked.hours
-    for way, seed, place in cells(folder):
+    for way, seed, place in cells(folder, asked.labels):
         if (place / "errors.json").is_file() or seed not in asked.seeds or way not in asked.ways:
             continue
         if time.monotonic() > until:
@@ -97,7 +97,7 @@ def run(folder: Path, asked: argparse.Namespace) -> None:
         place.mkdir(parents=True, exist_ok=True)
         file = place / "campaign.yaml"
         with file.open("w", encoding="utf-8") as stream:
-            YAML().dump(settings(way, seed), stream)
+            YAML().dump(settings(way, seed, asked.labels), stream)
         print(f"{way}, seed {seed}", flush=True)
         with (place / "run.log").open("a", encoding="utf-8") as log:
             argv = (*PHASEWALK, "run", str(file), "--dir", str(place / "run"))
@@ -127,14 +127,22 @@ def test_sets(folder: Path) -> dict[str, Path]:
     return files
 
 
-def table(folder: Path) -> str:
-    """The table so far."""
+def errors(folder: Path, labels: int = LABELS) -> dict[str, list[dict[str, Any]]]:
+    """Way → the errors of its seeds, on each test set."""
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    for way, _, place in cells(folder):
+    for way, _, place in cells(folder, labels):
         if (place / "errors.json").is_file():
             found[way].append(json.loads((place / "errors.json").read_text(encoding="utf-8")))
-    lines = [f"| 48 labels | seeds | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for way, each in found.items():
+    return found
+
+
+def table(folder: Path, labels: int = LABELS) -> str:
+    """The table so far."""
+    lines = [
+        f"| {labels} labels | seeds | {' | '.join(COLUMNS)} |",
+        "|---" * (len(COLUMNS) + 2) + "|",
+    ]
+    for way, each in errors(folder, labels).items():
         values = [[one[data][error] for one in each] for data, error in COLUMNS.values()]
         lines.append(f"| {way} | {len(each)} | {' | '.join(map(shown, values))} |")
     return "\n".join(lines)
@@ -148,6 +156,27 @@ def shown(values: list[float]) -> str:
     return f"{mean} ({min(values):.3g}–{max(values):.3g})" if len(values) > 1 else mean
 
 
+def figure(folder: Path, labels: int, output: Path) -> None:
+    """Each error of each seed as a point, and the means as lines."""
+    from matplotlib.figure import Figure
+
+    found = {way: each for way, each in errors(folder, labels).items() if each}
+    drawn = Figure(figsize=(11, 0.4 * len(found) + 1.2), layout="constrained")
+    for axes, (heading, (data, error)) in zip(
+        drawn.subplots(1, len(COLUMNS), sharey=True), COLUMNS.items(), strict=True
+    ):
+        for row, each in enumerate(found.values()):
+            values = [one[data][error] for one in each]
+            axes.plot(values, [row] * len(values), "o", color="tab:blue", alpha=0.6)
+            axes.plot(statistics.mean(values), row, "|", color="black", markersize=14)
+        unit = "meV/Å" if "force" in heading else "meV/atom"
+        widest = max(one[data][error] for each in found.values() for one in each)
+        axes.set(xlabel=unit, xlim=(0, 1.1 * widest), ylim=(len(found) - 0.5, -0.5))
+        axes.set_title(heading.replace(": ", ":\n"), fontsize=9)
+        axes.set_yticks(range(len(found)), list(found))
+    drawn.savefig(output)
+
+
 def main() -> None:
     """See the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -157,12 +186,23 @@ def main() -> None:
     running.add_argument("--hours", type=float, default=12.0, help="begin no campaign after that")
     running.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=SEEDS)
     running.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    commands.add_parser("table", help="print the table").add_argument("folder", type=Path)
+    shown_as = commands.add_parser("table", help="print the table")
+    shown_as.add_argument("folder", type=Path)
+    drawing = commands.add_parser("figure", help="draw it")
+    drawing.add_argument("folder", type=Path)
+    drawing.add_argument("output", type=Path)
+    for one in (running, shown_as, drawing):
+        one.add_argument("--labels", type=int, default=LABELS, help="of each campaign (48)")
     asked = parser.parse_args()
     folder = asked.folder.absolute()
+    if asked.labels < BOOTSTRAP or (asked.labels - BOOTSTRAP) % WALKERS:
+        parser.error(f"--labels: {BOOTSTRAP} and a multiple of {WALKERS} more")
     if asked.command == "run":
         run(folder, asked)
-    print(table(folder))
+    if asked.command == "figure":
+        figure(folder, asked.labels, asked.output)
+    else:
+        print(table(folder, asked.labels))
 
 
 if __name__ == "__main__":
