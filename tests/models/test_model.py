@@ -59,6 +59,17 @@ def test_as_many_compositions_as_types_are_solved_exactly() -> None:
     assert numbers.energy_shifts == pytest.approx([-20.0, -10.0])
 
 
+def test_neighbours_are_counted_in_evenly_spread_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the first, the middle and the last; all of them took minutes with 10⁵ labels."""
+    far, near = crystal("KCl"), crystal("KCl")
+    near.set_cell(near.cell * 0.7, scale_atoms=True)
+    labels = [label(atoms) for atoms in (far, near, far, near, far)]
+    alone = models.statistics([label(far)], ("Cl", "K"), 4.0).average_neighbors
+    assert models.statistics(labels, ("Cl", "K"), 4.0).average_neighbors > alone
+    monkeypatch.setattr(models, "COUNTED", 3)
+    assert models.statistics(labels, ("Cl", "K"), 4.0).average_neighbors == alone
+
+
 def test_a_type_that_no_label_holds_gets_a_sane_shift() -> None:
     labels = salts(("NaCl", -800.0), ("NaCl", -802.0))
     numbers = models.statistics(labels, ("Ar", "Cl", "Na"), 4.0)

@@ -359,9 +359,9 @@ def _keep(
 
 def _statistics(work: Work, training: Sequence[Label]) -> Statistics:
     """The statistics of generation 0, which all later generations share."""
-    for record in work.store.records():
-        if record.task == train_task(0):
-            return models.stored_statistics(record.of(Trained).statistics)
+    first = work.store.find(train_task(0))
+    if first is not None:
+        return models.stored_statistics(first.of(Trained).statistics)
     campaign = work.campaign
     return models.statistics(
         training, campaign.types, campaign.settings.model.cutoff_A, isolated_atoms.energies(work)
