@@ -54,13 +54,13 @@ def statistics(
         cutoff_A: of the model.
         atoms_eV: energies of isolated atoms; see `energy_shifts`.
     """
-    from ase.neighborlist import neighbor_list
+    from matscipy.neighbours import neighbour_list
 
     counts = np.array([[label.atoms.symbols.count(t) for t in types] for label in labels], float)
     energies = np.array([label.energy for label in labels])
     shifts, source = energy_shifts(counts, energies, [(atoms_eV or {}).get(t) for t in types])
     chosen = np.unique(np.linspace(0, len(labels) - 1, COUNTED).round().astype(int))
-    edges = sum(len(neighbor_list("i", labels[i].atoms, cutoff_A)) for i in chosen)
+    edges = sum(len(neighbour_list("i", labels[i].atoms, cutoff_A)) for i in chosen)
     forces = np.concatenate([label.forces.ravel() for label in labels])
     # Both are compiled into the model; rounding lets many campaigns share one compilation.
     return Statistics(

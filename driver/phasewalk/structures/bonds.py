@@ -132,15 +132,17 @@ class Guard:
 
     def _too_close(self, atoms: Atoms, placed: Sequence[Placed]) -> str | None:
         """The pair without a bond that is furthest within its limit."""
-        from ase.neighborlist import neighbor_list
+        from matscipy.neighbours import neighbour_list
 
+        if not self.near:
+            return None
         own: dict[tuple[int, int], list[Array]] = defaultdict(list)
         for one in placed:
             own[one.bond.first, one.bond.second] += [one.vector]
             if one.bond.first == one.bond.second:
                 own[one.bond.first, one.bond.second] += [-one.vector]
         worst, told = 1.0, None
-        first, second, vectors = neighbor_list("ijD", atoms, dict(self.near) or 0.0)
+        first, second, vectors = neighbour_list("ijD", atoms, dict(self.near))
         for i, j, vector in zip(first.tolist(), second.tolist(), vectors, strict=True):
             if i > j or (i, j) in self.loose or self.free & {i, j}:
                 continue
