@@ -54,9 +54,11 @@ def statistics(
         cutoff_A: of the model.
         atoms_eV: energies of isolated atoms; see `energy_shifts`.
     """
+    from ase.data import atomic_numbers
     from matscipy.neighbours import neighbour_list
 
-    counts = np.array([[label.atoms.symbols.count(t) for t in types] for label in labels], float)
+    numbers = np.array([atomic_numbers[name] for name in types])[:, None]
+    counts = np.array([(label.atoms.numbers == numbers).sum(axis=1) for label in labels], float)
     energies = np.array([label.energy for label in labels])
     shifts, source = energy_shifts(counts, energies, [(atoms_eV or {}).get(t) for t in types])
     chosen = np.unique(np.linspace(0, len(labels) - 1, COUNTED).round().astype(int))
