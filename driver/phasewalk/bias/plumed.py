@@ -7,6 +7,7 @@ restart and walkers and FILE of PRINT, adds TEMP to METAD if required, and makes
 all other bytes are unchanged.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ class MetadFiles:
     temperature_K: float | None = None
 
 
+@functools.lru_cache(maxsize=256)  # that of a walker is asked for a dozen times a round
 def parse(text: str) -> tuple[Action, ...]:
     """Split a PLUMED input into actions, up to ENDPLUMED.
 
