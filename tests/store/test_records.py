@@ -20,7 +20,8 @@ from phasewalk.status import summary
 from phasewalk.store import directory, records_names
 from phasewalk.store.journal import line_of, read_journal
 from phasewalk.store.records import Record, at_end, each
-from phasewalk.store.records_outputs import BY_STAGE, Evaluated, Failed, Labelled, Segment
+from phasewalk.store.records_models import Evaluated
+from phasewalk.store.records_outputs import BY_STAGE, Failed, Labelled, Segment
 
 LATE = {"labels": [{"key": "0123", "walker": "mil53_al-0"}, {"key": "4567", "walker": None}]}
 HELD_OUT = {"labels": [{"key": "89ab", "walker": "mil53_al-1", "why": "its energy"}]}
