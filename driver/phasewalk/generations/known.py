@@ -32,8 +32,9 @@ def held_out(store: Store) -> frozenset[str]:
 
 def usable(work: Work, known: Sequence[Label]) -> list[Label]:
     """The labels that a generation learns: those that are not held out."""
-    rounds = {label.origin.get("round") for label in known}
-    found = (work.store.find(task_name(number)) for number in rounds if number)
+    rounds = {number for label in known if (number := label.origin.get("round"))}
+    rounds |= {number + 1 for number in rounds}  # in which late labels are judged
+    found = (work.store.find(task_name(number)) for number in rounds)
     held = {one.key for record in found if record for one in record.of(HeldOut).labels}
     return [label for label in known if label.key not in held]
 

@@ -6,9 +6,7 @@ spread of the difference if the frames are drawn again, with replacement and wit
 composition (bootstrap). No validation label will do: the final model is trained on all labels.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from ..store import (
     Evaluated,
     Record,
     Trained,
+    TwoErrors,
     TwoModels,
     compared_models_task,
     deploy_task,
@@ -58,21 +57,6 @@ class Frame(BaseModel):
     errors: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """An error of both models; `standard_error` of their difference."""
-
-    now: float
-    before: float
-    standard_error: float
-
-    @property
-    def worse(self) -> bool:
-        """Whether it is larger by more than `FACTOR` and `ERRORS` standard errors."""
-        grown = self.now - self.before
-        return self.now > FACTOR * self.before and grown > ERRORS * self.standard_error
-
-
 def note(work: Work, round_: int) -> None:
     """Compare the last model with the generation before it; record it, and say if it is worse.
 
@@ -89,7 +73,7 @@ def note(work: Work, round_: int) -> None:
         return
     frames = [_frames(work, one.generation) for one in (before, last)]
     common = [key for key in frames[1] if key in frames[0]]
-    found: dict[str, Difference] = {}
+    found: dict[str, TwoErrors] = {}
     if len(common) >= FEWEST:
         found = differences(*([of[key] for key in common] for of in frames))
     deployed = work.store.find(deploy_task(before.generation))
@@ -98,8 +82,8 @@ def note(work: Work, round_: int) -> None:
         before=before.generation,
         checkpoint=last.sha256,
         frames=len(common),
-        errors={name: vars(one) for name, one in found.items()},
-        worse=[name for name, one in found.items() if one.worse and name != OFFSET],
+        errors=found,
+        worse=[name for name, one in found.items() if name != OFFSET and is_worse(one)],
         better=deployed.of(DeployedModel).file if deployed else before.checkpoint,
     )
     work.note(name, COMPARED, round_, made.dump(), inputs=inputs)
@@ -118,14 +102,22 @@ def _frames(work: Work, generation: str) -> dict[str, Frame]:
     return {frame.key: frame for frame in found if frame.of == "test"}
 
 
-def differences(before: Sequence[Frame], now: Sequence[Frame]) -> dict[str, Difference]:
+def is_worse(error: TwoErrors) -> bool:
+    """Whether an error is larger by more than `FACTOR` and by `ERRORS` standard errors."""
+    grown = error.now - error.before
+    return error.now > FACTOR * error.before and grown > ERRORS * error.standard_error
+
+
+def differences(before: Sequence[Frame], now: Sequence[Frame]) -> dict[str, TwoErrors]:
     """The errors of two models on the same frames, by name (see `WORDS`)."""
     formulas = np.array([frame.formula for frame in now])
     draws = _draws(formulas, np.random.default_rng(SEED))
     old, new = (_errors(frames, formulas, draws) for frames in (before, now))
     return {
-        name: Difference(
-            float(new[name][0]), float(old[name][0]), float((new[name] - old[name])[1:].std())
+        name: TwoErrors(
+            now=float(new[name][0]),
+            before=float(old[name][0]),
+            standard_error=float((new[name] - old[name])[1:].std()),
         )
         for name in WORDS
         if name in new
@@ -198,11 +190,11 @@ def in_words(found: TwoModels) -> str:
     )
 
 
-def _shown(name: str, error: Mapping[str, Any], before: str = "") -> str:
+def _shown(name: str, error: TwoErrors, before: str = "") -> str:
     """Both values of an error, the one before in brackets."""
     title, unit, style = WORDS[name]
-    old = f"{error['before']:{style}}"
-    return f"{title} {error['now']:{style}} {unit} ({before + ': ' if before else ''}{old})"
+    old = f"{error.before:{style}}"
+    return f"{title} {error.now:{style}} {unit} ({before + ': ' if before else ''}{old})"
 
 
 def _advice(found: TwoModels, final: bool) -> str:

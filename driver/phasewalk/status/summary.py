@@ -112,8 +112,8 @@ def _last_model(records: Sequence[Record]) -> dict[str, Any] | None:
     found = worse.of(records)
     if found is None:
         return None
-    keys = ("generation", "before", "frames", "errors", "worse", "better")
-    return {**{key: getattr(found, key) for key in keys}, "says": worse.in_words(found)}
+    kept = {"generation", "before", "frames", "errors", "worse", "better"}
+    return {**found.model_dump(include=kept), "says": worse.in_words(found)}
 
 
 def _seconds(records: Sequence[Record]) -> dict[str, float]:

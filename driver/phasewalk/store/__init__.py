@@ -41,6 +41,7 @@ from .records_models import (
     MeasuredErrors,
     NetworkStatistics,
     Trained,
+    TwoErrors,
     TwoModels,
 )
 from .records_names import (
@@ -181,6 +182,7 @@ __all__ = [
     "Steered",
     "Store",
     "Trained",
+    "TwoErrors",
     "TwoModels",
     "Versions",
     "Walked",

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from .records_names import COMPARED, COMPILE, DEPLOY, EVALUATE, TRAIN
 from .records_parts import Number, Outputs, Part
 
@@ -77,9 +79,13 @@ class MeasuredErrors(Part):
 
 
 class FrameErrors(Part):
-    """Errors of the model on the frame of one walker; of the energy without the common offset."""
+    """Errors of the model on the frame of one walker; of the energy without the common offset.
+
+    `late`: a frame of the round before, whose label came too late to be judged with the others.
+    """
 
     walker: str
+    late: bool = False
     key: str = ""
     force_error_ratio: Number
     force_rmse_meV_per_A: Number | None = None
@@ -112,10 +118,18 @@ class Evaluated(Outputs):
     frames: str | None = None
     new: MeasuredErrors | None
     test: MeasuredErrors | None
-    each: list[FrameErrors] = []
+    each: list[FrameErrors] = Field([])
     seconds_per_step: Number
     bonds: Bonds | None = None
     proof: Proof | None = None
+
+
+class TwoErrors(Part):
+    """An error of the last model and of the one before, and the standard error of the change."""
+
+    now: Number
+    before: Number
+    standard_error: Number
 
 
 class TwoModels(Outputs):
@@ -125,8 +139,7 @@ class TwoModels(Outputs):
         generation, before: names of both.
         checkpoint: SHA-256 of the checkpoint of the last model.
         frames: number of test frames that both were evaluated on.
-        errors: `now`, `before` and `standard_error` (of the difference) of each error; empty if
-            there are too few frames.
+        errors: each error of both, by name; empty if there are too few frames.
         worse: names of the errors that are worse.
         better: file of the model before.
     """
@@ -136,6 +149,6 @@ class TwoModels(Outputs):
     before: str
     checkpoint: str
     frames: int
-    errors: dict[str, dict[str, Number]]
+    errors: dict[str, TwoErrors]
     worse: list[str]
     better: str

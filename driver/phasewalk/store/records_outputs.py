@@ -106,7 +106,7 @@ class Walked(Part):
     candidate: str = ""
     volume_A3: Number | None = None
     mean_temperature_K: Number | None = None
-    colvars: list[dict[str, Any]] = []
+    colvars: list[dict[str, Any]] = Field([])
     hills: int = 0
     seconds: Number | None = None
     bond_change: str | None = None
@@ -185,7 +185,7 @@ class Ended(Outputs):
     """The rules that ended the campaign."""
 
     STAGE = END
-    by: list[str] = []
+    by: list[str] = Field([])
 
 
 class Versions(Outputs):
