@@ -8,6 +8,7 @@ how wrong the other walkers of the round are.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,22 @@ def usable(work: Work, known: Sequence[Label]) -> list[Label]:
     return [label for label in known if label.key not in held]
 
 
-def sets(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
-    """Labels for training and for validation."""
+@dataclass(frozen=True)
+class Sets:
+    """The labels that a generation learns, in their order: all, for training, for validation."""
+
+    labels: Sequence[Label]
+    training: Sequence[Label]
+    validation: Sequence[Label]
+
+
+def sets(work: Work, known: Sequence[Label]) -> Sets:
+    """Labels for training and for validation; without those that are held out."""
     found = usable(work, known)
     validate = split(len(found), work.campaign.settings.validation_every)
-    training = [label for label, held_back in zip(found, validate, strict=True) if not held_back]
-    validation = [label for label, held_back in zip(found, validate, strict=True) if held_back]
-    return training, validation
+    pairs = list(zip(found, validate, strict=True))
+    training = [label for label, held_back in pairs if not held_back]
+    return Sets(found, training, [label for label, held_back in pairs if held_back])
 
 
 def probed(known: Sequence[Label]) -> list[Atoms]:
