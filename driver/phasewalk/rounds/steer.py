@@ -230,7 +230,7 @@ def _after_late(work: Work, round_: int, entry: State, decision: Decision) -> De
     record = work.store.find(steer_task(round_))
     if too_large is None or record is None or first is None or first.limits is None:
         return decision
-    (began,) = (one for one in record.of(Steered).walkers if one.walker == decision.walker)
+    began = {one.walker: one for one in record.of(Steered).walkers}[decision.walker]
     if began.reason == END:  # as if the label had been there in time
         return decision
     told = f"the label of its frame of round {round_ - 1} came late: {too_large.says}"
