@@ -140,7 +140,7 @@ def test_a_final_model_that_is_worse_is_named_with_the_better_file(tmp_path: Pat
     found = history.read(campaign.root)
     judged = verdict.judge(found)
     assert (judged.word, judged.reasons[0]) == (verdict.LOOK, line)
-    assert "the final model is worse than generation 1" in page.page(found)
+    assert page.answer(found) == f"{verdict.LOOK}: {line}"
     console = Console(file=io.StringIO(), width=100)
     summary.show(summary.collect(campaign.root), console)
     assert line in console.file.getvalue()  # type: ignore[attr-defined]

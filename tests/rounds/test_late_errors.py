@@ -172,3 +172,14 @@ def test_it_may_be_held_out_as_others(make: Make, key: str) -> None:
     assert [(one["key"], one["walker"]) for one in held] == [(key, WALKER)]
     assert [story.trained(n) for n in range(4)] == [5, 8, 12, 16]
     assert story.run(ROUNDS) == []
+
+
+def test_an_older_frame_is_judged_if_the_late_label_fails(make: Make, key: str) -> None:
+    first = make("first", fails=frozenset([key]), shifts={})
+    first.run(2)
+    older = labels(first, 1)[WALKER]
+    assert older != key
+    assert begun(first, 2)["source"] == "good"
+    story = make(fails=frozenset([key]), shifts={older: 1.0})
+    story.run(ROUNDS)
+    assert (begun(story, 3)["source"], begun(story, 3)["late_step"]) == ("start", 0)
