@@ -224,6 +224,10 @@ def _after_late(work: Work, round_: int, entry: State, decision: Decision) -> De
     It is judged as others are, by the generation that continued from the frame without its label.
     If the walker began the round there, all that it did since belongs to the same excursion.
     """
+    if not any(
+        label.walker == decision.walker for label in labelling.late.recorded(work.store, round_ - 1)
+    ):
+        return decision
     first = begun.first_segment(work.store)
     wrong = _error(work, round_, decision.walker, late=True)
     too_large = policy.reset(wrong, work.campaign.settings.policy.limits())
