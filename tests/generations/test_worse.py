@@ -172,7 +172,7 @@ def test_a_comparison_of_a_former_model_is_not_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "why"),
     [
-        (0, "there are no frames of test_data that both were evaluated on"),
+        (0, "there are no results of both for frames of test_data"),
         (3, "3 frames of test_data were evaluated with both, and 5 are needed"),
     ],
 )
@@ -194,3 +194,13 @@ def test_without_a_final_model_the_last_generation_is_compared(tmp_path: Path) -
     (line,) = [one for one in campaign.watcher.lines if "worse" in one]
     assert line.startswith("generation 1 is worse than generation 0 on the test set")
     assert "Use models/gen-000/torchscript-cpu/model.nequip.pth, or run more rounds" in line
+
+
+def test_a_file_of_results_may_have_been_deleted(tmp_path: Path) -> None:
+    first = made(tmp_path / "a", spoiled=2.0)
+    first.run()
+    (first.root / "rounds/001/frames-1.json").unlink()
+    again = made(tmp_path / "b", final="{budget: {epochs: 3, learning_rate: 0.01}}")
+    again.run(first.folder)
+    line = "not compared with generation 1: there are no results of both for frames of test_data"
+    assert any(line in one for one in again.watcher.lines)

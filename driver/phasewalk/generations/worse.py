@@ -92,11 +92,17 @@ def note(work: Work, round_: int) -> None:
 
 
 def _frames(work: Work, generation: str) -> dict[str, Frame]:
-    """The test frames on which a generation was evaluated last, by the key of the label."""
+    """The test frames on which a generation was evaluated last, by the key of the label.
+
+    The file may have been deleted: a campaign continues without it.
+    """
     files = [
         made.frames
         for _, made in each(work.store.records(), Evaluated)
-        if made.generation == generation and made.test is not None and made.frames
+        if made.generation == generation
+        and made.test is not None
+        and made.frames
+        and (work.store.root / made.frames).exists()
     ]
     found = read(work.store.checked(files[-1]), list[Frame]) if files else []
     return {frame.key: frame for frame in found if frame.of == "test"}
@@ -177,7 +183,7 @@ def in_words(found: TwoModels) -> str:
         why = (
             f"{found.frames} frames of test_data were evaluated with both, and {FEWEST} are needed"
             if found.frames
-            else "there are no frames of test_data that both were evaluated on"
+            else "there are no results of both for frames of test_data"
         )
         return f"{model} is not compared with {before}: {why}"
     if not found.worse:
