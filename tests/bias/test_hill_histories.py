@@ -22,7 +22,7 @@ from phasewalk.engines.discovery import EngineSettings
 from phasewalk.files import hash_of, write_file
 from phasewalk.generations.deploy import Generation
 from phasewalk.rounds import explore, reopen, steer
-from phasewalk.rounds.steer import GOOD, Decision
+from phasewalk.rounds.decision import GOOD, Decision
 from phasewalk.store import directory
 from phasewalk.store.records import Record
 from phasewalk.structures.structure import fingerprint

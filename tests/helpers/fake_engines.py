@@ -63,6 +63,7 @@ class FakeEngines:
     Attributes:
         breaks: walker → step at which the sentinel stops it.
         unconverged: the `max_iterations` with which no label converges; None: all do.
+        spoils: job of a training → factor by which the error of its model is larger.
         machine: on which the jobs run.
         remembers: answers a job that it has done before from memory.
         done: names of the jobs, in their order.
@@ -70,6 +71,7 @@ class FakeEngines:
 
     breaks: Mapping[str, int] = field(default_factory=dict)
     unconverged: int | None = None
+    spoils: Mapping[str, float] = field(default_factory=dict)
     machine: Machine = field(default_factory=here)
     remembers: bool = True
     done: list[str] = field(default_factory=list)
@@ -155,7 +157,7 @@ def _reference(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[s
 def _training(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[str, bytes]:
     config = json.loads(held["config.yaml"])
     count = _frames(held["train.extxyz"])
-    weights = _weights(EPSILON * (1.0 + 0.5 / count), SIGMA)
+    weights = _weights(EPSILON * (1.0 + 0.5 / count * self.spoils.get(job.name, 1.0)), SIGMA)
     probed = [frame_from_json(frame) for frame in json.loads(held["probed.json"])]
     model = _of(weights)
     epochs = config["trainer"]["max_epochs"]

@@ -14,6 +14,7 @@ from phasewalk.errors import InputError
 from phasewalk.report import methods
 from phasewalk.status import history
 from phasewalk.store.records import Record
+from phasewalk.walkers import PolicySettings
 
 
 @pytest.fixture
@@ -127,3 +128,39 @@ def test_it_only_prints(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for output, figures in ((copy / "x.html", None), (None, copy / "x")):
         with pytest.raises(InputError, match="--methods cannot be combined"):
             report.show_report(copy, output, figures, methods_only=True)
+
+
+def test_limits_that_reset_walkers_are_stated_with_their_numbers(copy: Path) -> None:
+    """The recorded campaign was begun without a limit on energies, and its walkers kept hills."""
+    paragraph, _ = told(copy)
+    assert (
+        "A walker began the next round at its start structure if the potential's error on its "
+        "labelled frame exceeded 1 × the frame's rms force in the force RMSE. "
+    ) in paragraph
+    off = "max_force_error_ratio: null"
+    assert "start structure if" not in told(copy, max_force_error_ratio__1=off + " #")[0]
+
+
+def test_what_is_held_out_is_stated_too(copy: Path) -> None:
+    def with_limits(records: Sequence[Record]) -> list[Record]:
+        limits = PolicySettings().limits()
+        found = [
+            replace(one, outputs={**one.outputs, "limits": limits})
+            if one.stage == "segment"
+            else one
+            for one in records
+        ]
+        held = {"labels": [{"key": "a", "walker": "mil53_al-0", "why": "its energy"}]}
+        name = "labels of round 1 held out"
+        return [*found, Record(name, "held out", 1, "", held, 0.0, 0.0)]
+
+    rewrite(copy, with_limits)
+    paragraph, _ = told(copy, **{"policy:": "policy:\n  hold_out: {}"})
+    assert (
+        "A walker began the next round at its start structure, without its hills of that round, "
+        "if the potential's error on its labelled frame exceeded 20 meV/atom in the energy "
+        "(without the common offset) or 1 × the frame's rms force in the force RMSE (this "
+        "happened 0 times); labels of frames on which this error exceeded 30 meV/atom in the "
+        "energy (without the common offset) or 600 meV/Å in the force RMSE were not used for "
+        "training (1 labels)."
+    ) in paragraph

@@ -16,7 +16,7 @@ from phasewalk.rounds import added, rewinding
 from phasewalk.status import library, verifying
 from phasewalk.store import directory
 from phasewalk.store.directory import read_campaign
-from phasewalk.store.records_outputs import Trained
+from phasewalk.store.records_models import Trained
 from phasewalk.structures import perturb
 
 

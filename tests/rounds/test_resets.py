@@ -18,7 +18,9 @@ from phasewalk.bias import Frame, hill_tables
 from phasewalk.campaign import Work, begun
 from phasewalk.generations import known
 from phasewalk.jobs import Job
+from phasewalk.rounds import decision as noting
 from phasewalk.rounds import explore, rewinding, steer
+from phasewalk.rounds.decision import Decision
 from phasewalk.store import Store, read_campaign
 from phasewalk.store.records import Record
 from phasewalk.structures import bonds
@@ -68,7 +70,7 @@ def test_what_is_held_out_has_limits_of_its_own() -> None:
     assert policy.held_out(FrameError(None, 601.0, 0.1), rule) is not None
 
 
-def judged(folder: Path, energy: float | None, *, limits: Any, more: str = "") -> steer.Decision:
+def judged(folder: Path, energy: float | None, *, limits: Any, more: str = "") -> Decision:
     """The decision on a walker whose frame of round 1 has this error of the energy."""
     work = open_work(folder, more)
     with closing(work.store):
@@ -87,8 +89,8 @@ def judged(folder: Path, energy: float | None, *, limits: Any, more: str = "") -
         decision, walker = first_decision(work)
         start = np.array_equal(walker.atoms.positions, crystal().positions)
         assert start == (decision.source == "start")
-        steer.note(work, 2, [decision])
-        steer.note(work, 2, [decision])
+        noting.note(work, 2, [decision])
+        noting.note(work, 2, [decision])
         (noted,) = (r for r in work.store.records() if r.stage == "steer")
         assert noted.outputs["walkers"][0]["energy_error_meV_per_atom"] == energy
     return decision
@@ -149,13 +151,13 @@ def test_reasons_of_the_other_resets(tmp_path: Path) -> None:
 def test_a_decision_that_a_resume_changes_is_recorded_anew(tmp_path: Path) -> None:
     work = open_work(tmp_path)
     with closing(work.store):
-        one = steer.Decision("salt-0", "good", "its last good frame", 400)
+        one = Decision("salt-0", "good", "its last good frame", 400)
         old = {"walker": "salt-0", "source": "good", "why": one.why, "step": 400}
         record = Record("walkers of round 2", "steer", 2, "", {"walkers": [old]}, 0.0, 0.0)
         work.store.append(record)
-        steer.note(work, 2, [one])  # an earlier version's, with fewer numbers
+        noting.note(work, 2, [one])  # an earlier version's, with fewer numbers
         assert [r for r in work.store.records() if r.stage == "steer"] == [record]
-        steer.note(work, 2, [replace(one, source="start", reason="energy error")])
+        noting.note(work, 2, [replace(one, source="start", reason="energy error")])
         (noted,) = (r for r in work.store.records() if r.stage == "steer")
         assert noted.outputs["walkers"][0]["source"] == "start"
 

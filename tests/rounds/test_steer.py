@@ -30,7 +30,7 @@ from phasewalk.errors import ParseError
 from phasewalk.jobs import Job
 from phasewalk.labelling import label as labelling
 from phasewalk.labelling.bootstrap import Frame
-from phasewalk.rounds import proposals, steer
+from phasewalk.rounds import decision, proposals, steer
 from phasewalk.store.records import Record
 from phasewalk.walkers.near_frames import NearFrames
 
@@ -212,8 +212,8 @@ def test_what_a_round_left_is_used_whole_or_not_at_all(
 def test_decisions_are_journalled_once_and_resets_are_said(work: Work) -> None:
     after_round(work, broke=True)
     _, decisions = steer.stand(work, 2)
-    steer.note(work, 2, decisions)
-    steer.note(work, 2, decisions)
+    decision.note(work, 2, decisions)
+    decision.note(work, 2, decisions)
     (record,) = (r for r in work.store.records() if r.stage == "steer")
     assert [entry["source"] for entry in record.outputs["walkers"]] == ["good", "start"]
     assert isinstance(work.observer, Watcher)

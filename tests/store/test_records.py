@@ -20,9 +20,15 @@ from phasewalk.status import summary
 from phasewalk.store import directory, records_names
 from phasewalk.store.journal import line_of, read_journal
 from phasewalk.store.records import Record, at_end, each
-from phasewalk.store.records_outputs import BY_STAGE, Evaluated, Failed, Labelled, Segment
+from phasewalk.store.records_models import Evaluated
+from phasewalk.store.records_outputs import BY_STAGE, Failed, Labelled, Segment
 
 LATE = {"labels": [{"key": "0123", "walker": "mil53_al-0"}, {"key": "4567", "walker": None}]}
+COMPARED = {
+    **{"generation": "final", "before": "4", "checkpoint": "0123", "frames": 30, "worse": []},
+    "errors": {"force_mae": {"now": 80.0, "before": 70.0, "standard_error": 9.0}},
+    "better": "models/gen-004/torchscript-cpu/model.nequip.pth",
+}
 HELD_OUT = {"labels": [{"key": "89ab", "walker": "mil53_al-1", "why": "its energy"}]}
 RECORDS = [
     *directory.read_campaign(RECORDED).records(),
@@ -33,6 +39,10 @@ RECORDS = [
     ),
     Record(
         *("labels of round 1 held out", "held out", 1, "", HELD_OUT, 0.0, 0.0),
+        source=RECORDED / directory.JOURNAL,
+    ),
+    Record(
+        *("errors of generation final compared", "compared", 4, "", COMPARED, 0.0, 0.0),
         source=RECORDED / directory.JOURNAL,
     ),
 ]
@@ -226,6 +236,7 @@ def test_names_of_tasks_are_those_of_journals_that_are_there() -> None:
         *(f"{what} generation final" for what in ("train", "deploy")),
         "evaluate generation final on round 4",
         "end after round 4",
+        "errors of generation final compared",
     ]
 
 

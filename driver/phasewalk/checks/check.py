@@ -66,6 +66,7 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
         if complete:
             yield from _guard("reference", lambda: trial.label(complete[0], launcher, place, tried))
         yield from _structures(campaign)
+        yield from _resets(campaign)
         yield from _advice(campaign, tried)
         built: list[Engines] = []
         yield from _guard("plugin", lambda: _plugin(engines, launcher, environ, built))
@@ -275,6 +276,22 @@ def _structures(campaign: Campaign) -> Iterator[Row]:
     yield Row("species", "ok", f"{' '.join(campaign.types)} (the model's, from generation 0)")
     if campaign.test_data:
         yield Row("test data", "ok", f"{len(campaign.test_data)} labelled frames")
+
+
+def _resets(campaign: Campaign) -> Iterator[Row]:
+    """The limits on errors that reset walkers, and those that keep labels out of training."""
+    policy = campaign.settings.policy
+    limits, held = walkers.policy.resets_in_words(policy), walkers.policy.hold_out_in_words(policy)
+    if not campaign.settings.rounds:
+        return
+    told = "errors of the model on its labelled frame never reset a walker"
+    if limits:
+        told = (
+            "a walker begins again at its start structure, without its hills of that round, if the "
+            f"model's error on its labelled frame exceeds {limits}"
+        )
+    used = f"a label is not used for training if the error exceeds {held}" if held else ""
+    yield Row("resets", "ok", f"{told}; {used or 'all labels are used for training'}")
 
 
 def _advice(campaign: Campaign, tried: Sequence[Displaced]) -> Iterator[Row]:

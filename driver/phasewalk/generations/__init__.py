@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import compile, evaluate, known, learn, refit
+    from . import compile, evaluate, known, learn, refit, worse
     from .deploy import Generation, folder
 
-__all__ = ["Generation", "compile", "evaluate", "folder", "known", "learn", "refit"]
+__all__ = ["Generation", "compile", "evaluate", "folder", "known", "learn", "refit", "worse"]
 
 __getattr__ = lazy(
     __name__,
@@ -18,6 +18,7 @@ __getattr__ = lazy(
         "known": (),
         "learn": (),
         "refit": (),
+        "worse": (),
         "deploy": ("Generation", "folder"),
     },
 )

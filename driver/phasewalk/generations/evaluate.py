@@ -146,12 +146,16 @@ def _each(
     predictions: Sequence[Prediction],
     offset: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """Errors of the model on each walker's frame of the round, also relative to the forces."""
+    """Errors of the model on each walker's frame of the round, also relative to the forces.
+
+    Late labels, of the round before, are marked; those of the bootstrap have no walker.
+    """
     earlier = round_ - 1 if late.recorded(work.store, round_ - 1) else None
     found = []
     for label, predicted in zip(new, predictions, strict=True):
-        if label.origin.get("round") == earlier is not None:
-            continue  # a late one: its walker went on without it
+        is_late = label.origin.get("round") == earlier is not None
+        if "walker" not in label.origin:
+            continue
         wrong = accuracy.errors([label], [predicted])
         found.append(
             {
@@ -162,6 +166,7 @@ def _each(
                 / max(wrong.force_rms_meV_per_A, 1e-6),
                 "pressure_error_GPa": wrong.pressure_mae_GPa,
                 **known.energy_error(label, predicted, offset),
+                **({"late": True} if is_late else {}),
             }
         )
     return found

@@ -8,6 +8,7 @@ how wrong the other walkers of the round are.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,19 +33,29 @@ def held_out(store: Store) -> frozenset[str]:
 
 def usable(work: Work, known: Sequence[Label]) -> list[Label]:
     """The labels that a generation learns: those that are not held out."""
-    rounds = {label.origin.get("round") for label in known}
-    found = (work.store.find(task_name(number)) for number in rounds if number)
+    rounds = {number for label in known if (number := label.origin.get("round"))}
+    rounds |= {number + 1 for number in rounds}  # in which late labels are judged
+    found = (work.store.find(task_name(number)) for number in rounds)
     held = {one.key for record in found if record for one in record.of(HeldOut).labels}
     return [label for label in known if label.key not in held]
 
 
-def sets(work: Work, known: Sequence[Label]) -> tuple[list[Label], list[Label]]:
-    """Labels for training and for validation."""
+@dataclass(frozen=True)
+class Sets:
+    """The labels that a generation learns, in their order: all, for training, for validation."""
+
+    labels: Sequence[Label]
+    training: Sequence[Label]
+    validation: Sequence[Label]
+
+
+def sets(work: Work, known: Sequence[Label]) -> Sets:
+    """Labels for training and for validation; without those that are held out."""
     found = usable(work, known)
     validate = split(len(found), work.campaign.settings.validation_every)
-    training = [label for label, held_back in zip(found, validate, strict=True) if not held_back]
-    validation = [label for label, held_back in zip(found, validate, strict=True) if held_back]
-    return training, validation
+    pairs = list(zip(found, validate, strict=True))
+    training = [label for label, held_back in pairs if not held_back]
+    return Sets(found, training, [label for label, held_back in pairs if held_back])
 
 
 def probed(known: Sequence[Label]) -> list[Atoms]:

@@ -21,6 +21,7 @@ from ..store import FINAL, TRAIN, Trained, held_out_task, train_task
 from . import known as known_labels
 from .deploy import Generation, deploy, folder, made, plan
 from .evaluate import evaluation_task, probes_for, proof_task, say_errors
+from .known import Sets
 
 FIRST = "0"
 
@@ -36,15 +37,17 @@ def learn(
     """Train generation `number` on all labels; evaluate the previous one on the new labels."""
     if previous is not None and new:
         _hold_out(work, number, known=known, new=new, previous=previous)
-    train = _of_round(work, number, known, previous)
+    sets = known_labels.sets(work, known)
+    train = _of_round(work, number, sets, previous)
     if work.store.find("train generation 0") is None:
-        source = _statistics(work, known_labels.sets(work, known)[0]).shifts_from
+        source = _statistics(work, sets.training).shifts_from
         work.observer.say(f"zero of the model's energies: {source}")
         if advice := explained.advice(work.campaign.settings.model):
             work.observer.say(advice)
     beside = _beside(work, number, known=known, new=new, previous=previous)
+    tasks = [train, *beside]
     generation = _finish(
-        work, number, str(number), known, tasks=[train, *beside], new=new, previous=previous
+        work, number, str(number), known, sets=sets, tasks=tasks, new=new, previous=previous
     )
     locate.say_failures(work, number)
     return generation
@@ -59,7 +62,7 @@ def learned(
     previous: Generation | None,
 ) -> Generation | None:
     """The result of `learn` from its records; None if a part of it is not finished."""
-    train = _of_round(work, number, known, previous)
+    train = _of_round(work, number, known_labels.sets(work, known), previous)
     trained = work.store.done(train.name, train.inputs)
     generation = None if trained is None else made(work, number, str(number), trained.outputs)
     if generation is None:
@@ -72,11 +75,11 @@ def learned(
     return generation if done else None
 
 
-def _of_round(work: Work, number: int, known: Sequence[Label], previous: Generation | None) -> Task:
+def _of_round(work: Work, number: int, sets: Sets, previous: Generation | None) -> Task:
     """The training task of a round."""
     settings = work.campaign.settings.model
     budget = settings.first if previous is None else settings.warm
-    return _training(work, str(number), known, budget=budget, previous=previous, round_=number)
+    return _training(work, str(number), sets, budget=budget, previous=previous, round_=number)
 
 
 def _beside(
@@ -133,15 +136,16 @@ def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generat
         return last
     if not final.from_scratch:
         check_file(last.checkpoint, last.checkpoint_hash)
+    sets = known_labels.sets(work, known)
     train = _training(
         work,
         FINAL,
-        known,
+        sets,
         budget=final.budget,
         previous=None if final.from_scratch else last,
         round_=last.number,
     )
-    return _finish(work, last.number, FINAL, known, tasks=[train], new=(), previous=last)
+    return _finish(work, last.number, FINAL, known, sets=sets, tasks=[train], new=(), previous=last)
 
 
 def _finish(
@@ -150,14 +154,15 @@ def _finish(
     name: str,
     known: Sequence[Label],
     *,
+    sets: Sets,
     tasks: Sequence[Task],
     new: Sequence[Label],
     previous: Generation | None,
 ) -> Generation:
     """Train (in parallel with other tasks and the compiler), deploy, validate and evaluate."""
-    how = plan(work, number, name, _network(work, known))
+    how = plan(work, number, name, _network(work, sets.training))
     work.observer.begin(number, f"train generation {name}", 0, "epochs")
-    zero, _ = explained.of_zero(known_labels.sets(work, known)[1])
+    zero, _ = explained.of_zero(sets.validation)
     watch = _watch_training(work, None if name == FINAL else zero)
     for task in how.ahead:
         work.ahead(in_background(task), anew=True)
@@ -182,13 +187,13 @@ def _finish(
     return generation
 
 
-def _network(work: Work, known: Sequence[Label]) -> Mapping[str, Any]:
+def _network(work: Work, training: Sequence[Label]) -> Mapping[str, Any]:
     """The configuration of the network, which all generations share."""
     campaign = work.campaign
     return network(
         campaign.types,
         settings=campaign.settings.model,
-        numbers=_statistics(work, known_labels.sets(work, known)[0]),
+        numbers=_statistics(work, training),
         seed=campaign.settings.seed,
     )
 
@@ -224,23 +229,17 @@ def fit(work: Work, generation: Generation) -> Generation:
 def _training(
     work: Work,
     name: str,
-    known: Sequence[Label],
+    sets: Sets,
     *,
     budget: Budget,
     previous: Generation | None,
     round_: int,
 ) -> Task:
-    campaign, known = work.campaign, known_labels.usable(work, known)
-
-    @functools.cache
-    def sets() -> tuple[list[Label], list[Label], Statistics]:
-        training, validation = known_labels.sets(work, known)
-        if name == FINAL:
-            training = list(known)
-        return training, validation, _statistics(work, training)
+    campaign, known, validation = work.campaign, sets.labels, sets.validation
+    training = known if name == FINAL else sets.training
+    statistics = functools.cache(lambda: _statistics(work, training))
 
     def start(directory: Path) -> Job:
-        training, validation, numbers = sets()
         job = models.training_job(
             train_task(name),
             training,
@@ -248,7 +247,7 @@ def _training(
             types=campaign.types,
             settings=campaign.settings.model,
             budget=budget,
-            numbers=numbers,
+            numbers=statistics(),
             previous=previous.checkpoint if previous else None,
             probed=known_labels.probed(known),
             seed=campaign.settings.seed,
@@ -257,8 +256,7 @@ def _training(
         return _continued(work, job, budget.epochs)
 
     def read(finished: Finished) -> Outputs:
-        training, validation, numbers = sets()
-        trained = models.read_training(finished)
+        trained, numbers = models.read_training(finished), statistics()
         found = None
         if name != FINAL:
             found = _worth(work, name, trained, validation, budget=budget, numbers=numbers)

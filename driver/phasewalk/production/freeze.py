@@ -30,7 +30,7 @@ from ..generations import Generation, folder, refit
 from ..jobs import Observed
 from ..labels import levels
 from ..moment import FREE_ENERGY
-from ..rounds import explore, steer
+from ..rounds import START, explore, steer
 from ..store import (
     BEGIN,
     ESTIMATE,
@@ -276,7 +276,7 @@ def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
     after = generation.number if generation.name != FINAL else max(rounds, default=0)
     current, decisions = steer.stand(campaign, after + 1)
     for one, decision in zip(current, decisions, strict=True):
-        if decision.source == steer.START and one.system in frozen.campaign.settings.systems:
+        if decision.source == START and one.system in frozen.campaign.settings.systems:
             frozen.observer.say(f"{one.id} begins at the start structure: {decision.why}")
     seeds = [
         steer.state_json(

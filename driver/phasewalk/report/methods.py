@@ -19,7 +19,7 @@ from ..models import PRESETS
 from ..status import History, verdict
 from ..store import FINAL, SEGMENT, Segment, Versions, each
 from ..units import FS_PER_PS
-from ..walkers import SystemSettings
+from ..walkers import SystemSettings, policy
 
 THERMOSTATS = {
     "langevin": "a Langevin thermostat [@schneider1978]",
@@ -123,6 +123,38 @@ def _walking(found: History, settings: CampaignSettings) -> Iterator[str]:
     )
     for name, system in settings.systems.items():
         yield from _system(name, system, settings, alone=len(settings.systems) == 1)
+    yield from _resets(settings, found.state["intact"], recorded=segments[0].limits is not None)
+
+
+def _resets(
+    settings: CampaignSettings, intact: Mapping[str, Any], *, recorded: bool
+) -> Iterator[str]:
+    """A sentence on errors that reset walkers and keep labels out of training, if any do.
+
+    Args:
+        settings: of the campaign.
+        intact: numbers of resets and labels, from the state.
+        recorded: not begun by an earlier version, whose walkers kept their hills after a reset, and
+            which did not record the reasons of resets.
+    """
+    limits = policy.resets_in_words(settings.policy)
+    held = policy.hold_out_in_words(settings.policy)
+    parts = []
+    if limits:
+        count = sum(intact["resets"].get(kind, 0) for kind in (policy.ENERGY, policy.FORCE))
+        happened = f" (this happened {count} times)" if recorded else ""
+        without = ", without its hills of that round," if recorded else ""
+        parts.append(
+            f"a walker began the next round at its start structure{without} if the potential's "
+            f"error on its labelled frame exceeded {limits}{happened}"
+        )
+    if held:
+        parts.append(
+            f"labels of frames on which this error exceeded {held} were not used for training "
+            f"({intact['labels_held_out']} labels)"
+        )
+    sentence = "; ".join(parts)
+    yield from [f"{sentence[0].upper()}{sentence[1:]}."] if sentence else []
 
 
 def _system(

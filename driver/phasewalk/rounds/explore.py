@@ -33,7 +33,8 @@ from ..walkers import (
     outcomes,
     volume_limits,
 )
-from . import steer
+from . import decision, steer
+from .decision import Decision
 from .proposals import Early, chosen, proposals
 
 TRIES = 3
@@ -108,7 +109,7 @@ def segment(
 
 
 def inputs_hash(
-    work: Work, plan: SegmentPlan, decisions: Sequence[steer.Decision], checkpoint: str
+    work: Work, plan: SegmentPlan, decisions: Sequence[Decision], checkpoint: str
 ) -> str:
     """The hash of the input of a segment.
 
@@ -152,11 +153,11 @@ def _walk(work: Work, task: Task, plan: SegmentPlan, early: Early | None = None)
 
 def segment_plan(
     work: Work, round_: int, generation: Generation
-) -> tuple[SegmentPlan, Sequence[steer.Decision]]:
+) -> tuple[SegmentPlan, Sequence[Decision]]:
     """The plan of a round's segment, without files of hills; and the decisions on start frames."""
     settings = work.campaign.settings
     standing, decisions = steer.stand(work, round_)
-    steer.note(work, round_, decisions)
+    decision.note(work, round_, decisions)
     plan = SegmentPlan(
         round=round_,
         generation=generation.number,

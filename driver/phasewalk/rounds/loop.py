@@ -12,7 +12,7 @@ from ..bias import plumed
 from ..campaign import Work, parse, stop
 from ..errors import InputError, NothingLeft
 from ..files import file_hash
-from ..generations import Generation, learn
+from ..generations import Generation, learn, worse
 from ..labelling import Frame, initial, isolated_atoms
 from ..labels import Label
 from ..store import (
@@ -100,6 +100,7 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
         ended = round_ >= begun and judge()
     known = [*known, *_late(work, round_, into=round_ + 1)]
     learn.learn_final(work, known, generation)
+    worse.note(work, round_)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
     after_round()

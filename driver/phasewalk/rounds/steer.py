@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,17 +16,29 @@ from ..campaign import Work, begun
 from ..errors import ParseError
 from ..files import made_by, read
 from ..generations import known
-from ..store import STEER, Evaluated, Segment, evaluate_task, label_task, segment_task, steer_task
+from ..store import (
+    Evaluated,
+    Segment,
+    Steered,
+    evaluate_task,
+    label_task,
+    segment_task,
+    steer_task,
+)
 from ..structures import bare
 from ..walkers import ENDED, FrameError, Walker, lammps_frame, policy
-
-GOOD, BEFORE, START, NEW = "good", "before", "start", "new"
-REASONS = BONDS, BREAKDOWN, UNLABELLED, NO_FRAME, END = (
-    "bonds",
-    "breakdown",
-    "no label",
-    "no good frame",
-    "plumed stop",
+from .decision import (
+    BEFORE,
+    BONDS,
+    BREAKDOWN,
+    END,
+    GOOD,
+    NEW,
+    NO_FRAME,
+    START,
+    UNLABELLED,
+    Decision,
+    cuts,
 )
 
 
@@ -40,33 +52,6 @@ class State:
     broke: bool
     frames: list[tuple[int, Atoms]]
     came_from: tuple[int, Atoms]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The start frame of a walker in a round, with the numbers behind the decision.
-
-    Attributes:
-        walker: id of the walker.
-        source: new (first round), good (a good frame of the previous round), before (the first
-            frame of the previous round), start (the system's start structure).
-        why: reason as text.
-        step: step of the good frame; hills deposited after it become inactive.
-        force_error_ratio: force RMSE of the model on the walker's last frame, divided by the rms
-            force of that frame; None if it was not labelled.
-        energy_error_meV_per_atom: error of the model's energy of that frame, without the common
-            offset; None if it is not known.
-        reason: why it does not continue from its last frame: `ENERGY` or `FORCE` of
-            `walkers.policy`, or one of `REASONS`; empty if it does.
-    """
-
-    walker: str
-    source: str
-    why: str
-    step: int | None = None
-    force_error_ratio: float | None = None
-    energy_error_meV_per_atom: float | None = None
-    reason: str = ""
 
 
 def walker_id(system: str, index: int) -> str:
@@ -83,6 +68,8 @@ def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
         identifier = walker_id(name, index)
         entry = before.get(identifier)
         decision = decide(work, round_ - 1, identifier, entry)
+        if entry is not None:
+            decision = _after_late(work, round_ - 1, entry, decision)
         atoms = _frame(work, name, entry, decision)
         guard = work.guards.get(name)
         fault = guard.fault(atoms) if guard is not None and decision.source != START else None
@@ -231,6 +218,34 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
     return replace(decision, why=f"{why}; {broke}" if entry.broke else why)
 
 
+def _after_late(work: Work, round_: int, entry: State, decision: Decision) -> Decision:
+    """The decision after a round, if the label of a frame of the round before it came late.
+
+    It is judged as others are, by the generation that continued from the frame without its label.
+    If the walker began the round there, all that it did since belongs to the same excursion.
+    """
+    if not any(
+        label.walker == decision.walker for label in labelling.late.recorded(work.store, round_ - 1)
+    ):
+        return decision
+    first = begun.first_segment(work.store)
+    wrong = _error(work, round_, decision.walker, late=True)
+    too_large = policy.reset(wrong, work.campaign.settings.policy.limits())
+    record = work.store.find(steer_task(round_))
+    if too_large is None or record is None or first is None or first.limits is None:
+        return decision
+    began = {one.walker: one for one in record.of(Steered).walkers}[decision.walker]
+    if began.reason == END:  # as if the label had been there in time
+        return decision
+    told = f"the label of its frame of round {round_ - 1} came late: {too_large.says}"
+    started = states(work, round_ - 1)[decision.walker].came_from[0]
+    decision = replace(decision, late_step=started, late=told)
+    if began.source != GOOD:
+        return decision
+    since, kind = entry.came_from[0], too_large.kind
+    return replace(decision, source=START, why=told, step=since, reason=kind)
+
+
 def _label(work: Work, round_: int, entry: State, atoms: Atoms) -> str:
     """Name of the task that labels a frame of a walker."""
     at = work.campaign.level(entry.system)
@@ -246,14 +261,14 @@ def _ended(work: Work, round_: int, walker: str) -> bool:
     return any(stop is not None and stop.reason == ENDED for stop in stops)
 
 
-def _error(work: Work, round_: int, walker: str) -> FrameError:
-    """Errors of the walker's model on the walker's last frame."""
+def _error(work: Work, round_: int, walker: str, *, late: bool = False) -> FrameError:
+    """Errors of the walker's model on its last frame; or on that of a label that came late."""
     segment = work.store.find(segment_task(round_))
     number = segment.of(Segment).generation if segment is not None else None
     found = None if number is None else work.store.find(evaluate_task(number, round_))
     each = [] if found is None else found.of(Evaluated).each
-    mine = (known.errors_of(entry) for entry in each if entry.walker == walker)
-    return next(mine, FrameError())
+    mine = (entry for entry in each if (entry.walker, entry.late) == (walker, late))
+    return next(map(known.errors_of, mine), FrameError())
 
 
 def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
@@ -291,7 +306,7 @@ def hills(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -
     Hills that a walker deposited after the frame from which it continues become inactive.
     """
     record = hill_tables.record(_tables(work, system, round_)) or HillsRecord(system)
-    return bias.deactivate(record, _cuts(system, round_, decisions))
+    return bias.deactivate(record, cuts(system, round_, decisions))
 
 
 def hills_digest(
@@ -300,11 +315,11 @@ def hills_digest(
     """Represents all hills of a system before the round in a hash, without reading them.
 
     Returns:
-        SHA-256 of the table of each round, and the inactive hills of the last one.
+        SHA-256 of the table of each round, and the hills that become inactive.
     """
     names = [(earlier, hills_file(system, earlier)) for earlier in range(1, round_)]
     digests = [work.store.digest(name) for earlier, name in names if _left(work, earlier, name)]
-    return digests, list(_cuts(system, round_, decisions))
+    return digests, list(cuts(system, round_, decisions))
 
 
 def history(work: Work, system: str, round_: int, decisions: Sequence[Decision]) -> History:
@@ -317,10 +332,14 @@ def history(work: Work, system: str, round_: int, decisions: Sequence[Decision])
     apart = work.campaign.settings.systems[system].bias_sharing == "own"
     if before is None:
         return History(apart=apart)
-    cuts = bias.effective(before.laid, _cuts(system, round_, decisions))
-    found = History(before.laid.headers, {}, before.total, cuts, apart)
-    if not before.whole and before.apart == apart:
-        laid = bias.deactivate(before.laid, cuts)
+    inactive, laid = cuts(system, round_, decisions), before.laid
+    late = any(cut.round < round_ - 1 for cut in inactive)  # of hills that the files have already
+    if late:
+        laid = hill_tables.record(_tables(work, system, round_)) or laid
+    inactive = bias.effective(laid, inactive)
+    found = History(before.laid.headers, {}, before.total, inactive, apart)
+    if not (late or before.whole) and before.apart == apart:
+        laid = bias.deactivate(laid, inactive)
         with suppress(ParseError):  # a file is damaged or missing
             return replace(found, files=_grown(work, laid, apart=apart, began=before.began))
     everything = hills(work, system, round_, decisions)
@@ -360,30 +379,3 @@ def _tables(work: Work, system: str, round_: int) -> Iterator[HillsTable]:
         path = _kept(work, earlier, hills_file(system, earlier))
         if path is not None:
             yield hill_tables.read(path)
-
-
-def _cuts(system: str, round_: int, decisions: Sequence[Decision]) -> tuple[Cut, ...]:
-    """The hills of the previous round that become inactive."""
-    return tuple(
-        Cut(decision.walker, round_ - 1, decision.step)
-        for decision in decisions
-        if decision.step is not None and decision.walker.rsplit("-", 1)[0] == system
-    )
-
-
-def note(work: Work, round_: int, decisions: Sequence[Decision]) -> None:
-    """Record the decisions of a round, unless they are recorded, and print unusual ones."""
-    name, found = steer_task(round_), [asdict(one) for one in decisions]
-    record = work.store.find(name)
-    noted = None if record is None else record.outputs["walkers"]
-    if noted is not None and len(noted) == len(found):
-        pairs = zip(noted, found, strict=True)  # earlier versions recorded fewer numbers
-        if all(old.items() <= new.items() for old, new in pairs):
-            return
-    work.note(name, STEER, round_, {"walkers": found})
-    for one in decisions:
-        if one.source in (BEFORE, START) or ";" in one.why:
-            place = {BEFORE: "the start of its last round", START: "the start structure"}
-            frame = place.get(one.source, "its last good frame, with new velocities")
-            why = "it broke down" if one.source == GOOD else one.why
-            work.observer.say(f"{one.walker} continues from {frame}: {why}")

@@ -14,6 +14,7 @@ from rich.text import Text
 from .. import moment
 from ..campaign import stop
 from ..errors import InputError, StoreError
+from ..generations import worse
 from ..labels import levels
 from ..store import (
     END,
@@ -55,7 +56,8 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
     known), labels, generations (each with errors on the new frames of its round, on those of the
     next round, and on the test set), rounds (each with walkers, hills, errors before and after
-    learning, seconds by stage), intact (see `intact.collect`), seconds, wall (see
+    learning, seconds by stage), intact (see `intact.collect`),
+    last_model (see docs/status-json.md), seconds, wall (see
     ledger.timeline), stop (rules, ended_by), cost
     (see ledger.costs), identity.
     """
@@ -82,6 +84,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "generations": _generations(records),
         "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],
         "intact": intact.collect(records),
+        "last_model": _last_model(records),
         "seconds": _seconds(records),
         "wall": ledger.timeline(records),
         "stop": _stop(records),
@@ -102,6 +105,15 @@ def _reference(identity: Mapping[str, Any]) -> str:
     with contextlib.suppress(InputError):
         return levels.from_dict(identity.get("level of theory")).title
     return ""
+
+
+def _last_model(records: Sequence[Record]) -> dict[str, Any] | None:
+    """The comparison of the last model with the generation before; None if there is none."""
+    found = worse.of(records)
+    if found is None:
+        return None
+    kept = {"generation", "before", "frames", "errors", "worse", "better"}
+    return {**found.model_dump(include=kept), "says": worse.in_words(found)}
 
 
 def _seconds(records: Sequence[Record]) -> dict[str, float]:
@@ -193,6 +205,8 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     console.print(_learning_table(state["rounds"]))
     if state["generations"]:
         console.print(_generation_table(state["generations"]))
+    if state["last_model"] is not None and state["last_model"]["says"]:
+        console.print(state["last_model"]["says"], highlight=False, markup=False, soft_wrap=True)
     for line in intact.lines(state["intact"]):
         console.print(line, highlight=False, soft_wrap=True)
     for entry in state["rounds"]:

@@ -51,7 +51,7 @@ def judge(history: History) -> Verdict:
 
 
 def _judge(history: History) -> Verdict:
-    trouble = [*_rounds_trouble(history), *_error_trouble(history)]
+    trouble = [*_worse(history), *_rounds_trouble(history), *_error_trouble(history)]
     trouble += [f"could not be read: {problem}" for problem in history.problems]
     trouble += _broken_labels(history)
     rules, ended = _rule_lines(history), _ended_by(history)
@@ -200,6 +200,12 @@ def _rounds_trouble(history: History) -> list[str]:
                     f"expected {hills['expected']}"
                 )
     return found
+
+
+def _worse(history: History) -> list[str]:
+    """That the last model is worse than the generation before it."""
+    found = history.state["last_model"]
+    return [found["says"]] if found and found["worse"] else []
 
 
 def _broken_labels(history: History) -> list[str]:

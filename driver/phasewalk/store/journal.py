@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import UNREADABLE, ParseError, named
 from ..files import fault_of
 from .records import Record
-from .records_outputs import Number
+from .records_parts import Number
 
 SCHEMA = 4
 CRC = b', "crc": '

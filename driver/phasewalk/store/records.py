@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from ..errors import ParseError
 from ..files import fault_of
 from .records_names import ADDED, END, IMPORT, INITIAL, NAMED, is_final
-from .records_outputs import BY_STAGE, Believed, CacheName, Failed, Imported, Outputs, Try
+from .records_outputs import BY_STAGE, Believed, CacheName, Failed, Imported
+from .records_parts import Outputs, Try
 
 FILES = "files"
 """Key of a record's outputs: SHA-256 of each output file, by its path in the campaign."""

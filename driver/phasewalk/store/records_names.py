@@ -6,7 +6,7 @@ LABEL, TRAIN, COMPILE, DEPLOY, PROVE = "label", "train", "compile", "deploy", "p
 EVALUATE, GATE, SEGMENT, STEER, LOCATED = "evaluate", "gate", "segment", "steer", "colvars"
 STOP, END, VERSIONS, SETTINGS_KEPT = "stop", "end", "versions", "settings"
 BOOTSTRAP, ATOM, IMPORT, REWRITING = "bootstrap", "atom", "import", "rewriting"
-LATE, HELD_OUT = "late", "held out"
+LATE, HELD_OUT, COMPARED = "late", "held out", "compared"
 FES, BEGIN, ESTIMATE = "fes", "begin", "estimate"
 """The stages: kinds of tasks."""
 
@@ -53,6 +53,11 @@ def compile_task(mode: str, network: str) -> str:
 def compile_alone_task(generation: str, network: str) -> str:
     """Name of the task that compiles the checkpoint of one generation."""
     return f"compile generation {generation} {network}"
+
+
+def compared_models_task(generation: str) -> str:
+    """Name of the record of whether a generation is worse than the one before it."""
+    return f"errors of generation {generation} compared"
 
 
 def prove_task(generation: str) -> str:

@@ -5,17 +5,15 @@ are kept, but not checked.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from .records_models import Compilation, DeployedModel, Evaluated, Trained, TwoModels
 from .records_names import (
     ATOM,
     BOOTSTRAP,
-    COMPILE,
-    DEPLOY,
     END,
-    EVALUATE,
     HELD_OUT,
     LABEL,
     LATE,
@@ -23,21 +21,9 @@ from .records_names import (
     SEGMENT,
     STEER,
     STOP,
-    TRAIN,
     VERSIONS,
 )
-
-Number = int | float
-
-
-class Part(BaseModel):
-    """Base of all parts of a record: strict types, unknown fields are kept."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", populate_by_name=True)
-
-    def dump(self) -> dict[str, Any]:
-        """The data for the journal: given fields only, without defaults."""
-        return self.model_dump(exclude_unset=True, by_alias=True)
+from .records_parts import Number, Outputs, Part
 
 
 class Identity(Part):
@@ -45,29 +31,6 @@ class Identity(Part):
 
     version: Any = Field(alias="schema")
     name: str = ""
-
-
-class Try(Part):
-    """An earlier, failed run of a task."""
-
-    seconds: Number
-    cores: int
-    time: Number | None = None
-    kind: str | None = None
-    failed: Any = None
-
-
-class Outputs(Part):
-    """Outputs of a task.
-
-    Attributes:
-        files: SHA-256 of each output file, by its path in the campaign.
-        earlier: earlier failed runs of the same task.
-    """
-
-    STAGE: ClassVar[str] = ""
-    files: dict[str, str] = {}
-    earlier: list[Try] = []
 
 
 class Failed(Outputs):
@@ -125,118 +88,6 @@ class HeldOut(Outputs):
     labels: list[HeldLabel]
 
 
-class Epoch(Part):
-    """End of the last epoch of a training (seconds since 1970)."""
-
-    at: Number
-
-
-class NetworkStatistics(Part):
-    """Statistics of the labels that the network uses; see `models.Statistics`."""
-
-    energy_shifts: list[Number]
-
-
-class Trained(Outputs):
-    """A generation's training."""
-
-    STAGE = TRAIN
-    generation: str
-    checkpoint: str
-    weights: str
-    eager: str
-    sha256: str
-    epochs: Number
-    last_epoch: Epoch
-    validation: dict[str, Any] | None = None
-    training_labels: int
-    validation_labels: int
-    statistics: NetworkStatistics
-
-
-class Compilation(Outputs):
-    """A compiled network; `place` is None if its weights cannot be replaced."""
-
-    STAGE = COMPILE
-    mode: str = ""
-    graph: str = ""
-    place: str | None = None
-    why: str = ""
-
-
-class DeployedModel(Outputs):
-    """A deployed model; `compiled` is None if it was compiled for this generation only."""
-
-    STAGE = DEPLOY
-    generation: str
-    file: str
-    sha256: str
-    mode: str
-    stamp: dict[str, Any]
-    compiled: str | None = None
-    seconds: Number = 0.0
-    why: str = ""
-    again: bool
-
-
-class MeasuredErrors(Part):
-    """Errors on a set of frames; names as in `validation.Errors`."""
-
-    force_mae_meV_per_A: Number
-    force_rmse_meV_per_A: Number
-    force_rms_meV_per_A: Number
-    pressure_mae_GPa: Number
-    pressure_rmse_GPa: Number
-    energy_offset_meV_per_atom: Number
-    energy_scatter_meV_per_atom: Number | None
-
-    def value(self, name: str) -> float | None:
-        """An error by its name; None if it is not known."""
-        return getattr(self, name, None)
-
-
-class FrameErrors(Part):
-    """Errors of the model on the frame of one walker; of the energy without the common offset."""
-
-    walker: str
-    key: str = ""
-    force_error_ratio: Number
-    force_rmse_meV_per_A: Number | None = None
-    energy_error_meV_per_atom: Number | None = None
-
-
-class Bonds(Part):
-    """Number of labels, of those whose bonds were checked, and keys of those with other bonds."""
-
-    labels: int
-    checked: int
-    changed: list[str]
-
-
-class Proof(Part):
-    """Result of the validation of a deployed model."""
-
-    checks: int
-    warnings: list[str]
-
-
-class Evaluated(Outputs):
-    """Errors of a generation on the round's new frames and on the test set.
-
-    `bonds` are those of all labels that the generation learned.
-    """
-
-    STAGE = EVALUATE
-    generation: str
-    frames: str | None = None
-    new: MeasuredErrors | None
-    test: MeasuredErrors | None
-    each: list[FrameErrors] = []
-    seconds_per_step: Number
-    bonds: Bonds | None = None
-    proof: Proof | None = None
-
-
 class SoftStop(Part):
     """Why the sentinel or PLUMED stopped a walker."""
 
@@ -255,7 +106,7 @@ class Walked(Part):
     candidate: str = ""
     volume_A3: Number | None = None
     mean_temperature_K: Number | None = None
-    colvars: list[dict[str, Any]] = []
+    colvars: list[dict[str, Any]] = Field([])
     hills: int = 0
     seconds: Number | None = None
     bond_change: str | None = None
@@ -334,7 +185,7 @@ class Ended(Outputs):
     """The rules that ended the campaign."""
 
     STAGE = END
-    by: list[str] = []
+    by: list[str] = Field([])
 
 
 class Versions(Outputs):
@@ -390,6 +241,7 @@ BY_STAGE: Mapping[str, type[Outputs]] = {
             Compilation,
             DeployedModel,
             Evaluated,
+            TwoModels,
             Segment,
             Steered,
             Located,

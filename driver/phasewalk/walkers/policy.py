@@ -135,6 +135,31 @@ def excess(
     return None
 
 
+def limits_in_words(
+    energy: float | None = None, force: float | None = None, ratio: float | None = None
+) -> str:
+    """The given limits as text, to follow "the error exceeds"; empty if there are none."""
+    given = (
+        (energy, "meV/atom in the energy (without the common offset)"),
+        (force, "meV/Å in the force RMSE"),
+        (ratio, "× the frame's rms force in the force RMSE"),
+    )
+    return " or ".join(f"{limit:g} {what}" for limit, what in given if limit is not None)
+
+
+def resets_in_words(settings: PolicySettings) -> str:
+    """The limits that reset a walker, as text; empty if there are none."""
+    return limits_in_words(*settings.limits().values())
+
+
+def hold_out_in_words(settings: PolicySettings) -> str:
+    """The limits above which a label is not used for training, as text; empty if all are used."""
+    rule = settings.hold_out
+    if rule is None:
+        return ""
+    return limits_in_words(rule.energy_error_meV_per_atom, rule.force_error_meV_per_A)
+
+
 def reset(error: FrameError, limits: dict[str, float | None]) -> Excess | None:
     """Why a walker is reset; None if no error exceeds the limits (keys as in `LIMITS`)."""
     energy, force, ratio = (limits.get(name) for name in LIMITS)
