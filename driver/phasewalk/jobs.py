@@ -111,12 +111,15 @@ class Finished:
             time limit.
         seconds: wall time.
         host: name of the machine on which it ran.
+        why: why it was ended from outside, and what to do, if the launcher knows: "killed for
+            memory: 62 of 64 GB; raise memory_GB of label".
     """
 
     job: Job
     returncode: int | None
     seconds: float
     host: str = ""
+    why: str = ""
 
     STDOUT = "stdout.txt"
     STDERR = "stderr.txt"
@@ -143,7 +146,9 @@ class Finished:
         """Return self; raises EngineFailed with the last lines of output if the job failed."""
         if self.returncode == 0:
             return self
-        if self.returncode is None:
+        if self.why:
+            what = f"was {self.why}"
+        elif self.returncode is None:
             what = f"was stopped at its time limit of {self.job.timeout_s:g} s"
         else:
             what = f"ended with code {self.returncode}{_signal(self.returncode)}"
@@ -163,6 +168,14 @@ class Session(Protocol):
 
     def add(self, job: Job) -> None:
         """Add a job; it is started during the iteration over `events`."""
+        ...
+
+    def resume(self, job: Job) -> bool:
+        """Add a job that an earlier process started in its directory, if it has not ended.
+
+        It is not started again; its events are as if this session had started it. Returns False,
+        and does nothing, if no such job is left or it is not exactly this one.
+        """
         ...
 
     def events(self) -> Generator[Event]:
@@ -236,6 +249,9 @@ class _ObservedSession:
     def add(self, job: Job) -> None:
         self.session.add(job)
 
+    def resume(self, job: Job) -> bool:
+        return self.session.resume(job)
+
     def events(self) -> Generator[Event]:
         for event in self.session.events():
             self.each()
@@ -295,11 +311,14 @@ class _Ended:
     returncode: int | None
     seconds: float
     host: str
+    why: str = ""
 
 
-def record_end(directory: Path, returncode: int | None, seconds: float, host: str) -> None:
+def record_end(
+    directory: Path, returncode: int | None, seconds: float, host: str, why: str = ""
+) -> None:
     """Write atomically how the program in a directory has ended."""
-    ended = _Ended(returncode, round(seconds, 6), host)
+    ended = _Ended(returncode, round(seconds, 6), host, why)
     write_file(directory / ENDED, json.dumps(asdict(ended)).encode())
 
 
@@ -309,7 +328,9 @@ def finished(job: Job) -> Finished | None:
     Returns None if its program has not ended or the record is damaged.
     """
     ended = _end_of(job.directory)
-    return None if ended is None else Finished(job, ended.returncode, ended.seconds, ended.host)
+    if ended is None:
+        return None
+    return Finished(job, ended.returncode, ended.seconds, ended.host, ended.why)
 
 
 def seconds_of(directory: Path) -> float | None:

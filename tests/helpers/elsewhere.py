@@ -56,6 +56,9 @@ class _Session:
             job = replace(job, argv=(sys.executable, "-S", "-c", code, *words))
         self.session.add(job)
 
+    def resume(self, job: Job) -> bool:
+        return self.session.resume(job)
+
     def events(self) -> Generator[Event]:
         yield from self.session.events()
 

@@ -130,6 +130,10 @@ class FakeSession:
         """Take a job."""
         self.waiting.append(job)
 
+    def resume(self, job: Job) -> bool:
+        """Nothing outlives its process."""
+        return False
+
     def events(self) -> Generator[Event]:
         """Started, signs of life of all that run, and the end of the one that ends first."""
         while self.waiting or self.running:

@@ -64,6 +64,10 @@ class LocalSession:
         """Add a job."""
         self._waiting.add(job)
 
+    def resume(self, job: Job) -> bool:
+        """No job outlives the process that started it."""
+        return False
+
     def events(self) -> Generator[Event]:
         """Start jobs that fit and poll running ones, until there are none of either."""
         while self._waiting or self._running:
