@@ -318,8 +318,10 @@ def record_end(
     directory: Path, returncode: int | None, seconds: float, host: str, why: str = ""
 ) -> None:
     """Write atomically how the program in a directory has ended."""
-    ended = _Ended(returncode, round(seconds, 6), host, why)
-    write_file(directory / ENDED, json.dumps(asdict(ended)).encode())
+    ended = asdict(_Ended(returncode, round(seconds, 6), host, why))
+    if not why:
+        del ended["why"]  # as `supervise` writes it
+    write_file(directory / ENDED, json.dumps(ended).encode())
 
 
 def finished(job: Job) -> Finished | None:

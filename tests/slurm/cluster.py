@@ -1,8 +1,8 @@
 """A small Slurm cluster on this machine, for tests: several nodes, two GPUs that are none.
 
-Needs Debian's packages `slurm-wlm munge`, and root. Each node is a `slurmd` of its own; the GPUs are
-character devices like /dev/null, so that Slurm sets CUDA_VISIBLE_DEVICES for each step. There is no
-accounting database, so `sacct` fails, as on some sites.
+Needs Debian's packages `slurm-wlm munge`, and root. Each node is a `slurmd` of its own; the GPUs
+are character devices like /dev/null, so that Slurm sets CUDA_VISIBLE_DEVICES for each step. There
+is no accounting database, so `sacct` fails, as on some sites.
 
     python tests/slurm/cluster.py FOLDER      start one and wait; Ctrl-C stops it
 """
@@ -55,7 +55,10 @@ AccountingStorageType=accounting_storage/none
 PartitionName=gpu Nodes=n1 MaxTime=INFINITE State=UP
 PartitionName=cpu Nodes={cpu_nodes} Default=YES MaxTime=INFINITE State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory}{gres} State=UNKNOWN"
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
+    "RealMemory={memory}{gres} State=UNKNOWN"
+)
 
 
 @dataclass
