@@ -83,7 +83,7 @@ class SiteSettings(Settings):
     )
     mode: Literal["steps", "jobs"] = Field(
         "jobs",
-        description="steps: phasewalk runs inside one allocation, whose nodes its jobs share; jobs: "
+        description="steps: phasewalk runs inside one allocation that its jobs share; jobs: "
         "each job is put into the queue.",
     )
     poll_s: float = Field(
