@@ -80,6 +80,8 @@ test-dft: setup
 docs: setup
 	phasewalk schema -o docs/campaign.schema.json
 	phasewalk schema --markdown -o docs/configuration.md
+	phasewalk schema --site -o docs/site.schema.json
+	phasewalk schema --site --markdown -o docs/site-keys.md
 	python -m mkdocs build --quiet --strict
 
 bench: setup

@@ -39,7 +39,12 @@ class PlaceSettings(Settings):
     qos: Word | None = Field(None, description="Quality of service.")
     constraint: Word | None = Field(None, description="Features that the nodes must have.")
     nodes: int | None = Field(None, ge=1, description="Number of nodes of a job. Default: 1.")
-    gpus: int | None = Field(None, ge=0, description="Number of GPUs per node. Default: 0.")
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        description="Number of GPUs per node. Default: 0; without a scheduler all GPUs for "
+        "segment, one for train, compile and evaluate.",
+    )
     gpu_type: Word | None = Field(None, description="Type of the GPUs, as in `--gres=gpu:TYPE:1`.")
     memory_GB: float | None = Field(
         None, gt=0, description="Memory per node. Default: that of the partition."
@@ -66,6 +71,11 @@ class PlaceSettings(Settings):
     )
     mpi: Word | None = Field(
         None, description="Argument of `srun --mpi`. Default: pmi2 (MPICH, Intel MPI)."
+    )
+    mps: bool | None = Field(
+        None,
+        description="Start NVIDIA's MPS on each node of a segment, with which several walkers that "
+        "share a GPU run faster. Default: false.",
     )
     options: list[Word] | None = Field(
         None, description="Further options of sbatch, each as one word, as in `--exclusive`."
@@ -119,6 +129,19 @@ class SiteSettings(Settings):
     def _no_steps_without_slurm(self) -> "SiteSettings":
         if self.scheduler == "none" and "mode" in self.model_fields_set:
             raise ValueError("mode: it is of a scheduler, and there is none; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _models_fit_the_walkers(self) -> "SiteSettings":
+        """A model is compiled for the device of the machine on which it is compiled."""
+        if self.scheduler == "none" or not self.place("segment").gpus:
+            return self
+        for kind in ("compile", "evaluate"):
+            if not self.place(kind).gpus:
+                raise ValueError(
+                    f"{kind}.gpus: it must be at least 1 because segment has GPUs: a model is "
+                    "compiled for, and tested on, the device on which the walkers run"
+                )
         return self
 
     def place(self, kind: Kind | Literal["driver"]) -> PlaceSettings:
