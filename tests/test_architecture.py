@@ -26,10 +26,12 @@ CHILDREN |= {"engines.supervise"}
 
 # Who may touch what: everything else goes through these.
 OWNERS = {
-    "subprocess": {"engines.local", "engines.supervise"},
-    "signal": {"engines.local", "engines.supervise", "commands.signals", "jobs"},
+    "subprocess": {"engines.processes", "engines.supervise", "cluster.allocation"},
+    "signal": {"engines.processes", "engines.supervise", "commands.signals", "jobs"},
     "os": {
-        "engines.local",  # the environment of children; process groups
+        "engines.local",  # cores that this process may use
+        "engines.processes",  # the environment of children; process groups
+        "engines.workplace",  # relative links
         "engines.supervise",  # its own process group
         "engines.machine_child",  # cores that this process may use
         "engines.shared_code",  # who this user is
@@ -39,7 +41,7 @@ OWNERS = {
         "commands",  # hands the environment down; a terminal that is gone
     },
     "shutil": {
-        "engines.local",  # a job's scratch folder
+        "engines.workplace",  # a job's scratch folder
         "engines.discovery",  # which
         "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder

@@ -212,6 +212,11 @@ class Launcher(Protocol):
         """Whether its jobs run on the machine of this process."""
         ...
 
+    @property
+    def scratch(self) -> Path | None:
+        """Folder for temporary folders that its jobs see; None: that of the system."""
+        ...
+
     def session(self) -> Session:
         """Open a session, without jobs."""
         ...
@@ -233,6 +238,11 @@ class Observed:
     def here(self) -> bool:
         """Whether its jobs run on the machine of this process."""
         return self.launcher.here
+
+    @property
+    def scratch(self) -> Path | None:
+        """Folder for temporary folders that its jobs see; None: that of the system."""
+        return self.launcher.scratch
 
     def session(self) -> Session:
         """Open a session of the launcher."""

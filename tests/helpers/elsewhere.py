@@ -36,6 +36,7 @@ class Elsewhere:
     code: int = 0
     cores: int = 2
     here: bool = False
+    scratch: Path | None = None
 
     def session(self) -> Session:
         """Open a session."""

@@ -107,6 +107,7 @@ class FakeLauncher:
     takes: Callable[[Job], float] | None = None
     watch: Callable[[Job, float], None] = lambda job, seconds: None
     here: bool = True
+    scratch: Path | None = None
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Job] = field(default_factory=list)
 

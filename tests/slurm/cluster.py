@@ -47,6 +47,7 @@ InactiveLimit=0
 Waittime=0
 OverTimeLimit=0
 GresTypes=gpu
+SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill

@@ -311,7 +311,7 @@ def gate(
     engines = finding.with_machine(finding.find(EngineSettings(), os.environ), launcher)
     engines = plugin.ensure(engines, launcher, os.environ)
     with (
-        scratch.folder("gate", keep_failed=True) as folder,
+        scratch.folder("gate", within=launcher.scratch, keep_failed=True) as folder,
         err.status("proving in LAMMPS …"),
     ):
         proof = prove.prove(

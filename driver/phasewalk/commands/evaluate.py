@@ -49,7 +49,7 @@ def evaluate(
     engines = finding.find(_engines(target, trusted=trust), os.environ)
     engines = plugin.ensure(finding.with_machine(engines, launcher), launcher, os.environ)
     with (
-        scratch.folder("evaluate", keep_failed=True) as folder,
+        scratch.folder("evaluate", within=launcher.scratch, keep_failed=True) as folder,
         err.status("evaluating in LAMMPS …"),
     ):
         job = accuracy.job(

@@ -75,7 +75,7 @@ def ask(launcher: Launcher) -> Machine:
     """
     if launcher.here:
         return here()
-    with scratch.folder("machine", keep_failed=True) as folder:
+    with scratch.folder("machine", within=launcher.scratch, keep_failed=True) as folder:
         try:
             return read(run(launcher, job(folder / "ask")))
         except (EngineFailed, InputError) as error:
