@@ -1,8 +1,7 @@
 """Jobs and their results: data only.
 
-A module that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` runs the job. It
-opens a `Session`, to which jobs can be added while others run and which yields events in the order
-in which they happen, so that progress can be shown and each result used as soon as it is available.
+A module that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` runs the job in a
+`Session`, to which jobs can be added while others run and which yields events as they happen.
 
 The result of a job is in its directory: its output, and `finished.json`, which is written when the
 program has ended. `finished` reads it, no matter which process started the job.
@@ -151,7 +150,8 @@ class Finished:
         elif self.returncode is None:
             what = f"was stopped at its time limit of {self.job.timeout_s:g} s"
         else:
-            what = f"ended with code {self.returncode}{_signal(self.returncode)}"
+            found = death(self.returncode)
+            what = f"ended with code {self.returncode}" + (f" ({found.name})" if found else "")
         raise EngineFailed(
             f"{self.job.name} {what}: {self.last_lines()} (all files are in {self.directory})"
         )
@@ -275,12 +275,6 @@ class _ObservedSession:
 
     def close(self) -> None:
         self.session.close()
-
-
-def _signal(code: int) -> str:
-    """Name of the signal of an exit code (128 + signal), in parentheses; empty if there is none."""
-    found = death(code)
-    return f" ({found.name})" if found else ""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class SiteSettings(Settings):
     evaluate: PlaceSettings = Field(PlaceSettings(), description="Evaluation of models.")
     driver: PlaceSettings = Field(
         PlaceSettings(),
-        description="The job of `phasewalk submit`: phasewalk itself in `jobs` mode, the whole "
+        description="The job of phasewalk itself: its own process in `jobs` mode, the whole "
         "allocation in `steps` mode.",
     )
 
