@@ -1,6 +1,7 @@
 """Jobs as steps (srun) inside the allocation of Slurm in which phasewalk runs."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from ..engines import Command, ProcessSession
 from ..errors import InputError, OutOfTime
-from ..jobs import Job, Session
+from ..jobs import Finished, Job, Session
 from . import words
 from .allocation import Allocation
 from .needs import WALKERS, limit_min, mps_words, need_of
@@ -17,6 +18,9 @@ from .site import KIND_OF, PlaceSettings, SiteSettings
 
 MARGIN_S = 60.0
 """Running steps are stopped so long before the allocation ends, which would kill phasewalk too."""
+SAYS = "srun.txt"
+"""File with what srun itself prints."""
+_MEMORY = re.compile(r"memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 GRACE_S = 10.0
 """Time that srun has to stop its step."""
 
@@ -98,6 +102,8 @@ class Steps:
             over={**({} if need.gpus else words.NO_GPU), **(words.ONE_NODE if own else {})},
             host=",".join(names),
             grace_s=GRACE_S,
+            says=SAYS,
+            explain=lambda said: _why(said, need, KIND_OF[job.kind]),
         )
 
     def narrow(self, directory: Path, cores: int) -> None:
@@ -172,7 +178,8 @@ class Steps:
             f"--mem={memory}",
             f"--mpi={'none' if one_process else place.mpi or 'pmi2'}",
             "--kill-on-bad-exit=1",
-            "--unbuffered",
+            f"--output={Finished.STDOUT}",
+            f"--error={Finished.STDERR}",
         )
 
 
@@ -188,6 +195,14 @@ def able(nodes: tuple[Node, ...], place: PlaceSettings) -> tuple[int, ...]:
         found = [i for i in found if not nodes[i].gpus] or found
     named = [i for i in found if place.partition and nodes[i].partition == place.partition]
     return tuple(named or found)
+
+
+def _why(said: str, need: Need, kind: str) -> str:
+    """Why srun ended a step, and what to do; empty if it does not say."""
+    if not _MEMORY.search(said):
+        return ""
+    limit = f" of {need.memory_MB / 1000:g} GB" if need.memory_MB else ""
+    return f"killed for memory: its limit{limit} was exceeded; raise memory_GB of {kind}"
 
 
 def _in_words(need: Need) -> str:

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -33,6 +33,10 @@ class Command:
         over: variables that replace those of the job.
         host: name of the machines on which it runs; empty: this one.
         grace_s: time between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once.
+        says: file in the job's directory for what the words themselves print, if they write the
+            output of the program to its files; empty if they do not.
+        explain: returns why the program failed, from what the words printed; empty if they do not
+            say. See `jobs.Finished.why`.
     """
 
     words: tuple[str, ...]
@@ -40,6 +44,8 @@ class Command:
     over: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     grace_s: float = 0.0
+    says: str = ""
+    explain: Callable[[str], str] = lambda said: ""
 
 
 class Machines(Protocol):
@@ -99,20 +105,20 @@ class Process:
     started: float
     streams: tuple[IO[bytes], ...]
     next_event: float
-    grace_s: float
+    command: Command
 
     def stop(self) -> None:
         """Begin to stop it, if that takes time; `kill` waits for the end."""
-        if self.grace_s:
+        if self.command.grace_s:
             with contextlib.suppress(ProcessLookupError):
                 self.popen.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the process group, which contains only this job's processes."""
-        if self.grace_s and self.popen.poll() is None:
+        if self.command.grace_s and self.popen.poll() is None:
             self.stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(self.grace_s + 1.0)
+                self.popen.wait(self.command.grace_s + 1.0)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
@@ -128,8 +134,9 @@ def start(job: Job, command: Command) -> Process:
         EngineFailed: the operating system could not start it.
     """
     scratch = workplace.prepare(job)
-    stdout = (job.directory / Finished.STDOUT).open("wb")
-    stderr = (job.directory / Finished.STDERR).open("wb")
+    streams = [(job.directory / name).open("wb") for name in (Finished.STDOUT, Finished.STDERR)]
+    if command.says:
+        streams.append((job.directory / command.says).open("wb"))
     settings = (str(os.getpid()), jobs.ENDED, f"{command.grace_s:g}", command.host)
     argv = [sys.executable, "-I", "-S", str(SUPERVISOR), *settings, *command.words]
     environ = {**command.environ, **workplace.TEXT, "TMPDIR": str(scratch)}
@@ -139,16 +146,16 @@ def start(job: Job, command: Command) -> Process:
             cwd=job.directory,
             env={**environ, **job.env, **command.over},
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=streams[-1] if command.says else streams[0],
+            stderr=streams[-1],
             start_new_session=True,
         )
     except OSError as error:
-        stdout.close()
-        stderr.close()
+        for stream in streams:
+            stream.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return Process(job, popen, now, (stdout, stderr), now + RUNNING_EVERY_S, command.grace_s)
+    return Process(job, popen, now, tuple(streams), now + RUNNING_EVERY_S, command)
 
 
 def poll(process: Process) -> Event | None:
@@ -158,7 +165,8 @@ def poll(process: Process) -> Event | None:
     code = process.popen.poll()
     if code is not None:
         process.kill()  # processes that it left running
-        return jobs.finished(process.job) or _ended(process.job, code, seconds)
+        ended = jobs.finished(process.job) or _ended(process.job, code, seconds)
+        return _explained(ended, process.command) if process.command.says else ended
     if process.job.timeout_s is not None and seconds > process.job.timeout_s:
         process.kill()
         return _ended(process.job, None, seconds)
@@ -173,6 +181,23 @@ def _ended(job: Job, code: int | None, seconds: float) -> Finished:
     with contextlib.suppress(PhasewalkError):  # a full disk; the result is still returned
         jobs.record_end(job.directory, code, seconds, os.uname().nodename)
     return jobs.finished(job) or Finished(job, code, seconds, os.uname().nodename)
+
+
+def _explained(ended: Finished, command: Command) -> Finished:
+    """The end of a job with why it failed, if what started it knows; its messages are kept."""
+    if ended.returncode == 0:
+        return ended
+    said = (ended.directory / command.says).read_text(errors="replace", encoding="utf-8")
+    errors = ended.directory / Finished.STDERR
+    with contextlib.suppress(OSError):
+        if not errors.stat().st_size:
+            errors.write_text(said, encoding="utf-8")
+    why = command.explain(said)
+    if not why:
+        return ended
+    with contextlib.suppress(PhasewalkError):
+        jobs.record_end(ended.directory, ended.returncode, ended.seconds, ended.host, why)
+    return replace(ended, why=why)
 
 
 @dataclass
