@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,8 +64,10 @@ def started(folder: Path, **how: int) -> Iterator[Cluster]:
 @contextmanager
 def allocated(cluster: Cluster, *options: str) -> Iterator[dict[str, str]]:
     """The environment of a process inside an allocation of a cluster, which is ended at the end."""
-    cluster.run("salloc", "--no-shell", "--immediate=20", "--job-name=test", *options)
-    number = cluster.run("squeue", "-h", "-o", "%A", "--name=test", "--sort=-i").split()[0]
+    name = f"test{time.monotonic_ns()}"
+    cluster.run("salloc", "--no-shell", f"--job-name={name}", *options)
+    # The parts of a heterogeneous job have numbers of their own; it goes by the first of them.
+    number = cluster.run("squeue", "-h", "-o", "%A", f"--name={name}", "--sort=i").split()[0]
     try:
         yield {**os.environ, **cluster.env, "SLURM_JOB_ID": number}
     finally:

@@ -134,8 +134,8 @@ class Nodes:
             count, crowded = self._count(need, members)
             if count is None:
                 continue
-            cores = [self._cores(need, i, count) for i in members]
-            rooms = [i for i, n in zip(members, cores, strict=True) if _room(free[i], need, n)]
+            cores = {i: self._cores(need, i, count, crowded=crowded) for i in members}
+            rooms = [i for i in members if _room(free[i], need, cores[i])]
             if len(rooms) < count:
                 continue
             if prefer is not None:
@@ -144,18 +144,16 @@ class Nodes:
                 rooms.sort(key=lambda i: (free[i].gpus, free[i].cores, i))
             memory = 0.0 if need.background else need.memory_MB
             gpus = 0 if need.background else need.gpus
-            shares = (
-                Share(i, self._cores(need, i, count), gpus, memory) for i in sorted(rooms[:count])
-            )
-            return Placement(tuple(shares), crowded)
+            shares = tuple(Share(i, cores[i], gpus, memory) for i in sorted(rooms[:count]))
+            return Placement(shares, crowded)
         return None
 
-    def _cores(self, need: Need, index: int, count: int) -> int:
-        """Number of cores on a node, if the job is on some number of nodes."""
+    def _cores(self, need: Need, index: int, count: int, *, crowded: bool) -> int:
+        """Number of cores on a node, if the job is on so many nodes; all if it is crowded."""
         if need.background:
             return 0
         wanted = math.ceil(need.ranks / count) * need.threads
-        return min(wanted, self.nodes[index].cores) if need.crowd else wanted
+        return self.nodes[index].cores if crowded else wanted
 
     def _count(self, need: Need, members: Sequence[int]) -> tuple[int | None, bool]:
         """Number of nodes of the job, and whether it is crowded there; None if it never fits."""
@@ -175,7 +173,9 @@ def _room(node: Node, need: Need, cores: int) -> bool:
     """Whether a node has room; a job in the background shares it."""
     if need.background:
         return True
-    return node.cores >= cores and node.gpus >= need.gpus and node.memory_MB >= need.memory_MB
+    gpus = not need.gpus or node.gpus >= need.gpus  # what is not needed may be owed to others
+    memory = not need.memory_MB or node.memory_MB >= need.memory_MB
+    return node.cores >= cores and gpus and memory
 
 
 def _without(nodes: Sequence[Node], shares: Sequence[Share]) -> tuple[Node, ...]:

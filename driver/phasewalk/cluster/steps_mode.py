@@ -20,7 +20,9 @@ MARGIN_S = 60.0
 """Running steps are stopped so long before the allocation ends, which would kill phasewalk too."""
 SAYS = "srun.txt"
 """File with what srun itself prints."""
-_MEMORY = re.compile(r"memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"(?:slurmstepd\S*|srun): error: .*(?:memory limit|oom[-_ ]kill|out of memory)", re.IGNORECASE
+)
 GRACE_S = 10.0
 """Time that srun has to stop its step."""
 
@@ -97,7 +99,7 @@ class Steps:
             *(job.command if own else job.argv),
         )
         return Command(
-            words=words.with_modules(place, program),
+            words=words.with_modules(place, program, self.environ),
             environ=words.without_slurm(self.environ),
             over={**({} if need.gpus else words.NO_GPU), **(words.ONE_NODE if own else {})},
             host=",".join(names),

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from ..jobs import Job
 from .site import PlaceSettings
 
-# It loads the modules that are its arguments, then becomes the program; the text never changes.
+# It loads the modules that are its arguments, then becomes the program; the text never changes. A
+# login shell knows `module`, but may replace PATH.
 _MODULES = """\
-count=$1; shift
+PATH=$1:$PATH; count=$2; shift 2
 for name in "${@:1:count}"; do
   module load "$name" || { echo "phasewalk: module load $name failed" >&2; exit 1; }
 done
@@ -31,14 +32,17 @@ def own_mpiexec(job: Job, place: PlaceSettings) -> bool:
     return bool(job.mpiexec) and place.launcher == "mpiexec"
 
 
-def with_modules(place: PlaceSettings, words: Sequence[str]) -> tuple[str, ...]:
+def with_modules(
+    place: PlaceSettings, words: Sequence[str], environ: Mapping[str, str]
+) -> tuple[str, ...]:
     """A command with the modules of a place, and then its environment."""
     variables = [f"{name}={value}" for name, value in (place.environment or {}).items()]
     words = (*(("env", *variables) if variables else ()), *words)
     modules = place.modules or []
     if not modules:
         return words
-    return ("bash", "-l", "-c", _MODULES, "phasewalk", str(len(modules)), *modules, *words)
+    path = environ.get("PATH", "/usr/bin:/bin")
+    return ("bash", "-l", "-c", _MODULES, "phasewalk", path, str(len(modules)), *modules, *words)
 
 
 def without_slurm(environ: Mapping[str, str]) -> dict[str, str]:

@@ -76,7 +76,11 @@ class Workstation:
         if not need.background:
             self._held[job.directory] = mine
         program = (*mps_words(job, place), *(place.prefix or ()), *job.command)
-        return Command(words.with_modules(place, program), self.environ, {VISIBLE: ",".join(mine)})
+        return Command(
+            words.with_modules(place, program, self.environ),
+            self.environ,
+            {VISIBLE: ",".join(mine)},
+        )
 
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of a job."""

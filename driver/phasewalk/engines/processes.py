@@ -35,8 +35,8 @@ class Command:
         grace_s: time between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once.
         says: file in the job's directory for what the words themselves print, if they write the
             output of the program to its files; empty if they do not.
-        explain: returns why the program failed, from what the words printed; empty if they do not
-            say. See `jobs.Finished.why`.
+        explain: returns why the program failed, from what the words printed and its own last
+            lines; empty if they do not say. See `jobs.Finished.why`.
     """
 
     words: tuple[str, ...]
@@ -192,7 +192,7 @@ def _explained(ended: Finished, command: Command) -> Finished:
     with contextlib.suppress(OSError):
         if not errors.stat().st_size:
             errors.write_text(said, encoding="utf-8")
-    why = command.explain(said)
+    why = command.explain(f"{said}\n{ended.last_lines(20)}")
     if not why:
         return ended
     with contextlib.suppress(PhasewalkError):
