@@ -6,9 +6,9 @@ from pathlib import Path
 from ..engines import available_cores
 from ..errors import InputError
 from ..jobs import Launcher
-from . import allocation, workstation
+from . import workstation
 from .site import SiteSettings
-from .steps_mode import StepsLauncher
+from .steps_mode import open_steps
 
 DEVICES, KFD = Path("/dev"), Path("/sys/class/kfd/kfd/topology/nodes")
 
@@ -42,7 +42,7 @@ def launcher(
         here = scratch if site.scratch else None
         return workstation.WorkstationLauncher(site, cores, gpus, environ, here)
     if site.mode == "steps":
-        return StepsLauncher(site, allocation.here(environ), environ, scratch)
+        return open_steps(site, environ, scratch)
     raise InputError(
         f"site {site.site}: mode: jobs is not there yet; use mode: steps, inside an allocation"
     )

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from ..engines import Command, ProcessSession
 from ..errors import InputError, OutOfTime
 from ..jobs import Finished, Job, Session
-from . import words
+from . import allocation, words
 from .allocation import Allocation
-from .needs import WALKERS, limit_min, mps_words, need_of
+from .needs import DEFAULT_MIN, WALKERS, limit_min, mps_words, need_of
 from .nodes import Need, Node, Nodes, Placement, largest_share
-from .site import KIND_OF, PlaceSettings, SiteSettings
+from .site import KIND_OF, Kind, PlaceSettings, SiteSettings
 
 MARGIN_S = 60.0
 """Running steps are stopped so long before the allocation ends, which would kill phasewalk too."""
@@ -70,12 +71,7 @@ class Steps:
         """Raise InputError if it does not fit even when nothing else runs."""
         place, kind = self.site.place_of(job), KIND_OF[job.kind]
         need, minutes = self._need(job), limit_min(job, place)
-        if minutes * 60.0 > self.allocation.lasts_s:
-            raise InputError(
-                f"{job.name} needs up to {minutes:g} min (time_min of {kind} in the site file), "
-                f"but the allocation lasts {self.allocation.lasts_s / 60:g} min; set time_min to "
-                "what it really needs, or ask for a longer allocation"
-            )
+        _check_minutes(job.name, minutes, kind, self.allocation)
         if not need.on or not self._ours.fits_ever(need):
             raise InputError(
                 f"{job.name} needs {_in_words(need)} ({kind} in the site file), but the allocation "
@@ -127,17 +123,22 @@ class Steps:
                 f"{limit_min(waiting, self.site.place_of(waiting)):g} min (time_min of {kind} in "
                 f"the site file), and the allocation ends in {max(0.0, left_s) / 60:.1f} min"
             )
-        if left_s < MARGIN_S:
+        if left_s < self._margin_s:
             raise OutOfTime(
                 f"the allocation ends in {max(0.0, left_s):.0f} s; running jobs were stopped"
             )
 
     def _late(self, job: Job) -> bool:
         """Whether the allocation may end before the job does."""
-        left_s = self.allocation.ends_at - self.clock() - MARGIN_S
+        left_s = self.allocation.ends_at - self.clock() - self._margin_s
         # A job that may last as long as the whole allocation may start at its beginning.
         least = min(limit_min(job, self.site.place_of(job)) * 60.0, 0.9 * self.allocation.lasts_s)
         return left_s < least
+
+    @property
+    def _margin_s(self) -> float:
+        """Shorter in short allocations."""
+        return min(MARGIN_S, 0.02 * self.allocation.lasts_s)
 
     def _need(self, job: Job) -> Need:
         place = self.site.place_of(job)
@@ -197,6 +198,28 @@ def able(nodes: tuple[Node, ...], place: PlaceSettings) -> tuple[int, ...]:
         found = [i for i in found if not nodes[i].gpus] or found
     named = [i for i in found if place.partition and nodes[i].partition == place.partition]
     return tuple(named or found)
+
+
+def _check_minutes(what: str, minutes: float, kind: Kind, allocation: Allocation) -> None:
+    """Raise InputError if the allocation is shorter than a time limit."""
+    if minutes * 60.0 > allocation.lasts_s:
+        raise InputError(
+            f"{what} needs up to {minutes:g} min (time_min of {kind} in the site file), but the "
+            f"allocation lasts {allocation.lasts_s / 60:g} min; set time_min to what it really "
+            "needs, or ask for a longer allocation"
+        )
+
+
+def open_steps(site: SiteSettings, environ: Mapping[str, str], scratch: Path) -> "StepsLauncher":
+    """A launcher for the allocation of this process.
+
+    Raises:
+        InputError: there is none, or a kind of work may take longer than it lasts.
+    """
+    found = allocation.here(environ)
+    for kind in get_args(Kind):
+        _check_minutes(kind, site.place(kind).time_min or DEFAULT_MIN, kind, found)
+    return StepsLauncher(site, found, environ, scratch)
 
 
 def _why(said: str, need: Need, kind: str) -> str:

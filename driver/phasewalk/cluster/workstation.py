@@ -55,7 +55,7 @@ class Workstation:
 
     def place(self, job: Job, before: Job | None) -> Placement | None:
         """Its cores and GPUs, if so many are free; a job larger than the machine gets all cores."""
-        return self._nodes.place(self.alike(job), before and self.alike(before))
+        return self._nodes.place(self.alike(job), None if before is None else self.alike(before))
 
     def check(self, job: Job) -> None:
         """Raise InputError if it needs more GPUs than there are."""
