@@ -29,12 +29,13 @@ names = ("SLURMD_NODENAME", "SLURM_LOCALID", "CUDA_VISIBLE_DEVICES", "SLURM_CPUS
          "SLURM_STEP_NUM_TASKS", "PW_X")
 print(repr([os.environ.get(name) for name in names]))
 """
-SITE = """
-segment: {gpus: 2}
-train: {gpus: 1, memory_GB: 0.5}
-compile: {gpus: 1}
-evaluate: {gpus: 1}
-label: {environment: {PW_X: "a 'b' $HOME"}}
+SEGMENT = "segment: {gpus: 2}\n"
+SITE = f"""
+{SEGMENT}\
+train: {{gpus: 1, memory_GB: 0.5}}
+compile: {{gpus: 1}}
+evaluate: {{gpus: 1}}
+label: {{environment: {{PW_X: "a 'b' $HOME"}}}}
 """
 
 
@@ -198,22 +199,51 @@ def test_nothing_is_started_that_the_allocation_would_cut_off(
 
 
 @pytest.mark.engine("lammps")
+def test_mps_starts_once_on_a_node_and_leaves_mpi_alone(
+    mixed: dict[str, str], tmp_path: Path
+) -> None:
+    """The ranks reach their launcher through what starts MPS."""
+    log, daemon = tmp_path / "log", tmp_path / "nvidia-cuda-mps-control"
+    daemon.write_text(f'#!/bin/sh\necho "$@ $(cat -) $CUDA_VISIBLE_DEVICES" >> {log}\n')
+    daemon.chmod(0o755)
+    environ = {**mixed, "PATH": f"{tmp_path}:{mixed['PATH']}"}
+    ended = run(
+        slurm.real_steps(environ, f"{SITE}\nsegment: {{gpus: 2, mps: true}}".replace(SEGMENT, "")),
+        partitions(mixed, tmp_path),
+    )
+    assert ended.returncode == 0, ended.last_lines()
+    check_partitions(ended)
+    assert [line.split() for line in log.read_text().splitlines()] == [
+        *(["-d", "0,1"], ["quit", "0,1"])
+    ]
+    assert not list(Path("/tmp").glob("phasewalk-mps-*"))
+
+
+@pytest.mark.engine("lammps")
 @pytest.mark.parametrize("launcher", ["srun", "mpiexec"])
 def test_partitions_of_lammps_are_one_run(
     launcher: str, mixed: dict[str, str], tmp_path: Path
 ) -> None:
     """Over two nodes with srun, on one with the engines' own mpiexec."""
-    found = finding.find(EngineSettings(), mixed)
+    nodes = 2 if launcher == "srun" else 1
+    text = f"segment: {{partition: cpu, launcher: {launcher}, nodes: {nodes}}}"
+    ended = run(slurm.real_steps(mixed, text), partitions(mixed, tmp_path))
+    assert (ended.returncode, ended.host.count(",")) == (0, nodes - 1), ended.last_lines()
+    check_partitions(ended)
+
+
+def partitions(environ: dict[str, str], folder: Path) -> Job:
+    """Four partitions of LAMMPS, which are one run only if MPI works."""
+    found = finding.find(EngineSettings(), environ)
     deck = b"variable w world a b c d\nprint 'partition ${w}'\n"
-    job = Job(
-        "partitions", (str(found.lmp), "-partition", "4x1", "-in", "in.lmp"), tmp_path / "mpi",
+    return Job(
+        "partitions", (str(found.lmp), "-partition", "4x1", "-in", "in.lmp"), folder / "mpi",
         kind="segment", inputs={"in.lmp": deck}, env=found.env, mpiexec=found.mpiexec, ranks=4,
         timeout_s=100,
     )  # fmt: skip
-    nodes = 2 if launcher == "srun" else 1
-    text = f"segment: {{partition: cpu, launcher: {launcher}, nodes: {nodes}}}"
-    ended = run(slurm.real_steps(mixed, text), job)
-    assert (ended.returncode, ended.host.count(",")) == (0, nodes - 1), ended.last_lines()
+
+
+def check_partitions(ended: Finished) -> None:
     logs = [(ended.directory / f"log.lammps.{n}").read_text() for n in range(4)]
     assert [f"partition {letter}" in log for letter, log in zip("abcd", logs, strict=True)] == [
         *[True] * 4

@@ -19,7 +19,8 @@ from pathlib import Path
 DAEMON = "nvidia-cuda-mps-control"
 WAIT_S = 20.0
 QUIT_S = 60.0
-RANKS = ("SLURM_LOCALID", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
+PLACE, PREFIX = "/tmp", "phasewalk-mps-"
+"""Where the daemon's folder is: on the node, and short, since it holds a socket."""
 
 
 def main(argv: list[str]) -> int:
@@ -28,14 +29,17 @@ def main(argv: list[str]) -> int:
     if shutil.which(DAEMON) is None:
         print(f"{DAEMON} not found: GPUs are shared without MPS", file=sys.stderr)
         return _call(program, environ)
-    step = environ.get("SLURM_STEP_ID")
-    if step is None:
-        folder = Path(tempfile.mkdtemp(prefix="phasewalk-mps-", dir="/tmp"))
-        return _first(program, folder, environ)
-    # All ranks of a node know this name; a socket's path must be short.
-    folder = Path("/tmp", f"phasewalk-mps-{os.getuid()}-{environ.get('SLURM_JOB_ID')}.{step}")
-    if not any(environ.get(name, "0") != "0" for name in RANKS[:1]):
-        folder.mkdir(mode=0o700)
+    if "SLURM_STEP_ID" not in environ:
+        return _first(program, Path(tempfile.mkdtemp(prefix=PREFIX, dir=PLACE)), environ)
+    # All ranks of a node know this name, and no other step has it, also if the job is requeued.
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_SRUN_COMM_PORT")
+    folder = Path(PLACE, PREFIX + ".".join(environ.get(name, "") for name in names))
+    if environ.get("SLURM_LOCALID", "0") == "0":
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            print(f"{folder}: {error.strerror}: GPUs are shared without MPS", file=sys.stderr)
+            return _call(program, environ)
         return _first(program, folder, environ)
     _wait(folder / "ready")
     return _call(program, _client(folder, environ))
