@@ -19,8 +19,9 @@ from phasewalk import engines as finding
 from phasewalk.cluster import allocation
 from phasewalk.cluster.steps_mode import Steps
 from phasewalk.engines import EngineSettings, ProcessSession
-from phasewalk.errors import InputError, OutOfTime
-from phasewalk.jobs import Finished, Job, Launcher, Started, run, submit
+from phasewalk.errors import InputError, Interrupted, OutOfTime
+from phasewalk.jobs import Finished, Job, Launcher, Running, Started, run, submit
+from phasewalk.jobs import finished as jobs_finished
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SEES = """
@@ -180,6 +181,55 @@ def test_a_step_that_is_killed_for_memory_says_so(mixed: dict[str, str], tmp_pat
     assert (
         ended.why == "killed for memory: its limit of 0.2 GB was exceeded; raise memory_GB of label"
     )
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
+    with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=3) as made:
+        yield made
+
+
+def test_a_step_that_is_lost_with_its_node_is_done_again_elsewhere(
+    cluster: slurm.Cluster, tmp_path: Path
+) -> None:
+    """Of which srun says that it ended well."""
+    kept = ("-pcpu", "-N2", "--ntasks-per-node=2", "--mem=1000", "--time=60", "--no-kill")
+    with slurm.allocated(cluster, *kept) as environ:
+        launcher = slurm.real_steps(environ)
+        jobs = [program(tmp_path, name, seconds=5, kind="label", threads=2) for name in "ab"]
+        ended, lost = {}, ""
+        for event in submit(launcher, jobs):
+            if isinstance(event, Running) and event.seconds > 1 and not lost:
+                lost = "n2"
+                cluster.lose_node(lost)
+            if isinstance(event, Finished):
+                ended[event.job.name] = event
+    assert {one.returncode for one in ended.values()} == {0}
+    assert {one.host for one in ended.values()} == {"n3"}
+    assert len(list(tmp_path.glob("?.lost-1"))) == 1
+    assert all("n3" in one.last_lines() for one in ended.values())
+
+
+def test_what_is_cancelled_is_told_apart(cluster: slurm.Cluster, tmp_path: Path) -> None:
+    """A step, by hand; then the whole allocation, in which no step counts as failed."""
+    with slurm.allocated(cluster, "-pcpu", "-n2", "--mem=1000", "--time=60") as environ:
+        number, running = environ["SLURM_JOB_ID"], Running
+        for name, words in (("step", f"{number}.0"), ("all", number)):
+            job = program(tmp_path, name, seconds=60, kind="label")
+            with closing(slurm.real_steps(environ).session()) as session:
+                session.add(job)
+                events = session.events()
+                while not isinstance(next(events), running):
+                    pass
+                cluster.run("scancel", words)
+                if name == "all":
+                    with pytest.raises(Interrupted, match="Slurm has ended the allocation"):
+                        list(events)
+                    continue
+                last = list(events)[-1]
+            assert isinstance(last, Finished)
+            assert last.why == "cancelled by hand (scancel)"
+            assert jobs_finished(job) == last
 
 
 def test_nothing_is_started_that_the_allocation_would_cut_off(

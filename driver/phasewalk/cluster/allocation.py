@@ -52,6 +52,20 @@ def here(environ: Mapping[str, str]) -> Allocation:
             "phasewalk was started by srun, as a step that holds the cores which its jobs need; "
             "start it without srun"
         )
+    return parse(_shown(number, environ), number)
+
+
+def still_runs(environ: Mapping[str, str]) -> bool:
+    """Whether the allocation of this process is still there; true if Slurm does not answer."""
+    number = environ.get("SLURM_JOB_ID", "")
+    try:
+        return "JobState=RUNNING" in _shown(number, environ)
+    except InputError:
+        return True
+
+
+def _shown(number: str, environ: Mapping[str, str]) -> str:
+    """What scontrol prints of a job."""
     try:
         done = subprocess.run(
             ["scontrol", "show", "job", "-d", number],
@@ -66,7 +80,7 @@ def here(environ: Mapping[str, str]) -> Allocation:
     if done.returncode != 0:
         why = " ".join(done.stderr.split()) or f"code {done.returncode}"
         raise InputError(f"scontrol show job {number}: {why}")
-    return parse(done.stdout, number)
+    return done.stdout
 
 
 def parse(text: str, number: str) -> Allocation:

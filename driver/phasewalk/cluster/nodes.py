@@ -1,7 +1,7 @@
 """What is free on some nodes: cores, GPUs and memory, and where a job fits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -112,6 +112,13 @@ class Nodes:
     def release(self, directory: Path) -> None:
         """Free what a job occupied."""
         self._taken.pop(directory, None)
+
+    def lose(self, names: Collection[str]) -> None:
+        """Do without nodes."""
+        self.nodes = tuple(
+            replace(node, cores=0, gpus=0, memory_MB=0.0) if node.name in names else node
+            for node in self.nodes
+        )
 
     def free(self) -> tuple[Node, ...]:
         """What is free of each node."""

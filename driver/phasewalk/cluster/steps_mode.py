@@ -1,29 +1,26 @@
 """Jobs as steps (srun) inside the allocation of Slurm in which phasewalk runs."""
 
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from ..engines import Command, ProcessSession
-from ..errors import InputError, OutOfTime
+from ..engines import Command, Outside, ProcessSession
+from ..errors import InputError, Interrupted, OutOfTime
 from ..jobs import Finished, Job, Session
 from . import allocation, words
 from .allocation import Allocation
 from .needs import DEFAULT_MIN, WALKERS, limit_min, mps_words, need_of
 from .nodes import Need, Node, Nodes, Placement, largest_share
 from .site import KIND_OF, Kind, PlaceSettings, SiteSettings
+from .steps_ended import outside
 
 MARGIN_S = 60.0
 """Running steps are stopped so long before the allocation ends, which would kill phasewalk too."""
 SAYS = "srun.txt"
 """File with what srun itself prints."""
-_MEMORY = re.compile(
-    r"(?:slurmstepd\S*|srun): error: .*(?:memory limit|oom[-_ ]kill|out of memory)", re.IGNORECASE
-)
 GRACE_S = 10.0
 """Time that srun has to stop its step."""
 
@@ -46,6 +43,8 @@ class Steps:
     _ours: Nodes = field(init=False)
     _slurm: Nodes = field(init=False)
     """What Slurm holds for steps, which may be more than the jobs are said to occupy."""
+    _lost: list[str] = field(default_factory=list)
+    """Names of nodes that are lost."""
 
     def __post_init__(self) -> None:
         self._ours = Nodes(self.allocation.nodes)
@@ -57,7 +56,7 @@ class Steps:
 
     def weight(self, job: Job) -> float:
         """Its share of the allocation."""
-        need, nodes = self._need(job), self.allocation.nodes
+        need, nodes = self._need(job), self._ours.nodes
         return largest_share(need, Nodes(nodes).place(need), nodes)
 
     def place(self, job: Job, before: Job | None) -> Placement | None:
@@ -72,12 +71,18 @@ class Steps:
         place, kind = self.site.place_of(job), KIND_OF[job.kind]
         need, minutes = self._need(job), limit_min(job, place)
         _check_minutes(job.name, minutes, kind, self.allocation)
-        if not need.on or not self._ours.fits_ever(need):
-            raise InputError(
-                f"{job.name} needs {_in_words(need)} ({kind} in the site file), but the allocation "
-                f"has {_all_in_words(self.allocation.nodes)}; ask for a larger one, or reduce what "
-                "it needs"
+        if need.on and self._ours.fits_ever(need):
+            return
+        if self._lost:
+            raise OutOfTime(
+                f"Slurm has lost {', '.join(self._lost)}, and what is left of the allocation is "
+                f"too small for {job.name}"
             )
+        raise InputError(
+            f"{job.name} needs {_in_words(need)} ({kind} in the site file), but the allocation "
+            f"has {_all_in_words(self.allocation.nodes)}; ask for a larger one, or reduce what it "
+            "needs"
+        )
 
     def take(self, job: Job, placement: Placement) -> Command:
         """Occupy nodes; returns the words of srun."""
@@ -101,7 +106,7 @@ class Steps:
             host=",".join(names),
             grace_s=GRACE_S,
             says=SAYS,
-            explain=lambda said: _why(said, need, KIND_OF[job.kind]),
+            outside=lambda said: outside(said, need, KIND_OF[job.kind]),
         )
 
     def narrow(self, directory: Path, cores: int) -> None:
@@ -112,6 +117,22 @@ class Steps:
         """Free the nodes of a job."""
         self._ours.release(directory)
         self._slurm.release(directory)
+
+    def note(self, happened: Outside) -> None:
+        """Do without nodes that are lost.
+
+        Raises:
+            OutOfTime: the time of the allocation is over.
+            Interrupted: somebody has cancelled it, or Slurm puts it back into the queue.
+        """
+        new = [name for name in happened.lost if name not in self._lost]
+        self._lost += new
+        for nodes in (self._ours, self._slurm) if new else ():
+            nodes.lose(new)
+        if happened.ended:
+            raise OutOfTime("the allocation has reached its time limit")
+        if happened.ask and not allocation.still_runs(self.environ):
+            raise Interrupted("Slurm has ended the allocation")
 
     def check_time(self, waiting: Job | None) -> None:
         """Raise OutOfTime if the allocation ends before the next job would, or at once."""
@@ -142,7 +163,7 @@ class Steps:
 
     def _need(self, job: Job) -> Need:
         place = self.site.place_of(job)
-        return need_of(job, place, able(self.allocation.nodes, place))
+        return need_of(job, place, able(self._ours.nodes, place))
 
     def _crowds_slurm(self, placement: Placement) -> bool:
         """Whether Slurm would let a step wait for cores that are free by our count.
@@ -193,7 +214,7 @@ def able(nodes: tuple[Node, ...], place: PlaceSettings) -> tuple[int, ...]:
     the partition of the place, it runs there.
     """
     wanted = place.gpus or 0
-    found = [i for i, node in enumerate(nodes) if node.gpus >= wanted]
+    found = [i for i, node in enumerate(nodes) if node.cores and node.gpus >= wanted]
     if not wanted:
         found = [i for i in found if not nodes[i].gpus] or found
     named = [i for i in found if place.partition and nodes[i].partition == place.partition]
@@ -220,14 +241,6 @@ def open_steps(site: SiteSettings, environ: Mapping[str, str], scratch: Path) ->
     for kind in get_args(Kind):
         _check_minutes(kind, site.place(kind).time_min or DEFAULT_MIN, kind, found)
     return StepsLauncher(site, found, environ, scratch)
-
-
-def _why(said: str, need: Need, kind: str) -> str:
-    """Why srun ended a step, and what to do; empty if it does not say."""
-    if not _MEMORY.search(said):
-        return ""
-    limit = f" of {need.memory_MB / 1000:g} GB" if need.memory_MB else ""
-    return f"killed for memory: its limit{limit} was exceeded; raise memory_GB of {kind}"
 
 
 def _in_words(need: Need) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..engines import Command, ProcessSession
+from ..engines import Command, Outside, ProcessSession
 from ..errors import InputError
 from ..jobs import Job, Session
 from . import words
@@ -90,6 +90,9 @@ class Workstation:
         """Free the cores and GPUs of a job."""
         self._nodes.release(directory)
         self._held.pop(directory, None)
+
+    def note(self, happened: Outside) -> None:
+        """Nothing happens from outside."""
 
     def check_time(self, waiting: Job | None) -> None:
         """There is no time limit."""

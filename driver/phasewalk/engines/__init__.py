@@ -12,7 +12,7 @@ from .discovery import (
 from .lammps_library import Library
 from .machine import Machine, ask, here
 from .machine_child import PACKAGES, available_cores, versions, which
-from .processes import Command, ProcessSession
+from .processes import Command, Outside, ProcessSession
 
 __all__ = [
     "HOW_TO_GET_PLUMED",
@@ -22,6 +22,7 @@ __all__ = [
     "Engines",
     "Library",
     "Machine",
+    "Outside",
     "ProcessSession",
     "ask",
     "available_cores",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..jobs import Job, Session
-from .processes import Command, ProcessSession
+from .processes import Command, Outside, ProcessSession
 from .waiting import needed
 
 
@@ -46,6 +46,9 @@ class Cores:
     def release(self, directory: Path) -> None:
         """Free the cores of a job."""
         self._taken.pop(directory, None)
+
+    def note(self, happened: Outside) -> None:
+        """Nothing happens from outside."""
 
     def check_time(self, waiting: Job | None) -> None:
         """There is no time limit."""

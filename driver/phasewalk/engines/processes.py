@@ -13,6 +13,7 @@ from typing import IO, Any, Protocol
 
 from .. import jobs
 from ..errors import EngineFailed, PhasewalkError
+from ..files import set_aside
 from ..jobs import Event, Finished, Job, Running, Started
 from . import workplace
 from .waiting import Waiting
@@ -20,7 +21,28 @@ from .waiting import Waiting
 POLL_S = 0.05
 RUNNING_EVERY_S = 0.5
 """Time between two `Running` events of a job."""
+TRIES = 3
+"""Number of times that a job is started if its machine is lost."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What happened to a job from outside.
+
+    Attributes:
+        why: see `jobs.Finished.why`.
+        again: it says nothing about the job, which is done again, at most `TRIES` times.
+        lost: names of machines that are lost.
+        ended: the time of all machines is over.
+        ask: whether they are still there has to be asked.
+    """
+
+    why: str
+    again: bool = False
+    lost: tuple[str, ...] = ()
+    ended: bool = False
+    ask: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,8 +57,8 @@ class Command:
         grace_s: time between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once.
         says: file in the job's directory for what the words themselves print, if they write the
             output of the program to its files; empty if they do not.
-        explain: returns why the program failed, from what the words printed and its own last
-            lines; empty if they do not say. See `jobs.Finished.why`.
+        outside: what happened to the program from outside, from what the words printed and its own
+            last lines; None if nothing did.
     """
 
     words: tuple[str, ...]
@@ -45,7 +67,7 @@ class Command:
     host: str = ""
     grace_s: float = 0.0
     says: str = ""
-    explain: Callable[[str], str] = lambda said: ""
+    outside: Callable[[str], Outside | None] = lambda said: None
 
 
 class Machines(Protocol):
@@ -85,6 +107,10 @@ class Machines(Protocol):
 
     def release(self, directory: Path) -> None:
         """Free what the job of a directory occupied."""
+        ...
+
+    def note(self, happened: Outside) -> None:
+        """Do without machines that are lost; raise OutOfTime or Interrupted if none is left."""
         ...
 
     def check_time(self, waiting: Job | None) -> None:
@@ -165,8 +191,7 @@ def poll(process: Process) -> Event | None:
     code = process.popen.poll()
     if code is not None:
         process.kill()  # processes that it left running
-        ended = jobs.finished(process.job) or _ended(process.job, code, seconds)
-        return _explained(ended, process.command) if process.command.says else ended
+        return jobs.finished(process.job) or _ended(process.job, code, seconds)
     if process.job.timeout_s is not None and seconds > process.job.timeout_s:
         process.kill()
         return _ended(process.job, None, seconds)
@@ -183,18 +208,22 @@ def _ended(job: Job, code: int | None, seconds: float) -> Finished:
     return jobs.finished(job) or Finished(job, code, seconds, os.uname().nodename)
 
 
-def _explained(ended: Finished, command: Command) -> Finished:
-    """The end of a job with why it failed, if what started it knows; its messages are kept."""
-    if ended.returncode == 0:
-        return ended
+def _outside(ended: Finished, command: Command) -> Outside | None:
+    """What happened to a job from outside; the messages of what started it are kept."""
+    if not command.says:
+        return None
     said = (ended.directory / command.says).read_text(errors="replace", encoding="utf-8")
+    if not said:
+        return None
     errors = ended.directory / Finished.STDERR
     with contextlib.suppress(OSError):
-        if not errors.stat().st_size:
+        if ended.returncode and not errors.stat().st_size:
             errors.write_text(said, encoding="utf-8")
-    why = command.explain(f"{said}\n{ended.last_lines(20)}")
-    if not why:
-        return ended
+    return command.outside(f"{said}\n{ended.last_lines(20)}")
+
+
+def _why(ended: Finished, why: str) -> Finished:
+    """The end of a job with the reason, also in its directory."""
     with contextlib.suppress(PhasewalkError):
         jobs.record_end(ended.directory, ended.returncode, ended.seconds, ended.host, why)
     return replace(ended, why=why)
@@ -207,6 +236,7 @@ class ProcessSession:
     machines: Machines
     _waiting: Waiting = field(init=False)
     _running: list[Process] = field(default_factory=list)
+    _tries: dict[Path, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waiting = Waiting(self.machines)
@@ -233,6 +263,7 @@ class ProcessSession:
                 event = poll(process) if process in self._running else None
                 if isinstance(event, Finished):
                     self._forget(process)
+                    event = self._judged(process, event)
                 if event is not None:
                     yield event
 
@@ -257,6 +288,20 @@ class ProcessSession:
             process = self._running[-1]
             self._forget(process)
             process.kill()
+
+    def _judged(self, process: Process, ended: Finished) -> Finished | None:
+        """The end of a job; None if it was lost and waits again."""
+        happened = _outside(ended, process.command)
+        if happened is None or (not ended.returncode and not happened.again):
+            return ended
+        self.machines.note(happened)
+        job, tries = process.job, self._tries.get(process.job.directory, 1)
+        if not happened.again or tries >= TRIES:
+            return _why(replace(ended, returncode=ended.returncode or 1), happened.why)
+        self._tries[job.directory] = tries + 1
+        set_aside(job.directory, "lost")
+        self.add(job)
+        return None
 
     def _forget(self, process: Process) -> None:
         self._running.remove(process)
