@@ -78,6 +78,10 @@ class Nodes:
 
     nodes: tuple[Node, ...]
     _taken: dict[Path, tuple[Share, ...]] = field(default_factory=dict)
+    _free: tuple[Node, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = self.nodes
 
     def fits_ever(self, need: Need) -> bool:
         """Whether a job fits if nothing else runs."""
@@ -98,7 +102,9 @@ class Nodes:
 
     def take(self, directory: Path, shares: Sequence[Share]) -> None:
         """Occupy shares of nodes."""
+        self.release(directory)
         self._taken[directory] = tuple(shares)
+        self._free = _without(self._free, shares)
 
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of a job, on all its nodes together."""
@@ -107,23 +113,29 @@ class Nodes:
             kept = min(share.cores, left)
             left -= kept
             shares.append(replace(share, cores=kept))
-        self._taken[directory] = tuple(shares)
+        self.take(directory, shares)
 
     def release(self, directory: Path) -> None:
         """Free what a job occupied."""
-        self._taken.pop(directory, None)
+        self._free = _without(self._free, self._taken.pop(directory, ()), sign=-1)
 
     def lose(self, names: Collection[str]) -> None:
         """Do without nodes."""
-        self.nodes = tuple(
-            replace(node, cores=0, gpus=0, memory_MB=0.0) if node.name in names else node
-            for node in self.nodes
+        self.nodes, self._free = (
+            tuple(
+                replace(node, cores=0, gpus=0, memory_MB=0.0) if node.name in names else node
+                for node in given
+            )
+            for given in (self.nodes, self._free)
         )
+        self._taken = {
+            directory: tuple(one for one in shares if self.nodes[one.node].name not in names)
+            for directory, shares in self._taken.items()
+        }
 
     def free(self) -> tuple[Node, ...]:
         """What is free of each node."""
-        taken = [share for shares in self._taken.values() for share in shares]
-        return _without(self.nodes, taken)
+        return self._free
 
     def _placed(
         self, need: Need, free: Sequence[Node], prefer: Sequence[Node] | None = None
@@ -185,16 +197,16 @@ def _room(node: Node, need: Need, cores: int) -> bool:
     return node.cores >= cores and gpus and memory
 
 
-def _without(nodes: Sequence[Node], shares: Sequence[Share]) -> tuple[Node, ...]:
-    """The nodes less what is taken of them; less than nothing if more is taken."""
+def _without(nodes: Sequence[Node], shares: Sequence[Share], sign: int = 1) -> tuple[Node, ...]:
+    """The nodes less what is taken of them (less than nothing if more is taken), or more."""
     left = list(nodes)
     for share in shares:
         one = left[share.node]
         left[share.node] = replace(
             one,
-            cores=one.cores - share.cores,
-            gpus=one.gpus - share.gpus,
-            memory_MB=one.memory_MB - share.memory_MB,
+            cores=one.cores - sign * share.cores,
+            gpus=one.gpus - sign * share.gpus,
+            memory_MB=one.memory_MB - sign * share.memory_MB,
         )
     return tuple(left)
 
