@@ -47,6 +47,17 @@ def test_a_heterogeneous_job_has_parts() -> None:
     assert found.lasts_s == 1800
 
 
+def test_hardware_threads_are_no_cores() -> None:
+    text = """NodeName=n1 Arch=x86_64 CoresPerSocket=2
+   State=ALLOCATED ThreadsPerCore=2 TmpDisk=0
+
+NodeName=n2 Arch=x86_64 CoresPerSocket=2
+   State=ALLOCATED ThreadsPerCore=1 TmpDisk=0
+"""
+    found = allocation.with_cores(allocation.parse(HET, "1").nodes, text)
+    assert [(node.cores, node.threads) for node in found] == [(2, 2), (3, 1), (3, 1)]
+
+
 def test_without_limits_there_are_none() -> None:
     text = HET.partition("\n\n")[0]
     text = text.replace("00:30:00", "UNLIMITED").replace("2026-11-27T17:33:51", "Unknown")

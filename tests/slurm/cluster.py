@@ -57,9 +57,10 @@ PartitionName=gpu Nodes=n1 MaxTime=INFINITE State=UP
 PartitionName=cpu Nodes={cpu_nodes} Default=YES MaxTime=INFINITE State=UP
 """
 NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} {shape}"
     "RealMemory={memory}{gres} State=UNKNOWN"
 )
+SHAPE = "Sockets=1 CoresPerSocket={cores} ThreadsPerCore={threads} "
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Cluster:
         folder: of its files.
         nodes: number of nodes.
         cpus: of each node; more than this machine has is possible.
+        threads: number of hardware threads of each core, each of which is one of the cpus.
         memory_MB: of each node.
         gpus: number of GPUs of n1.
         min_job_age_s: after which Slurm forgets a job that has ended.
@@ -80,6 +82,7 @@ class Cluster:
     cpus: int = 2
     memory_MB: int = 4000
     gpus: int = 2
+    threads: int = 1
     min_job_age_s: int = 60
     _munge: Path = field(init=False)
 
@@ -184,6 +187,7 @@ class Cluster:
         ports, host = _free_ports(self.nodes + 1), socket.gethostname().split(".")[0]
         nodes = [
             NODE.format(name=name, host=host, port=port, cpus=self.cpus, memory=self.memory_MB,
+                        shape=SHAPE.format(cores=self.cpus // self.threads, threads=self.threads),
                         gres=f" Gres=gpu:{self.gpus}" if name == "n1" and self.gpus else "")
             for name, port in zip(self.names, ports[1:], strict=True)
         ]  # fmt: skip

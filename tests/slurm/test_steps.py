@@ -189,6 +189,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]
         yield made
 
 
+def test_a_core_with_two_threads_is_one_core(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Slurm gives no core to two steps: what does not fit would wait in srun, as if it ran."""
+    folder = tmp_path_factory.mktemp("slurm")
+    with (
+        slurm.started(folder, nodes=2, cpus=8, threads=2) as cluster,
+        slurm.allocated(cluster, "-pcpu", "--exclusive", "--mem=2000", "--time=60") as environ,
+    ):
+        launcher = slurm.real_steps(environ)
+        assert launcher.cores == 4
+        names = "abcdef"
+        labels = [program(tmp_path, name, seconds=2, kind="label") for name in names]
+        ended = [one for one in submit(launcher, labels) if isinstance(one, Finished)]
+        assert all(one.seconds < 4 for one in ended), ended
+        large = program(tmp_path, "large", kind="label", threads=4)
+        assert run(launcher, large).require_success().host == "n2"
+
+
 def test_a_step_that_is_lost_with_its_node_is_done_again_elsewhere(
     cluster: slurm.Cluster, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import InputError
@@ -52,23 +52,41 @@ def here(environ: Mapping[str, str]) -> Allocation:
             "phasewalk was started by srun, as a step that holds the cores which its jobs need; "
             "start it without srun"
         )
-    return parse(_shown(number, environ), number)
+    found = parse(_shown("job", number, environ), number)
+    names = ",".join(node.name for node in found.nodes)
+    return replace(found, nodes=with_cores(found.nodes, _shown("node", names, environ)))
+
+
+def with_cores(nodes: Sequence[Node], text: str) -> tuple[Node, ...]:
+    """The nodes with their cores, of which Slurm counts each hardware thread.
+
+    Args:
+        nodes: nodes with hardware threads as cores.
+        text: what `scontrol show node` prints.
+    """
+    parts = [part for part in re.split(r"\n(?=NodeName=)", text) if part.strip()]
+    threads = {_word(part, "NodeName"): int(_word(part, "ThreadsPerCore") or 1) for part in parts}
+    return tuple(
+        replace(node, cores=max(1, node.cores // count), threads=count)
+        for node in nodes
+        for count in [threads.get(node.name, 1)]
+    )
 
 
 def still_runs(environ: Mapping[str, str]) -> bool:
     """Whether the allocation of this process is still there; true if Slurm does not answer."""
     number = environ.get("SLURM_JOB_ID", "")
     try:
-        return "JobState=RUNNING" in _shown(number, environ)
+        return "JobState=RUNNING" in _shown("job", number, environ)
     except InputError:
         return True
 
 
-def _shown(number: str, environ: Mapping[str, str]) -> str:
-    """What scontrol prints of a job."""
+def _shown(what: str, name: str, environ: Mapping[str, str]) -> str:
+    """What scontrol prints of a job, or of nodes."""
     try:
         done = subprocess.run(
-            ["scontrol", "show", "job", "-d", number],
+            ["scontrol", "show", what, "-d", name],
             env=dict(environ),
             capture_output=True,
             text=True,
@@ -79,7 +97,7 @@ def _shown(number: str, environ: Mapping[str, str]) -> str:
         raise InputError(f"scontrol does not work here: {error}") from error
     if done.returncode != 0:
         why = " ".join(done.stderr.split()) or f"code {done.returncode}"
-        raise InputError(f"scontrol show job {number}: {why}")
+        raise InputError(f"scontrol show {what} {name}: {why}")
     return done.stdout
 
 

@@ -17,6 +17,7 @@ class Node:
         memory_MB: memory.
         group: number of the part of a heterogeneous allocation, in which a job must stay.
         partition: partition of Slurm.
+        threads: number of hardware threads of each core, which Slurm never gives to two steps.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Node:
     memory_MB: float = math.inf
     group: int = 0
     partition: str = ""
+    threads: int = 1
 
 
 @dataclass(frozen=True)

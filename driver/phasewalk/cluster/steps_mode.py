@@ -198,6 +198,7 @@ class Steps:
             # Without --exact a step has all cores of its nodes, on which it may start more ranks.
             *(("--overcommit",) if overcommit else ("--exact", f"--cpus-per-task={threads}")),
             *(("--overlap",) if overlap else ()),
+            *(("--threads-per-core=1",) if nodes[0].threads > 1 else ()),
             f"--gres={gres if need.gpus else 'none'}",
             f"--mem={memory}",
             f"--mpi={'none' if one_process else place.mpi or 'pmi2'}",
