@@ -20,7 +20,8 @@ def main(argv: list[str]) -> int:
         options[name.removeprefix("--")] = value
     if log := os.environ.get("FAKE_SRUN_LOG"):
         with Path(log).open("a") as stream:
-            kept = {k: v for k, v in os.environ.items() if k.startswith(("SLURM", "CUDA", "PW_"))}
+            kept = {"program": " ".join(program[:2])}
+            kept |= {k: v for k, v in os.environ.items() if k.startswith(("SLURM", "CUDA", "PW_"))}
             stream.write(json.dumps({"options": options, "environ": kept}) + "\n")
     gpus = int(options.get("gres", "none").rpartition(":")[2].replace("none", "0"))
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))} if gpus else {}

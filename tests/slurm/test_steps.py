@@ -317,3 +317,31 @@ def check_partitions(ended: Finished) -> None:
     assert [f"partition {letter}" in log for letter, log in zip("abcd", logs, strict=True)] == [
         *[True] * 4
     ]
+
+
+def test_it_works_in_a_job_script(cluster: slurm.Cluster, tmp_path: Path) -> None:
+    """With all that sbatch sets there; its own srun would be refused."""
+    code = f"""
+    import os, pathlib, sys
+    sys.path[:0] = {[str(Path(slurm.__file__).parents[1])]!r}
+    from helpers import slurm
+    from phasewalk.errors import InputError
+    from phasewalk.jobs import Job, run
+    try:
+        launcher = slurm.real_steps(dict(os.environ), "train: {{gpus: 1, memory_GB: 0.3}}")
+    except InputError as error:
+        print(error)
+        sys.exit(2)
+    program = (sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])")
+    for kind in ("train", "label"):
+        ended = run(launcher, Job(kind, program, pathlib.Path({str(tmp_path)!r}) / kind, kind))
+        print(kind, ended.returncode, repr(ended.last_lines()))
+    """
+    (tmp_path / "run.py").write_text(textwrap.dedent(code))
+    words = f"{sys.executable} {tmp_path}/run.py"
+    (tmp_path / "job.sh").write_text(f"#!/bin/bash\n{words}\nsrun -n1 {words}\ntrue\n")
+    options = ("-pgpu", "-n2", "--gres=gpu:2", "--mem-per-cpu=500", "--time=60")
+    cluster.run("sbatch", "--wait", *options, f"--output={tmp_path}/out", str(tmp_path / "job.sh"))
+    train, label, *refused = (tmp_path / "out").read_text().splitlines()
+    assert (train, label) == ("train 0 '0'", "label 0 '(no output)'")
+    assert "start it without srun" in refused[0]

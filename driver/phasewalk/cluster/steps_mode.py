@@ -95,6 +95,7 @@ class Steps:
         own = words.own_mpiexec(job, place)
         program = (
             *self._srun(job, placement, overlap=overlap),
+            *(() if need.gpus else words.NO_GPU),
             *mps_words(job, place),
             *(place.prefix or ()),
             *(job.command if own else job.argv),
@@ -102,7 +103,7 @@ class Steps:
         return Command(
             words=words.with_modules(place, program, self.environ),
             environ=words.without_slurm(self.environ),
-            over={**({} if need.gpus else words.NO_GPU), **(words.ONE_NODE if own else {})},
+            over=words.ONE_NODE if own else {},
             host=",".join(names),
             grace_s=GRACE_S,
             says=SAYS,

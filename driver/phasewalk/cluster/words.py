@@ -23,8 +23,8 @@ _GPUS = (
     *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
     *("GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
 )
-NO_GPU: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": ""}
-"""Hides all GPUs, also from ROCm."""
+NO_GPU = ("env", "CUDA_VISIBLE_DEVICES=")
+"""Hides all GPUs, also from ROCm; after srun, which removes the variable if a step has no GPUs."""
 
 
 def own_mpiexec(job: Job, place: PlaceSettings) -> bool:
