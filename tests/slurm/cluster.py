@@ -8,6 +8,7 @@ is no accounting database, so `sacct` fails, as on some sites.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -112,7 +113,8 @@ class Cluster:
         """Stop all daemons and whatever jobs have left."""
         for path in (*self.folder.glob("slurm*.pid"), self._munge / "pid"):
             self._kill(path)
-        subprocess.run(["pkill", "-KILL", "-f", f"slurmstepd.*{self.folder}"], check=False)
+        for pid in self._stepds():
+            _kill_tree(pid)
 
     def run(self, *argv: str) -> str:
         """What one of Slurm's commands prints."""
@@ -152,10 +154,9 @@ class Cluster:
     def lose_node(self, name: str) -> None:
         """Kill the slurmd of a node and all that runs there."""
         self._kill(self.folder / f"slurmd.{name}.pid")
-        steps = subprocess.run(["pgrep", "-f", "slurmstepd"], capture_output=True, text=True)
-        for pid in steps.stdout.split():
-            if self._of_node(int(pid), name):
-                _kill_tree(int(pid))
+        for pid in self._stepds():
+            if self._of_node(pid, name):
+                _kill_tree(pid)
 
     def wait_for(self, state: str, *names: str) -> None:
         """Wait until these nodes are in a state (`idle`, `down` …)."""
@@ -168,6 +169,17 @@ class Cluster:
                 return
             time.sleep(0.1)
         raise RuntimeError(f"not {state}: {found}")
+
+    def _stepds(self) -> list[int]:
+        """Processes that watch the steps of this cluster; several clusters may run at a time."""
+        steps = subprocess.run(["pgrep", "-f", "slurmstepd"], capture_output=True, text=True)
+        return [int(word) for word in steps.stdout.split() if self._is_ours(int(word))]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:  # daemons are started there, and their children stay
+            return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(self.folder.resolve())
+        except OSError:
+            return False
 
     def _of_node(self, pid: int, name: str) -> bool:
         try:
@@ -255,10 +267,19 @@ def _kill_tree(pid: int) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports that nothing uses, of those that Linux does not give to outgoing connections."""
+    sockets: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        for port in random.sample(range(20_000, 32_000), 200):
+            one = socket.socket()
+            sockets.append(one)
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                one.close()
+                sockets.remove(one)
+            if len(sockets) == count:
+                break
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
