@@ -2,6 +2,7 @@
 #   make example     learn MIL-53(Al) (about ten minutes on two cores)
 #   make test        everything that can be proved without a GPU or Slurm
 #   make test-long   what proves more and takes longer: the paper's network, more kills and random cases
+#   make test-slurm  jobs on a Slurm cluster of several nodes, which it starts on this machine
 #   make check       format, lint, types, fast tests
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make docs        the documentation, in build/site (its generated pages first)
@@ -10,7 +11,7 @@
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: setup example test test-long test-dft lint check format docs bench clean gpu-kit image-cpu
+.PHONY: setup example test test-long test-slurm test-dft lint check format docs bench clean gpu-kit image-cpu
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -70,6 +71,10 @@ test-long: setup
 	phasewalk build-plugin
 	PHASEWALK_TEST_CASES=many $(PYTEST) -m "long or fuzz" --durations 60
 
+# Needs root and Debian's slurm-wlm and munge.
+test-slurm: setup
+	$(PYTEST) -m slurm --durations 20
+
 test-dft: setup
 	@bash cmake/system-packages $(PYTHON) tests
 	phasewalk check examples/ice_xi/campaign.yaml
@@ -80,6 +85,8 @@ test-dft: setup
 docs: setup
 	phasewalk schema -o docs/campaign.schema.json
 	phasewalk schema --markdown -o docs/configuration.md
+	phasewalk schema --site -o docs/site.schema.json
+	phasewalk schema --site --markdown -o docs/site-keys.md
 	python -m mkdocs build --quiet --strict
 
 bench: setup

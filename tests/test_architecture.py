@@ -26,23 +26,32 @@ CHILDREN |= {"engines.supervise"}
 
 # Who may touch what: everything else goes through these.
 OWNERS = {
-    "subprocess": {"engines.local", "engines.supervise"},
-    "signal": {"engines.local", "engines.supervise", "commands.signals", "jobs"},
+    "subprocess": {
+        "engines.processes",
+        "engines.supervise",
+        "cluster.allocation",  # asks Slurm
+        "cluster.mps_child",
+    },
+    "signal": {"engines.processes", "engines.supervise", "commands.signals", "jobs"},
     "os": {
-        "engines.local",  # the environment of children; process groups
+        "engines.local",  # cores that this process may use
+        "engines.processes",  # the environment of children; process groups
+        "engines.workplace",  # relative links
         "engines.supervise",  # its own process group
         "engines.machine_child",  # cores that this process may use
         "engines.shared_code",  # who this user is
         "store.directory",  # fsync
         "store.locking",  # the lock file
         "files",  # fsync
+        "cluster.mps_child",  # its environment
         "commands",  # hands the environment down; a terminal that is gone
     },
     "shutil": {
-        "engines.local",  # a job's scratch folder
+        "engines.workplace",  # a job's scratch folder
         "engines.discovery",  # which
         "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder
+        "cluster.mps_child",  # which; its folder
         "jobs",  # how full the disk is
         "scratch",  # the same; the folder itself
     },
@@ -226,7 +235,10 @@ def test_the_machine_of_the_jobs_is_asked(module: str) -> None:
     owners = {
         "here": CHILDREN,  # which are where jobs run
         "versions": {"commands.cli"},  # --version
-        "available_cores": {"campaign.inputs"},  # for a launcher of this machine
+        "available_cores": {
+            "campaign.inputs",
+            "cluster.launching",
+        },  # for a launcher of this machine
     }
     if room_of(module) != "engines":
         assert [n for n in of_this_process(module) if module not in owners.get(n, {module})] == []

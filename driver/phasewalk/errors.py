@@ -11,6 +11,7 @@
     ├── GateFailed          a deployed model failed a check; says which, and by how much
     ├── TooPoor             a generation whose force errors are too large for MD
     ├── NothingLeft         too few frames or labels are left to continue a round
+    ├── OutOfTime           the allocation ends before the next job would; exit code 75
     └── Interrupted         Ctrl-C or SIGTERM; exit code 130
 
 Every message is one line: problem, place, limit, and what to do.
@@ -89,6 +90,12 @@ class TooPoor(PhasewalkError):
 
 class NothingLeft(PhasewalkError):
     """Too few frames or labels are left to continue the round."""
+
+
+class OutOfTime(PhasewalkError):
+    """The allocation of a scheduler ends before the next job would; to be continued in another."""
+
+    exit_code = 75
 
 
 class Interrupted(PhasewalkError):

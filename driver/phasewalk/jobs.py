@@ -1,8 +1,7 @@
 """Jobs and their results: data only.
 
-A module that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` runs the job. It
-opens a `Session`, to which jobs can be added while others run and which yields events in the order
-in which they happen, so that progress can be shown and each result used as soon as it is available.
+A module that needs an engine makes a `Job` and reads a `Finished`; a `Launcher` runs the job in a
+`Session`, to which jobs can be added while others run and which yields events as they happen.
 
 The result of a job is in its directory: its output, and `finished.json`, which is written when the
 program has ended. `finished` reads it, no matter which process started the job.
@@ -111,12 +110,15 @@ class Finished:
             time limit.
         seconds: wall time.
         host: name of the machine on which it ran.
+        why: why it was ended from outside, and what to do, if the launcher knows: "killed for
+            memory: 62 of 64 GB; raise memory_GB of label".
     """
 
     job: Job
     returncode: int | None
     seconds: float
     host: str = ""
+    why: str = ""
 
     STDOUT = "stdout.txt"
     STDERR = "stderr.txt"
@@ -143,10 +145,13 @@ class Finished:
         """Return self; raises EngineFailed with the last lines of output if the job failed."""
         if self.returncode == 0:
             return self
-        if self.returncode is None:
+        if self.why:
+            what = f"was {self.why}"
+        elif self.returncode is None:
             what = f"was stopped at its time limit of {self.job.timeout_s:g} s"
         else:
-            what = f"ended with code {self.returncode}{_signal(self.returncode)}"
+            found = death(self.returncode)
+            what = f"ended with code {self.returncode}" + (f" ({found.name})" if found else "")
         raise EngineFailed(
             f"{self.job.name} {what}: {self.last_lines()} (all files are in {self.directory})"
         )
@@ -163,6 +168,14 @@ class Session(Protocol):
 
     def add(self, job: Job) -> None:
         """Add a job; it is started during the iteration over `events`."""
+        ...
+
+    def resume(self, job: Job) -> bool:
+        """Add a job that an earlier process started in its directory, if it has not ended.
+
+        It is not started again; its events are as if this session had started it. Returns False,
+        and does nothing, if no such job is left or it is not exactly this one.
+        """
         ...
 
     def events(self) -> Generator[Event]:
@@ -199,6 +212,11 @@ class Launcher(Protocol):
         """Whether its jobs run on the machine of this process."""
         ...
 
+    @property
+    def scratch(self) -> Path | None:
+        """Folder for temporary folders that its jobs see; None: that of the system."""
+        ...
+
     def session(self) -> Session:
         """Open a session, without jobs."""
         ...
@@ -221,6 +239,11 @@ class Observed:
         """Whether its jobs run on the machine of this process."""
         return self.launcher.here
 
+    @property
+    def scratch(self) -> Path | None:
+        """Folder for temporary folders that its jobs see; None: that of the system."""
+        return self.launcher.scratch
+
     def session(self) -> Session:
         """Open a session of the launcher."""
         return _ObservedSession(self.launcher.session(), self.each)
@@ -236,6 +259,9 @@ class _ObservedSession:
     def add(self, job: Job) -> None:
         self.session.add(job)
 
+    def resume(self, job: Job) -> bool:
+        return self.session.resume(job)
+
     def events(self) -> Generator[Event]:
         for event in self.session.events():
             self.each()
@@ -249,12 +275,6 @@ class _ObservedSession:
 
     def close(self) -> None:
         self.session.close()
-
-
-def _signal(code: int) -> str:
-    """Name of the signal of an exit code (128 + signal), in parentheses; empty if there is none."""
-    found = death(code)
-    return f" ({found.name})" if found else ""
 
 
 @dataclass(frozen=True)
@@ -295,12 +315,17 @@ class _Ended:
     returncode: int | None
     seconds: float
     host: str
+    why: str = ""
 
 
-def record_end(directory: Path, returncode: int | None, seconds: float, host: str) -> None:
+def record_end(
+    directory: Path, returncode: int | None, seconds: float, host: str, why: str = ""
+) -> None:
     """Write atomically how the program in a directory has ended."""
-    ended = _Ended(returncode, round(seconds, 6), host)
-    write_file(directory / ENDED, json.dumps(asdict(ended)).encode())
+    ended = asdict(_Ended(returncode, round(seconds, 6), host, why))
+    if not why:
+        del ended["why"]  # as `supervise` writes it
+    write_file(directory / ENDED, json.dumps(ended).encode())
 
 
 def finished(job: Job) -> Finished | None:
@@ -309,7 +334,9 @@ def finished(job: Job) -> Finished | None:
     Returns None if its program has not ended or the record is damaged.
     """
     ended = _end_of(job.directory)
-    return None if ended is None else Finished(job, ended.returncode, ended.seconds, ended.host)
+    if ended is None:
+        return None
+    return Finished(job, ended.returncode, ended.seconds, ended.host, ended.why)
 
 
 def seconds_of(directory: Path) -> float | None:

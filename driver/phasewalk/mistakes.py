@@ -7,6 +7,7 @@ from typing import Any
 KEY = "[key]"
 """Pydantic's name for an error in a key."""
 NAMES = "use at most 40 letters, digits, - and _, starting with a letter or digit"
+VARIABLES = "use letters, digits and _, starting with a letter or _"
 NUMBERS = {
     "greater_than": ("gt", "must be greater than"),
     "greater_than_equal": ("ge", "must be at least"),
@@ -44,7 +45,8 @@ def message(error: Mapping[str, Any], known: Sequence[str]) -> str:
     """
     kind, limits, value = str(error["type"]), error.get("ctx") or {}, error.get("input")
     if error["loc"][-1:] == (KEY,):  # the value is named by the place
-        return "put it in quotes" if kind == "string_type" else NAMES
+        variable = str(limits.get("pattern")).startswith("^[A-Za-z_]")
+        return "put it in quotes" if kind == "string_type" else VARIABLES if variable else NAMES
     if kind in NUMBERS:
         name, words = NUMBERS[kind]
         return f"{words} {limits[name]:g}{_found(value)}"

@@ -1,4 +1,4 @@
-"""Temporary folders in TMPDIR, with a check of the free space."""
+"""Temporary folders, with a check of the free space."""
 
 import contextlib
 import shutil
@@ -12,17 +12,18 @@ NEEDED_BYTES = 20_000_000
 
 
 @contextlib.contextmanager
-def folder(what: str, *, keep_failed: bool = False) -> Iterator[Path]:
+def folder(what: str, *, within: Path | None = None, keep_failed: bool = False) -> Iterator[Path]:
     """A temporary folder, deleted at the end.
 
     Args:
         what: its purpose; part of its name.
+        within: where it is; None: TMPDIR.
         keep_failed: keep it after an error, since messages refer to files in it.
 
     Raises:
         InputError: there is no folder for temporary files, or it is full.
     """
-    place = _make(what)
+    place = _make(what, within)
     try:
         yield place
     except BaseException:
@@ -32,10 +33,12 @@ def folder(what: str, *, keep_failed: bool = False) -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _make(what: str) -> Path:
+def _make(what: str, within: Path | None) -> Path:
     how = "set TMPDIR to a writable folder with enough space"
+    if within is not None:
+        how = f"{within}: set `scratch` of the site file to a folder that can be written"
     try:
-        place = Path(tempfile.mkdtemp(prefix=f"phasewalk-{what}-"))
+        place = Path(tempfile.mkdtemp(prefix=f"phasewalk-{what}-", dir=within))
     except OSError as error:
         raise InputError(f"no folder for temporary files ({error.strerror}); {how}") from error
     free = shutil.disk_usage(place).free

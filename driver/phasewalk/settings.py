@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 MAX_VALUES, MAX_DEPTH = 100_000, 50
+_LINES = re.compile(r"systems\.[^.]*\.plumed")
+"""Texts of several lines."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -46,6 +48,6 @@ def check_text(data: Any) -> None:
     """
     for place, value in values(data):
         if isinstance(value, str):
-            text = re.sub(r"[\n\t]", "", value) if place.endswith(".plumed") else value
+            text = re.sub(r"[\n\t]", "", value) if _LINES.fullmatch(place) else value
             if found := _CONTROL.search(text):
                 raise ValueError(f"{place}: invalid character {found[0]!r} in {value!r}")

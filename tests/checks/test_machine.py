@@ -76,8 +76,8 @@ def remote(text: str) -> FakeLauncher:
 @pytest.mark.parametrize(
     ("text", "machine", "state", "found"),
     [
-        (CUDA, GPU_NODE, "ok", "node7: x86_64, an NVIDIA GPU, 2 core(s)"),
-        (PLAIN, NO_GPU, "ok", "node8: x86_64, no GPU (no nvidia-smi), 2 core(s)"),
+        (CUDA, GPU_NODE, "ok", "node7: x86_64, a GPU, 2 core(s)"),
+        (PLAIN, NO_GPU, "ok", "node8: x86_64, no GPU (no nvidia-smi or rocm-smi), 2 core(s)"),
         (CUDA, NO_GPU, "wrong", "deploy.device: cuda, but no NVIDIA driver was found on node8"),
     ],
 )

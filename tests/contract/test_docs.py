@@ -18,10 +18,12 @@ from ruamel.yaml import YAML
 
 from helpers.documents import DOCS, LANGUAGES, PAGES, ROOT, Block, blocks, inline_commands, words
 from phasewalk.campaign import config, config_reference
+from phasewalk.cluster import site_reference
 from phasewalk.commands import cli
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 EXAMPLES = sorted(ROOT.glob("examples/*/campaign.yaml"))
+SITES = sorted(ROOT.glob("examples/sites/*.yaml"))
 SMALLEST = {"campaign": "x", "systems": {"x": {"structure": "x.cif"}}}
 
 
@@ -43,6 +45,28 @@ def test_the_configuration_reference_is_up_to_date() -> None:
 def test_the_schema_is_up_to_date() -> None:
     shown = (DOCS / "campaign.schema.json").read_text()
     assert shown == config_reference.schema_text(), "type: make docs"
+
+
+def test_the_keys_of_a_site_are_up_to_date() -> None:
+    assert (DOCS / "site-keys.md").read_text() == site_reference.markdown(), "type: make docs"
+    shown = (DOCS / "site.schema.json").read_text()
+    assert shown == site_reference.schema_text(), "type: make docs"
+
+
+def test_each_key_of_a_site_is_described_once() -> None:
+    found, text = sorted({key for _, key in keys(site_reference.json_schema())}), ""
+    text = site_reference.markdown()
+    assert [text.count(f"\n| `{key}` | ") for key in found] == [1] * len(found)
+    assert "|  |\n" not in text, "a key without a description"
+
+
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
+def test_the_schema_of_a_site_accepts_the_examples_and_refuses_mistakes(path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(site_reference.json_schema())
+    data = load(path.read_text())
+    assert [error.message for error in validator.iter_errors(data)] == []
+    for wrong in ({"mode": "x"}, {"label": {"gpu": 1}}, {"default": {"environment": {"A-B": "c"}}}):
+        assert not validator.is_valid({**data, **wrong})
 
 
 def keys(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:

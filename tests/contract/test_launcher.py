@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers import slurm
 from helpers.fakes import FakeLauncher
 from phasewalk import jobs
+from phasewalk.cluster import SiteSettings
+from phasewalk.cluster.workstation import WorkstationLauncher
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import Event, Finished, Job, Launcher, Running, Started, run, submit
+from phasewalk.settings_files import parse
 
 PROGRAMS = {
     "copy": "open('out.txt', 'w').write(open('in.txt').read()); print('copied')",
@@ -56,15 +60,33 @@ class Case:
         return [(type(event).__name__, event.job.name) for event in found]
 
 
-LAUNCHERS: dict[str, Callable[[], Launcher]] = {
-    "local": lambda: LocalLauncher(2),
-    "fake": lambda: FakeLauncher(play),
+LAUNCHERS: dict[str, Callable[[Path], Launcher]] = {
+    "local": lambda folder: LocalLauncher(2),
+    "workstation": lambda folder: WorkstationLauncher(WORKSTATION, 2, ("0", "1"), os.environ),
+    "steps": lambda folder: slurm.fake_steps(folder),
+    "fake": lambda folder: FakeLauncher(play),
 }
+WORKSTATION = parse("site: x\nscheduler: none", "site", SiteSettings)
+ON_SLURM = pytest.param("steps on Slurm", marks=[pytest.mark.slurm, pytest.mark.slow])
 
 
-@pytest.fixture(params=LAUNCHERS)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    return Case(LAUNCHERS[request.param](), tmp_path)
+@pytest.fixture(params=[*LAUNCHERS, ON_SLURM])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("case")
+    if request.param in LAUNCHERS:
+        return Case(LAUNCHERS[request.param](tmp_path_factory.mktemp("programs")), folder)
+    environ = request.getfixturevalue("two_cores")
+    return Case(slurm.real_steps(environ), folder)
+
+
+@pytest.fixture(scope="module")
+def two_cores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of an allocation of two cores of a real Slurm."""
+    with (
+        slurm.started(tmp_path_factory.mktemp("slurm"), nodes=1) as cluster,
+        slurm.allocated(cluster, "-n2", "--mem=1000", "--time=60") as environ,
+    ):
+        yield environ
 
 
 def test_it_says_how_much_may_run_at_once(case: Case) -> None:

@@ -25,6 +25,7 @@ class Remote:
     inner: LocalLauncher
     cores: int = 1
     here: bool = False
+    scratch: Path | None = None
 
     def session(self) -> Session:
         return self.inner.session()

@@ -36,6 +36,7 @@ class Elsewhere:
     code: int = 0
     cores: int = 2
     here: bool = False
+    scratch: Path | None = None
 
     def session(self) -> Session:
         """Open a session."""
@@ -55,6 +56,9 @@ class _Session:
             words = (RESULT, self.launcher.text, str(self.launcher.code))
             job = replace(job, argv=(sys.executable, "-S", "-c", code, *words))
         self.session.add(job)
+
+    def resume(self, job: Job) -> bool:
+        return self.session.resume(job)
 
     def events(self) -> Generator[Event]:
         yield from self.session.events()

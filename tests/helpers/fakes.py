@@ -107,6 +107,7 @@ class FakeLauncher:
     takes: Callable[[Job], float] | None = None
     watch: Callable[[Job, float], None] = lambda job, seconds: None
     here: bool = True
+    scratch: Path | None = None
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Job] = field(default_factory=list)
 
@@ -129,6 +130,10 @@ class FakeSession:
     def add(self, job: Job) -> None:
         """Take a job."""
         self.waiting.append(job)
+
+    def resume(self, job: Job) -> bool:
+        """Nothing outlives its process."""
+        return False
 
     def events(self) -> Generator[Event]:
         """Started, signs of life of all that run, and the end of the one that ends first."""

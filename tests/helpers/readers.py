@@ -20,6 +20,7 @@ from phasewalk.bias import colvars, dumps, hill_tables, plumed, sharing
 from phasewalk.bias import hills as bias
 from phasewalk.bias.plumed import MetadFiles
 from phasewalk.campaign import config, inputs
+from phasewalk.cluster import find_site
 from phasewalk.engines import machine, plugin
 from phasewalk.errors import UNREADABLE
 from phasewalk.generations import evaluate
@@ -270,6 +271,12 @@ def settings(path: Path) -> inputs.Campaign:
     return found
 
 
+def site(path: Path) -> list[Any]:
+    """A site file, and the settings of each kind of work."""
+    found = find_site(str(path), path, {})
+    return [found.place(kind) for kind in ("label", "segment", "train", "driver")]
+
+
 def kept_settings(path: Path) -> config.CampaignSettings:
     """The settings in a campaign's folder."""
     return config.parse(*directory.settings_text(path.parent))
@@ -488,6 +495,15 @@ READERS = {
         (written("", format="vasp"),),
         structure.read_structure,
         (b"Direct", b"Selective dynamics\n", b"Na", b"Xx", *NUMBERS),
+    ),
+    "site file": Reader(
+        "site.yaml",
+        tuple(path.read_bytes() for path in sorted((ROOT / "examples/sites").glob("*.yaml"))),
+        site,
+        YAML,
+        examples=(b"site: x\n" + BOMB.encode(),),
+        words=(b"nan", b"9" * 5000),
+        cases=cases(40, 500),
     ),
     "campaign.yaml": Reader(
         "campaign.yaml",

@@ -1,21 +1,16 @@
-"""Read campaign.yaml into settings. Each error message is one line: place, problem, solution."""
+"""The settings of campaign.yaml."""
 
-import difflib
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from pydantic import Field
 
-from .. import mistakes
+from .. import settings_files
 from ..engines import EngineSettings
-from ..errors import InputError, brief
+from ..errors import InputError
 from ..models import DeploySettings, ModelSettings
 from ..reference import ReferenceSettings
-from ..settings import Settings, check_text
+from ..settings import Settings
 from ..walkers import CandidateSettings, PolicySettings, SegmentSettings, SystemSettings
 from .stop_settings import StopSettings
 
@@ -129,59 +124,4 @@ def check_walkers(settings: CampaignSettings, cores: int, path: Path) -> None:
 
 def parse(text: str, where: str) -> CampaignSettings:
     """Read settings from YAML text; InputError with one line for the first error."""
-    try:
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = brief(error.problem)
-        raise InputError(f"{where}{line}: not valid YAML: {problem}") from error
-    except Exception as error:  # ruamel raises various exceptions, for example for `!!int ""`
-        problem = brief(error) or type(error).__name__
-        raise InputError(f"{where}: not valid YAML: {problem}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
-    try:
-        settings = CampaignSettings.model_validate(data)
-        check_text(data)  # before code that expands aliases
-        # Dates and lone surrogates cannot be written to the files of the campaign.
-        json.dumps(settings.model_dump(), ensure_ascii=False, allow_nan=False).encode()
-    except ValidationError as error:
-        raise InputError(f"{where}: {brief(_first(error, data))}") from error
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{where}: a value is neither text nor a number ({brief(error)}); write it as text or "
-            "number"
-        ) from error
-    return settings
-
-
-def _first(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """The first error; unknown keys first, because they may be misspelled required keys."""
-    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    first = found[0]
-    location = first["loc"]
-    place = mistakes.place(location)
-    if first["type"] == "extra_forbidden":
-        known = _fields(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"{place}: unknown key; {hint}{more}"
-    return f"{place}: {mistakes.message(first, _fields(location))}{more}"
-
-
-def _fields(location: tuple[int | str, ...]) -> list[str]:
-    """Valid keys at a location of the settings; empty if it is a value."""
-    model: type[BaseModel] | None = CampaignSettings
-    named = False
-    for part in location:
-        if part == "systems" and model is CampaignSettings:
-            model, named = SystemSettings, True
-        elif named:
-            named = False  # the name of a system
-        elif model is not None:
-            info = model.model_fields.get(str(part))
-            kinds = (info.annotation, *getattr(info.annotation, "__args__", ())) if info else ()
-            groups = (k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
-            model = next(groups, None)
-    return list(model.model_fields) if model is not None and not named else []
+    return settings_files.parse(text, where, CampaignSettings)

@@ -200,6 +200,11 @@ class Work:
             if left is not None:
                 outputs[task.name] = left
                 continue
+            if place.exists() and self.under_way.resume(
+                self.launcher, task.name, _job(task, place)
+            ):
+                begun[place] = task
+                continue
             waiting[self.store.workplace(task.place)] = task
         return outputs, waiting, begun
 

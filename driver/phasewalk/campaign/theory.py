@@ -35,7 +35,7 @@ def settle(
     Raises:
         InputError: the reference does not start, or data have another level of theory.
     """
-    with scratch.folder("version") as folder:
+    with scratch.folder("version", within=launcher.scratch) as folder:
         job = requests.version_job(campaign.reference, folder / "version", here=launcher.here)
         if job is not None:
             try:

@@ -47,6 +47,15 @@ class UnderWay:
         self._take_in(task, job)
         self._open(launcher).add(job)
 
+    def resume(self, launcher: Launcher, task: str, job: Job) -> bool:
+        """Whether the job of a task, started by an earlier process, still runs; it is awaited."""
+        resumed = self._open(launcher).resume(job)
+        if resumed:
+            self._take_in(task, job)
+        else:
+            self._close_if_idle()
+        return resumed
+
     def leave(self, task: str, job: Job) -> None:
         """Let the job of a task go on beside what comes next, which does not wait for its cores."""
         if job.directory not in self._ahead:

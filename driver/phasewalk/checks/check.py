@@ -53,7 +53,7 @@ def check(campaign: Campaign, launcher: Launcher, environ: Mapping[str, str]) ->
     if not asked:
         return
     engines = asked[0]
-    with scratch.folder("check") as place:
+    with scratch.folder("check", within=launcher.scratch) as place:
         yield from _guard("LAMMPS", lambda: _lammps(engines, launcher, place))
         yield from _guard("MPI", lambda: _mpi(engines, launcher, place))
         yield from _plumed_rows(campaign, engines, launcher, place)
@@ -176,7 +176,7 @@ def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
         )
     if engines.plumed.program is None:
         return
-    with scratch.folder("check") as folder:
+    with scratch.folder("check", within=launcher.scratch) as folder:
         if any(system.bias_sharing == "mpi" for system in campaign.settings.systems.values()):
             _plumed(campaign, engines, launcher, folder)
         for name in biased:

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..errors import GateFailed, InputError, Interrupted, PhasewalkError
+from ..errors import GateFailed, InputError, Interrupted, OutOfTime, PhasewalkError
 from . import evaluate, examples, fes, labels, report, schema, signals, terminal, view
+from . import site as sites
+from .site import Site
 
 app = typer.Typer(
     name="phasewalk",
@@ -60,6 +62,7 @@ def check(
         Path | None,
         typer.Option("--dry", metavar="DIR", help="Only write input files of the reference."),
     ] = None,
+    site: Site = None,
 ) -> None:
     """Check a campaign and its engines; the longest step is one label.
 
@@ -69,14 +72,15 @@ def check(
     from ..campaign import inputs
     from ..checks import check as checks
     from ..checks import trial
-    from ..engines.local import LocalLauncher
 
     campaign = inputs.load(campaign_file, os.environ)
     if dry is not None:
         for line in trial.write_request(campaign, dry):
             out.print(Text(line), soft_wrap=True)
         return
-    rows = checks.check(campaign, LocalLauncher(campaign.cores), os.environ)
+    folder = campaign_file.absolute().parent
+    launcher = sites.choose(site, campaign_file, cores=campaign.cores, folder=folder)
+    rows = checks.check(campaign, launcher, os.environ)
     if not checks.show(rows, out):
         raise InputError(
             "the campaign cannot run yet; correct what the rows marked missing or wrong say"
@@ -90,6 +94,7 @@ def run(
         Path | None,
         typer.Option("--dir", help="Campaign directory; default: NAME.run, next to the file."),
     ] = None,
+    site: Site = None,
 ) -> None:
     """Start a campaign, or continue one that was stopped.
 
@@ -101,14 +106,13 @@ def run(
     from ..checks import check as checks
     from ..checks import deployment
     from ..engines import plugin, shared_code
-    from ..engines.local import LocalLauncher
     from ..production import agree
     from ..rounds import loop
 
     campaign = inputs.load(campaign_file, os.environ)
     root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
     campaign = begun.in_directory(campaign, root)
-    launcher = LocalLauncher(campaign.cores)
+    launcher = sites.choose(site, campaign_file, cores=campaign.cores, folder=root.parent)
     engines = finding.find(campaign.settings.engines, os.environ)
     engines = finding.with_machine(engines, launcher)
     checks.preflight(campaign, engines, launcher)
@@ -116,6 +120,7 @@ def run(
     notes += plumed_inputs.notices(campaign.settings, campaign.structures)
     opened = store.open_campaign(root, campaign.identity())
     resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
+    resume += sites.words(site)
     out.print(Text(f"campaign directory: {root}"), soft_wrap=True)
     try:
         with view.live(out, opened, campaign.settings.rounds) as progress:
@@ -139,6 +144,8 @@ def run(
         raise Interrupted(f"stopped; no finished work is lost. Continue with: {resume}") from (
             error
         )
+    except OutOfTime as error:
+        raise OutOfTime(f"{error}. No finished work is lost; continue with: {resume}") from error
     finally:
         opened.close()
     _print(f"campaign finished; see: phasewalk status {_quoted(root)}")
@@ -284,6 +291,7 @@ def gate(
         typer.Option(help="Its checkpoint; default: that of its campaign directory."),
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
+    site: Site = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a deployed model in LAMMPS.
@@ -295,7 +303,6 @@ def gate(
     from .. import scratch, store
     from ..checks import assess, prove
     from ..engines import EngineSettings, plugin
-    from ..engines.local import LocalLauncher
     from ..validation import accuracy, proof_text
 
     if not model.is_file():
@@ -307,11 +314,11 @@ def gate(
         store.check_kept(file)
     frames = [label.atoms for label in accuracy.read_labelled(data)]
     assess.check_species(model, frames, str(data))
-    launcher = LocalLauncher()
+    launcher = sites.choose(site, model, cores=None, folder=Path())
     engines = finding.with_machine(finding.find(EngineSettings(), os.environ), launcher)
     engines = plugin.ensure(engines, launcher, os.environ)
     with (
-        scratch.folder("gate", keep_failed=True) as folder,
+        scratch.folder("gate", within=launcher.scratch, keep_failed=True) as folder,
         err.status("proving in LAMMPS …"),
     ):
         proof = prove.prove(

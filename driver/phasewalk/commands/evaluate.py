@@ -9,7 +9,9 @@ import typer
 from rich.text import Text
 
 from ..jobs import run
+from . import site as sites
 from . import terminal
+from .site import Site
 
 if TYPE_CHECKING:
     from ..engines import EngineSettings
@@ -28,6 +30,7 @@ def evaluate(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the programs that the directory's settings name.")
     ] = False,
+    site: Site = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute the errors of a deployed model on labelled frames, in LAMMPS.
@@ -39,17 +42,16 @@ def evaluate(
     from .. import scratch, status
     from ..checks import assess
     from ..engines import plugin
-    from ..engines.local import LocalLauncher
     from ..validation import accuracy
 
     frames = accuracy.read_labelled(data)
     model = assess.model_of(target, generation)
     assess.check_species(model, [label.atoms for label in frames], str(data))
-    launcher = LocalLauncher()
+    launcher = sites.choose(site, target, cores=None, folder=Path())
     engines = finding.find(_engines(target, trusted=trust), os.environ)
     engines = plugin.ensure(finding.with_machine(engines, launcher), launcher, os.environ)
     with (
-        scratch.folder("evaluate", keep_failed=True) as folder,
+        scratch.folder("evaluate", within=launcher.scratch, keep_failed=True) as folder,
         err.status("evaluating in LAMMPS …"),
     ):
         job = accuracy.job(

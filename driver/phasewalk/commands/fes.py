@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InputError, Interrupted
+from ..errors import InputError, Interrupted, OutOfTime
+from . import site as sites
 from . import terminal
+from .site import Site
 
 if TYPE_CHECKING:
     from ..production import Frozen
@@ -82,6 +84,7 @@ def fes(
     learn: Learn = False,
     campaign_file: CampaignFile = None,
     trust: Trust = False,
+    site: Site = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute a free energy with the campaign's walkers, a fixed model and a new bias.
@@ -104,6 +107,7 @@ def fes(
         learn=learn,
         campaign_file=campaign_file,
         trust=trust,
+        site=site,
     )
     # With --json, standard output has nothing but JSON.
     shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
@@ -131,6 +135,7 @@ class _Asked:
     learn: bool
     campaign_file: Path | None
     trust: bool
+    site: str | None
 
     def again(self, generation: str) -> str:
         """Arguments of the command that continues this one."""
@@ -146,6 +151,7 @@ class _Asked:
                 else ""
             )
             + (" --trust" if self.trust else "")
+            + sites.words(self.site)
         )
 
 
@@ -155,7 +161,6 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     from .. import store
     from ..campaign import Work, theory
     from ..engines import plugin
-    from ..engines.local import LocalLauncher
     from ..production import freeze
     from ..rounds import reopen
     from ..status import Progress
@@ -163,7 +168,7 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     opened = store.read_campaign(asked.root)
     campaign = reopen.read_inputs(opened, _notice, trusted=asked.trust)
     chosen = reopen.read_generation(opened, asked.generation)
-    launcher = LocalLauncher(campaign.cores)
+    launcher = sites.choose(asked.site, asked.root, cores=campaign.cores, folder=asked.root.parent)
     engines = finding.find(campaign.settings.engines, os.environ)
     engines = finding.with_machine(engines, launcher)
     reopen.check_fits(chosen, engines.machine)
@@ -185,6 +190,8 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
             )
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(f"{CONTINUE} {asked.again(chosen.name)}") from error
+    except OutOfTime as error:
+        raise OutOfTime(f"{error}. {CONTINUE} {asked.again(chosen.name)}") from error
 
 
 def _check(segments: int, bins: int | None, height: float, against: int, *, learn: bool) -> None:

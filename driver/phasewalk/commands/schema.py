@@ -1,4 +1,4 @@
-"""`phasewalk schema`: the keys of a campaign file, as JSON Schema or as tables."""
+"""`phasewalk schema`: the keys of campaign and site files, as JSON Schema or as tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,9 @@ def schema(
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Tables to read, instead of JSON Schema.")
     ] = False,
+    site: Annotated[
+        bool, typer.Option("--site", help="The keys of a site file, instead of a campaign file.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of campaign files, with which editors complete and check them.
 
@@ -26,8 +29,10 @@ def schema(
     # yaml-language-server: $schema=campaign.schema.json
     """
     from ..campaign import config_reference
+    from ..cluster import site_reference
 
-    text = config_reference.markdown() if as_markdown else config_reference.schema_text()
+    made = site_reference if site else config_reference
+    text = made.markdown() if as_markdown else made.schema_text()
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -12,14 +12,18 @@ from .discovery import (
 from .lammps_library import Library
 from .machine import Machine, ask, here
 from .machine_child import PACKAGES, available_cores, versions, which
+from .processes import Command, Outside, ProcessSession
 
 __all__ = [
     "HOW_TO_GET_PLUMED",
     "PACKAGES",
+    "Command",
     "EngineSettings",
     "Engines",
     "Library",
     "Machine",
+    "Outside",
+    "ProcessSession",
     "ask",
     "available_cores",
     "cache_dir",

@@ -29,7 +29,7 @@ class Machine:
         host: its name.
         architecture: of its processor, such as x86_64.
         processor: features of its processor, as listed by Linux, separated by blanks.
-        has_gpu: whether it has an NVIDIA driver.
+        has_gpu: whether it has a driver of NVIDIA or AMD, and a GPU that this job may use.
         has_compiler: whether it has a C++ compiler, `c++`.
         versions: of Python and of the installed packages of `machine_child.PACKAGES`.
     """
@@ -58,7 +58,7 @@ class Machine:
 
     def __str__(self) -> str:
         """Name, architecture and GPU in words."""
-        gpu = "an NVIDIA GPU" if self.has_gpu else "no GPU (no nvidia-smi)"
+        gpu = "a GPU" if self.has_gpu else "no GPU (no nvidia-smi or rocm-smi)"
         return f"{self.host}: {self.architecture}, {gpu}"
 
 
@@ -75,7 +75,7 @@ def ask(launcher: Launcher) -> Machine:
     """
     if launcher.here:
         return here()
-    with scratch.folder("machine", keep_failed=True) as folder:
+    with scratch.folder("machine", within=launcher.scratch, keep_failed=True) as folder:
         try:
             return read(run(launcher, job(folder / "ask")))
         except (EngineFailed, InputError) as error:

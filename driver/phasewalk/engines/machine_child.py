@@ -75,8 +75,9 @@ def available_cores() -> int:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA driver."""
-    return which("nvidia-smi") is not None
+    """Whether this machine has a driver of NVIDIA or AMD, and a GPU that is not hidden."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1", "NoDevFiles")
+    return not hidden and any(which(program) for program in ("nvidia-smi", "rocm-smi"))
 
 
 def processor() -> str:

@@ -1,13 +1,30 @@
-"""Jobs that wait for free cores, and which of them is next; the work per job does not grow."""
+"""Jobs that wait for free machines, and which of them is next; the work per job does not grow."""
 
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from ..jobs import Job
 
 PATIENCE = 8
 """Number of later jobs that may start before a waiting job; then it is the next to start."""
+
+
+class Machines(Protocol):
+    """What is asked of `processes.Machines` here."""
+
+    def alike(self, job: Job) -> Any:
+        """Jobs for which this is equal have the same placements."""
+        ...
+
+    def weight(self, job: Job) -> float:
+        """How large a job is."""
+        ...
+
+    def place(self, job: Job, before: Job | None) -> Any | None:
+        """Where a job can start now without delaying another; None if it cannot."""
+        ...
 
 
 @dataclass
@@ -25,17 +42,18 @@ class Waiting:
     """Waiting jobs.
 
     The next one is the largest that fits; of equal ones, the one that was added first. A job before
-    which `PATIENCE` later ones have started is next, even if it does not fit yet. Later jobs have
-    overtaken the oldest waiting one at least as often as any other, so that only it is looked at.
+    which `PATIENCE` later ones have started is next: until it fits, only those start that do not
+    delay it. Later jobs have overtaken the oldest waiting one at least as often as any other, so
+    that only it is looked at.
 
     Attributes:
-        cores: of the machine.
+        machines: on which they run.
     """
 
-    cores: int
+    machines: Machines
     _waits: dict[Path, _Entry] = field(default_factory=dict)
-    _sizes: dict[int, deque[_Entry]] = field(default_factory=dict)
-    """Needed cores → jobs in the order in which they were added; the first one waits."""
+    _sizes: dict[Any, deque[_Entry]] = field(default_factory=dict)
+    """Alike jobs in the order in which they were added; the first one waits."""
     _order: deque[_Entry] = field(default_factory=deque)
     """All jobs in that order; the first one waits."""
     _added: int = 0
@@ -52,7 +70,7 @@ class Waiting:
         self._added += 1
         self._waits[job.directory] = entry
         self._order.append(entry)
-        self._sizes.setdefault(needed(job), deque()).append(entry)
+        self._sizes.setdefault(self.machines.alike(job), deque()).append(entry)
 
     def cancel(self, directory: Path) -> None:
         """Remove the job of a directory, if it waits."""
@@ -66,28 +84,35 @@ class Waiting:
         self._order.clear()
         self._overtook = 0
 
-    def start(self, busy: int) -> Job | None:
-        """Remove and return the job to start now; None if none fits.
+    def oldest(self) -> Job | None:
+        """The job that was added first; None if none waits."""
+        return self._order[0].job if self._order else None
 
-        Args:
-            busy: number of cores of running jobs.
-        """
-        first = [entries[0] for entries in self._sizes.values()]
-        candidates = [self._order[0]] if self._overtook >= PATIENCE else first
-        # A job larger than the machine runs alone.
-        fits = [one for one in candidates if not busy or busy + needed(one.job) <= self.cores]
-        if not fits:
+    def start(self) -> tuple[Job, Any] | None:
+        """Remove and return the job to start now, with its placement; None if none fits."""
+        if not self._waits:
             return None
-        chosen = max(fits, key=lambda one: (min(needed(one.job), self.cores), -one.number))
-        chosen.started = True
+        oldest = self._order[0]
+        before = oldest.job if self._overtook >= PATIENCE else None
+        if before is not None and (placed := self.machines.place(before, None)) is not None:
+            return self._started(oldest, placed)
+        first = [entries[0] for entries in self._sizes.values()]
+        first = [one for one in first if before is None or one is not oldest]
+        for one in sorted(first, key=lambda one: (-self.machines.weight(one.job), one.number)):
+            if (placed := self.machines.place(one.job, before)) is not None:
+                return self._started(one, placed)
+        return None
+
+    def _started(self, entry: _Entry, placement: Any) -> tuple[Job, Any]:
+        entry.started = True
         self._overtook += 1
-        self._remove(chosen.job.directory)
-        return chosen.job
+        self._remove(entry.job.directory)
+        return entry.job, placement
 
     def _remove(self, directory: Path) -> None:
         entry = self._waits.pop(directory)
         entry.waits = False
-        size = needed(entry.job)
+        size = self.machines.alike(entry.job)
         _drop_first(self._sizes[size])
         if not self._sizes[size]:
             del self._sizes[size]

@@ -1,0 +1,14 @@
+"""Clusters: the site file, and jobs on Slurm."""
+
+from . import launching, site_reference
+from .finding import find_site
+from .site import KIND_OF, PlaceSettings, SiteSettings
+
+__all__ = [
+    "KIND_OF",
+    "PlaceSettings",
+    "SiteSettings",
+    "find_site",
+    "launching",
+    "site_reference",
+]

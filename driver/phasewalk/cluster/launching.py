@@ -1,0 +1,58 @@
+"""The launcher of a site."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..engines import available_cores
+from ..errors import InputError
+from ..jobs import Launcher
+from . import workstation
+from .site import SiteSettings
+from .steps_mode import open_steps
+
+DEVICES, KFD = Path("/dev"), Path("/sys/class/kfd/kfd/topology/nodes")
+
+
+def launcher(
+    site: SiteSettings | None,
+    *,
+    cores: int | None,
+    folder: Path,
+    environ: Mapping[str, str],
+) -> Launcher:
+    """The launcher that runs jobs as a site file says; without one, on this machine.
+
+    Args:
+        site: the settings; None if there are none.
+        cores: number of cores of this machine to use; None: all.
+        folder: that of the campaign directory, for temporary folders that all nodes see.
+        environ: environment variables.
+
+    Raises:
+        InputError: there is no allocation, or no folder for temporary files.
+    """
+    from ..engines.local import LocalLauncher
+
+    cores = cores or available_cores()
+    if site is None:
+        return LocalLauncher(cores)
+    scratch = _scratch(site, folder)
+    if site.scheduler == "none":
+        gpus = workstation.gpus_here(environ, DEVICES, KFD)
+        here = scratch if site.scratch else None
+        return workstation.WorkstationLauncher(site, cores, gpus, environ, here)
+    if site.mode == "steps":
+        return open_steps(site, environ, scratch)
+    raise InputError(
+        f"site {site.site}: mode: jobs is not there yet; use mode: steps, inside an allocation"
+    )
+
+
+def _scratch(site: SiteSettings, folder: Path) -> Path:
+    """Folder for temporary folders that all nodes see."""
+    if site.scratch is None:
+        return folder.absolute()
+    found = Path(site.scratch).expanduser()
+    if not found.is_dir():
+        raise InputError(f"{found} (scratch of the site file): no such folder; make it")
+    return found.absolute()

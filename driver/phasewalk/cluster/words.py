@@ -1,0 +1,55 @@
+"""The words with which the settings of a place surround a program; no text is given to a shell."""
+
+from collections.abc import Mapping, Sequence
+
+from ..jobs import Job
+from .site import PlaceSettings
+
+# It loads the modules that are its arguments, then becomes the program; the text never changes. A
+# login shell knows `module`, but may replace PATH.
+_MODULES = """\
+PATH=$1:$PATH; count=$2; shift 2
+for name in "${@:1:count}"; do
+  module load "$name" || { echo "phasewalk: module load $name failed" >&2; exit 1; }
+done
+shift "$count"
+exec "$@"
+"""
+ONE_NODE: Mapping[str, str] = {"HYDRA_LAUNCHER": "fork", "OMPI_MCA_plm": "isolated"}
+"""For the engines' own mpiexec: start ranks here, not through Slurm (MPICH, Open MPI)."""
+_NEEDED = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_HET_SIZE", "SLURM_CLUSTER_NAME")
+"""Starts of the names of Slurm's variables with which srun finds the allocation."""
+_GPUS = (
+    *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+    *("GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+)
+NO_GPU = ("env", "CUDA_VISIBLE_DEVICES=")
+"""Hides all GPUs, also from ROCm; after srun, which removes the variable if a step has no GPUs."""
+
+
+def own_mpiexec(job: Job, place: PlaceSettings) -> bool:
+    """Whether the ranks of a job are started by the engines' own launcher, on one node."""
+    return bool(job.mpiexec) and place.launcher == "mpiexec"
+
+
+def with_modules(
+    place: PlaceSettings, words: Sequence[str], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """A command with the modules of a place, and then its environment."""
+    variables = [f"{name}={value}" for name, value in (place.environment or {}).items()]
+    words = (*(("env", *variables) if variables else ()), *words)
+    modules = place.modules or []
+    if not modules:
+        return words
+    path = environ.get("PATH", "/usr/bin:/bin")
+    return ("bash", "-l", "-c", _MODULES, "phasewalk", path, str(len(modules)), *modules, *words)
+
+
+def without_slurm(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what Slurm set for this process, which srun would take as options."""
+    ours = ("SLURM_", "SLURMD_", "SBATCH_", "SALLOC_", "SRUN_", "PMI_", "PMIX_")
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in _GPUS and (not name.startswith(ours) or name.startswith(_NEEDED))
+    }

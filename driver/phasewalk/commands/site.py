@@ -1,0 +1,40 @@
+"""The option `--site`, and the launcher that it chooses."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..jobs import Launcher
+
+Site = Annotated[
+    str | None,
+    typer.Option(
+        "--site",
+        metavar="NAME|FILE",
+        help="Site file, which says on which machines jobs run: NAME.yaml beside the campaign file "
+        "or in ~/.config/phasewalk/sites, or a file; default: the cores of this machine.",
+    ),
+]
+
+
+def choose(site: str | None, beside: Path, *, cores: int | None, folder: Path) -> Launcher:
+    """The launcher of a site.
+
+    Args:
+        site: the value of `--site`.
+        beside: the campaign file, or another file or folder beside which the site file may be.
+        cores: number of cores of this machine to use; None: all.
+        folder: folder of the campaign directory.
+    """
+    from ..cluster import find_site, launching
+
+    found = None if site is None else find_site(site, beside, os.environ)
+    return launching.launcher(found, cores=cores, folder=folder, environ=os.environ)
+
+
+def words(site: str | None) -> str:
+    """The option as it was given, for a command that continues this one."""
+    return "" if site is None else f" --site {shlex.quote(site)}"

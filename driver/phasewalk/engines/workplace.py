@@ -1,0 +1,48 @@
+"""The directory of a job, with everything that its program reads."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .. import jobs
+from ..jobs import Job
+
+SCRATCH = "tmp"
+"""Name of a job's TMPDIR, in its directory, so that a killed program leaves no files elsewhere."""
+TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Input and output of programs are UTF-8 in every locale."""
+
+
+def prepare(job: Job) -> Path:
+    """Make the directory of a job with its inputs, links and copies; returns its TMPDIR."""
+    job.directory.mkdir(parents=True, exist_ok=True)
+    for name, content in job.inputs.items():
+        path = job.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    for name, target in job.links.items():
+        path = job.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(_link_path(path.parent, target))
+    for name, source in job.copies.items():
+        shutil.copyfile(source, job.directory / name)
+    (job.directory / jobs.ENDED).unlink(missing_ok=True)
+    scratch = job.directory.absolute() / SCRATCH
+    scratch.mkdir(exist_ok=True)
+    return scratch
+
+
+def clear(job: Job) -> None:
+    """Delete the temporary files of a job that has ended."""
+    shutil.rmtree(job.directory / SCRATCH, ignore_errors=True)
+
+
+def _link_path(folder: Path, target: Path) -> str:
+    """The path of the target of a link in a folder.
+
+    It is relative, so that a campaign can be moved, unless the two share only the root directory.
+    """
+    here, there = folder.resolve(), target.resolve()
+    if len(Path(os.path.commonpath([here, there])).parts) < 2:
+        return str(target.absolute())
+    return os.path.relpath(there, here)

@@ -1,0 +1,69 @@
+"""`--site` of the commands: a wrong one starts nothing; a right one is part of what continues."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.fakes import SALT, FakeLauncher, write_campaign
+from phasewalk.cluster import launching
+from phasewalk.commands import fes
+from phasewalk.errors import OutOfTime
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return write_campaign(tmp_path, SALT)
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "--site lab: no lab.yaml in "),
+        ("site: lab\nlabel: {gpu: 1}", "label.gpu: unknown key; did you mean gpus?"),
+        ("site: lab\nmode: steps", "no SLURM_JOB_ID"),
+    ],
+)
+def test_a_wrong_site_is_one_line_and_starts_nothing(
+    run: Run, campaign: Path, text: str | None, words: str, command: str
+) -> None:
+    if text is not None:
+        campaign.with_name("lab.yaml").write_text(text)
+    before = sorted(campaign.parent.iterdir())
+    code, out, err = run(command, campaign, "--site", "lab")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert sorted(campaign.parent.iterdir()) == before
+
+
+def test_a_site_gets_the_folder_of_the_campaign_directory(
+    run: Run, campaign: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its temporary folders are there, for nodes that do not see /tmp of this machine."""
+    seen: dict[str, Any] = {}
+    other = tmp_path / "other"
+    other.mkdir()
+    campaign.with_name("lab.yaml").write_text("site: lab")
+
+    def chosen(site: Any, **how: Any) -> FakeLauncher:
+        seen.update(how, site=site.site)
+        raise OutOfTime("over")
+
+    monkeypatch.setattr(launching, "launcher", chosen)
+    code, _, err = run("run", campaign, "--dir", other / "run", "--site", "lab")
+    assert (code, err) == (75, "phasewalk: over\n")
+    assert (seen["site"], seen["folder"]) == ("lab", other)
+
+
+def test_what_continues_a_free_energy_has_the_site(tmp_path: Path) -> None:
+    asked = fes._Asked(
+        root=tmp_path, generation=None, segments=3, bins=None, hills=None, against=0, learn=False,
+        campaign_file=None, trust=True, site="it's",
+    )  # fmt: skip
+    assert asked.again("2").endswith("--segments 3 --trust --site 'it'\"'\"'s'")
