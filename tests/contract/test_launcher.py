@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers.fake_slurm import FakeSlurm
 
 from helpers import slurm
+from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import FakeLauncher
 from phasewalk import jobs
 from phasewalk.batch import JobsLauncher, Slurm
