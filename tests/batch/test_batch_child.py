@@ -201,7 +201,6 @@ def test_no_result_is_written_into_the_directory_of_another_try(batch: Batch) ->
     batches.place_files(one, "phasewalk-2", 2, staged=False)
     assert process.wait(20) == 0
     assert jobs.finished(one) is None
-    assert (one.directory / "tmp").is_dir()
 
 
 def test_no_job_begins_after_its_time(batch: Batch) -> None:

@@ -110,7 +110,7 @@ def test_all_go_well(site: Site) -> None:
     assert site.started(names) == dict.fromkeys(names, 1)
     assert list((site.folder / "slurm").iterdir()) == []  # nothing is left of what went well
     assert sorted(path.name for path in site.job("label-0").directory.iterdir()) == [
-        *("finished.json", "in", "out", "slurm.json", "stderr.txt", "stdout.txt", "tmp"),
+        *("finished.json", "in", "out", "slurm.json", "stderr.txt", "stdout.txt"),
     ]
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -217,9 +218,12 @@ class FakeSlurm:
 
 
 def _job(entry: Mapping[str, Any]) -> Job:
+    argv = tuple(entry["argv"])
+    if argv[0] == "srun":
+        argv = tuple(dropwhile(lambda word: word.startswith("--"), argv[1:]))
     return Job(
         entry["name"],
-        tuple(entry["argv"]),
+        argv,
         Path(entry["directory"]),
         timeout_s=entry["timeout_s"],
     )

@@ -183,7 +183,8 @@ def test_over_the_time_limit_and_over_the_memory_limit(site: Site) -> None:
     said = r"killed for memory: 0\.\d+ of 0\.315 GB; raise memory_GB of label in the site file"
     for name in ("label-2", "label-3"):
         assert re.fullmatch(said, found[name].why), found[name]
-    assert [site.starts(f"label-{i}") for i in (1, 2)] == [1, 1]
+    # A batch step that is killed so is put back into the queue by Slurm itself, once.
+    assert (site.starts("label-1"), site.starts("label-2") <= 2) == (1, True)
 
 
 @pytest.mark.parametrize("requeue", [True, False])

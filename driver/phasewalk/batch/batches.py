@@ -118,6 +118,7 @@ def place_files(job: Job, name: str, tries: int, *, staged: bool) -> None:
     """
     if not staged:
         workplace.prepare(job)
+        workplace.clear(job)  # the node makes its own folder for temporary files
     write_file(job.directory / MARK, json.dumps({"batch": name, "tries": tries}).encode())
 
 
