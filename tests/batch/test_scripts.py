@@ -59,6 +59,7 @@ def test_a_whole_script() -> None:
 #SBATCH --signal=B:10
 #SBATCH --exclusive
 
+export PATH="${PHASEWALK_PATH:+$PHASEWALK_PATH:}$PATH"
 module load gcc/13 || { echo 'phasewalk: module load gcc/13 failed' >&2; exit 1; }
 module load cuda || { echo 'phasewalk: module load cuda failed' >&2; exit 1; }
 export OMP_NUM_THREADS=1

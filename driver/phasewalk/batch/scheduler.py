@@ -219,9 +219,11 @@ class Slurm:
         return _account(lines[-1]) if lines else None
 
     def _run(self, *argv: str) -> "subprocess.CompletedProcess[str]":
-        env = {**environment(self.environ), "LC_ALL": "C"}
+        env = environment(self.environ)
         if argv[0] == "sbatch":  # the job inherits it
-            env = environment(self.environ)
+            env["PHASEWALK_PATH"] = env.get("PATH", "")
+        else:
+            env["LC_ALL"] = "C"
         try:
             return subprocess.run(
                 argv,

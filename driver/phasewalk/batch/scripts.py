@@ -140,11 +140,13 @@ def batch_script(
         InputError: a value has more than one line, or an option of the place is none.
     """
     given = [*_options(name, folder, need, place), *options, *_further(place)]
-    shell = "#!/bin/bash -l" if place.modules else "#!/bin/bash"  # a login shell knows `module`
+    # A login shell knows `module`, but may replace PATH, which `Slurm.submit` hands on.
+    shell = "#!/bin/bash -l" if place.modules else "#!/bin/bash"
     lines = [
         shell,
         *(f"#SBATCH {_option(word)}" for word in given),
         "",
+        *(('export PATH="${PHASEWALK_PATH:+$PHASEWALK_PATH:}$PATH"',) if place.modules else ()),
         *(_load(module) for module in place.modules or ()),
         *(f"export {key}={quoted(value)}" for key, value in (place.environment or {}).items()),
         f"exec {' '.join(quoted(word) for word in argv)}",
