@@ -441,10 +441,12 @@ def test_all_are_cancelled_and_started_again_by_the_next_run(site: Site) -> None
     names = ["label-1", "label-2", "label-3"]
     site.slurm.takes = lambda job: 100.0
     site.killed(names, lambda event: isinstance(event, Started))
-    assert sorted(cancel_all(site.folder / "slurm", site.slurm)) == ["1", "2", "3"]
+    folder, work = site.folder / "slurm", site.folder / "work"
+    assert cancel_all(folder, site.slurm, within=site.folder / "another campaign") == []
+    assert sorted(cancel_all(folder, site.slurm, within=work)) == ["1", "2", "3"]
     assert {one.state for one in site.slurm.jobs.values()} == {"CANCELLED"}
-    assert cancel_all(site.folder / "slurm", site.slurm) == []
-    assert cancel_all(site.folder / "none", site.slurm) == []
+    assert cancel_all(folder, site.slurm, within=work) == []
+    assert cancel_all(site.folder / "none", site.slurm, within=work) == []
     assert {end.returncode for end in site.run(names).values()} == {0}
 
 

@@ -233,17 +233,26 @@ def _tail(path: Path) -> str:
         return ""
 
 
-def cancel_all(folder: Path, scheduler: Scheduler) -> list[str]:
-    """Cancel all batch jobs whose files are in a folder; returns the numbers of those in the queue.
+def cancel_all(folder: Path, scheduler: Scheduler, *, within: Path) -> list[str]:
+    """Cancel the batch jobs of a campaign; the next run submits their jobs again.
+
+    Args:
+        folder: of the files of batch jobs, also of other campaigns.
+        scheduler: the queue.
+        within: the campaign directory.
+
+    Returns:
+        The numbers of those that were in the queue.
 
     Raises:
         NotNow: the queue does not answer.
     """
-    states = scheduler.states()
-    folders = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    found = [n for n, state in states.items() if state.name in folders and not state.ended]
-    for number in found:
-        for directory in directories(folders[states[number].name]):
-            forget(directory)  # so that it is started again by the next run
+    root, states, found = within.resolve(), scheduler.states(), []
+    for number, state in states.items():
+        places = [] if state.ended else directories(folder / state.name)
+        if places and all(place.resolve().is_relative_to(root) for place in places):
+            found.append(number)
+            for place in places:
+                forget(place)
     scheduler.cancel(found)
     return found

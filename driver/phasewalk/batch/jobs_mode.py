@@ -22,8 +22,8 @@ from .packing import Line, Times, Wait, plan
 from .scheduler import How, NotNow, Scheduler, Slurm
 from .scripts import needs
 
-FOLDER = "slurm"
-"""Folder of the batch jobs, in that of the campaign."""
+FOLDER = "phasewalk-slurm"
+"""Folder of the files of batch jobs, beside campaign directories."""
 SIGN_S = 10.0
 """Longest time without an event while jobs wait or run."""
 LATE_S = 60.0
@@ -79,7 +79,7 @@ def jobs_launcher(site: SiteSettings, folder: Path, environ: Mapping[str, str]) 
 
     Args:
         site: the site.
-        folder: that of the campaign directory, or another that all nodes see.
+        folder: in which the campaign directory is; all nodes see it.
         environ: of this process.
     """
     scratch = Path(site.scratch).expanduser() if site.scratch else folder
