@@ -477,6 +477,18 @@ def test_short_labels_share_batch_jobs(site: Site) -> None:
     assert list((site.folder / "slurm").iterdir()) == []
 
 
+def test_short_labels_run_side_by_side_on_whole_nodes(site: Site) -> None:
+    names = packed(site, 200, 60.0)
+    site.settings = site.settings.model_copy(update={"pack_cores": 9})
+    found = site.run(names)
+    assert {end.returncode for end in found.values()} == {0}
+    assert site.started(names) == dict.fromkeys(names, 1)
+    wide = [one for one in site.slurm.jobs.values() if one.batch["at_a_time"] > 1]
+    assert {one.batch["at_a_time"] for one in wide} == {9}
+    assert {"--ntasks=9" in one.text for one in wide} == {True}
+    assert all(job["argv"][0] == "srun" for one in wide for job in one.batch["jobs"])
+
+
 def test_labels_are_not_packed_while_there_is_room(site: Site) -> None:
     site.settings = site.settings.model_copy(update={"max_jobs": 50})
     site.slurm.slots = 50

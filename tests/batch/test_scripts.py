@@ -119,8 +119,8 @@ def test_the_engines_own_mpiexec_is_one_process_for_slurm() -> None:
     place = PlaceSettings(launcher="mpiexec", nodes=2)
     assert needs(LAMMPS, place) == Needs(tasks=1, threads=16)
     assert " ".join(words(LAMMPS, place)) == (
-        "srun --exact --nodes=1 --ntasks=1 --cpus-per-task=16 --gres=none --mpi=none "
-        "--kill-on-bad-exit=1 --unbuffered /opt/mpiexec -n 8 lmp -in in.deck"
+        "srun --exact --nodes=1 --ntasks=1 --cpus-per-task=16 --gres=none --mem=0 "
+        "--mpi=none --kill-on-bad-exit=1 --unbuffered /opt/mpiexec -n 8 lmp -in in.deck"
     )
     assert scripts.variables(LAMMPS, place)["HYDRA_LAUNCHER"] == "fork"
     assert scripts.variables(LAMMPS, PlaceSettings()) == {}
@@ -131,6 +131,12 @@ def test_a_program_without_mpi_needs_no_step_where_it_is_alone() -> None:
     assert words(TRAIN, place, step=False) == TRAIN.argv
     assert words(TRAIN, place)[:4] == ("srun", "--exact", "--nodes=1", "--ntasks=1")
     assert needs(TRAIN, place) == Needs(threads=4, gpus=1)
+
+
+def test_several_side_by_side_need_so_many_times_as_much() -> None:
+    need = Needs(1, 2, 3, 1, "", 1000, 60)
+    assert need.times(4) == Needs(1, 8, 3, 4, "", 4000, 60)
+    assert Needs().times(2).memory_MB is None
 
 
 def test_the_site_file_comes_before_the_job() -> None:

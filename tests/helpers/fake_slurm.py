@@ -25,6 +25,7 @@ class Played:
     batch: Mapping[str, Any]
     limit_s: float
     requeue: bool
+    text: str = ""
     state: str = "PENDING"
     reason: str = "Priority"
     begun: float = 0.0
@@ -113,7 +114,7 @@ class FakeSlurm:
         assert name is not None
         assert limit is not None
         requeue = "--no-requeue" not in text
-        one = Played(str(self.accepted), name[1], batch, 60 * float(limit[1]), requeue)
+        one = Played(str(self.accepted), name[1], batch, 60 * float(limit[1]), requeue, text)
         self.jobs[one.number] = one
         self.sizes.append(len(batch["jobs"]))
         if self.lost_answers:

@@ -248,6 +248,32 @@ def test_a_full_queue(tmp_path: Path) -> None:
         assert [site.starts(job.name) for job in members] == [1] * 6
 
 
+def test_labels_of_a_batch_job_run_side_by_side(site: Site) -> None:
+    """Each waits for the other, in a step of its own."""
+    meets = """
+        place = pathlib.Path('..') / ('here-' + sys.argv[2]); place.touch()
+        while len(list(pathlib.Path('..').glob('here-*'))) < 2: time.sleep(0.1)
+        print(os.environ['SLURM_STEP_ID'])
+    """
+    for memory_GB in (0.2, None):
+        site.place = PlaceSettings(partition="cpu", memory_GB=memory_GB, time_min=1)
+        members = [site.job(f"label-{i}-{memory_GB}", meets) for i in (1, 2)]
+        launcher = site.launcher
+        launcher.times.add(members[0], 1.0)  # so that they are known to be short
+        settings = {"max_jobs": 1, "pack_cores": 2, "pack_min": 5.0}
+        wide = replace(launcher, site=launcher.site.model_copy(update=settings))
+        found = {}
+        with closing(wide.session()) as session:
+            for job in members:
+                session.add(replace(job, timeout_s=40.0))
+            for event in session.events():
+                if isinstance(event, Finished):
+                    found[event.job.name] = (event.returncode, event.last_lines())
+        assert {code for code, _ in found.values()} == {0}, found
+        for path in site.folder.glob("work/here-*"):
+            path.unlink()
+
+
 def test_gpus_are_those_of_the_batch_job(site: Site) -> None:
     site.place = PlaceSettings(partition="gpu", gpus=1, memory_GB=0.3)
     shows = "print(os.environ.get('CUDA_VISIBLE_DEVICES'))"

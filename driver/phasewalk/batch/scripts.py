@@ -49,6 +49,11 @@ class Needs:
         """Number of cores, on all nodes together."""
         return self.tasks * self.threads
 
+    def times(self, count: int) -> "Needs":
+        """That of several such jobs side by side on one node."""
+        memory_MB = None if self.memory_MB is None else self.memory_MB * count
+        return replace(self, tasks=self.tasks * count, gpus=self.gpus * count, memory_MB=memory_MB)
+
     def lasting(self, minutes: float) -> "Needs":
         """The same for another time."""
         return replace(self, minutes=minutes)
@@ -103,6 +108,7 @@ def srun(need: Needs, *, mpi: str = "none") -> tuple[str, ...]:
         (need.gpus > 0, f"--gres={_gres(need)}"),
         (need.gpus == 0, "--gres=none"),
         (need.memory_MB is not None, f"--mem={need.memory_MB}M"),
+        (need.memory_MB is None, "--mem=0"),  # all of the job's, which steps share
     ]
     return (
         "srun",
