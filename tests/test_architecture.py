@@ -31,8 +31,13 @@ OWNERS = {
         "engines.supervise",
         "cluster.allocation",  # asks Slurm
         "cluster.mps_child",
+        "batch.scheduler",  # asks Slurm
+        "batch.batch_child",
     },
-    "signal": {"engines.processes", "engines.supervise", "commands.signals", "jobs"},
+    "signal": {
+        *("engines.processes", "engines.supervise", "batch.batch_child"),
+        *("batch.ended", "commands.signals", "jobs"),
+    },
     "os": {
         "engines.local",  # cores that this process may use
         "engines.processes",  # the environment of children; process groups
@@ -44,6 +49,7 @@ OWNERS = {
         "store.locking",  # the lock file
         "files",  # fsync
         "cluster.mps_child",  # its environment
+        "batch.batch_child",  # the same; process groups
         "commands",  # hands the environment down; a terminal that is gone
     },
     "shutil": {
@@ -52,6 +58,8 @@ OWNERS = {
         "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder
         "cluster.mps_child",  # which; its folder
+        "batch.batch_child",  # files of a job that is started again
+        "batch.batches",  # files of one that has ended
         "jobs",  # how full the disk is
         "scratch",  # the same; the folder itself
     },

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -86,6 +86,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """The job waits in the queue of a cluster: sent each time the queue is asked.
+
+    Attributes:
+        job: the job.
+        seconds: since it was put into the queue.
+        why: why it waits, the scheduler's word, or that there is no answer.
+    """
+
+    job: Job
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Started:
     """The job's program has been started."""
 
@@ -94,7 +109,10 @@ class Started:
 
 @dataclass(frozen=True)
 class Running:
-    """The job's program is running: sent about once a second; its output may be partial."""
+    """The job's program is running; its output may be partial.
+
+    Sent about once a second, and from a cluster each time the queue is asked.
+    """
 
     job: Job
     seconds: float
@@ -157,7 +175,7 @@ class Finished:
         )
 
 
-Event = Started | Running | Finished
+Event = Queued | Started | Running | Finished
 
 
 class Session(Protocol):
@@ -171,7 +189,7 @@ class Session(Protocol):
         ...
 
     def resume(self, job: Job) -> bool:
-        """Add a job that an earlier process started in its directory, if it has not ended.
+        """Add a job that an earlier process started in its directory, and whose end is not known.
 
         It is not started again; its events are as if this session had started it. Returns False,
         and does nothing, if no such job is left or it is not exactly this one.
@@ -220,61 +238,6 @@ class Launcher(Protocol):
     def session(self) -> Session:
         """Open a session, without jobs."""
         ...
-
-
-@dataclass(frozen=True)
-class Observed:
-    """A launcher that calls `each` at each event of its sessions."""
-
-    launcher: Launcher
-    each: Callable[[], None]
-
-    @property
-    def cores(self) -> int:
-        """Maximum number of cores in use at a time."""
-        return self.launcher.cores
-
-    @property
-    def here(self) -> bool:
-        """Whether its jobs run on the machine of this process."""
-        return self.launcher.here
-
-    @property
-    def scratch(self) -> Path | None:
-        """Folder for temporary folders that its jobs see; None: that of the system."""
-        return self.launcher.scratch
-
-    def session(self) -> Session:
-        """Open a session of the launcher."""
-        return _ObservedSession(self.launcher.session(), self.each)
-
-
-@dataclass(frozen=True)
-class _ObservedSession:
-    """See `Observed`."""
-
-    session: Session
-    each: Callable[[], None]
-
-    def add(self, job: Job) -> None:
-        self.session.add(job)
-
-    def resume(self, job: Job) -> bool:
-        return self.session.resume(job)
-
-    def events(self) -> Generator[Event]:
-        for event in self.session.events():
-            self.each()
-            yield event
-
-    def narrow(self, directory: Path, cores: int) -> None:
-        self.session.narrow(directory, cores)
-
-    def stop(self, directory: Path) -> None:
-        self.session.stop(directory)
-
-    def close(self) -> None:
-        self.session.close()
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from helpers import slurm
+from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import FakeLauncher
 from phasewalk import jobs
+from phasewalk.batch import JobsLauncher, Slurm
 from phasewalk.cluster import SiteSettings
 from phasewalk.cluster.workstation import WorkstationLauncher
 from phasewalk.engines.local import LocalLauncher
-from phasewalk.jobs import Event, Finished, Job, Launcher, Running, Started, run, submit
+from phasewalk.jobs import Event, Finished, Job, Launcher, Queued, Running, Started, run, submit
 from phasewalk.settings_files import parse
 
 PROGRAMS = {
@@ -57,26 +59,53 @@ class Case:
 
     def events(self, names: Sequence[str]) -> list[tuple[str, str]]:
         found = submit(self.launcher, [self.job(name) for name in names])
-        return [(type(event).__name__, event.job.name) for event in found]
+        return [
+            (type(event).__name__, event.job.name)
+            for event in found
+            if not isinstance(event, Queued)
+        ]
+
+
+QUEUE = SiteSettings(site="test", max_jobs=2).model_copy(update={"poll_s": 0.1})
+
+
+def played_queue(folder: Path) -> Launcher:
+    """Batch jobs of a Slurm that is played."""
+    queue = FakeSlurm(play, takes=lambda job: 30.0 if job.name.startswith("hang") else 0.3)
+    return JobsLauncher(QUEUE, queue, folder, clock=queue, leaves=False)
 
 
 LAUNCHERS: dict[str, Callable[[Path], Launcher]] = {
     "local": lambda folder: LocalLauncher(2),
     "workstation": lambda folder: WorkstationLauncher(WORKSTATION, 2, ("0", "1"), os.environ),
     "steps": lambda folder: slurm.fake_steps(folder),
+    "jobs": played_queue,
     "fake": lambda folder: FakeLauncher(play),
 }
 WORKSTATION = parse("site: x\nscheduler: none", "site", SiteSettings)
-ON_SLURM = pytest.param("steps on Slurm", marks=[pytest.mark.slurm, pytest.mark.slow])
+ON_SLURM = [
+    pytest.param(name, marks=[pytest.mark.slurm, pytest.mark.slow])
+    for name in ("steps on Slurm", "jobs on Slurm")
+]
 
 
-@pytest.fixture(params=[*LAUNCHERS, ON_SLURM])
+@pytest.fixture(params=[*LAUNCHERS, *ON_SLURM])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    folder = tmp_path_factory.mktemp("case")
+    folder, programs = tmp_path_factory.mktemp("case"), tmp_path_factory.mktemp("programs")
     if request.param in LAUNCHERS:
-        return Case(LAUNCHERS[request.param](tmp_path_factory.mktemp("programs")), folder)
+        return Case(LAUNCHERS[request.param](programs), folder)
+    if request.param == "jobs on Slurm":
+        scheduler = Slurm({**os.environ, **request.getfixturevalue("cluster").env})
+        return Case(JobsLauncher(QUEUE, scheduler, programs, leaves=False), folder)
     environ = request.getfixturevalue("two_cores")
     return Case(slurm.real_steps(environ), folder)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
+    """A real Slurm."""
+    with slurm.started(tmp_path_factory.mktemp("slurm")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +171,15 @@ def test_closing_stops_what_would_still_be_started(case: Case) -> None:
 
 def told(events: Iterator[Event]) -> list[tuple[str, str]]:
     return [
-        (type(event).__name__, event.job.name) for event in events if not isinstance(event, Running)
+        (type(event).__name__, event.job.name)
+        for event in events
+        if not isinstance(event, Queued | Running)
     ]
+
+
+def first(events: Iterator[Event]) -> list[tuple[str, str]]:
+    """The first event of a job that does not wait any more."""
+    return told(iter([next(event for event in events if not isinstance(event, Queued))]))
 
 
 def test_a_job_is_added_while_another_runs(case: Case) -> None:
@@ -173,7 +209,7 @@ def test_a_job_that_is_stopped_has_no_further_event(case: Case) -> None:
     with closing(case.launcher.session()) as session:
         running, waiting, last = (case.job(name) for name in ("hang-1", "hang-2", "copy-3"))
         session.add(running)
-        assert told(iter([next(session.events())])) == [("Started", "hang-1")]
+        assert first(session.events()) == [("Started", "hang-1")]
         session.add(waiting)
         session.add(last)
         session.stop(running.directory)

@@ -15,7 +15,8 @@ from phasewalk.engines.discovery import EngineSettings
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.engines.machine import CHILD, RESULT
 from phasewalk.errors import EngineFailed, EngineMissing, InputError
-from phasewalk.jobs import Finished, Job, Launcher, Observed, Session
+from phasewalk.jobs import Finished, Job, Launcher, Session
+from phasewalk.observed import Observed
 
 
 @dataclasses.dataclass(frozen=True)

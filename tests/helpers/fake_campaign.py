@@ -15,7 +15,7 @@ from helpers.fakes import FakeLauncher, Watcher
 from phasewalk.campaign import inputs, theory
 from phasewalk.campaign.inputs import Campaign
 from phasewalk.campaign.tasks import Work
-from phasewalk.jobs import Job
+from phasewalk.jobs import Job, Launcher
 from phasewalk.production import agree
 from phasewalk.rounds import loop
 from phasewalk.store import directory
@@ -82,19 +82,26 @@ class FakeCampaign:
         return theory.settle(loaded, FakeLauncher(self.programs), None)[0]
 
     def run(
-        self, folder: Path | None = None, after_round: Callable[[], None] = lambda: None
+        self,
+        folder: Path | None = None,
+        after_round: Callable[[], None] = lambda: None,
+        *,
+        launcher: Launcher | None = None,
+        watcher: Watcher | None = None,
     ) -> list[str]:
         """Start it, or go on with it; names of the jobs that were started.
 
         Args:
             folder: holds the campaign's directory and the cache; its own where left out.
             after_round: called as the campaign calls it.
+            launcher: another one than a `FakeLauncher`.
+            watcher: another one than a new one.
         """
         place = folder or self.folder
         place.mkdir(exist_ok=True)
-        self.programs.done, self.watcher = [], Watcher()
+        self.programs.done, self.watcher = [], watcher or Watcher()
         with closing(directory.open_campaign(place / "run", self.campaign.identity())) as opened:
-            launcher = FakeLauncher(self.programs, self.cores, self.takes)
+            launcher = launcher or FakeLauncher(self.programs, self.cores, self.takes)
             found = fake_engines.engines(place, self.programs.machine)
             work = Work(self.campaign, opened, launcher, found, self.watcher)
             loop.run(work, after_round, compare=agree.compare)

@@ -1,6 +1,7 @@
 """What the reference is asked, and how its answers are read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_a_failed_program_has_no_result_even_with_a_file(tmp_path: Path) -> None
         read(tmp_path, None, result())
     with pytest.raises(NotConverged, match="label x did not converge: it broke"):
         read(tmp_path, 3, result())
+
+
+def test_what_ended_a_program_from_outside_comes_first(tmp_path: Path) -> None:
+    """CP2K's output, which was cut off, would be called incomplete."""
+    tree = replace(loaded(tmp_path), input="&GLOBAL\n&END")
+    ended = replace(
+        finished(tmp_path, 137, None), why="killed for memory; raise memory_GB of label"
+    )
+    with pytest.raises(EngineFailed, match="label x was killed for memory; raise memory_GB"):
+        requests.read(ended, crystal(), reference=tree)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", result(energy_eV="much")])

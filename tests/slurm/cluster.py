@@ -7,6 +7,7 @@ is no accounting database, so `sacct` fails, as on some sites.
     python tests/slurm/cluster.py FOLDER      start one and wait; Ctrl-C stops it
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -44,6 +45,7 @@ SlurmctldTimeout=5
 SlurmdTimeout=5
 KillWait=2
 MinJobAge={min_job_age}
+MaxJobCount={max_jobs}
 InactiveLimit=0
 Waittime=0
 OverTimeLimit=0
@@ -76,6 +78,7 @@ class Cluster:
         memory_MB: of each node.
         gpus: number of GPUs of n1.
         min_job_age_s: after which Slurm forgets a job that has ended.
+        max_jobs: number of jobs that it knows at a time; it accepts no more.
     """
 
     folder: Path
@@ -85,6 +88,7 @@ class Cluster:
     gpus: int = 2
     threads: int = 1
     min_job_age_s: int = 60
+    max_jobs: int = 10000
     _munge: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,7 +148,14 @@ class Cluster:
         raise RuntimeError((self.folder / "slurmctld.log").read_text()[-2000:])
 
     def stop_controller(self) -> None:
-        """Kill slurmctld."""
+        """Stop slurmctld, as for a restart: it writes down what it knows."""
+        file = self.folder / "slurmctld.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(file.read_text())
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + 10
+            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
         self._kill(self.folder / "slurmctld.pid")
 
     def start_node(self, name: str) -> None:
@@ -206,6 +217,7 @@ class Cluster:
         text = CONF.format(
             host=host, ports=ports, folder=self.folder, munge=self._munge, nodes="\n".join(nodes),
             cpu_nodes=",".join(self.names[1:] or self.names), min_job_age=self.min_job_age_s,
+            max_jobs=self.max_jobs,
         )  # fmt: skip
         (self.folder / "slurm.conf").write_text(text)
         for i in range(self.gpus):

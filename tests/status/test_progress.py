@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from phasewalk.jobs import Finished, Job, Running, Started
+from phasewalk.jobs import Finished, Job, Queued, Running, Started
 from phasewalk.moment import Now, Seen, WalkerNow
 from phasewalk.status import progress
 from phasewalk.status.progress import Progress
@@ -130,6 +130,19 @@ def test_labels_by_their_jobs(clock: Times) -> None:
     assert late.seconds_left == pytest.approx((6 * 10 - 10 - 4) / 2)
     assert late.core_hours == pytest.approx(0.5 + 2 * (14 + 4) / 3600, abs=1e-5)
     assert (late.began, late.at, late.rounds) == (1e9, 1e9 + 20, 4)
+
+
+def test_jobs_in_a_queue_do_not_run(clock: Times) -> None:
+    kept: list[Now] = []
+    with Progress(Console(file=io.StringIO()), 4, Path("/camp"), kept.append) as seen:
+        seen.begin(0, "label", 8, "labels")
+        seen.see(Queued(job(0), 0.0))
+        seen.see(Started(job(1)))
+        seen.see(Started(job(2)))
+        seen.see(Queued(job(2), 60.0, "BeginTime"))  # its node was lost
+        clock.now += 5.0
+        seen.advance(1, "")
+    assert kept[-1].numbers == {"running": 1}
 
 
 def test_jobs_beside_the_stage_cost_but_are_not_what_it_is_at(clock: Times) -> None:

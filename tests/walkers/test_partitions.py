@@ -197,6 +197,21 @@ def test_a_time_limit_is_told(tmp_path: Path) -> None:
     assert not result.walkers[0].broke
 
 
+def test_what_the_launcher_says_of_an_end_from_outside_comes_first(tmp_path: Path) -> None:
+    """It has tried again where that can help, so that the segment is not repeated (Killed)."""
+    finished, made = recorded(tmp_path)
+    for walker in ("ar-0", "ar-1"):
+        cut_off(finished, walker)
+    why = "killed for memory: 62 of 64 GB; raise memory_GB of segment in the site file"
+    with pytest.raises(EngineFailed, match=f"segment was {why}") as raised:
+        outcomes.read(replace(finished, returncode=137, why=why), made)
+    assert not isinstance(raised.value, Killed)
+    why = "stopped at the time limit of its batch job, 60 min"
+    ended = outcomes.read(replace(finished, returncode=None, why=why), made)
+    assert ended.walkers[0].halted == f"the segment was {why}"
+    assert not ended.walkers[0].broke
+
+
 def cut_off(finished: Finished, walker: str, line: str = "") -> Path:
     """A log that ends before its run did, with this line."""
     log = finished.directory / f"{walker}.log"

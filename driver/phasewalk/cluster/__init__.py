@@ -1,6 +1,6 @@
 """Clusters: the site file, and jobs on Slurm."""
 
-from . import launching, site_reference
+from . import launching, needs, site_reference, words
 from .finding import find_site
 from .site import KIND_OF, PlaceSettings, SiteSettings
 
@@ -10,5 +10,7 @@ __all__ = [
     "SiteSettings",
     "find_site",
     "launching",
+    "needs",
     "site_reference",
+    "words",
 ]

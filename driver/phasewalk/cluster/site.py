@@ -108,6 +108,12 @@ class SiteSettings(Settings):
         description="Labels are put together into jobs of about so many minutes, by the time that "
         "earlier ones took; 0: each label is a job.",
     )
+    pack_cores: int | None = Field(
+        None,
+        ge=1,
+        description="Number of cores of such a job, in which labels then run side by side, as for "
+        "partitions that give whole nodes. Default: those of one label.",
+    )
     scratch: Word | None = Field(
         None,
         description="Folder for temporary files that all nodes see. Default: beside the campaign "

@@ -29,9 +29,12 @@ def choose(site: str | None, beside: Path, *, cores: int | None, folder: Path) -
         cores: number of cores of this machine to use; None: all.
         folder: folder of the campaign directory.
     """
+    from ..batch import jobs_launcher
     from ..cluster import find_site, launching
 
     found = None if site is None else find_site(site, beside, os.environ)
+    if found is not None and found.scheduler == "slurm" and found.mode == "jobs":
+        return jobs_launcher(found, folder, os.environ)
     return launching.launcher(found, cores=cores, folder=folder, environ=os.environ)
 
 

@@ -1,6 +1,6 @@
 """Engines: finding programs and processors, and starting jobs."""
 
-from . import plugin, shared_code
+from . import plugin, shared_code, workplace
 from .discovery import (
     HOW_TO_GET_PLUMED,
     Engines,
@@ -34,4 +34,5 @@ __all__ = [
     "versions",
     "which",
     "with_machine",
+    "workplace",
 ]

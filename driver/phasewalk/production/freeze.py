@@ -27,9 +27,9 @@ from ..campaign import Campaign, Work, deck_versions
 from ..errors import InputError, NothingLeft
 from ..files import hash_of, set_aside
 from ..generations import Generation, folder, refit
-from ..jobs import Observed
 from ..labels import levels
 from ..moment import FREE_ENERGY
+from ..observed import Observed
 from ..rounds import START, explore, steer
 from ..store import (
     BEGIN,

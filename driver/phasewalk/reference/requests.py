@@ -253,7 +253,7 @@ def _require(finished: Finished, reference: Reference) -> None:
                 f"{finished.job.name} did not converge: {finished.last_lines(1)} (all files "
                 f"are in {finished.directory})"
             )
-    elif finished.returncode not in (0, None):
+    elif finished.returncode not in (0, None) and not finished.why:
         cp2k_output.check_end(finished.directory / Finished.STDOUT)
     finished.require_success()
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..jobs import Event, Finished, Running
+from ..jobs import Event, Finished, Queued, Running
 from ..moment import DONE, FAILED_NOW, NOTHING, RUNNING_NOW, STARTING, STOPPED, Now, Seen, WalkerNow
 from ..store import SECONDS_PER_HOUR
 
@@ -43,6 +43,9 @@ class _Jobs:
         """Record an event of a job."""
         jobs, others = (self.beside, self.running) if beside else (self.running, self.beside)
         others.pop(event.job.directory, None)  # the stage now waits for it, or no more
+        if isinstance(event, Queued):  # perhaps again, because its node was lost
+            jobs.pop(event.job.directory, None)
+            return
         if isinstance(event, Finished):
             jobs.pop(event.directory, None)
             self.took += [] if beside else [event.seconds]

@@ -53,7 +53,8 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
 
     Raises:
         Killed: the launch was ended from outside.
-        EngineFailed: no walker completed a step, or hills are missing or duplicated.
+        EngineFailed: no walker completed a step, or hills are missing or duplicated; or the
+            launcher says why it was ended from outside, and has tried again if that can help.
     """
     directory = finished.directory
     logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
@@ -145,8 +146,10 @@ def _end(finished: Finished, plan: SegmentPlan, logs: list[logs.LogSummary]) -> 
     if finished.returncode == 0 and all(log.loop_s is not None for log in logs):
         return None
     if finished.returncode is None:
-        limit = plan.settings.timeout_s or 0
-        return _End(f"the segment exceeded its time limit of {limit:g} s", limit=True)
+        limit = f"exceeded its time limit of {plan.settings.timeout_s or 0:g} s"
+        return _End(f"the segment {f'was {finished.why}' if finished.why else limit}", limit=True)
+    if finished.why:
+        finished.require_success()
     failed = tuple(number for number, log in enumerate(logs) if log.errors)
     if failed:
         return _End(f"{plan.walkers[failed[0]].id}: {logs[failed[0]].errors[0]}", failed)

@@ -1,0 +1,258 @@
+"""Batch jobs as files: what is written before one is submitted, and what is read by whoever comes.
+
+Each batch job has a folder: `batch.sh`, its script; `batch.json`, what `batch_child` runs;
+`batch.out`, what Slurm and the script print; `submitted.json`, its number. The directory of each of
+its jobs has `slurm.json`, which names it. All but the number are written before it is submitted;
+the number of a batch job whose driver was killed in between is found by its name.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import jobs
+from ..cluster import KIND_OF, PlaceSettings
+from ..engines import workplace
+from ..errors import ParseError
+from ..files import read, set_aside, write_file
+from ..jobs import Finished, Job
+from . import scripts
+from .scheduler import Scheduler, State
+from .scripts import Needs
+
+MARK = "slurm.json"
+"""File in a job's directory that names its batch job."""
+SCRIPT, JOBS, NUMBER = "batch.sh", "batch.json", "submitted.json"
+CHILD = Path(__file__).with_name("batch_child.py")
+LOOK_S = 10.0
+"""Time between two looks of a batch job at whether what it runs is still wanted."""
+STOPPED_S = 2.0
+"""Time after a failure in which a SIGTERM shows that Slurm caused it."""
+LOST = "lost"
+"""Part of the name of a directory whose job Slurm has lost."""
+_TAIL = 2**14
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What `slurm.json` says.
+
+    Attributes:
+        batch: name of the batch job.
+        tries: number of times that the job has been submitted, with this one.
+    """
+
+    batch: str
+    tries: int = 1
+
+
+@dataclass(frozen=True)
+class _Number:
+    id: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How jobs share a batch job.
+
+    Attributes:
+        need: what the batch job occupies.
+        at_a_time: number of jobs that run side by side.
+        pack_min: minutes after which no further job begins.
+    """
+
+    need: Needs
+    at_a_time: int = 1
+    pack_min: float = 0.0
+
+
+@dataclass
+class Batch:
+    """A batch job.
+
+    Attributes:
+        name: of the batch job.
+        need: what it occupies.
+        number: in the queue; None if it is not known whether it is there.
+        since: when it was submitted.
+        members: directory → job, of those whose end is not known.
+        tries: directory → number of times that its job was submitted.
+        started: directory → when its program was first seen running.
+        alone: it had one job from the start.
+        state: as last seen.
+        over: when it was first seen to have ended.
+        adopted: it was submitted by an earlier process.
+        good: none of its jobs has failed or was submitted again.
+    """
+
+    name: str
+    need: Needs
+    number: str | None
+    since: float
+    alone: bool
+    members: dict[Path, Job] = field(default_factory=dict)
+    tries: dict[Path, int] = field(default_factory=dict)
+    started: dict[Path, float] = field(default_factory=dict)
+    state: State | None = None
+    over: float | None = None
+    adopted: bool = False
+    good: bool = True
+
+
+def kind_of(job: Job) -> str:
+    """Name of the site file's settings that a job uses."""
+    return KIND_OF[job.kind]
+
+
+def place_files(job: Job, name: str, tries: int, *, staged: bool) -> None:
+    """Write what a job reads, and which batch job it belongs to.
+
+    Args:
+        job: the job.
+        name: of the batch job.
+        tries: number of times that it has been submitted, with this one.
+        staged: its files are there, since it has been submitted before, but was not started.
+    """
+    if not staged:
+        workplace.prepare(job)
+        workplace.clear(job)  # the node makes its own folder for temporary files
+    write_file(job.directory / MARK, json.dumps({"batch": name, "tries": tries}).encode())
+
+
+def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan: Plan) -> Path:
+    """Write the files of a batch job and return its script.
+
+    Args:
+        folder: of the batch job; its name is that of the batch job.
+        members: what it runs, in this order.
+        place: where.
+        plan: what it occupies.
+    """
+    several = plan.at_a_time > 1
+    content = {
+        "name": folder.name,
+        "at_a_time": plan.at_a_time,
+        "last_start_s": plan.pack_min * 60 if len(members) > 1 else 1e9,
+        "look_s": LOOK_S,
+        "stopped_s": STOPPED_S,
+        "environ": dict(workplace.TEXT),
+        "mark": MARK,
+        "ended": jobs.ENDED,
+        "stdout": Finished.STDOUT,
+        "stderr": Finished.STDERR,
+        "scratch": workplace.SCRATCH,
+        "jobs": [_entry(job, place, step=several) for job in members],
+    }
+    folder = folder.absolute()
+    write_file(folder / JOBS, json.dumps(content, indent=1).encode())
+    argv = (sys.executable, "-I", "-S", str(CHILD), JOBS)
+    need = plan.need
+    text = scripts.batch_script(argv, place, name=folder.name, folder=folder, need=need)
+    write_file(folder / SCRIPT, text.encode())
+    return folder / SCRIPT
+
+
+def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object]:
+    return {
+        "name": job.name,
+        "directory": str(job.directory.absolute()),
+        "argv": list(scripts.words(job, place, step=step)),
+        "env": {**scripts.variables(job, place), **job.env},
+        "timeout_s": job.timeout_s,
+        "keep": [*job.inputs, *job.links],
+        "copies": {name: str(source.absolute()) for name, source in job.copies.items()},
+    }
+
+
+def mark_of(directory: Path) -> Mark | None:
+    """Which batch job a directory belongs to; None if to none."""
+    try:
+        return read(directory / MARK, Mark)
+    except ParseError:
+        return None
+
+
+def number_of(folder: Path) -> str | None:
+    """Number of a batch job, if it was written."""
+    try:
+        return read(folder / NUMBER, _Number).id
+    except ParseError:
+        return None
+
+
+def write_number(folder: Path, number: str) -> None:
+    """Write the number of a batch job that has been submitted."""
+    write_file(folder / NUMBER, json.dumps({"id": number}).encode())
+
+
+def directories(folder: Path) -> list[Path]:
+    """Directories of the jobs of a batch job; none if they cannot be read."""
+    try:
+        found = json.loads((folder / JOBS).read_bytes())["jobs"]
+        return [Path(one["directory"]) for one in found]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def has_started(job: Job) -> bool:
+    """Whether the program of a job has been started in its directory."""
+    return (job.directory / Finished.STDOUT).exists()
+
+
+def forget(directory: Path) -> None:
+    """A batch job that runs, or will run, leaves this directory alone."""
+    (directory / MARK).unlink(missing_ok=True)
+
+
+def give_up(job: Job) -> None:
+    """Keep what a lost job has left, under another name."""
+    forget(job.directory)
+    set_aside(job.directory, LOST)
+
+
+def delete(folder: Path) -> None:
+    """Delete the files of a batch job."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def printed(folder: Path, job: Job) -> str:
+    """The last lines of a batch job's own output and of its program's errors."""
+    paths = (job.directory / Finished.STDERR, folder / scripts.OUTPUT)
+    return "\n".join(_tail(path) for path in paths)
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _TAIL))
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def cancel_all(folder: Path, scheduler: Scheduler, *, within: Path) -> list[str]:
+    """Cancel the batch jobs of a campaign; the next run submits their jobs again.
+
+    Args:
+        folder: of the files of batch jobs, also of other campaigns.
+        scheduler: the queue.
+        within: the campaign directory.
+
+    Returns:
+        The numbers of those that were in the queue.
+
+    Raises:
+        NotNow: the queue does not answer.
+    """
+    root, states, found = within.resolve(), scheduler.states(), []
+    for number, state in states.items():
+        places = [] if state.ended else directories(folder / state.name)
+        if places and all(place.resolve().is_relative_to(root) for place in places):
+            found.append(number)
+            for place in places:
+                forget(place)
+    scheduler.cancel(found)
+    return found

@@ -1,0 +1,106 @@
+"""How a batch job has ended, in words that a user can act on, and whether it is tried again."""
+
+import re
+import signal
+from dataclasses import dataclass
+
+from .scheduler import How
+from .scripts import Needs
+
+TRIES = 3
+"""Number of times that a job is started if Slurm loses it."""
+STOPPED, KILLED = 128 + signal.SIGTERM, 128 + signal.SIGKILL
+_MEMORY = re.compile(r"exceeded (?:step|job)? ?memory limit|oom.?kill|Out Of Memory", re.I)
+_USED = re.compile(r"exceeded (?:step|job)? ?memory limit \((\d+) > (\d+)\)")
+_LOST = {
+    "NODE_FAIL": "lost with its node",
+    "BOOT_FAIL": "lost because its node did not boot",
+    "PREEMPTED": "preempted by a job of higher priority",
+    "REVOKED": "revoked by Slurm",
+}
+_NODES_FAULT = ("JobLaunchFailure", "SystemFailure", "launch_failed_requeued_held")
+"""Reasons of a failure that has nothing to do with the program: its node did not start it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows for a job that has left no result.
+
+    Attributes:
+        again: it is put into the queue again, unless that was done too often.
+        why: what happened: "killed for memory: 62 of 64 GB; raise memory_GB of label".
+        returncode: as that of the program; None for a time limit.
+    """
+
+    again: bool
+    why: str
+    returncode: int | None = KILLED
+
+
+def verdict(how: How | None, printed: str, need: Needs, kind: str) -> Verdict:
+    """What follows for a job without a result, whose batch job has ended.
+
+    Args:
+        how: what Slurm says; None if it does not know the batch job any more.
+        printed: last lines of its program and of its batch job.
+        need: what it was given.
+        kind: of the settings in the site file that it used.
+    """
+    if how is None:
+        return Verdict(True, "lost: it is no longer in Slurm's queue, and has left no result")
+    where = f" ({how.nodes})" if how.nodes else ""
+    if how.state == "OUT_OF_MEMORY" or _MEMORY.search(printed):
+        return Verdict(False, memory(printed, need, kind))
+    if how.state in ("TIMEOUT", "DEADLINE"):
+        limit = f"stopped at the time limit of its batch job, {need.minutes:g} min"
+        return Verdict(False, f"{limit}; raise time_min of {kind} in the site file", None)
+    if how.state == "CANCELLED":
+        return Verdict(False, "cancelled by hand (scancel)", STOPPED)
+    if how.state in _LOST:
+        return Verdict(True, f"{_LOST[how.state]}{where}")
+    if how.state == "COMPLETED":
+        return Verdict(True, f"lost: its batch job has ended without a result{where}")
+    if how.reason in _NODES_FAULT:
+        return Verdict(True, f"not started by its node{where}, {how.reason}")
+    return Verdict(False, _script(how, where, printed), how.code or 128 + how.signal)
+
+
+def memory(printed: str, need: Needs, kind: str) -> str:
+    """That memory ran out, and of what."""
+    hint = f"raise memory_GB of {kind} in the site file"
+    if found := _USED.search(printed):
+        used, limit = (int(number) / 1e9 for number in found.groups())
+        return f"killed for memory: {used:.3g} of {limit:.3g} GB; {hint}"
+    limit_GB = (
+        "that of the partition" if need.memory_MB is None else f"{need.memory_MB / 1000:g} GB"
+    )
+    return f"killed for memory (limit: {limit_GB}); {hint}"
+
+
+def of_failure(code: int, printed: str, need: Needs, kind: str) -> str:
+    """Why a program failed, if it was ended from outside; else empty.
+
+    Args:
+        code: its exit code.
+        printed: last lines of its program and of its batch job.
+        need: what it was given.
+        kind: of the settings in the site file that it used.
+    """
+    if _MEMORY.search(printed):
+        return memory(printed, need, kind)
+    if code == KILLED:
+        return f"killed (signal 9), perhaps for memory: raise memory_GB of {kind} in the site file"
+    return ""
+
+
+def too_often(last: Verdict) -> str:
+    """Why a job is not tried again any more."""
+    return f"tried {TRIES} times; the last time it was {last.why}"
+
+
+def _script(how: How, where: str, printed: str) -> str:
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    says = f": {lines[-1]}" if lines else ""
+    if how.signal:
+        return f"ended with its batch script, by signal {how.signal}{where}{says}"
+    return f"ended with its batch script, which failed with code {how.code}{where}{says}"

@@ -1,0 +1,394 @@
+"""Jobs mode: each job, or some short labels together, is a batch job of Slurm.
+
+The jobs do not depend on this process: if it ends, they go on, and `resume` takes them over. What
+has become of a job is read from its directory; Slurm is asked only about batch jobs that have left
+no result there.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import jobs
+from ..cluster import SiteSettings
+from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
+from . import batches, ended
+from .asking import Clock, Queue, SystemClock
+from .batches import Batch
+from .ended import Verdict
+from .packing import Line, Times, Wait, plan
+from .scheduler import How, NotNow, Scheduler, Slurm
+from .scripts import needs
+
+FOLDER = "phasewalk-slurm"
+"""Folder of the files of batch jobs, beside campaign directories."""
+SIGN_S = 10.0
+"""Longest time without an event while jobs wait or run."""
+LATE_S = 60.0
+"""Time after the end of a batch job in which its files may still appear on this machine."""
+
+
+def new_name() -> str:
+    """A name that no other batch job has."""
+    return f"phasewalk-{secrets.token_hex(5)}"
+
+
+@dataclass(frozen=True)
+class JobsLauncher:
+    """Puts jobs into the queue of a cluster.
+
+    Attributes:
+        site: where each kind of work runs.
+        scheduler: the queue.
+        folder: in which each batch job gets a folder of its own; all nodes see it.
+        scratch: for temporary folders; all nodes see it.
+        leaves: jobs go on when a session is closed; else they are cancelled.
+        clock: of this process.
+        name: makes a new name for a batch job.
+        times: of jobs that have ended.
+    """
+
+    site: SiteSettings
+    scheduler: Scheduler
+    folder: Path
+    scratch: Path | None = None
+    leaves: bool = True
+    clock: Clock = field(default_factory=SystemClock)
+    name: Callable[[], str] = new_name
+    times: Times = field(default_factory=Times)
+
+    @property
+    def cores(self) -> int:
+        """Number of jobs that can be in the queue: each has a core, or more."""
+        return self.site.max_jobs
+
+    @property
+    def here(self) -> bool:
+        """Its jobs run on other machines."""
+        return False
+
+    def session(self) -> Session:
+        """Open a session."""
+        return JobsSession(self)
+
+
+def jobs_launcher(site: SiteSettings, folder: Path, environ: Mapping[str, str]) -> JobsLauncher:
+    """The launcher of a site whose mode is `jobs`.
+
+    Args:
+        site: the site.
+        folder: in which the campaign directory is; all nodes see it.
+        environ: of this process.
+    """
+    scratch = Path(site.scratch).expanduser() if site.scratch else folder
+    return JobsLauncher(site, Slurm(environ), folder.absolute() / FOLDER, scratch.absolute())
+
+
+@dataclass
+class JobsSession:
+    """Jobs in the queue of a cluster; see `jobs.Session`."""
+
+    launcher: JobsLauncher
+    _line: Line = field(default_factory=Line)
+    _batches: dict[str, Batch] = field(default_factory=dict)
+    _due: deque[Event] = field(default_factory=deque)
+    _queue: Queue = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = self.launcher
+        self._queue = Queue(own.scheduler, own.clock, own.site.poll_s)
+
+    def add(self, job: Job) -> None:
+        """Add a job."""
+        self._line.add(Wait(job))
+
+    def resume(self, job: Job) -> bool:
+        """Take over a job that an earlier process submitted, if its end is not known."""
+        mark = batches.mark_of(job.directory)
+        if mark is None:
+            return False
+        same = jobs.same_inputs(job, job.directory)
+        found = jobs.finished(job)
+        if found is not None:
+            return same and found.returncode != 0 and self._take_over(job, mark)
+        if not same:
+            self._drop(mark)
+            return False
+        return self._take_over(job, mark)
+
+    def events(self) -> Generator[Event]:
+        """Submit jobs, and ask about them, until there are none left."""
+        while True:
+            while self._due:
+                yield self._due.popleft()
+            if not self._line and not self._batches:
+                return
+            self._submit()
+            if self._pause():
+                self._poll()
+
+    def narrow(self, directory: Path, cores: int) -> None:
+        """Each job has its own cores; nothing waits for them."""
+
+    def stop(self, directory: Path) -> None:
+        """Cancel the job in a directory."""
+        self._due = deque(event for event in self._due if event.job.directory != directory)
+        self._line.remove(directory)
+        for batch in list(self._batches.values()):
+            if directory in batch.members:
+                batches.forget(directory)  # a batch job with others leaves it alone
+                batch.good = False  # its script may still be needed
+                self._remove(batch, directory)
+                if batch.number and not batch.members:
+                    self._queue.cancel(batch.number)
+
+    def close(self) -> None:
+        """Submit nothing more; jobs in the queue go on, or are cancelled."""
+        self._line.clear()
+        self._due.clear()
+        if not self.launcher.leaves:
+            for batch in self._batches.values():
+                for directory in batch.members:
+                    batches.forget(directory)
+            self._queue.cancel(*(one.number for one in self._batches.values() if one.number))
+        self._batches.clear()
+
+    # Submitting.
+
+    def _submit(self) -> None:
+        """Put jobs into the queue, as many as may be there."""
+        site = self.launcher.site
+        while self._line and all(one.number is not None for one in self._batches.values()):
+            free = site.max_jobs - len(self._batches)
+            if free <= 0:
+                return
+            self._put(self._write(self._line.next(site, self.launcher.times, free=free)))
+
+    def _write(self, waits: list[Wait]) -> Batch:
+        """Write the files of a batch job."""
+        site, name = self.launcher.site, self.launcher.name()
+        shared = plan(waits, site)
+        batch = Batch(name, shared.need, None, self.launcher.clock.now(), len(waits) == 1)
+        for wait in waits:
+            batches.place_files(wait.job, name, wait.tries, staged=wait.staged)
+            batch.members[wait.job.directory] = wait.job
+            batch.tries[wait.job.directory] = wait.tries
+        members = [wait.job for wait in waits]
+        batches.write_batch(self._folder(batch), members, site.place_of(members[0]), shared)
+        self._batches[name] = batch
+        return batch
+
+    def _put(self, batch: Batch) -> None:
+        """Put a batch job into the queue; if there is no answer, or no room, it is done later."""
+        folder = self._folder(batch)
+        try:
+            number = self.launcher.scheduler.submit(folder / batches.SCRIPT)
+        except NotNow as error:
+            self._queue.silent = str(error)
+            return
+        self._number(batch, number)
+
+    def _number(self, batch: Batch, number: str) -> None:
+        batches.write_number(self._folder(batch), number)
+        batch.number, batch.since = number, self.launcher.clock.now()
+        self._due += [Queued(job, 0.0) for job in batch.members.values()]
+
+    # Asking.
+
+    def _pause(self) -> bool:
+        """Wait for the next time to ask; False if a sign of life came first."""
+        left = self._queue.left_s
+        self.launcher.clock.sleep(min(left, SIGN_S))
+        if left > SIGN_S:
+            self._signs(next(iter(self._batches.values()), None))
+        return left <= SIGN_S
+
+    def _poll(self) -> None:
+        """Ask about all batch jobs at once, and look at what they have written."""
+        self._queue.ask()
+        for batch in list(self._batches.values()):
+            if batch.number is not None or self._find(batch):
+                self._look(batch)
+            else:
+                self._signs(batch)
+
+    def _find(self, batch: Batch) -> bool:
+        """Find a batch job without a number in the queue, or put it there; False if neither."""
+        if self._queue.states is None:
+            return False
+        number = self._queue.named(batch.name)
+        if number is None:
+            self._put(batch)
+            return False
+        self._number(batch, number)
+        return True
+
+    def _look(self, batch: Batch) -> None:
+        """Events of the jobs of a batch job."""
+        states = self._queue.states
+        if states is not None:
+            batch.state = self._queue.state(batch.number or "", batch.name)
+        state = batch.state
+        if state is None or not state.waits:
+            self._harvest(batch)
+        elif batch.started:
+            batch.started.clear()  # Slurm has put it back into the queue
+        if not batch.members:
+            return
+        if states is not None and (state is None or state.ended):
+            self._end(batch)
+        else:
+            batch.over = None
+            self._signs(batch)
+
+    def _harvest(self, batch: Batch) -> None:
+        """Find the jobs of a batch job that have started or ended."""
+        now = self.launcher.clock.now()
+        for directory, job in list(batch.members.items()):
+            if directory not in batch.started:
+                if not batches.has_started(job):
+                    if batch.adopted:
+                        continue
+                    break  # they start in this order
+                before = batch.state.elapsed_s if batch.state and batch.alone else 0.0
+                batch.started[directory] = now - before
+                self._due.append(Started(job))
+            found = jobs.finished(job) if (directory / jobs.ENDED).exists() else None
+            if found is not None and not self._unexplained(batch, found):
+                self._finish(batch, self._explained(batch, found))
+
+    def _unexplained(self, batch: Batch, found: Finished) -> bool:
+        """Whether a failure may still be explained by the end of its batch job."""
+        running = batch.state is not None and not batch.state.ended
+        return batch.alone and bool(found.returncode) and not found.why and running
+
+    def _explained(self, batch: Batch, found: Finished) -> Finished:
+        """The end of a job, with the reason of a failure from outside."""
+        if not found.returncode or found.why:
+            return found
+        printed = batches.printed(self._folder(batch), found.job)
+        kind = batches.kind_of(found.job)
+        why = ended.of_failure(found.returncode, printed, batch.need, kind)
+        if not why:
+            return found
+        return self._record(found.job, found.returncode, found.seconds, found.host, why)
+
+    def _signs(self, batch: Batch | None) -> None:
+        """That the jobs of a batch job wait or run."""
+        now = self.launcher.clock.now()
+        for directory, job in batch.members.items() if batch else ():
+            begun = batch.started.get(directory) if batch else None
+            if begun is not None:
+                self._due.append(Running(job, now - begun))
+            elif batch:
+                waits = batch.state is not None and batch.state.waits
+                why = batch.state.reason if batch.state and waits else ""
+                self._due.append(Queued(job, now - batch.since, self._queue.silent or why))
+
+    # Ends.
+
+    def _end(self, batch: Batch) -> None:
+        """What becomes of the jobs of a batch job that has ended without a result for them."""
+        try:
+            how = self._queue.ended(batch.number or "", batch.state)
+        except NotNow:
+            return
+        if how is None and batch.over is None:
+            batch.over = self.launcher.clock.now()  # asked once more
+            return
+        if how is not None and how.state == "COMPLETED":
+            batch.over = batch.over or self.launcher.clock.now()
+            if self.launcher.clock.now() - batch.over < LATE_S:
+                return
+        for directory, job in list(batch.members.items()):
+            self._judge(batch, directory, job, how)
+
+    def _judge(self, batch: Batch, directory: Path, job: Job, how: How | None) -> None:
+        """Submit a job again, or end it."""
+        tries = batch.tries[directory]
+        hand = how is not None and how.state == "CANCELLED"
+        if hand and batch.adopted:  # when no driver was there to see it: it is wanted again
+            batches.give_up(job)
+            self._again(batch, Wait(job, tries))
+            return
+        if not batch.alone and not batches.has_started(job) and how is not None and not hand:
+            self._again(batch, Wait(job, tries, staged=True, alone=how.state != "COMPLETED"))
+            return
+        found = jobs.finished(job)
+        if found is not None:  # it came late
+            self._finish(batch, self._explained(batch, found))
+            return
+        printed = batches.printed(self._folder(batch), job)
+        judged = ended.verdict(how, printed, batch.need, batches.kind_of(job))
+        if judged.again and tries < ended.TRIES:
+            batches.give_up(job)
+            self._again(batch, Wait(job, tries + 1, alone=True))
+            return
+        why = ended.too_often(judged) if judged.again else judged.why
+        self._lost(batch, job, Verdict(False, why, judged.returncode), how)
+
+    def _lost(self, batch: Batch, job: Job, judged: Verdict, how: How | None) -> None:
+        nodes = how.nodes if how else ""
+        seconds = how.seconds if how else 0.0
+        if job.directory not in batch.started:
+            self._due.append(Started(job))
+        end = self._record(job, judged.returncode, seconds, nodes or "unknown", judged.why)
+        self._finish(batch, end)
+
+    def _record(
+        self, job: Job, returncode: int | None, seconds: float, host: str, why: str
+    ) -> Finished:
+        jobs.record_end(job.directory, returncode, seconds, host, why)
+        return jobs.finished(job) or Finished(job, returncode, seconds, host, why)
+
+    def _again(self, batch: Batch, wait: Wait) -> None:
+        batch.good = False
+        self._remove(batch, wait.job.directory)
+        self._line.add(wait, first=True)
+
+    def _finish(self, batch: Batch, finished: Finished) -> None:
+        if finished.returncode == 0:
+            self.launcher.times.add(finished.job, finished.seconds)
+        self._due.append(finished)
+        batch.good = batch.good and finished.returncode == 0
+        self._remove(batch, finished.directory)
+
+    def _remove(self, batch: Batch, directory: Path) -> None:
+        """Forget a job, and its batch job if that has no other; its files if all went well."""
+        del batch.members[directory]
+        if not batch.members:
+            del self._batches[batch.name]
+            if batch.good:
+                batches.delete(self._folder(batch))
+
+    # Jobs of an earlier process.
+
+    def _take_over(self, job: Job, mark: batches.Mark) -> bool:
+        batch = self._batches.get(mark.batch)
+        if batch is None:
+            folder = self.launcher.folder / mark.batch
+            number = batches.number_of(folder) or self._queue.named(mark.batch)
+            if number is None and jobs.finished(job) is None:
+                return False
+            need = needs(job, self.launcher.site.place_of(job))
+            alone = len(batches.directories(folder)) == 1
+            now = self.launcher.clock.now()
+            batch = Batch(mark.batch, need, number or "", now, alone, adopted=True)
+            self._batches[mark.batch] = batch
+            if number is not None:
+                batches.write_number(folder, number)
+        batch.members[job.directory] = job
+        batch.tries[job.directory] = mark.tries
+        return True
+
+    def _drop(self, mark: batches.Mark) -> None:
+        """Cancel the batch job of an earlier process whose only job is not wanted any more."""
+        folder = self.launcher.folder / mark.batch
+        if len(batches.directories(folder)) == 1:
+            number = batches.number_of(folder) or self._queue.named(mark.batch)
+            self._queue.cancel(*([number] if number else []))
+
+    def _folder(self, batch: Batch) -> Path:
+        return self.launcher.folder / batch.name

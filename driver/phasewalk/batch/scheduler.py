@@ -1,0 +1,299 @@
+"""What phasewalk asks of a scheduler, and Slurm's commands as its answer.
+
+Commands are lists of words; nothing is read by a shell. A command that fails, or does not answer,
+says nothing about jobs: it is asked again later.
+"""
+
+import re
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import InputError, PhasewalkError, brief
+
+ANSWER_S = 30.0
+"""Seconds after which a command of the scheduler is given up."""
+WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+"""States before a start; SPECIAL_EXIT and REQUEUE_HOLD wait for the user."""
+ENDED = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "REVOKED", "TIMEOUT"),
+)
+"""States of a job that has ended."""
+
+
+class NotNow(PhasewalkError):
+    """The scheduler does not answer now; what was asked is not known, or may not have been done."""
+
+
+class QueueFull(NotNow):
+    """The scheduler takes no further job of this user now."""
+
+
+class Refused(InputError):
+    """The scheduler will never take such a job: a partition, account or limit is wrong."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the queue says of a job.
+
+    Attributes:
+        id: its number.
+        name: its name; only phasewalk's own are unique.
+        state: Slurm's word, such as PENDING, RUNNING, NODE_FAIL.
+        reason: why it waits or has ended, Slurm's word.
+        elapsed_s: seconds since its last start; 0 if it waits.
+        nodes: on which it runs.
+    """
+
+    id: str
+    name: str
+    state: str
+    reason: str = ""
+    elapsed_s: float = 0.0
+    nodes: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """It has not been started, or is to be started again."""
+        return self.state in WAITS
+
+    @property
+    def ended(self) -> bool:
+        """It has ended."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class How:
+    """How a job has ended, as the scheduler says.
+
+    Attributes:
+        state: Slurm's word.
+        reason: Slurm's word for why.
+        code: exit code of the script.
+        signal: that ended it; 0 if none did.
+        seconds: from its last start to its end.
+        nodes: on which it ran.
+    """
+
+    state: str
+    reason: str = ""
+    code: int = 0
+    signal: int = 0
+    seconds: float = 0.0
+    nodes: str = ""
+
+
+class Scheduler(Protocol):
+    """A queue of batch jobs; the same interface for Slurm and for a test."""
+
+    def submit(self, script: Path) -> str:
+        """Put a batch script into the queue and return the job's number.
+
+        Raises:
+            QueueFull: no more jobs are accepted now; it was not put into the queue.
+            Refused: it will never be accepted; the message says why.
+            NotNow: no answer; it may be in the queue, under its name.
+        """
+        ...
+
+    def states(self) -> Mapping[str, State]:
+        """All jobs of this user by number, with those that have ended lately; NotNow if unknown."""
+        ...
+
+    def ended(self, number: str) -> How | None:
+        """How a job has ended; None if it is not known any more.
+
+        Raises:
+            NotNow: no answer, or it has not ended.
+        """
+        ...
+
+    def cancel(self, numbers: Collection[str]) -> None:
+        """End jobs, or take them out of the queue; those that have ended are no error; NotNow."""
+        ...
+
+
+_FULL = re.compile(
+    r"MaxSubmitJob|SubmitJobLimit|MaxJobCount|job submit limit|Resource temporarily unavailable"
+    r"|temporarily unable to accept job|too many jobs",
+    re.I,
+)
+_BUSY = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
+    r"|Connection refused|Connection timed out|Transport endpoint|Unexpected message"
+    r"|Communication connection failure|in standby mode|controller is busy|slurmctld"
+    r"|Protocol authentication|Munge|RPC rate limit|Message (send|receive) failure",
+    re.I,
+)
+_GONE = re.compile(r"Invalid job id", re.I)
+_ID = re.compile(r"^(\d+)(?:;\S+)?$", re.M)
+_OF_A_JOB = re.compile(r"^(SLURM|SBATCH|SALLOC|SRUN|SQUEUE|PMI|PMIX|SLURMD)_")
+_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+_GPUS = (
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+)
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the scheduler's commands.
+
+    Without the variables of a job in which phasewalk itself may run: a new job would inherit its
+    limits, and SBATCH_… comes before what the script says.
+    """
+    dropped = _GPUS if "SLURM_JOB_ID" in environ else ()
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or not (_OF_A_JOB.match(name) or name in dropped)
+    }
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Slurm through sbatch, squeue, scontrol, sacct and scancel.
+
+    Attributes:
+        environ: of this process.
+    """
+
+    environ: Mapping[str, str]
+
+    def submit(self, script: Path) -> str:
+        """See `Scheduler.submit`."""
+        done = self._run("sbatch", "--parsable", str(script))
+        found = _ID.search(done.stdout)
+        if done.returncode == 0 and found:
+            return found[1]
+        said = _said(done)
+        if _FULL.search(said):
+            raise QueueFull(f"sbatch: {said}")
+        if done.returncode == 0 or _BUSY.search(said):
+            raise NotNow(f"sbatch: {said}")
+        raise Refused(f"sbatch refuses {script}: {said}")
+
+    def states(self) -> Mapping[str, State]:
+        """See `Scheduler.states`."""
+        shape = "--format=%i|%T|%M|%r|%N|%j"
+        done = self._run("squeue", "--me", "--noheader", "--states=all", shape)
+        if done.returncode:
+            raise NotNow(f"squeue: {_said(done)}")
+        found = [_state(line) for line in done.stdout.splitlines()]
+        return {one.id: one for one in found if one is not None}
+
+    def ended(self, number: str) -> How | None:
+        """See `Scheduler.ended`."""
+        done = self._run("scontrol", "show", "job", number, "--oneliner")
+        if done.returncode == 0:
+            how = _how(done.stdout)
+            if how is None:
+                raise NotNow(f"job {number} has not ended")
+            return how
+        if not _GONE.search(_said(done)):
+            raise NotNow(f"scontrol: {_said(done)}")
+        return self._from_accounts(number)
+
+    def cancel(self, numbers: Collection[str]) -> None:
+        """See `Scheduler.cancel`."""
+        if numbers:
+            done = self._run("scancel", *sorted(numbers))
+            if done.returncode and not _GONE.search(_said(done)):
+                raise NotNow(f"scancel: {_said(done)}")
+
+    def _from_accounts(self, number: str) -> How | None:
+        """How a job has ended by sacct, which many sites have not; None if it does not say."""
+        fields = "State,Reason,ExitCode,ElapsedRaw,NodeList"
+        words = ("--allocations", "--noheader", "--parsable2", f"--format={fields}")
+        try:
+            done = self._run("sacct", f"--jobs={number}", *words)
+        except NotNow:
+            return None
+        lines = done.stdout.splitlines() if done.returncode == 0 else []
+        return _account(lines[-1]) if lines else None
+
+    def _run(self, *argv: str) -> "subprocess.CompletedProcess[str]":
+        env = environment(self.environ)
+        if argv[0] == "sbatch":  # the job inherits it
+            env["PHASEWALK_PATH"] = env.get("PATH", "")
+        else:
+            env["LC_ALL"] = "C"
+        try:
+            return subprocess.run(
+                argv,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=ANSWER_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NotNow(f"{argv[0]}: no answer in {ANSWER_S:g} s") from error
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{argv[0]} not found: this machine has no commands of Slurm; run phasewalk on a "
+                "login node, or without --site"
+            ) from error
+        except OSError as error:
+            raise NotNow(f"{argv[0]}: {error.strerror}") from error
+
+
+def _said(done: "subprocess.CompletedProcess[str]") -> str:
+    """What a command printed on its error output, on one line, without its name."""
+    lines = [re.sub(r"^\w+: (error: )?", "", line) for line in done.stderr.splitlines()]
+    return brief("; ".join(line for line in lines if line) or f"exit code {done.returncode}")
+
+
+def _state(line: str) -> State | None:
+    """One line of squeue; None if it is something else."""
+    parts = line.split("|", 5)
+    if len(parts) < 6 or not parts[0].isdigit():
+        return None  # an array or a message
+    number, state, elapsed, reason, nodes, name = parts
+    return State(number, name, state, reason, seconds_of(elapsed), nodes)
+
+
+def seconds_of(time: str) -> float:
+    """Seconds of Slurm's [days-][hours:]minutes:seconds; 0 for anything else."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", time.strip())
+    if found is None:
+        return 0.0
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _how(text: str) -> How | None:
+    """The end of a job from `scontrol show job`; None if it has not ended."""
+
+    def value(name: str) -> str:
+        found = re.search(rf"(?:^|\s){name}=(\S*)", text)
+        return found[1] if found and found[1] != "(null)" else ""
+
+    if value("JobState") not in ENDED:
+        return None
+    code, signal = _exit(value("ExitCode"))
+    seconds = seconds_of(value("RunTime"))
+    return How(value("JobState"), value("Reason"), code, signal, seconds, value("NodeList"))
+
+
+def _account(line: str) -> How | None:
+    """The end of a job from a line of sacct; None if it has not ended."""
+    parts = line.split("|")
+    state = parts[0].split(" ")[0]  # CANCELLED by 1000
+    if len(parts) < 5 or state not in ENDED:
+        return None
+    seconds = float(parts[3]) if parts[3].isdigit() else 0.0
+    return How(state, parts[1], *_exit(parts[2]), seconds, parts[4])
+
+
+def _exit(text: str) -> tuple[int, int]:
+    """Code and signal of Slurm's CODE:SIGNAL."""
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,230 @@
+"""What a job needs on a site, its words for srun, and the text of batch scripts: all pure.
+
+Nothing of a settings file reaches a shell unquoted, and no value can begin a new line.
+"""
+
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..cluster import PlaceSettings
+from ..cluster import needs as shared
+from ..cluster import words as common
+from ..errors import InputError
+from ..jobs import Job
+
+OUTPUT = "batch.out"
+"""File in the folder of a batch script with what it prints itself."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./*\[\]&|!-]+")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job occupies.
+
+    Attributes:
+        nodes: number of nodes.
+        tasks: number of processes that Slurm knows of, on all nodes together.
+        threads: number of cores of each.
+        gpus: number of GPUs on each node.
+        gpu_type: type of the GPUs; empty if any will do.
+        memory_MB: memory on each node; None if the site's default is taken.
+        minutes: time limit.
+    """
+
+    nodes: int = 1
+    tasks: int = 1
+    threads: int = 1
+    gpus: int = 0
+    gpu_type: str = ""
+    memory_MB: int | None = None
+    minutes: float = shared.DEFAULT_MIN
+
+    @property
+    def cores(self) -> int:
+        """Number of cores, on all nodes together."""
+        return self.tasks * self.threads
+
+    def times(self, count: int) -> "Needs":
+        """That of several such jobs side by side on one node."""
+        memory_MB = None if self.memory_MB is None else self.memory_MB * count
+        return replace(self, tasks=self.tasks * count, gpus=self.gpus * count, memory_MB=memory_MB)
+
+    def lasting(self, minutes: float) -> "Needs":
+        """The same for another time."""
+        return replace(self, minutes=minutes)
+
+
+def needs(job: Job, place: PlaceSettings) -> Needs:
+    """What a job occupies at its place; the site file comes before the job."""
+    mpi = bool(job.mpiexec)
+    nodes = (place.nodes or job.nodes) if mpi else 1
+    ranks = job.nodes * job.ranks
+    tasks, threads = ranks, job.threads
+    if not mpi or common.own_mpiexec(job, place):  # one process for Slurm, which starts the others
+        nodes, tasks, threads = 1, 1, ranks * job.threads
+    memory_GB = place.memory_GB if place.memory_GB is not None else job.memory_GB
+    return Needs(
+        min(nodes, tasks),
+        tasks,
+        threads,
+        shared.gpus_of(job, place),
+        place.gpu_type or "",
+        None if memory_GB is None else math.ceil(memory_GB * 1000),
+        place.time_min or shared.DEFAULT_MIN,
+    )
+
+
+def words(job: Job, place: PlaceSettings, *, step: bool = True) -> tuple[str, ...]:
+    """The words that start a job's program inside a job of Slurm.
+
+    Args:
+        job: the job.
+        place: where it runs.
+        step: also for a program on one node without MPI: a step of its own, with its share of the
+            cores, GPUs and memory; else it has all of the batch job's.
+    """
+    need = needs(job, place)
+    argv = job.command if common.own_mpiexec(job, place) else job.argv
+    program = (*(place.prefix or ()), *shared.mps_words(job, place), *argv)
+    alone = need.nodes == 1 and (not job.mpiexec or common.own_mpiexec(job, place))
+    if alone and not step:
+        return program
+    return (*srun(need, mpi="none" if alone else place.mpi or "pmi2"), *program)
+
+
+def variables(job: Job, place: PlaceSettings) -> dict[str, str]:
+    """Variables that the words of a job rely on."""
+    return dict(common.ONE_NODE) if common.own_mpiexec(job, place) else {}
+
+
+def srun(need: Needs, *, mpi: str = "none") -> tuple[str, ...]:
+    """`srun` with the resources of one job step, which shares no core with others."""
+    optional = [
+        (need.gpus > 0, f"--gres={_gres(need)}"),
+        (need.gpus == 0, "--gres=none"),
+        (need.memory_MB is not None, f"--mem={need.memory_MB}M"),
+        (need.memory_MB is None, "--mem=0"),  # all of the job's, which steps share
+    ]
+    return (
+        "srun",
+        "--exact",
+        f"--nodes={need.nodes}",
+        f"--ntasks={need.tasks}",
+        f"--cpus-per-task={need.threads}",
+        *(word for given, word in optional if given),
+        f"--mpi={mpi}",
+        "--kill-on-bad-exit=1",
+        "--unbuffered",
+    )
+
+
+def batch_script(
+    argv: Sequence[str],
+    place: PlaceSettings,
+    *,
+    name: str,
+    folder: Path,
+    need: Needs,
+    options: Sequence[str] = (),
+) -> str:
+    """The text of a batch script.
+
+    Args:
+        argv: what it runs, in place of its shell, so that it receives Slurm's signals.
+        place: partition, account, modules, environment and further options.
+        name: of the job.
+        folder: in which it runs and where its output goes.
+        need: what it occupies.
+        options: further options of sbatch; those of the place come after them.
+
+    Raises:
+        InputError: a value has more than one line, or an option of the place is none.
+    """
+    given = [*_options(name, folder, need, place), *options, *_further(place)]
+    # A login shell knows `module`, but may replace PATH, which `Slurm.submit` hands on.
+    shell = "#!/bin/bash -l" if place.modules else "#!/bin/bash"
+    lines = [
+        shell,
+        *(f"#SBATCH {_option(word)}" for word in given),
+        "",
+        *(('export PATH="${PHASEWALK_PATH:+$PHASEWALK_PATH:}$PATH"',) if place.modules else ()),
+        *(_load(module) for module in place.modules or ()),
+        *(f"export {key}={quoted(value)}" for key, value in (place.environment or {}).items()),
+        f"exec {' '.join(quoted(word) for word in argv)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def quoted(word: str) -> str:
+    """A word for bash; InputError if it has more than one line."""
+    return shlex.quote(_one_line(word))
+
+
+def _options(name: str, folder: Path, need: Needs, place: PlaceSettings) -> list[str]:
+    optional = [
+        ("partition", place.partition),
+        ("account", place.account),
+        ("qos", place.qos),
+        ("constraint", place.constraint),
+        ("gres", _gres(need) if need.gpus else None),
+        ("mem", None if need.memory_MB is None else f"{need.memory_MB}M"),
+    ]
+    return [
+        f"--job-name={name}",
+        *(f"--{key}={value}" for key, value in optional if value is not None),
+        f"--nodes={need.nodes}",
+        f"--ntasks={need.tasks}",
+        f"--cpus-per-task={need.threads}",
+        f"--time={math.ceil(need.minutes)}",
+        f"--chdir={folder}",
+        f"--output={_pattern(folder)}/{OUTPUT}",
+        "--open-mode=append",
+        "--requeue",
+    ]
+
+
+def _further(place: PlaceSettings) -> list[str]:
+    """The place's own options; InputError for a word that is none: sbatch would read no further."""
+    for word in place.options or ():
+        if not re.match(r"--?[A-Za-z]", word):
+            raise InputError(
+                f"options: {word!r} is not an option of sbatch; give each as one word: --exclusive"
+            )
+    return list(place.options or ())
+
+
+def _gres(need: Needs) -> str:
+    return ":".join(part for part in ("gpu", need.gpu_type, str(need.gpus)) if part)
+
+
+def _pattern(folder: Path) -> str:
+    """A folder in a file name of sbatch, where % begins a replacement and no backslash can be."""
+    if "\\" in str(folder):
+        raise InputError(f"{folder}: Slurm cannot write to a folder with a backslash in its name")
+    return str(folder).replace("%", "%%")
+
+
+def _option(word: str) -> str:
+    """An option in a line of a script, by sbatch's own rules of quoting."""
+    _one_line(word)
+    if _PLAIN.fullmatch(word):
+        return word
+    inner = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{inner}"'
+
+
+def _load(module: str) -> str:
+    word = quoted(module)
+    failed = quoted(f"phasewalk: module load {module} failed")
+    return f"module load {word} || {{ echo {failed} >&2; exit 1; }}"
+
+
+def _one_line(word: str) -> str:
+    if _CONTROL.search(word):
+        raise InputError(f"{word!r}: a line break or control character cannot stand in a script")
+    return word

@@ -1,0 +1,133 @@
+"""What Slurm's commands print, and what is made of it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from phasewalk.batch.scheduler import (
+    How,
+    NotNow,
+    QueueFull,
+    Refused,
+    Slurm,
+    State,
+    environment,
+    seconds_of,
+)
+from phasewalk.errors import InputError
+
+
+def slurm(folder: Path, **programs: str) -> Slurm:
+    """Slurm with programs that print this; after a "!", that fail with it."""
+    for name, says in programs.items():
+        text, stream, code = says.lstrip("!"), "stdout", 0
+        if says.startswith("!"):
+            stream, code = "stderr", 1
+        body = f"import sys\nprint({text!r}, file=sys.{stream})\nsys.exit({code})\n"
+        (folder / name).write_text(f"#!{sys.executable}\n{body}")
+        (folder / name).chmod(0o755)
+    return Slurm({"PATH": str(folder)})
+
+
+@pytest.mark.parametrize(("printed", "number"), [("17", "17"), ("17;cluster2", "17")])
+def test_the_number_of_a_job(tmp_path: Path, printed: str, number: str) -> None:
+    assert slurm(tmp_path, sbatch=printed).submit(Path("x")) == number
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("AssocMaxSubmitJobLimit", QueueFull),
+        ("QOSMaxSubmitJobPerUserLimit", QueueFull),
+        (
+            "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
+            "user's size and/or time limits)",
+            QueueFull,
+        ),
+        ("Batch job submission failed: Resource temporarily unavailable", QueueFull),
+        (
+            "Batch job submission failed: Unable to contact slurm controller (connect failure)",
+            NotNow,
+        ),
+        ("Batch job submission failed: Socket timed out on send/recv operation", NotNow),
+        ("Batch job submission failed: Invalid partition name specified", Refused),
+        ("Batch job submission failed: Requested node configuration is not available", Refused),
+    ],
+)
+def test_why_a_job_is_not_accepted(tmp_path: Path, said: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as found:
+        slurm(tmp_path, sbatch=f"!sbatch: error: {said}").submit(Path("x"))
+    assert type(found.value) is kind
+    assert said in str(found.value)
+
+
+def test_an_answer_without_a_number_is_none(tmp_path: Path) -> None:
+    with pytest.raises(NotNow):
+        slurm(tmp_path, sbatch="welcome!").submit(Path("x"))
+
+
+def test_one_call_for_all_jobs(tmp_path: Path) -> None:
+    lines = ["7|RUNNING|1-02:03:04|None|n[1-2]|pw-1", "8|PENDING|0:00|Priority||my | job"]
+    text = "\n".join([*lines, "noise", "9_1|PENDING|0:00|x||an array"])
+    assert slurm(tmp_path, squeue=text).states() == {
+        "7": State("7", "pw-1", "RUNNING", "None", 93784.0, "n[1-2]"),
+        "8": State("8", "my | job", "PENDING", "Priority"),
+    }
+
+
+def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path: Path) -> None:
+    one = slurm(tmp_path, squeue="!slurm_load_jobs error: Socket timed out on send/recv operation")
+    with pytest.raises(NotNow, match="squeue: slurm_load_jobs error: Socket timed out"):
+        one.states()
+    assert slurm(tmp_path, squeue="").states() == {}
+
+
+ENDED = (
+    "JobId=7 JobName=x JobState=OUT_OF_MEMORY Reason=OutOfMemory ExitCode=0:9 RunTime=00:01:00 "
+    "NodeList=n2 Command=/a JobState=X"
+)
+
+
+def test_how_a_job_ended(tmp_path: Path) -> None:
+    assert slurm(tmp_path, scontrol=ENDED).ended("7") == How(
+        "OUT_OF_MEMORY", "OutOfMemory", 0, 9, 60.0, "n2"
+    )
+    running = ENDED.replace("OUT_OF_MEMORY", "RUNNING")
+    with pytest.raises(NotNow, match="job 7 has not ended"):
+        slurm(tmp_path, scontrol=running).ended("7")
+    with pytest.raises(NotNow):
+        slurm(tmp_path, scontrol="!slurm_load_jobs error: Unable to contact").ended("7")
+
+
+def test_a_forgotten_job_is_asked_of_the_accounts(tmp_path: Path) -> None:
+    gone = "!slurm_load_jobs error: Invalid job id specified"
+    text = "CANCELLED by 0|None|0:15|75|n3"
+    found = slurm(tmp_path, scontrol=gone, sacct=text).ended("7")
+    assert found == How("CANCELLED", "None", 0, 15, 75.0, "n3")
+    none = slurm(tmp_path, scontrol=gone, sacct="!Slurm accounting storage is disabled")
+    assert none.ended("7") is None
+
+
+def test_a_machine_without_slurm(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="squeue not found: this machine has no commands of Slurm"):
+        Slurm({"PATH": str(tmp_path)}).states()
+
+
+def test_a_job_does_not_inherit_the_limits_of_the_drivers_own() -> None:
+    mine = {"PATH": "/bin", "SLURM_CONF": "/c", "CUDA_VISIBLE_DEVICES": "1"}
+    theirs = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_MEM_PER_NODE": "1",
+        "SBATCH_PARTITION": "x",
+        "PMI_FD": "3",
+    }
+    assert environment(mine) == mine
+    assert environment({**mine, **theirs}) == {"PATH": "/bin", "SLURM_CONF": "/c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1-00:00:01", 86401), ("2:03", 123), ("1:00:00", 3600), ("INVALID", 0)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
