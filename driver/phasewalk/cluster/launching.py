@@ -22,6 +22,8 @@ def launcher(
 ) -> Launcher:
     """The launcher that runs jobs as a site file says; without one, on this machine.
 
+    That of a site whose jobs are put into the queue is `batch.jobs_launcher`.
+
     Args:
         site: the settings; None if there are none.
         cores: number of cores of this machine to use; None: all.
@@ -41,11 +43,7 @@ def launcher(
         gpus = workstation.gpus_here(environ, DEVICES, KFD)
         here = scratch if site.scratch else None
         return workstation.WorkstationLauncher(site, cores, gpus, environ, here)
-    if site.mode == "steps":
-        return open_steps(site, environ, scratch)
-    raise InputError(
-        f"site {site.site}: mode: jobs is not there yet; use mode: steps, inside an allocation"
-    )
+    return open_steps(site, environ, scratch)
 
 
 def _scratch(site: SiteSettings, folder: Path) -> Path:
