@@ -49,7 +49,7 @@ def test_a_site_gets_the_folder_of_the_campaign_directory(
     seen: dict[str, Any] = {}
     other = tmp_path / "other"
     other.mkdir()
-    campaign.with_name("lab.yaml").write_text("site: lab")
+    campaign.with_name("lab.yaml").write_text("site: lab\nmode: steps")
 
     def chosen(site: Any, **how: Any) -> FakeLauncher:
         seen.update(how, site=site.site)

@@ -11,9 +11,8 @@ import pytest
 
 from helpers.fuzz import fuzz
 from helpers.readers import READERS
-from phasewalk import files, settings
+from phasewalk import files, settings, settings_files
 from phasewalk.bias import dumps, hills
-from phasewalk.campaign import config
 from phasewalk.labels import label
 from phasewalk.models import model
 from phasewalk.rounds import steer
@@ -83,7 +82,7 @@ def the_last_section_counts(path: Path, lines: Sequence[str], start: int) -> dic
         ("stamp", model, "read", whole_json, "untyped: (JSON|Unicode)DecodeError"),
         ("label", label, "typed", whole_text, "untyped: (JSONDecode|Recursion)Error"),
         ("campaign.yaml", settings, "MAX_VALUES", 10**12, "no answer|MemoryError"),
-        ("campaign.yaml", config, "brief", str, "endless message|not one printable line"),
+        ("campaign.yaml", settings_files, "brief", str, "endless message|not one printable line"),
     ],
 )
 def test_a_planted_bug_is_found(
