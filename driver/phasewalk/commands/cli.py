@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from ..errors import GateFailed, InputError, Interrupted, OutOfTime, PhasewalkError
-from . import evaluate, examples, fes, labels, report, schema, signals, terminal, view
+from . import evaluate, examples, fes, labels, report, schema, signals, submit, terminal, view
 from . import site as sites
 from .site import Site
 
@@ -360,6 +360,8 @@ def main() -> None:
         app.command()(fes.fes)
         app.command()(labels.atoms)
         app.command()(schema.schema)
+        app.command()(submit.submit)
+        app.command()(submit.cancel)
         app.add_typer(labels.app)
         examples.add(app)
     try:
