@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .. import models, validation, walkers
-from ..campaign.inputs import Campaign
+from ..campaign import Campaign
 from ..engines import Engines
 from ..jobs import Job
 from . import trial

@@ -141,9 +141,7 @@ def run(
             after = report.after_round(opened, progress.say)
             loop.run(work, after, compare=agree.compare)
     except (KeyboardInterrupt, Interrupted) as error:
-        raise Interrupted(f"stopped; no finished work is lost. Continue with: {resume}") from (
-            error
-        )
+        raise Interrupted(sites.stopped(launcher, root, resume)) from error
     except OutOfTime as error:
         raise OutOfTime(f"{error}. No finished work is lost; continue with: {resume}") from error
     finally:

@@ -14,8 +14,8 @@ from . import terminal
 from .site import Site
 
 if TYPE_CHECKING:
-    from ..batch.driver import Driver
-    from ..campaign.inputs import Campaign
+    from ..batch import driver
+    from ..campaign import Campaign
     from ..cluster import SiteSettings
 
 out = terminal.stdout()
@@ -116,7 +116,7 @@ def _slurm_site(site: str, beside: Path) -> "tuple[SiteSettings, Path]":
     return found, file
 
 
-def _show(ours: "Driver", campaign: "Campaign") -> None:
+def _show(ours: "driver.Driver", campaign: "Campaign") -> None:
     """Print what would be submitted."""
     from .. import engines as finding
     from ..batch import dry
