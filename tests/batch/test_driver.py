@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from helpers.fake_slurm import FakeSlurm
-from phasewalk.batch import batches, driver, driver_child
+from phasewalk import store
+from phasewalk.batch import batches, driver, driver_job
 from phasewalk.batch.driver import Driver
-from phasewalk.batch.driver_child import Next, Plan, after
+from phasewalk.batch.driver_job import Next, Plan, after
 from phasewalk.cluster import SiteSettings
 from phasewalk.errors import InputError
 from phasewalk.settings_files import parse
+from phasewalk.store import locking
 
 STEPS = """\
 site: lab
@@ -54,7 +56,7 @@ def test_in_jobs_mode_it_is_one_core_without_what_is_meant_for_its_jobs(tmp_path
     assert "--reservation=x" in given
     assert not [word for word in given if word.startswith(("--exclusive", "--gres"))]
     command = shlex.split(script.splitlines()[-1])
-    assert command[2:5] == ["-P", "-m", "phasewalk.batch.driver_child"]
+    assert command[2:5] == ["-P", "-m", "phasewalk.batch"]
     assert command[5:] == [
         str(driver.folder_of(tmp_path / "it's %here" / "c.run")), "python", "run", "it's",
     ]  # fmt: skip
@@ -146,7 +148,7 @@ def run(tmp_path: Path, slurm: FakeSlurm, command: str, *, steps: bool = False) 
     slurm.jobs[number].state = "RUNNING"
     folder = driver.folder_of(root)
     plan = Plan(driver.name_of(root), str(root), steps, 1.0)
-    one = driver_child.Driver(folder, plan, ("sh", "-c", command), number, slurm)
+    one = driver_job.Driver(folder, plan, ("sh", "-c", command), number, slurm)
     code = one.main()
     slurm.end(slurm.jobs[number], "COMPLETED" if code == 0 else "FAILED")
     return code
@@ -155,7 +157,7 @@ def run(tmp_path: Path, slurm: FakeSlurm, command: str, *, steps: bool = False) 
 def test_the_next_job_is_submitted_once_also_if_an_answer_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver_child, "RETRY_S", 0.0)
+    monkeypatch.setattr(driver_job, "RETRY_S", 0.0)
     slurm = FakeSlurm()
     made(tmp_path / "c.run").submit(slurm)
     slurm.lost_answers = 1
@@ -176,7 +178,7 @@ def test_an_error_ends_it_with_its_exit_code(tmp_path: Path) -> None:
 def test_a_cancelled_one_submits_nothing(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     made(tmp_path / "c.run").submit(slurm)
-    mark = driver.folder_of(tmp_path / "c.run") / driver_child.CANCELLED
+    mark = driver.folder_of(tmp_path / "c.run") / driver_job.CANCELLED
     assert run(tmp_path, slurm, f"touch {shlex.quote(str(mark))}; exit 75") == 75
     assert len(slurm.jobs) == 1
     made(tmp_path / "c.run").submit(slurm)  # submitted again by hand, it goes on
@@ -195,18 +197,23 @@ def test_steps_that_never_finish_anything_are_not_submitted_for_ever(tmp_path: P
 def test_it_waits_for_the_lock_of_a_node_that_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_child, "STALE_S", 1.5)
+    monkeypatch.setattr(driver_job, "STALE_S", 1.5)
     root = tmp_path / "c.run"
     root.mkdir()
     (root / "lock").write_text("{}")
     started = tmp_path / "started"
-    waited = driver_child.time.monotonic()
+    waited = driver_job.time.monotonic()
     assert run(tmp_path, FakeSlurm(), f"touch {shlex.quote(str(started))}") == 0
     assert started.exists()
-    assert driver_child.time.monotonic() - waited > 1.5
+    assert driver_job.time.monotonic() - waited > 1.5
+
+
+def test_it_knows_the_files_of_the_campaign_directory() -> None:
+    assert (driver_job.LOCK, driver_job.JOURNAL) == (locking.LOCK, store.JOURNAL)
+    assert driver_job.STALE_S > locking.STALE_S
 
 
 def test_path_does_not_grow_from_job_to_job() -> None:
     first = {"PATH": "/modules:/mine:/bin", "PHASEWALK_PATH": "/mine:/bin"}
-    assert driver_child.again_environment(first)["PATH"] == "/mine:/bin"
-    assert driver_child.again_environment({"PATH": "/bin"}) == {"PATH": "/bin"}
+    assert driver_job.again_environment(first)["PATH"] == "/mine:/bin"
+    assert driver_job.again_environment({"PATH": "/bin"}) == {"PATH": "/bin"}

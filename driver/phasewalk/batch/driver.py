@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..files import write_file
 from . import batches, scripts
 from .asking import Clock
-from .driver_child import CANCELLED, IDLE, PLAN, Plan
+from .driver_job import CANCELLED, IDLE, PLAN, Plan
 from .jobs_mode import FOLDER
 from .scheduler import Scheduler, State
 from .scripts import Needs
@@ -54,7 +54,7 @@ class Driver:
     def script(self) -> str:
         """Its batch script; InputError if a value cannot stand in one."""
         place, folder = place_of(self.site), folder_of(self.root)
-        argv = (sys.executable, "-P", "-m", "phasewalk.batch.driver_child")
+        argv = (sys.executable, "-P", "-m", "phasewalk.batch")
         whole = ("--exclusive",) if self.site.mode == "steps" else ()
         memory = ("--mem=0",) if whole and place.memory_GB is None else ()
         return scripts.batch_script(

@@ -1,28 +1,26 @@
-"""What the job of phasewalk itself runs: one `phasewalk run`, and then, if need be, the next job.
-
-    python -P -m phasewalk.batch.driver_child FOLDER COMMAND…
+"""What the job of phasewalk itself does: one `phasewalk run`, then, if need be, the next job.
 
 Slurm sends SIGTERM some time before the time limit; phasewalk then stops cleanly, and the same
 script is submitted again. FOLDER has `driver.json` and the script, `batch.sh`.
 """
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import Interrupted, OutOfTime, PhasewalkError
-from ..files import read, write_file
+from ..errors import Interrupted, OutOfTime
+from ..files import write_file
 from .batches import SCRIPT, write_number
-from .scheduler import WAITS, NotNow, Scheduler, Slurm
+from .scheduler import WAITS, NotNow, Scheduler
 
 PLAN, CANCELLED, IDLE = "driver.json", "cancelled", "idle.json"
 """Files: the plan; that `phasewalk cancel` was called; jobs in a row without progress."""
+LOCK, JOURNAL = "lock", "journal.jsonl"
+"""Files of the campaign directory."""
 STALE_S = 70.0
 """Time after which the lock of a run that was killed is taken over."""
 RETRY_S = 10.0
@@ -153,12 +151,12 @@ class Driver:
 
     def _await_lock(self) -> None:
         """Wait until a run that was killed, with its node, counts as dead."""
-        lock, until = Path(self.plan.root) / "lock", time.monotonic() + STALE_S
+        lock, until = Path(self.plan.root) / LOCK, time.monotonic() + STALE_S
         while _size(lock) and time.monotonic() < until and not self.asked:
             time.sleep(1.0)
 
     def _journal(self) -> int:
-        return _size(Path(self.plan.root) / "journal.jsonl")
+        return _size(Path(self.plan.root) / JOURNAL)
 
     def _idle(self, before: int) -> int:
         """Number of jobs in a row that have finished no work; jobs in a queue may take long."""
@@ -218,21 +216,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def main(words: list[str]) -> int:
-    """Entry point."""
-    folder = Path(words[0])
-    environ = again_environment(os.environ)
-    number = os.environ.get("SLURM_JOB_ID", "")
-    driver = Driver(folder, read(folder / PLAN, Plan), words[1:], number, Slurm(environ))
-    signal.signal(signal.SIGTERM, driver.term)
-    try:
-        return driver.main()
-    except PhasewalkError as error:
-        say(str(error))
-        return error.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
