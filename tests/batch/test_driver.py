@@ -148,7 +148,7 @@ def run(tmp_path: Path, slurm: FakeSlurm, command: str, *, steps: bool = False) 
     slurm.jobs[number].state = "RUNNING"
     folder = driver.folder_of(root)
     plan = Plan(driver.name_of(root), str(root), steps, 1.0)
-    one = driver_job.Driver(folder, plan, ("sh", "-c", command), number, slurm)
+    one = driver_job.Driver(folder, plan, ("sh", "-c", command), number, slurm, print)
     code = one.main()
     slurm.end(slurm.jobs[number], "COMPLETED" if code == 0 else "FAILED")
     return code

@@ -15,7 +15,7 @@ SITE = """\
 site: lab
 mode: {mode}
 poll_s: 1
-default: {{partition: cpu, memory_GB: 1, time_min: {time_min}}}
+default: {{partition: cpu, memory_GB: 1.5, time_min: {time_min}}}
 driver: {{time_min: {driver_min}, nodes: 2}}
 """
 

@@ -8,7 +8,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,6 +99,7 @@ class Driver:
         argv: the command `phasewalk run`.
         number: of this job.
         scheduler: the queue.
+        say: prints a line of its own.
         asked: SIGTERM has come.
     """
 
@@ -107,6 +108,7 @@ class Driver:
     argv: Sequence[str]
     number: str
     scheduler: Scheduler
+    say: Callable[[str], None]
     asked: bool = False
     _run: "subprocess.Popen[bytes] | None" = field(default=None)
 
@@ -128,7 +130,7 @@ class Driver:
             cancelled=self._cancelled(),
             idle=idle,
         )
-        say(then.says)
+        self.say(then.says)
         if not then.again:
             return code if code >= 0 else 128 - code
         return self._again()
@@ -187,15 +189,15 @@ class Driver:
             try:
                 number = self._successor() or self.scheduler.submit(self.folder / SCRIPT)
             except NotNow as error:
-                say(f"{error}; tried again in {RETRY_S:g} s")
+                self.say(f"{error}; tried again in {RETRY_S:g} s")
                 time.sleep(RETRY_S)
                 continue
             write_number(self.folder, number)
             if self._cancelled():
                 self.scheduler.cancel([number])
-            say(f"the next job is {number}")
+            self.say(f"the next job is {number}")
             return 0
-        say("cancelled (phasewalk cancel)")
+        self.say("cancelled (phasewalk cancel)")
         return 0
 
     def _successor(self) -> str | None:
@@ -204,11 +206,6 @@ class Driver:
             if state.name == self.plan.name and number != self.number and not state.ended:
                 return number
         return None
-
-
-def say(text: str) -> None:
-    """Print a line of the driver's own."""
-    print(f"phasewalk driver: {text}", flush=True)
 
 
 def _size(path: Path) -> int:
