@@ -16,7 +16,8 @@ site: lab
 mode: {mode}
 poll_s: 1
 default: {{partition: cpu, memory_GB: 1.5, time_min: {time_min}}}
-driver: {{time_min: {driver_min}, nodes: 2}}
+segment: {{nodes: 2}}
+driver: {{time_min: {driver_min}}}
 """
 
 
