@@ -71,8 +71,10 @@ test-long: setup
 	phasewalk build-plugin
 	PHASEWALK_TEST_CASES=many $(PYTEST) -m "long or fuzz" --durations 60
 
-# Needs root and Debian's slurm-wlm and munge.
+# Needs root, since each daemon of Slurm runs as root.
 test-slurm: setup
+	@bash cmake/system-packages $(PYTHON) slurm
+	phasewalk build-plugin
 	$(PYTEST) -m slurm --durations 20
 
 test-dft: setup

@@ -33,9 +33,11 @@ OWNERS = {
         "cluster.mps_child",
         "batch.scheduler",  # asks Slurm
         "batch.batch_child",
+        "batch.driver_job",
     },
     "signal": {
         *("engines.processes", "engines.supervise", "batch.batch_child"),
+        *("batch.driver_job", "batch.__main__"),
         *("batch.ended", "commands.signals", "jobs"),
     },
     "os": {
@@ -50,6 +52,7 @@ OWNERS = {
         "files",  # fsync
         "cluster.mps_child",  # its environment
         "batch.batch_child",  # the same; process groups
+        "batch.__main__",  # its environment
         "commands",  # hands the environment down; a terminal that is gone
     },
     "shutil": {

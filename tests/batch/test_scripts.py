@@ -1,6 +1,7 @@
 """Batch scripts: every word arrives as it was given, and nothing can add a line."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,15 @@ def test_the_site_file_comes_before_the_job() -> None:
     assert needs(job, PlaceSettings()).memory_MB == 4000
     own = needs(job, PlaceSettings(memory_GB=0.5, gpus=0, time_min=5))
     assert own == Needs(memory_MB=500, minutes=5)
+
+
+def test_a_compilation_does_not_take_the_number_of_jobs_for_that_of_cores() -> None:
+    job = Job(
+        "compile", ("c",), Path("d"), kind="compile", threads=49, env={"OMP_NUM_THREADS": "49"}
+    )
+    place = PlaceSettings()
+    assert scripts.needs(job, place).threads == 8
+    assert scripts.variables(job, place) == {"OMP_NUM_THREADS": "8"}
+    training = replace(job, kind="train")  # as its settings say
+    assert scripts.needs(training, place).threads == 49
+    assert scripts.variables(training, place) == training.env

@@ -1,14 +1,19 @@
 """`--site` of the commands: a wrong one starts nothing; a right one is part of what continues."""
 
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, FakeLauncher, write_campaign
-from phasewalk.cluster import launching
+from phasewalk.batch import JobsLauncher
+from phasewalk.cluster import SiteSettings, launching
 from phasewalk.commands import fes
+from phasewalk.commands import site as sites
 from phasewalk.errors import OutOfTime
 
 Run = Callable[..., tuple[int, str, str]]
@@ -59,6 +64,20 @@ def test_a_site_gets_the_folder_of_the_campaign_directory(
     code, _, err = run("run", campaign, "--dir", other / "run", "--site", "lab")
     assert (code, err) == (75, "phasewalk: over\n")
     assert (seen["site"], seen["folder"]) == ("lab", other)
+
+
+def test_a_stopped_run_says_that_jobs_in_the_queue_go_on(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "it's.run"
+    launcher = JobsLauncher(SiteSettings(site="lab"), FakeSlurm(), root)
+    assert sites.stopped(launcher, root, "phasewalk run c.yaml --site lab") == (
+        "stopped; no finished work is lost. Continue with: phasewalk run c.yaml --site lab (or "
+        "submit instead of run). Jobs in the queue go on; end them with: phasewalk cancel "
+        f"{shlex.quote(str(root))}"
+    )
+    leaving = replace(launcher, leaves=False)
+    assert sites.left(leaving, root) == sites.left(FakeLauncher(), root) == ""
 
 
 def test_what_continues_a_free_energy_has_the_site(tmp_path: Path) -> None:

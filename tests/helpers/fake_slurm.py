@@ -109,7 +109,8 @@ class FakeSlurm:
         if self.most is not None and sum(not j.ended for j in self.jobs.values()) >= self.most:
             raise QueueFull("sbatch: AssocMaxSubmitJobLimit")
         self.accepted += 1
-        batch = json.loads((script.parent / "batch.json").read_text())
+        path = script.parent / "batch.json"  # the job of phasewalk itself has none
+        batch = json.loads(path.read_text()) if path.exists() else {"jobs": [], "last_start_s": 0}
         name, limit = (re.search(rf"--{key}=(\S+)", text) for key in ("job-name", "time"))
         assert name is not None
         assert limit is not None

@@ -93,6 +93,7 @@ SMALLER: Mapping[str, str] = {
     "--segments 10": "--segments 1",
     "--segments 8": "--segments 1",
     "--against-reference 72": "--against-reference 4",
+    "submit my.yaml --site lab": "submit my.yaml --site lab --dry-run",
     "last.ckpt --mode aotinductor -o my.nequip.pt2": "last.ckpt -o my.nequip.pth",
 }
 """What is asked for less of here, since the campaign has two rounds; the tutorial compiles once."""
@@ -130,9 +131,21 @@ def learned_before(folder: Path) -> None:
         shutil.copytree(folder / "my.run", folder / "campaigns/mil53_al", symlinks=True)
 
 
+def site(folder: Path) -> None:
+    """A site file of the name that the README uses: this machine."""
+    (folder / "lab.yaml").write_text("site: lab\nscheduler: none\n")
+
+
+def cluster(folder: Path) -> None:
+    """The same name for a cluster."""
+    (folder / "lab.yaml").write_text("site: lab\n")
+
+
 BEFORE: Mapping[str, Callable[[Path], None]] = {
     "phasewalk run examples/mil53_al/campaign.yaml": learned_before,
     "phasewalk check my.yaml": own_material,
+    "phasewalk run my.yaml --site": site,
+    "phasewalk submit my.yaml": cluster,
     "phasewalk deploy last.ckpt": checkpoint,
 }
 """What the text tells the reader to have done before a command, or what saves time here."""

@@ -1,6 +1,7 @@
 """Batch jobs: work in the queue of a cluster, which goes on without phasewalk."""
 
-from . import scripts
+from . import driver, dry, scripts
+from .asking import SystemClock
 from .batches import cancel_all
 from .jobs_mode import JobsLauncher, jobs_launcher
 from .scheduler import NotNow, QueueFull, Refused, Scheduler, Slurm
@@ -12,7 +13,10 @@ __all__ = [
     "Refused",
     "Scheduler",
     "Slurm",
+    "SystemClock",
     "cancel_all",
+    "driver",
+    "dry",
     "jobs_launcher",
     "scripts",
 ]

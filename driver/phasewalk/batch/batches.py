@@ -148,11 +148,20 @@ def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan
     }
     folder = folder.absolute()
     write_file(folder / JOBS, json.dumps(content, indent=1).encode())
-    argv = (sys.executable, "-I", "-S", str(CHILD), JOBS)
-    need = plan.need
-    text = scripts.batch_script(argv, place, name=folder.name, folder=folder, need=need)
-    write_file(folder / SCRIPT, text.encode())
+    write_file(folder / SCRIPT, script(folder, place, plan.need).encode())
     return folder / SCRIPT
+
+
+def script(folder: Path, place: PlaceSettings, need: Needs) -> str:
+    """The text of the script of a batch job.
+
+    Args:
+        folder: of the batch job; its name is that of the batch job.
+        place: where it runs.
+        need: what it occupies.
+    """
+    argv = (sys.executable, "-I", "-S", str(CHILD), JOBS)
+    return scripts.batch_script(argv, place, name=folder.name, folder=folder, need=need)
 
 
 def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object]:
@@ -160,7 +169,7 @@ def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object
         "name": job.name,
         "directory": str(job.directory.absolute()),
         "argv": list(scripts.words(job, place, step=step)),
-        "env": {**scripts.variables(job, place), **job.env},
+        "env": scripts.variables(job, place),
         "timeout_s": job.timeout_s,
         "keep": [*job.inputs, *job.links],
         "copies": {name: str(source.absolute()) for name, source in job.copies.items()},

@@ -18,6 +18,8 @@ from ..jobs import Job
 
 OUTPUT = "batch.out"
 """File in the folder of a batch script with what it prints itself."""
+COMPILE_CORES = 8
+"""Most cores of a compilation, which takes as many as there are on one machine."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./*\[\]&|!-]+")
 
@@ -64,9 +66,9 @@ def needs(job: Job, place: PlaceSettings) -> Needs:
     mpi = bool(job.mpiexec)
     nodes = (place.nodes or job.nodes) if mpi else 1
     ranks = job.nodes * job.ranks
-    tasks, threads = ranks, job.threads
+    tasks, threads = ranks, _threads(job)
     if not mpi or common.own_mpiexec(job, place):  # one process for Slurm, which starts the others
-        nodes, tasks, threads = 1, 1, ranks * job.threads
+        nodes, tasks, threads = 1, 1, ranks * threads
     memory_GB = place.memory_GB if place.memory_GB is not None else job.memory_GB
     return Needs(
         min(nodes, tasks),
@@ -97,9 +99,16 @@ def words(job: Job, place: PlaceSettings, *, step: bool = True) -> tuple[str, ..
     return (*srun(need, mpi="none" if alone else place.mpi or "pmi2"), *program)
 
 
+def _threads(job: Job) -> int:
+    """Number of cores of each rank; the number of jobs in the queue is not that of cores."""
+    return min(job.threads, COMPILE_CORES) if job.kind in ("compile", "build") else job.threads
+
+
 def variables(job: Job, place: PlaceSettings) -> dict[str, str]:
-    """Variables that the words of a job rely on."""
-    return dict(common.ONE_NODE) if common.own_mpiexec(job, place) else {}
+    """The variables of a job, with those that its words rely on."""
+    own = dict(common.ONE_NODE) if common.own_mpiexec(job, place) else {}
+    fewer = {"OMP_NUM_THREADS": str(_threads(job))} if _threads(job) < job.threads else {}
+    return {**own, **job.env, **fewer}
 
 
 def srun(need: Needs, *, mpi: str = "none") -> tuple[str, ...]:

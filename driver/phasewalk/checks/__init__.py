@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import assess, check, deployment, prove, rendering, trial
+    from . import assess, check, deployment, prove, rendering, samples, trial
 
-__all__ = ["assess", "check", "deployment", "prove", "rendering", "trial"]
+__all__ = ["assess", "check", "deployment", "prove", "rendering", "samples", "trial"]
 
 __getattr__ = lazy(
     __name__,
@@ -17,6 +17,7 @@ __getattr__ = lazy(
         "deployment": (),
         "prove": (),
         "rendering": (),
+        "samples": (),
         "trial": (),
     },
 )

@@ -1,6 +1,7 @@
 """Label one frame with the reference as a test, or only write its input."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,12 @@ def _smallest(campaign: Campaign) -> str:
 def _frame(campaign: Campaign, name: str) -> Atoms:
     """The structure, displaced so that no force is zero by symmetry."""
     return bare(displaced(campaign.structures[name]))
+
+
+def sample(campaign: Campaign, directory: Path) -> Job:
+    """The label of the largest structure, without the files of earlier tries."""
+    largest = max(campaign.structures, key=lambda name: len(campaign.structures[name]))
+    return replace(_reference_job(campaign, largest, directory), name="label")
 
 
 def _reference_job(campaign: Campaign, name: str, directory: Path) -> Job:

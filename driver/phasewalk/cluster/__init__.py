@@ -1,16 +1,18 @@
 """Clusters: the site file, and jobs on Slurm."""
 
 from . import launching, needs, site_reference, words
-from .finding import find_site
+from .finding import find_file, find_site, places
 from .site import KIND_OF, PlaceSettings, SiteSettings
 
 __all__ = [
     "KIND_OF",
     "PlaceSettings",
     "SiteSettings",
+    "find_file",
     "find_site",
     "launching",
     "needs",
+    "places",
     "site_reference",
     "words",
 ]

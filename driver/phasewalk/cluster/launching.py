@@ -1,14 +1,17 @@
 """The launcher of a site."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..engines import available_cores
 from ..errors import InputError
-from ..jobs import Launcher
+from ..jobs import Job, Launcher
 from . import workstation
+from .allocation import Allocation
+from .nodes import Node
 from .site import SiteSettings
-from .steps_mode import open_steps
+from .steps_mode import Steps, open_steps
 
 DEVICES, KFD = Path("/dev"), Path("/sys/class/kfd/kfd/topology/nodes")
 
@@ -44,6 +47,36 @@ def launcher(
         here = scratch if site.scratch else None
         return workstation.WorkstationLauncher(site, cores, gpus, environ, here)
     return open_steps(site, environ, scratch)
+
+
+def step_words(
+    site: SiteSettings,
+    job: Job,
+    *,
+    environ: Mapping[str, str],
+    nodes: int,
+    gpus: int,
+    memory_GB: float | None,
+) -> tuple[str, ...]:
+    """The command of a job in an allocation that is yet to come.
+
+    Args:
+        site: the settings.
+        job: the job.
+        environ: environment variables.
+        nodes: number of nodes of the allocation, whose cores are as many as the job needs.
+        gpus: number of GPUs of each.
+        memory_GB: memory of each; None for enough.
+
+    Raises:
+        InputError: the job does not fit.
+    """
+    memory_MB = math.inf if memory_GB is None else memory_GB * 1000.0
+    here = tuple(Node(f"NODE{i + 1}", job.cores, gpus, memory_MB) for i in range(nodes))
+    steps = Steps(site, Allocation("0", here), environ)
+    steps.check(job)
+    placement = steps.place(job, None)
+    return steps.take(job, placement).words if placement else ()
 
 
 def _scratch(site: SiteSettings, folder: Path) -> Path:

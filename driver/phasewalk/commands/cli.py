@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from ..errors import GateFailed, InputError, Interrupted, OutOfTime, PhasewalkError
-from . import evaluate, examples, fes, labels, report, schema, signals, terminal, view
+from . import evaluate, examples, fes, labels, report, schema, signals, submit, terminal, view
 from . import site as sites
 from .site import Site
 
@@ -141,9 +141,7 @@ def run(
             after = report.after_round(opened, progress.say)
             loop.run(work, after, compare=agree.compare)
     except (KeyboardInterrupt, Interrupted) as error:
-        raise Interrupted(f"stopped; no finished work is lost. Continue with: {resume}") from (
-            error
-        )
+        raise Interrupted(sites.stopped(launcher, root, resume)) from error
     except OutOfTime as error:
         raise OutOfTime(f"{error}. No finished work is lost; continue with: {resume}") from error
     finally:
@@ -360,6 +358,8 @@ def main() -> None:
         app.command()(fes.fes)
         app.command()(labels.atoms)
         app.command()(schema.schema)
+        app.command()(submit.submit)
+        app.command()(submit.cancel)
         app.add_typer(labels.app)
         examples.add(app)
     try:

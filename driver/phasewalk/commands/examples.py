@@ -5,6 +5,8 @@ import typer
 EXAMPLES = {
     "check": ("check my.yaml", "check my.yaml --dry asked"),
     "run": ("run my.yaml", "run my.yaml --dir /scratch/my.run"),
+    "submit": ("submit my.yaml --site lab", "submit my.yaml --site lab --dry-run"),
+    "cancel": ("cancel my.run",),
     "status": ("status my.run", "status my.run --watch", "status my.run --json"),
     "report": ("report my.run", "report my.run --figures figures"),
     "fes": ("fes my.run --segments 10", "fes my.run --generation 3 --segments 20"),

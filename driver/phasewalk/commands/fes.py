@@ -189,7 +189,9 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
                 against=asked.against,
             )
     except (KeyboardInterrupt, Interrupted) as error:
-        raise Interrupted(f"{CONTINUE} {asked.again(chosen.name)}") from error
+        again = asked.again(chosen.name)
+        left = sites.left(launcher, asked.root)
+        raise Interrupted(f"{CONTINUE} {again}{left}") from error
     except OutOfTime as error:
         raise OutOfTime(f"{error}. {CONTINUE} {asked.again(chosen.name)}") from error
 

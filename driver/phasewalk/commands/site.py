@@ -41,3 +41,25 @@ def choose(site: str | None, beside: Path, *, cores: int | None, folder: Path) -
 def words(site: str | None) -> str:
     """The option as it was given, for a command that continues this one."""
     return "" if site is None else f" --site {shlex.quote(site)}"
+
+
+def stopped(launcher: Launcher, root: Path, resume: str) -> str:
+    """What a run says that was stopped.
+
+    Args:
+        launcher: of its jobs.
+        root: the campaign directory.
+        resume: the command that continues it.
+    """
+    found = left(launcher, root)
+    or_submit = " (or submit instead of run)" if found else ""
+    return f"stopped; no finished work is lost. Continue with: {resume}{or_submit}{found}"
+
+
+def left(launcher: Launcher, root: Path) -> str:
+    """That jobs in a queue go on, and how to end them; empty if none do."""
+    from ..batch import JobsLauncher
+
+    if not (isinstance(launcher, JobsLauncher) and launcher.leaves):
+        return ""
+    return f". Jobs in the queue go on; end them with: phasewalk cancel {shlex.quote(str(root))}"

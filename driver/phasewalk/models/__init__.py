@@ -18,6 +18,7 @@ from .model import (
     statistics,
     stored_statistics,
     training_job,
+    training_launch,
     training_progress,
 )
 from .resume import left_behind
@@ -57,5 +58,6 @@ __all__ = [
     "swap",
     "training_config",
     "training_job",
+    "training_launch",
     "training_progress",
 ]

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -153,22 +153,19 @@ def training_job(
         "validation.extxyz": to_training(validation).encode(),
         PROBED: json.dumps([frame_to_json(atoms) for atoms in probed]).encode(),
     }
+    links = {PREVIOUS: previous} if previous is not None else {}
+    return replace(training_launch(name, settings, directory), inputs=inputs, links=links)
+
+
+def training_launch(name: str, settings: ModelSettings, directory: Path) -> Job:
+    """The job of nequip-train, without its files."""
     threads = str(settings.threads)
+    child = ("phasewalk.models.train_child", "-cp", str(directory.absolute()), "-cn", "config")
     return Job(
         name=name,
-        argv=(
-            sys.executable,
-            "-m",
-            "phasewalk.models.train_child",
-            "-cp",
-            str(directory.absolute()),
-            "-cn",
-            "config",
-        ),
+        argv=(sys.executable, "-m", *child),
         directory=directory,
         kind="train",
-        inputs=inputs,
-        links={PREVIOUS: previous} if previous is not None else {},
         env={
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,

@@ -6,7 +6,7 @@ from .decks import DECK, lammps_frame
 from .limits import BONDS, ENDED
 from .logs import Stop, broke_down
 from .near_frames import NearFrames
-from .partitions import SEGMENT, colvar_files, files, job, plumed_text, reduce_cell
+from .partitions import SEGMENT, colvar_files, files, job, launch, plumed_text, reduce_cell
 from .policy import FrameError, HoldOutSettings, PolicySettings
 from .segment import (
     Engines,
@@ -46,6 +46,7 @@ __all__ = [
     "files",
     "job",
     "lammps_frame",
+    "launch",
     "logs",
     "outcomes",
     "plumed_text",

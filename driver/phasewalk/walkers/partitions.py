@@ -38,6 +38,7 @@ __all__ = [
     "Walker",
     "files",
     "job",
+    "launch",
     "plumed_text",
     "reduce_cell",
 ]
@@ -56,21 +57,28 @@ GRACE_S = 60.0
 
 def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
     """The MPI launch of a segment, with a partition of one rank for each walker."""
-    count = len(plan.walkers)
-    quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
-    partitions = ("-partition", f"{count}x1")
-    return Job(
-        name=f"segment of round {plan.round}",
-        argv=(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
-        directory=directory,
-        kind="segment",
+    launched = launch(f"segment of round {plan.round}", len(plan.walkers), engines, directory)
+    return replace(
+        launched,
         inputs=files(plan),
         links={_model_name(plan): plan.model, **_histories(plan, appends=False)},
         copies=_histories(plan, appends=True),
+        timeout_s=plan.settings.timeout_s and plan.settings.timeout_s + GRACE_S,
+    )
+
+
+def launch(name: str, count: int, engines: Engines, directory: Path) -> Job:
+    """The MPI launch of so many walkers, without its files."""
+    quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
+    partitions = ("-partition", f"{count}x1")
+    return Job(
+        name=name,
+        argv=(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
+        directory=directory,
+        kind="segment",
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
         mpiexec=engines.mpiexec,
         ranks=count,
-        timeout_s=plan.settings.timeout_s and plan.settings.timeout_s + GRACE_S,
     )
 
 
