@@ -22,7 +22,7 @@ pytestmark = [
 ]
 NOT_HERE: Mapping[str, str] = {
     "make setup": "CI begins with it (.ci/run)",
-    "make example": "ten minutes; its commands are those of the tutorial, which run here",
+    "make example": "a quarter of an hour; its commands are those of the tutorial, which run here",
     "make test": "CI runs it, and this test is a part of it",
     ". .venv/bin/activate": "changes the shell that reads it",
 }
