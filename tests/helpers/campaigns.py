@@ -219,6 +219,8 @@ def _essence(record: dict[str, Any]) -> dict[str, Any]:
     if record["stage"] == "train":
         last = {**outputs["last_epoch"], "seconds": 0, "at": 0}
         outputs = {**outputs, "last_epoch": last, "sha256": ""}
+    if record["stage"] == "compared":
+        outputs = {**outputs, "checkpoint": ""}
     if record["stage"] == "import":  # a name for the cache: the campaign's, and what is drawn
         outputs = {"name": str(outputs["name"]).partition(" (")[0]}
     if record["stage"] == "label":

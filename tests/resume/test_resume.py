@@ -110,7 +110,7 @@ def test_each_task_is_journalled_once(story: Story) -> None:
     assert Counter(record["stage"] for record in records) == {
         "atom": 2, "bootstrap": 1, "label": 10, "compile": 1, "train": 2, "deploy": 2,
         "evaluate": 3, "steer": 1, "segment": 1, "end": 1, "colvars": 2, "versions": 1,
-        "settings": 1, "import": 1,
+        "settings": 1, "import": 1, "compared": 1,
     }  # fmt: skip
     assert not any("failed" in record["outputs"] for record in records)
 
