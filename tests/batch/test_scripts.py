@@ -124,7 +124,21 @@ def test_the_engines_own_mpiexec_is_one_process_for_slurm() -> None:
         "--mpi=none --kill-on-bad-exit=1 --unbuffered /opt/mpiexec -n 8 lmp -in in.deck"
     )
     assert scripts.variables(LAMMPS, place)["HYDRA_LAUNCHER"] == "fork"
-    assert scripts.variables(LAMMPS, PlaceSettings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "short"),
+    [
+        (PlaceSettings(), True),
+        (PlaceSettings(mpi="pmix"), False),
+        (PlaceSettings(launcher="mpiexec"), False),
+        (PlaceSettings(environment={"UCX_UNIFIED_MODE": "n"}), False),  # the user's own
+    ],
+)
+def test_ranks_have_addresses_that_slurm_can_pass_on(place: PlaceSettings, short: bool) -> None:
+    """With longer ones MPICH's ranks on two nodes ended, or waited for ever, in MPI_Init."""
+    assert (scripts.variables(LAMMPS, place).get("UCX_UNIFIED_MODE") == "y") is short
+    assert "UCX_UNIFIED_MODE" not in scripts.variables(TRAIN, place)
 
 
 def test_a_program_without_mpi_needs_no_step_where_it_is_alone() -> None:

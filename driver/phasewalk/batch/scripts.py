@@ -106,7 +106,7 @@ def _threads(job: Job) -> int:
 
 def variables(job: Job, place: PlaceSettings) -> dict[str, str]:
     """The variables of a job, with those that its words rely on."""
-    own = dict(common.ONE_NODE) if common.own_mpiexec(job, place) else {}
+    own = common.mpi_variables(job, place)
     fewer = {"OMP_NUM_THREADS": str(_threads(job))} if _threads(job) < job.threads else {}
     return {**own, **job.env, **fewer}
 

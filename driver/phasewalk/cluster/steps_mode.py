@@ -103,7 +103,7 @@ class Steps:
         return Command(
             words=words.with_modules(place, program, self.environ),
             environ=words.without_slurm(self.environ),
-            over=words.ONE_NODE if own else {},
+            over=words.mpi_variables(job, place),
             host=",".join(names),
             grace_s=GRACE_S,
             says=SAYS,

@@ -17,6 +17,10 @@ exec "$@"
 """
 ONE_NODE: Mapping[str, str] = {"HYDRA_LAUNCHER": "fork", "OMPI_MCA_plm": "isolated"}
 """For the engines' own mpiexec: start ranks here, not through Slurm (MPICH, Open MPI)."""
+_SHORT = {"UCX_UNIFIED_MODE": "y"}
+"""Shorter addresses of ranks: PMI2 of Slurm takes 1024 characters for one, and with more of them
+MPICH's ranks on several nodes end in MPI_Init or wait there for ever ("value not properly
+terminated in client request"). UCX requires the same network devices on all nodes of a job."""
 _NEEDED = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_HET_SIZE", "SLURM_CLUSTER_NAME")
 """Starts of the names of Slurm's variables with which srun finds the allocation."""
 _GPUS = (
@@ -30,6 +34,14 @@ NO_GPU = ("env", "CUDA_VISIBLE_DEVICES=")
 def own_mpiexec(job: Job, place: PlaceSettings) -> bool:
     """Whether the ranks of a job are started by the engines' own launcher, on one node."""
     return bool(job.mpiexec) and place.launcher == "mpiexec"
+
+
+def mpi_variables(job: Job, place: PlaceSettings) -> dict[str, str]:
+    """The variables with which the ranks of a job find each other, unless the place sets them."""
+    if not job.mpiexec:
+        return {}
+    given = ONE_NODE if own_mpiexec(job, place) else _SHORT if place.mpi in (None, "pmi2") else {}
+    return {name: value for name, value in given.items() if name not in (place.environment or {})}
 
 
 def with_modules(
