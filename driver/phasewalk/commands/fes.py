@@ -221,7 +221,8 @@ def _learn(root: Path, place: Path, found: Mapping[str, "Frozen"]) -> str:
     left = "; those of walkers in other structures were not" if broken else ""
     return (
         f"{taken.count} labels were added to the campaign after round {taken.round}{left}. "
-        "To train on them, increase `rounds:` in the campaign file and use phasewalk run"
+        "The next phasewalk run trains the last model again, also on them (for more rounds, "
+        "increase `rounds:`, or make a goal of `stop:` stricter)"
     )
 
 
