@@ -96,7 +96,7 @@ def words(job: Job, place: PlaceSettings, *, step: bool = True) -> tuple[str, ..
     alone = need.nodes == 1 and (not job.mpiexec or common.own_mpiexec(job, place))
     if alone and not step:
         return program
-    return (*srun(need, mpi="none" if alone else place.mpi or "pmi2"), *program)
+    return (*srun(need, mpi="none" if alone else common.mpi_of(place)), *program)
 
 
 def _threads(job: Job) -> int:

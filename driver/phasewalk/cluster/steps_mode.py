@@ -202,7 +202,7 @@ class Steps:
             *(("--threads-per-core=1",) if nodes[0].threads > 1 else ()),
             f"--gres={gres if need.gpus else 'none'}",
             f"--mem={memory}",
-            f"--mpi={'none' if one_process else place.mpi or 'pmi2'}",
+            f"--mpi={'none' if one_process else words.mpi_of(place)}",
             "--kill-on-bad-exit=1",
             f"--output={Finished.STDOUT}",
             f"--error={Finished.STDERR}",

@@ -36,11 +36,16 @@ def own_mpiexec(job: Job, place: PlaceSettings) -> bool:
     return bool(job.mpiexec) and place.launcher == "mpiexec"
 
 
+def mpi_of(place: PlaceSettings) -> str:
+    """How srun and the ranks of a job find each other: the argument of `srun --mpi`."""
+    return place.mpi or "pmi2"
+
+
 def mpi_variables(job: Job, place: PlaceSettings) -> dict[str, str]:
     """The variables with which the ranks of a job find each other, unless the place sets them."""
     if not job.mpiexec:
         return {}
-    given = ONE_NODE if own_mpiexec(job, place) else _SHORT if place.mpi in (None, "pmi2") else {}
+    given = ONE_NODE if own_mpiexec(job, place) else _SHORT if mpi_of(place) == "pmi2" else {}
     return {name: value for name, value in given.items() if name not in (place.environment or {})}
 
 
