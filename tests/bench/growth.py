@@ -5,7 +5,8 @@ begins with a campaign directory that holds its labels as those of a bootstrap; 
 as many hills as there are labels (one for each walker at least), and is followed by rounds of
 `--hills` hills for each walker. Then the same command is given again with nothing left to do
 (resume), and `phasewalk status` and `phasewalk report`. Engines are fakes
-(`helpers/fake_engines`), in the same process; their time is taken out. Numbers are CPU seconds of
+(`helpers/fake_engines`); their time is taken out, and those that read all labels run in a process
+of their own, as engines do, so that their memory is not the driver's. Numbers are CPU seconds of
 the driver (of a round: the last one), wall seconds in brackets, and the peak of its memory. What
 takes more CPU seconds than `--limit` shows as `> limit`.
 """
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -236,13 +238,32 @@ class Timed:
         if job.name.startswith(self.stop_at):
             raise KeyboardInterrupt
         cpu, wall = time.process_time(), time.perf_counter()
-        code = 0 if job.name.startswith("plumed") else self.play(job)  # PLUMED's check of a text
+        if job.name.startswith("plumed"):  # PLUMED's check of a text
+            code = 0
+        elif job.kind in ("label", "atom"):  # as many as there are labels, and small
+            code = self.play(job)
+        else:
+            code = apart(self.play, job)
         self.cpu += time.process_time() - cpu
         self.wall += time.perf_counter() - wall
         now = time.process_time() - self.cpu, time.perf_counter() - self.wall
         self.marks.append((job.name, *now))
         self.jobs.clear()
         return code
+
+
+def apart(play: Callable[[Any], int], job: Any) -> int:
+    """What a job returns when it is played in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = play(job)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def rounds_of(

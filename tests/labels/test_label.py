@@ -154,6 +154,13 @@ def test_no_walker_is_always_the_one_for_validation() -> None:
     assert set(chosen) == {0, 1, 2, 3}
 
 
+def test_the_text_for_a_training_is_that_of_the_label() -> None:
+    first = label()
+    other = dataclasses.replace(first, energy=first.energy + 1.0)
+    assert f"energy={first.energy!r}" in first.training_text
+    assert f"energy={other.energy!r}" in other.training_text
+
+
 def test_labels_of_two_levels_never_train_one_model() -> None:
     other = label(at=LEVEL.at(8))
     with pytest.raises(InputError, match="two levels of theory"):

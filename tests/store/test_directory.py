@@ -71,6 +71,18 @@ def test_what_was_appended_is_there_after_reopening(root: Path, opened: Store) -
     assert reopened(root) == [record(0), record(1), record(2)]
 
 
+@pytest.mark.parametrize(
+    "value", ["lone \udcff", 1e300, 5e-324, 2**80, 0.1 + 0.2, [[[]]] * 3, "é\0"]
+)
+def test_what_a_record_may_hold_is_read_as_it_was_written(
+    root: Path, opened: Store, value: object
+) -> None:
+    opened.append(Record("task", "label", 0, "x", {"n": value}, 1.5, 1e9))
+    opened.close()
+    (found,) = reopened(root)
+    assert repr(found.outputs["n"]) == repr(value)
+
+
 def test_a_task_is_done_only_with_the_same_inputs(opened: Store) -> None:
     opened.append(record(1, "old"))
     assert opened.done("task 1", "old") == record(1, "old")

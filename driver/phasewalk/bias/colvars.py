@@ -129,8 +129,10 @@ def job(
     request = {
         "arguments": [arguments(action) for action in metad_actions(text).values()],
         "masses": {symbol: carried.mass(first, symbol) for symbol in sorted(set(first.symbols))},
-        "frames": [frame_to_json(atoms) for atoms in frames],
     }
+    # Frame by frame, as the lists of all frames at once take much more memory than their text.
+    texts = ", ".join(json.dumps(frame_to_json(atoms)) for atoms in frames)
+    content = f'{json.dumps(request)[:-1]}, "frames": [{texts}]}}'
     return Job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.bias.colvars_child", REQUEST, RESULT),
@@ -142,7 +144,7 @@ def job(
                 for one in plumed_files.read(reduced)
                 if one in (files or {})
             },
-            **{REQUEST: json.dumps(request).encode(), PLUMED: reduced.encode()},
+            **{REQUEST: content.encode(), PLUMED: reduced.encode()},
         },
         env=env,
     )

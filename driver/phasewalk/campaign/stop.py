@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..store import (
+    LABEL,
     Evaluated,
     Judged,
     Labelled,
@@ -177,13 +178,13 @@ def located(records: Sequence[Record], *, system: str | None = None) -> dict[str
 
 def _budgets(settings: StopSettings, records: Sequence[Record], walkers: int) -> list[Rule]:
     found = []
-    costs = ledger.costs(records, "")
     if settings.max_labels is not None:
-        paid, limit = costs["labels"]["done"], settings.max_labels
+        paid = sum(record.stage == LABEL and not record.failed for record in records)
+        limit = settings.max_labels
         says = f"{paid} labels, and up to {walkers} more in the next round (limit {limit})"
         found.append(Rule("stop.max_labels", BUDGET, paid + walkers > limit, says))
     if settings.max_core_hours is not None:
-        hours = sum(costs["core_hours"].values())
+        hours = sum(ledger.core_hours(records).values())
         limit_h = settings.max_core_hours
         says = f"{hours:.3g} core-hours (limit {limit_h:g})"
         found.append(Rule("stop.max_core_hours", BUDGET, hours >= limit_h, says))

@@ -60,7 +60,9 @@ def sets(work: Work, known: Sequence[Label]) -> Sets:
 
 def probed(known: Sequence[Label]) -> list[Atoms]:
     """Labelled frames for the gate: the first, the densest, and the newest."""
-    densest = min(known, key=lambda label: float(label.atoms.get_volume()) / len(label.atoms))
+    cells = np.array([label.atoms.cell.array for label in known])
+    volumes = np.abs(np.linalg.det(cells)) / [len(label.atoms) for label in known]
+    densest = known[int(np.argmin(volumes))]
     chosen = {label.key: label.atoms for label in (known[0], densest, known[-1])}
     return list(chosen.values())
 

@@ -28,7 +28,12 @@ def to_extxyz(labels: Sequence[Label], level: Level | None) -> str:
 
 def to_training(labels: Sequence[Label]) -> str:
     """Frames for a training: what is learned, exact to the last bit, and the key of each label."""
-    return "".join(_text(label, {**_learned(label), "key": label.key}) for label in labels)
+    return "".join(label.training_text for label in labels)
+
+
+def training_text(label: Label) -> str:
+    """A frame for a training; see `to_training`."""
+    return _text(label, {**_learned(label), "key": label.key})
 
 
 def _learned(label: Label) -> dict[str, str]:
@@ -56,9 +61,9 @@ def _text(label: Label, about: Mapping[str, Any]) -> str:
     """A frame, and what its header says about it but for what is empty."""
     from ase.io.extxyz import key_val_dict_to_str
 
-    atoms = carried.for_label(label.atoms)
+    atoms, extras = label.atoms, carried.of_label(label.atoms)
     lattice = " ".join(map(repr, atoms.cell.array.ravel().tolist()))
-    extras = {n: v.reshape(len(atoms), -1) for n, v in carried.extras(atoms).items()}
+    extras = {name: values.reshape(len(atoms), -1) for name, values in extras.items()}
     titles = "".join(f":{name}:R:{values.shape[1]}" for name, values in extras.items())
     header = (
         f'Lattice="{lattice}" Properties=species:S:1:pos:R:3:forces:R:3{titles} '

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,13 @@ class Label:
     origin: Mapping[str, Any]
     seconds: float
     made: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def training_text(self) -> str:
+        """The frame as a training reads it, kept because every generation reads all frames."""
+        from .extxyz import training_text
+
+        return training_text(self)
 
     def with_results(self) -> Atoms:
         """The frame with a calculator that contains the label, as ASE writes and reads it."""

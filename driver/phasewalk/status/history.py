@@ -197,11 +197,9 @@ def read(
         elif record.stage == TRAIN:
             trainings.append(reader.try_(_training, root, record))
     biases = {system: reader.try_(_bias, store, names) for system, names in hills.items()}
-    now, former = lineage.models(records), lineage.former(root)
-    free_energies = [
-        reader.try_(_free_energy, path, now, former, settings)
-        for path in sorted(root.glob("fes/*/fes.json"))
-    ]
+    made = sorted(root.glob("fes/*/fes.json"))
+    now, former = lineage.models(records), lineage.former(root) if made else {}
+    free_energies = [reader.try_(_free_energy, path, now, former, settings) for path in made]
     return History(
         root=root,
         state=state,

@@ -27,13 +27,15 @@ def costs(records: Sequence[Record], reference: str) -> dict[str, Any]:
         "labels": _account(made),
         "rounds": {str(n): _account(mine) for n, mine in sorted(by_round(made).items())},
         "reference": reference,
-        "core_hours": _core_hours(records),
+        "core_hours": core_hours(records),
     }
 
 
 def _tries(record: Record) -> list[Mapping[str, Any]]:
     """All runs of a task, including the last one."""
-    last = {"seconds": record.seconds, "cores": record.cores, **record.outputs}
+    last: dict[str, Any] = {"seconds": record.seconds, "cores": record.cores}
+    if record.failed:
+        last |= {FAILED: record.outputs[FAILED], KIND: record.outputs.get(KIND, "")}
     return [*record.outputs.get(EARLIER, ()), last]
 
 
@@ -59,7 +61,8 @@ def _hours(one: Mapping[str, Any]) -> float:
     return float(one["seconds"]) * int(one["cores"]) / SECONDS_PER_HOUR
 
 
-def _core_hours(records: Sequence[Record]) -> dict[str, float]:
+def core_hours(records: Sequence[Record]) -> dict[str, float]:
+    """Core-hours of each stage, of all runs of its tasks; without stages that took none."""
     found: dict[str, float] = {}
     for record in records:
         hours = sum(map(_hours, _tries(record)))

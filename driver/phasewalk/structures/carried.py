@@ -161,6 +161,11 @@ def extras(atoms: Atoms) -> dict[str, NDArray[Any]]:
     return found
 
 
+def of_label(atoms: Atoms) -> dict[str, NDArray[Any]]:
+    """The optional properties that a label depends on; see `extras`."""
+    return {name: v for name, v in extras(atoms).items() if name in (MOMENTS, CHARGES)}
+
+
 def fixed(atoms: Atoms) -> NDArray[np.bool_]:
     """(N,) whether an atom is fixed."""
     return np.array(extras(atoms).get(FIXED, np.zeros(len(atoms), dtype=bool)))
