@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -126,28 +127,29 @@ def job(
                 f"{name}: the elements of frame {number} or their order differ from frame 1; give "
                 "frames of one system only"
             )
-    request = {
-        "arguments": [arguments(action) for action in metad_actions(text).values()],
-        "masses": {symbol: carried.mass(first, symbol) for symbol in sorted(set(first.symbols))},
-    }
-    # Frame by frame, as the lists of all frames at once take much more memory than their text.
-    texts = ", ".join(json.dumps(frame_to_json(atoms)) for atoms in frames)
-    content = f'{json.dumps(request)[:-1]}, "frames": [{texts}]}}'
+    given = files or {}
+    beside = {one: given[one] for one in plumed_files.read(reduced) if one in given}
     return Job(
         name=name,
         argv=(sys.executable, "-m", "phasewalk.bias.colvars_child", REQUEST, RESULT),
         directory=directory,
         kind="colvars",
-        inputs={
-            **{
-                one: (files or {})[one]
-                for one in plumed_files.read(reduced)
-                if one in (files or {})
-            },
-            **{REQUEST: content.encode(), PLUMED: reduced.encode()},
-        },
+        inputs={**beside, REQUEST: _request(text, frames), PLUMED: reduced.encode()},
         env=env,
     )
+
+
+def _request(text: str, frames: Sequence[Atoms]) -> bytes:
+    """What `colvars_child` reads: JSON of the arguments of each METAD, masses (amu) and frames."""
+    masses = {one: carried.mass(frames[0], one) for one in sorted(set(frames[0].symbols))}
+    names = [arguments(action) for action in metad_actions(text).values()]
+    request = {"arguments": names, "masses": masses}
+    content = BytesIO()  # frame by frame: all of them as lists take much more memory than as text
+    content.write(json.dumps(request)[:-1].encode() + b', "frames": ')
+    for number, atoms in enumerate(frames):
+        content.write((b", " if number else b"[") + json.dumps(frame_to_json(atoms)).encode())
+    content.write(b"]}")
+    return content.getvalue()
 
 
 def read(finished: Finished) -> Values:
