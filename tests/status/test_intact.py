@@ -80,10 +80,12 @@ def test_counts_of_a_campaign() -> None:
         "walkers_intact": 2,
         "stopped_by_bonds": 1,
         "resets": {"energy error": 1},
+        "resets_last_round": 1,
         "labels_checked": 11,
         "labels_with_other_bonds": 2,
         "labels_with_other_bonds_learned": 1,
         "labels_outlying": 1,
+        "labels_outlying_last_round": 0,
         "labels_held_out": 1,
     }
     lines = intact.lines(intact.collect(TWO))
@@ -133,6 +135,13 @@ def test_nothing_to_do_if_all_is_well() -> None:
     assert intact.remarks(found) == []
     assert len(intact.lines(found)) == 2
     assert intact.lines(intact.collect([])) == intact.groups(intact.collect([])) == []
+
+
+def test_nothing_to_do_about_what_was_wrong_in_earlier_rounds_only() -> None:
+    wrong = [segment(1, [{}], **NEW), evaluated(1, -25.0), begun(2, "energy error")]
+    assert intact.advice(intact.collect(wrong)) != ""
+    after = [segment(2, [{}], **NEW), evaluated(2, 3.0), begun(3, "")]
+    assert intact.advice(intact.collect([*wrong, *after, segment(3, [{}], **NEW)])) == ""
 
 
 @pytest.mark.parametrize(

@@ -244,13 +244,19 @@ def _labelling(found: History) -> Iterator[str]:
         if any(r.stage == SEGMENT for r in found.records)
         else ""
     )
+    added, count = labels["added"], labels["done"] + labels["added"]
     shown = ", ".join(f"{key} {value}" for key, value in level.settings.items())
     detail = f"; settings: {shown}" if shown and len(shown) < 200 else ""
     yield (
-        f"Energies, forces and stresses of {labels['done']} configurations were computed with "
+        f"Energies, forces and stresses of {count} configurations were computed with "
         f"{level.program}{cited}{version_}{failed}{taken} (fingerprint of the level of theory "
         f"{level.method}{detail})."
     )
+    if added:
+        yield (
+            f"{added} of these are frames of the walkers of a free energy, evenly spread along the "
+            "variable; the last model was trained on them as well."
+        )
 
 
 def _training(found: History, settings: CampaignSettings) -> Iterator[str]:

@@ -246,7 +246,7 @@ def _counts(found: History) -> list[tuple[str, str]]:
             "Generations",
             f"{len(generations)} (last: {', '.join(generations[-1:]) or 'none'})",
         ),
-        ("Labels", str(labels["done"] + labels["initial"])),
+        ("Labels", str(labels["done"] + labels["initial"] + labels["added"])),
         ("Labels failed", str(labels["failed"])),
     ]
     if late := sum(entry["late_labels"]["count"] for entry in state["rounds"]):

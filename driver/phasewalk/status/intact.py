@@ -1,7 +1,7 @@
 """How many walkers and labels are intact, which walkers were reset and why, and what to do."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..generations import known
@@ -38,6 +38,7 @@ def collect(records: Sequence[Record]) -> dict[str, Any]:
         "walkers_intact": sum(map(_is_intact, checked)) if checked else None,
         "stopped_by_bonds": sum(map(_stopped, stops)) if stops else None,
         "resets": _resets(records),
+        "resets_last_round": sum(_resets(r for r in records if r.round >= last).values()),
         **_labels(records, segments),
     }
 
@@ -55,7 +56,7 @@ def _is_intact(walker: Walked) -> bool:
     return walker.bond_change is None and not _stopped(walker)
 
 
-def _resets(records: Sequence[Record]) -> dict[str, int]:
+def _resets(records: Iterable[Record]) -> dict[str, int]:
     """Reason → how often a walker did not go on from a frame of its last round."""
     return dict(
         Counter(
@@ -77,13 +78,14 @@ def _labels(records: Sequence[Record], segments: Mapping[int, Segment]) -> dict[
     held = {one.key for _, made in each(records, HeldOut) for one in made.labels}
     judged = [made for made in segments.values() if made.limits is not None]
     evaluated = {record.task: made for record, made in each(records, Evaluated)}
-    outlying = sum(
-        policy.reset(known.errors_of(one), made.limits) is not None
+    outlying = [
+        number
         for number, made in segments.items()
         if made.limits is not None
         and (of := evaluated.get(evaluate_task(made.generation, number))) is not None
         for one in of.each
-    )
+        if policy.reset(known.errors_of(one), made.limits) is not None
+    ]
     any_checked = found is not None and found.checked > 0
     return {
         "labels_checked": found.checked if found else 0,
@@ -91,7 +93,8 @@ def _labels(records: Sequence[Record], segments: Mapping[int, Segment]) -> dict[
         "labels_with_other_bonds_learned": len(set(found.changed) - held)
         if found and any_checked
         else None,
-        "labels_outlying": outlying if judged else None,
+        "labels_outlying": len(outlying) if judged else None,
+        "labels_outlying_last_round": outlying.count(max(segments, default=0)) if judged else None,
         "labels_held_out": len(held),
     }
 
@@ -178,8 +181,7 @@ def advice(found: Mapping[str, Any]) -> str:
             "to do: if bonds keep changing, use a larger bootstrap.count or model.first.epochs, or "
             "a temperature_ramp; if these bonds may change, systems.*.bonds_left_out"
         )
-    wrong = found["resets"].get(policy.ENERGY, 0) + found["resets"].get(policy.FORCE, 0)
-    if wrong or found["labels_outlying"]:
+    if found["resets_last_round"] or found["labels_outlying_last_round"]:
         return (
             "to do: if walkers are reset in every round, the model is not accurate enough there: "
             "use a larger bootstrap.count or model.first.epochs, or a temperature_ramp"

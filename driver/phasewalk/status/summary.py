@@ -17,7 +17,9 @@ from ..errors import InputError, StoreError
 from ..generations import worse
 from ..labels import levels
 from ..store import (
+    ADDED,
     END,
+    IMPORT,
     INITIAL,
     LABEL,
     DeployedModel,
@@ -80,6 +82,11 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
             "done": sum(r.stage == LABEL and not r.failed for r in records),
             "failed": sum(r.stage == LABEL and r.failed for r in records),
             "initial": sum(len(r.of(Imported).labels) for r in records if r.task == INITIAL),
+            "added": sum(
+                len(r.of(Imported).labels)
+                for r in records
+                if r.stage == IMPORT and r.task.startswith(ADDED)
+            ),
         },
         "generations": _generations(records),
         "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],
@@ -191,6 +198,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     console.print(
         f"campaign {state['campaign']}: {what}; {labels['done']} labels"
         + (f", {labels['initial']} from initial_data" if labels["initial"] else "")
+        + (f", {labels['added']} added by phasewalk fes --learn" if labels["added"] else "")
         + (f", {labels['failed']} failed" if labels["failed"] else ""),
         highlight=False,
     )
