@@ -144,6 +144,8 @@ def test_a_final_model_that_is_worse_is_named_with_the_better_file(tmp_path: Pat
     console = Console(file=io.StringIO(), width=100)
     summary.show(summary.collect(campaign.root), console)
     assert line in console.file.getvalue()  # type: ignore[attr-defined]
+    told = worse.advised(found.records)
+    assert told == f"{line}; --generation 1 uses that one here"
     campaign.run()  # it is said once
     assert not any("worse" in one for one in campaign.watcher.lines)
 
@@ -155,6 +157,7 @@ def test_after_a_better_final_training_nothing_is_worse(tmp_path: Path) -> None:
     again.run(first.folder)
     state = summary.collect(first.root)["last_model"]
     assert (state["worse"], state["says"]) == ([], "")
+    assert worse.advised(read_campaign(first.root).records()) == ""
     assert state["errors"]["force_mae"]["now"] < state["errors"]["force_mae"]["before"]
     assert verdict.judge(history.read(first.root)).word != verdict.LOOK
 

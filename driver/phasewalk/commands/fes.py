@@ -161,6 +161,7 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     from .. import store
     from ..campaign import Work, theory
     from ..engines import plugin
+    from ..generations import worse
     from ..production import freeze
     from ..rounds import reopen
     from ..status import Progress
@@ -168,6 +169,8 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     opened = store.read_campaign(asked.root)
     campaign = reopen.read_inputs(opened, _notice, trusted=asked.trust)
     chosen = reopen.read_generation(opened, asked.generation)
+    if asked.generation is None and (better := worse.advised(opened.records())):
+        _notice(better)
     launcher = sites.choose(asked.site, asked.root, cores=campaign.cores, folder=asked.root.parent)
     engines = finding.find(campaign.settings.engines, os.environ)
     engines = finding.with_machine(engines, launcher)

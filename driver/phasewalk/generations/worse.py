@@ -196,6 +196,14 @@ def in_words(found: TwoModels) -> str:
     )
 
 
+def advised(records: Sequence[Record]) -> str:
+    """Message for a command that uses the last model by default; empty if it is not worse."""
+    found = of(records)
+    if found is None or not found.worse:
+        return ""
+    return f"{in_words(found)}; --generation {found.before} uses that one here"
+
+
 def _shown(name: str, error: TwoErrors, before: str = "") -> str:
     """Both values of an error, the one before in brackets."""
     title, unit, style = WORDS[name]
