@@ -59,13 +59,13 @@ def main() -> None:
         (result,) = outcomes.read(finished, plan).walkers
         seconds += result.seconds or 0.0
         walked += result.steps_done * STEP_FS / 1000.0
+        last = result.frames[-1]
         for frame in result.frames:
             stretch, near = extremes(guard, frame.atoms)
             longest, nearest = max(longest, stretch), min(nearest, near)
         if result.halted:
-            print(f"STOP after {walked:.2f} ps: {result.halted}; {guard.fault(frame.atoms)}")
+            print(f"STOP after {walked:.2f} ps: {result.halted}; {guard.fault(last.atoms)}")
             break
-        last = result.frames[-1]
         walker = replace(plan.walkers[0], atoms=last.atoms, step=last.step)
         plan = replace(plan, round=number + 1, walkers=(walker,))
     print(
@@ -83,6 +83,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("--ps", type=float, default=50.0)
     parser.add_argument("--temperature", type=float, default=300.0)
+    parser.add_argument("--pressure", type=float, default=0.0, help="MPa")
     parser.add_argument("--directory", type=Path, default=Path("false-alarms"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--off", action="store_true")
@@ -95,6 +96,7 @@ def planned(asked: argparse.Namespace, atoms: Atoms, guards: dict[str, Guard]) -
         "structure": str(asked.structure),
         "ensemble": "npt",
         "temperature_K": asked.temperature,
+        "pressure_MPa": asked.pressure,
     }
     settings = {"steps": round(PIECE_PS * 1000 / STEP_FS), "timestep_fs": STEP_FS}
     return SegmentPlan(
