@@ -41,6 +41,7 @@ def made(folder: Path, mode: str) -> list[str]:
     settings = yaml.safe_load((EXAMPLE / "campaign.yaml").read_text())
     del settings["stop"]
     settings |= {"rounds": 2, "model": {**settings["model"], "final": None}}
+    settings["reference"]["share"] = False
     (folder / "campaign.yaml").write_text(yaml.safe_dump(settings))
     (folder / "lab.yaml").write_text(SITE.format(mode=mode))
     where = ("--dir", str(folder / "run"), "--site", "lab")
@@ -49,7 +50,7 @@ def made(folder: Path, mode: str) -> list[str]:
 
 def run(folder: Path, command: list[str], environ: Mapping[str, str]) -> dict[str, Any]:
     """Labels of the finished campaign: energy, forces and stress by key."""
-    env = {**os.environ, **environ, "PHASEWALK_CACHE": str(folder / "cache")}
+    env = {**os.environ, **environ, "PHASEWALK_CACHE": str(folder.parent / "cache")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (folder / "run/journal.jsonl").read_text().splitlines()
