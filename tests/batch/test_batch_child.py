@@ -14,8 +14,7 @@ import pytest
 from phasewalk import jobs
 from phasewalk.batch import batches
 from phasewalk.batch.batches import Plan
-from phasewalk.batch.scripts import Needs
-from phasewalk.cluster import PlaceSettings
+from phasewalk.cluster import Need, PlaceSettings
 from phasewalk.files import set_aside
 from phasewalk.jobs import Finished, Job
 
@@ -48,7 +47,7 @@ class Batch:
         return subprocess.Popen(["bash", place / batches.SCRIPT], cwd=place)
 
     def run(self, *members: Job, plan: Plan | None = None) -> None:
-        place = self.write(members, plan or Plan(Needs(), pack_min=5))
+        place = self.write(members, plan or Plan(Need(), pack_min=5))
         assert self.start(place).wait(60) == 0
 
 
@@ -117,14 +116,14 @@ def test_several_side_by_side(batch: Batch) -> None:
         replace(one, argv=(*one.argv, "1", "2")),
         replace(two, argv=(*two.argv, "2", "1")),
     ]
-    place = batch.write(members, Plan(Needs(), pack_min=5), at_a_time=2)
+    place = batch.write(members, Plan(Need(), pack_min=5), at_a_time=2)
     assert batch.start(place).wait(60) == 0
     assert [(end := jobs.finished(job)) and end.returncode for job in members] == [0, 0]
 
 
 def test_nothing_is_recorded_of_what_slurm_stops(batch: Batch) -> None:
     one, two = batch.job(1, SLEEPS), batch.job(2, SLEEPS)
-    process = batch.start(batch.write([one, two], Plan(Needs(), pack_min=5)))
+    process = batch.start(batch.write([one, two], Plan(Need(), pack_min=5)))
     until(begun(one))
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143
@@ -135,7 +134,7 @@ def test_nothing_is_recorded_of_what_slurm_stops(batch: Batch) -> None:
 def test_a_program_that_slurm_stops_first_has_not_failed(batch: Batch) -> None:
     """Slurm signals the program and the batch job at once."""
     one = batch.job(1, f"import os; print(os.getpid(), flush=True); {SLEEPS}")
-    process = batch.start(batch.write([one], Plan(Needs()), stopped_s=2.0))
+    process = batch.start(batch.write([one], Plan(Need()), stopped_s=2.0))
     until(begun(one))
     pid = int((one.directory / Finished.STDOUT).read_text().split()[0])
     subprocess.run(["kill", str(pid)], check=True)
@@ -161,7 +160,7 @@ def test_a_batch_job_that_is_started_again_goes_on(batch: Batch, tmp_path: Path)
         "print(old)"
     )
     cut = batch.job(2, goes, copies={"hills": source}, inputs={"deep/in": b"1"})
-    place = batch.write([done, cut], Plan(Needs(), pack_min=5))
+    place = batch.write([done, cut], Plan(Need(), pack_min=5))
     process = batch.start(place)
     until(begun(cut))
     until((cut.directory.parent / "again").exists)
@@ -176,7 +175,7 @@ def test_a_batch_job_that_is_started_again_goes_on(batch: Batch, tmp_path: Path)
 
 def test_a_directory_of_another_batch_job_is_left_alone(batch: Batch) -> None:
     one, two, three = (batch.job(i, "print('ran')") for i in (1, 2, 3))
-    place = batch.write([one, two, three], Plan(Needs(), pack_min=5))
+    place = batch.write([one, two, three], Plan(Need(), pack_min=5))
     batches.place_files(one, "phasewalk-2", 1, staged=True)
     batches.forget(two.directory)
     assert batch.start(place).wait(20) == 0
@@ -185,7 +184,7 @@ def test_a_directory_of_another_batch_job_is_left_alone(batch: Batch) -> None:
 
 def test_a_job_that_is_no_longer_wanted_is_stopped(batch: Batch) -> None:
     one, two = batch.job(1, SLEEPS), batch.job(2, "print('ran')")
-    process = batch.start(batch.write([one, two], Plan(Needs(), pack_min=5), look_s=0.2))
+    process = batch.start(batch.write([one, two], Plan(Need(), pack_min=5), look_s=0.2))
     until(begun(one))
     batches.forget(one.directory)
     assert process.wait(20) == 0
@@ -195,7 +194,7 @@ def test_a_job_that_is_no_longer_wanted_is_stopped(batch: Batch) -> None:
 
 def test_no_result_is_written_into_the_directory_of_another_try(batch: Batch) -> None:
     one = batch.job(1, f"print('begun', flush=True); {SLEEPS.replace('30', '1')}")
-    process = batch.start(batch.write([one], Plan(Needs())))
+    process = batch.start(batch.write([one], Plan(Need())))
     until(begun(one))
     set_aside(one.directory, "interrupted")
     batches.place_files(one, "phasewalk-2", 2, staged=False)
@@ -205,7 +204,7 @@ def test_no_result_is_written_into_the_directory_of_another_try(batch: Batch) ->
 
 def test_no_job_begins_after_its_time(batch: Batch) -> None:
     one, two = batch.job(1, "import time; time.sleep(0.5)"), batch.job(2, "print('ran')")
-    place = batch.write([one, two], Plan(Needs()), last_start_s=0.2)
+    place = batch.write([one, two], Plan(Need()), last_start_s=0.2)
     assert batch.start(place).wait(20) == 0
     assert jobs.finished(one) is not None
     assert not (two.directory / Finished.STDOUT).exists()

@@ -4,9 +4,9 @@ import pytest
 
 from phasewalk.batch.ended import of_failure, too_often, verdict
 from phasewalk.batch.scheduler import How
-from phasewalk.batch.scripts import Needs
+from phasewalk.cluster import Need
 
-NEED = Needs(memory_MB=315, minutes=30)
+NEED = Need(memory_MB=315, minutes=30)
 # Printed by Slurm 22.05 into batch.out, and by srun into the errors of a program.
 MEMORY = [
     "slurmstepd-n2: error: StepId=2.batch exceeded memory limit (554663936 > 314572800), being "

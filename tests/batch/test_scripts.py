@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from phasewalk.batch import scripts
-from phasewalk.batch.scripts import Needs, batch_script, needs, words
+from phasewalk.batch.scripts import batch_script, needs, words
+from phasewalk.cluster import Need
 from phasewalk.cluster.site import PlaceSettings
 from phasewalk.errors import InputError
 from phasewalk.jobs import Job
@@ -20,7 +21,7 @@ TRAIN = Job("train", ("python", "train.py"), Path("/w"), "train", threads=4, gpu
 
 
 def script(place: PlaceSettings, *argv: str, folder: Path = Path("/campaign/slurm")) -> str:
-    return batch_script(argv, place, name="pw-1", folder=folder, need=Needs())
+    return batch_script(argv, place, name="pw-1", folder=folder, need=Need(nodes=1))
 
 
 def test_a_whole_script() -> None:
@@ -31,7 +32,7 @@ def test_a_whole_script() -> None:
         environment={"OMP_NUM_THREADS": "1"},
         options=["--exclusive"],
     )
-    need = Needs(2, 16, 2, 4, "a100", 64000, 59.5)
+    need = Need(16, 2, 2, 4, "a100", 64000, 59.5)
     text = batch_script(
         ["run it"],
         place,
@@ -118,7 +119,7 @@ def test_mpi_programs_are_started_by_srun_on_all_nodes() -> None:
 
 def test_the_engines_own_mpiexec_is_one_process_for_slurm() -> None:
     place = PlaceSettings(launcher="mpiexec", nodes=2)
-    assert needs(LAMMPS, place) == Needs(tasks=1, threads=16)
+    assert needs(LAMMPS, place) == Need(threads=16, nodes=1)
     assert " ".join(words(LAMMPS, place)) == (
         "srun --exact --nodes=1 --ntasks=1 --cpus-per-task=16 --gres=none --mem=0 "
         "--mpi=none --kill-on-bad-exit=1 --unbuffered /opt/mpiexec -n 8 lmp -in in.deck"
@@ -145,20 +146,20 @@ def test_a_program_without_mpi_needs_no_step_where_it_is_alone() -> None:
     place = PlaceSettings(nodes=4)
     assert words(TRAIN, place, step=False) == TRAIN.argv
     assert words(TRAIN, place)[:4] == ("srun", "--exact", "--nodes=1", "--ntasks=1")
-    assert needs(TRAIN, place) == Needs(threads=4, gpus=1)
+    assert needs(TRAIN, place) == Need(threads=4, nodes=1, gpus=1)
 
 
 def test_several_side_by_side_need_so_many_times_as_much() -> None:
-    need = Needs(1, 2, 3, 1, "", 1000, 60)
-    assert need.times(4) == Needs(1, 8, 3, 4, "", 4000, 60)
-    assert Needs().times(2).memory_MB is None
+    need = Need(2, 3, 1, 1, "", 1000, 60)
+    assert need.times(4) == Need(8, 3, 1, 4, "", 4000, 60)
+    assert Need().times(2).memory_MB == 0
 
 
 def test_the_site_file_comes_before_the_job() -> None:
     job = Job("label", ("cp2k",), Path("/w"), "label", memory_GB=4, gpus=2)
     assert needs(job, PlaceSettings()).memory_MB == 4000
     own = needs(job, PlaceSettings(memory_GB=0.5, gpus=0, time_min=5))
-    assert own == Needs(memory_MB=500, minutes=5)
+    assert own == Need(nodes=1, memory_MB=500, minutes=5)
 
 
 def test_a_compilation_does_not_take_the_number_of_jobs_for_that_of_cores() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from phasewalk.cluster.nodes import Need, Node, Nodes, Placement, largest_share
+from phasewalk.cluster import Need
+from phasewalk.cluster.nodes import Node, Nodes, Placement, largest_share
 
 CPU = Node("c", 4, 0, 4000)
 GPU = Node("g", 4, 2, 4000)
@@ -40,7 +41,7 @@ def occupied(made: Nodes, name: str, wanted: Need) -> None:
         (need(12, spread=True), [(0, 4), (1, 4), (2, 4)]),
         (need(13, spread=True), []),
         (need(13, spread=True, crowd=True), [(0, 4), (1, 4), (2, 4)]),
-        (need(6, spread=True, count=3), [(0, 2), (1, 2), (2, 2)]),
+        (need(6, spread=True, nodes=3), [(0, 2), (1, 2), (2, 2)]),
         (need(1, 9, crowd=True), [(0, 4)]),
         (need(2, gpus=1), [(2, 2)]),
         (need(2, gpus=3), []),

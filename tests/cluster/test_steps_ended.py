@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from helpers import slurm
-from phasewalk.cluster.nodes import Need, Node
+from phasewalk.cluster import Need
+from phasewalk.cluster.nodes import Node
 from phasewalk.cluster.steps_ended import outside
 from phasewalk.errors import OutOfTime
 from phasewalk.jobs import Finished, Job, run

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import jobs
-from ..cluster import KIND_OF, PlaceSettings
+from ..cluster import KIND_OF, Need, PlaceSettings
 from ..engines import workplace
 from ..errors import ParseError
 from ..files import read, set_aside, write_file
 from ..jobs import Finished, Job
 from . import scripts
 from .scheduler import Scheduler, State
-from .scripts import Needs
 
 MARK = "slurm.json"
 """File in a job's directory that names its batch job."""
@@ -64,7 +63,7 @@ class Plan:
         pack_min: minutes after which no further job begins.
     """
 
-    need: Needs
+    need: Need
     at_a_time: int = 1
     pack_min: float = 0.0
 
@@ -89,7 +88,7 @@ class Batch:
     """
 
     name: str
-    need: Needs
+    need: Need
     number: str | None
     since: float
     alone: bool
@@ -152,7 +151,7 @@ def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan
     return folder / SCRIPT
 
 
-def script(folder: Path, place: PlaceSettings, need: Needs) -> str:
+def script(folder: Path, place: PlaceSettings, need: Need) -> str:
     """The text of the script of a batch job.
 
     Args:

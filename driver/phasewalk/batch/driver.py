@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..cluster import KIND_OF, PlaceSettings, SiteSettings
+from ..cluster import KIND_OF, Need, PlaceSettings, SiteSettings
 from ..cluster import needs as shared
 from ..errors import InputError
 from ..files import write_file
@@ -22,7 +22,6 @@ from .asking import Clock
 from .driver_job import CANCELLED, IDLE, PLAN, Plan
 from .jobs_mode import FOLDER
 from .scheduler import Scheduler, State
-from .scripts import Needs
 
 STOP_S = 300.0
 """Time before the time limit at which Slurm asks phasewalk to stop; steps are stopped later."""
@@ -175,13 +174,18 @@ def _shared(options: Sequence[str] | None) -> list[str]:
     return [word for word in options or () if not word.startswith("--exclusive")]
 
 
-def need_of(site: SiteSettings) -> Needs:
+def need_of(site: SiteSettings) -> Need:
     """What it occupies: whole nodes for the jobs' steps, or one core."""
     place, steps = place_of(site), site.mode == "steps"
     nodes = (place.nodes or 1) if steps else 1
-    memory_MB = None if place.memory_GB is None else math.ceil(place.memory_GB * 1000)
-    minutes = place.time_min or shared.DEFAULT_MIN
-    return Needs(nodes, nodes, 1, place.gpus or 0, place.gpu_type or "", memory_MB, minutes)
+    return Need(
+        ranks=nodes,
+        nodes=nodes,
+        gpus=place.gpus or 0,
+        gpu_type=place.gpu_type or "",
+        memory_MB=shared.megabytes(place.memory_GB),
+        minutes=place.time_min or shared.DEFAULT_MIN,
+    )
 
 
 def check(site: SiteSettings) -> None:

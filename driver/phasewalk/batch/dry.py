@@ -40,6 +40,6 @@ def _step(site: SiteSettings, job: Job, environ: Mapping[str, str]) -> str:
     """The command of a job inside the allocation of phasewalk itself."""
     need, memory_GB = need_of(site), place_of(site).memory_GB
     words = launching.step_words(
-        site, job, environ=environ, nodes=need.nodes, gpus=need.gpus, memory_GB=memory_GB
+        site, job, environ=environ, nodes=need.ranks, gpus=need.gpus, memory_GB=memory_GB
     )
     return f"{shlex.join(words)}\n"

@@ -4,8 +4,8 @@ import re
 import signal
 from dataclasses import dataclass
 
+from ..cluster import Need
 from .scheduler import How
-from .scripts import Needs
 
 TRIES = 3
 """Number of times that a job is started if Slurm loses it."""
@@ -37,7 +37,7 @@ class Verdict:
     returncode: int | None = KILLED
 
 
-def verdict(how: How | None, printed: str, need: Needs, kind: str) -> Verdict:
+def verdict(how: How | None, printed: str, need: Need, kind: str) -> Verdict:
     """What follows for a job without a result, whose batch job has ended.
 
     Args:
@@ -65,19 +65,17 @@ def verdict(how: How | None, printed: str, need: Needs, kind: str) -> Verdict:
     return Verdict(False, _script(how, where, printed), how.code or 128 + how.signal)
 
 
-def memory(printed: str, need: Needs, kind: str) -> str:
+def memory(printed: str, need: Need, kind: str) -> str:
     """That memory ran out, and of what."""
     hint = f"raise memory_GB of {kind} in the site file"
     if found := _USED.search(printed):
         used, limit = (int(number) / 1e9 for number in found.groups())
         return f"killed for memory: {used:.3g} of {limit:.3g} GB; {hint}"
-    limit_GB = (
-        "that of the partition" if need.memory_MB is None else f"{need.memory_MB / 1000:g} GB"
-    )
-    return f"killed for memory (limit: {limit_GB}); {hint}"
+    limit = f"{need.memory_MB / 1000:g} GB" if need.memory_MB else "that of the partition"
+    return f"killed for memory (limit: {limit}); {hint}"
 
 
-def of_failure(code: int, printed: str, need: Needs, kind: str) -> str:
+def of_failure(code: int, printed: str, need: Need, kind: str) -> str:
     """Why a program failed, if it was ended from outside; else empty.
 
     Args:

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..cluster import SiteSettings
@@ -118,7 +118,8 @@ def plan(members: list[Wait], site: SiteSettings) -> Plan:
     if len(members) == 1:
         return Plan(need)
     count = min(_beside(job, site), len(members))
-    return Plan(need.times(count).lasting(need.minutes + site.pack_min), count, site.pack_min)
+    longer = replace(need.times(count), minutes=need.minutes + site.pack_min)
+    return Plan(longer, count, site.pack_min)
 
 
 def _beside(job: Job, site: SiteSettings) -> int:

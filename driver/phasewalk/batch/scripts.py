@@ -7,10 +7,10 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from ..cluster import PlaceSettings
+from ..cluster import Need, PlaceSettings
 from ..cluster import needs as shared
 from ..cluster import words as common
 from ..errors import InputError
@@ -24,61 +24,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./*\[\]&|!-]+")
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What a job occupies.
-
-    Attributes:
-        nodes: number of nodes.
-        tasks: number of processes that Slurm knows of, on all nodes together.
-        threads: number of cores of each.
-        gpus: number of GPUs on each node.
-        gpu_type: type of the GPUs; empty if any will do.
-        memory_MB: memory on each node; None if the site's default is taken.
-        minutes: time limit.
-    """
-
-    nodes: int = 1
-    tasks: int = 1
-    threads: int = 1
-    gpus: int = 0
-    gpu_type: str = ""
-    memory_MB: int | None = None
-    minutes: float = shared.DEFAULT_MIN
-
-    @property
-    def cores(self) -> int:
-        """Number of cores, on all nodes together."""
-        return self.tasks * self.threads
-
-    def times(self, count: int) -> "Needs":
-        """That of several such jobs side by side on one node."""
-        memory_MB = None if self.memory_MB is None else self.memory_MB * count
-        return replace(self, tasks=self.tasks * count, gpus=self.gpus * count, memory_MB=memory_MB)
-
-    def lasting(self, minutes: float) -> "Needs":
-        """The same for another time."""
-        return replace(self, minutes=minutes)
-
-
-def needs(job: Job, place: PlaceSettings) -> Needs:
-    """What a job occupies at its place; the site file comes before the job."""
-    mpi = bool(job.mpiexec)
-    nodes = (place.nodes or job.nodes) if mpi else 1
-    ranks = job.nodes * job.ranks
-    tasks, threads = ranks, _threads(job)
-    if not mpi or common.own_mpiexec(job, place):  # one process for Slurm, which starts the others
-        nodes, tasks, threads = 1, 1, ranks * threads
-    memory_GB = place.memory_GB if place.memory_GB is not None else job.memory_GB
-    return Needs(
-        min(nodes, tasks),
-        tasks,
-        threads,
-        shared.gpus_of(job, place),
-        place.gpu_type or "",
-        None if memory_GB is None else math.ceil(memory_GB * 1000),
-        place.time_min or shared.DEFAULT_MIN,
-    )
+def needs(job: Job, place: PlaceSettings) -> Need:
+    """What the batch job of a job occupies, to itself; the site file comes before the job."""
+    need, threads = shared.need_of(job, place), _threads(job)
+    nodes, ranks = need.nodes or job.nodes, need.ranks
+    if not need.spread:  # one process for Slurm, which starts the others
+        nodes, ranks, threads = 1, 1, ranks * threads
+    own = replace(need, ranks=ranks, threads=threads, nodes=min(nodes, ranks))
+    return replace(own, spread=False, crowd=False, background=False)
 
 
 def words(job: Job, place: PlaceSettings, *, step: bool = True) -> tuple[str, ...]:
@@ -111,21 +64,17 @@ def variables(job: Job, place: PlaceSettings) -> dict[str, str]:
     return {**own, **job.env, **fewer}
 
 
-def srun(need: Needs, *, mpi: str = "none") -> tuple[str, ...]:
+def srun(need: Need, *, mpi: str = "none") -> tuple[str, ...]:
     """`srun` with the resources of one job step, which shares no core with others."""
-    optional = [
-        (need.gpus > 0, f"--gres={_gres(need)}"),
-        (need.gpus == 0, "--gres=none"),
-        (need.memory_MB is not None, f"--mem={need.memory_MB}M"),
-        (need.memory_MB is None, "--mem=0"),  # all of the job's, which steps share
-    ]
+    memory = f"{need.memory_MB}M" if need.memory_MB else "0"  # all of the job's, which steps share
     return (
         "srun",
         "--exact",
-        f"--nodes={need.nodes}",
-        f"--ntasks={need.tasks}",
+        f"--nodes={need.nodes or 1}",
+        f"--ntasks={need.ranks}",
         f"--cpus-per-task={need.threads}",
-        *(word for given, word in optional if given),
+        f"--gres={need.gres}",
+        f"--mem={memory}",
         f"--mpi={mpi}",
         "--kill-on-bad-exit=1",
         "--unbuffered",
@@ -138,7 +87,7 @@ def batch_script(
     *,
     name: str,
     folder: Path,
-    need: Needs,
+    need: Need,
     options: Sequence[str] = (),
 ) -> str:
     """The text of a batch script.
@@ -174,20 +123,20 @@ def quoted(word: str) -> str:
     return shlex.quote(_one_line(word))
 
 
-def _options(name: str, folder: Path, need: Needs, place: PlaceSettings) -> list[str]:
+def _options(name: str, folder: Path, need: Need, place: PlaceSettings) -> list[str]:
     optional = [
         ("partition", place.partition),
         ("account", place.account),
         ("qos", place.qos),
         ("constraint", place.constraint),
-        ("gres", _gres(need) if need.gpus else None),
-        ("mem", None if need.memory_MB is None else f"{need.memory_MB}M"),
+        ("gres", need.gres if need.gpus else None),
+        ("mem", f"{need.memory_MB}M" if need.memory_MB else None),
     ]
     return [
         f"--job-name={name}",
         *(f"--{key}={value}" for key, value in optional if value is not None),
-        f"--nodes={need.nodes}",
-        f"--ntasks={need.tasks}",
+        f"--nodes={need.nodes or 1}",
+        f"--ntasks={need.ranks}",
         f"--cpus-per-task={need.threads}",
         f"--time={math.ceil(need.minutes)}",
         f"--chdir={folder}",
@@ -205,10 +154,6 @@ def _further(place: PlaceSettings) -> list[str]:
                 f"options: {word!r} is not an option of sbatch; give each as one word: --exclusive"
             )
     return list(place.options or ())
-
-
-def _gres(need: Needs) -> str:
-    return ":".join(part for part in ("gpu", need.gpu_type, str(need.gpus)) if part)
 
 
 def _pattern(folder: Path) -> str:

@@ -2,10 +2,12 @@
 
 from . import launching, needs, site_reference, words
 from .finding import find_file, find_site, places
+from .needs import Need
 from .site import KIND_OF, PlaceSettings, SiteSettings
 
 __all__ = [
     "KIND_OF",
+    "Need",
     "PlaceSettings",
     "SiteSettings",
     "find_file",

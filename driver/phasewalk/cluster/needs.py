@@ -2,12 +2,12 @@
 
 import math
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ..jobs import Job
 from . import words
-from .nodes import Need
 from .site import PlaceSettings
 
 WALKERS: Literal["segment"] = "segment"
@@ -16,7 +16,55 @@ DEFAULT_MIN = 60.0
 MPS = Path(__file__).with_name("mps_child.py")
 
 
-def need_of(job: Job, place: PlaceSettings, on: tuple[int, ...]) -> Need:
+@dataclass(frozen=True)
+class Need:
+    """What a job needs.
+
+    Attributes:
+        ranks: number of processes that Slurm starts, on all nodes together.
+        threads: number of cores of each.
+        nodes: number of nodes; None: as few as possible.
+        gpus: number of GPUs on each node.
+        gpu_type: type of the GPUs; empty if any will do.
+        memory_MB: memory on each node; 0 if the site's default is taken.
+        minutes: time limit.
+        on: indices of the nodes on which it may run.
+        spread: its ranks may be on several nodes.
+        crowd: if there are too few cores, it runs on all that there are.
+        background: it shares cores, GPUs and memory with other jobs.
+    """
+
+    ranks: int = 1
+    threads: int = 1
+    nodes: int | None = None
+    gpus: int = 0
+    gpu_type: str = ""
+    memory_MB: int = 0
+    minutes: float = DEFAULT_MIN
+    on: tuple[int, ...] = ()
+    spread: bool = False
+    crowd: bool = False
+    background: bool = False
+
+    @property
+    def cores(self) -> int:
+        """Number of cores, on all nodes together."""
+        return self.ranks * self.threads
+
+    @property
+    def gres(self) -> str:
+        """The GPUs of a node, in Slurm's words."""
+        if not self.gpus:
+            return "none"
+        return ":".join(part for part in ("gpu", self.gpu_type, str(self.gpus)) if part)
+
+    def times(self, count: int) -> "Need":
+        """That of several such jobs side by side on one node."""
+        gpus, memory_MB = self.gpus * count, self.memory_MB * count
+        return replace(self, ranks=self.ranks * count, gpus=gpus, memory_MB=memory_MB)
+
+
+def need_of(job: Job, place: PlaceSettings, on: tuple[int, ...] = ()) -> Need:
     """What a job needs of nodes.
 
     Args:
@@ -28,15 +76,22 @@ def need_of(job: Job, place: PlaceSettings, on: tuple[int, ...]) -> Need:
     return Need(
         ranks=job.nodes * job.ranks,
         threads=job.threads,
-        count=min(place.nodes, job.nodes * job.ranks) if spread and place.nodes else None,
+        nodes=min(place.nodes, job.nodes * job.ranks) if spread and place.nodes else None,
         gpus=gpus_of(job, place),
-        memory_MB=math.ceil((place.memory_GB or job.memory_GB or 0.0) * 1000),
+        gpu_type=place.gpu_type or "",
+        memory_MB=megabytes(place.memory_GB or job.memory_GB),
+        minutes=place.time_min or DEFAULT_MIN,
         on=on,
         spread=spread,
         # Walkers may share cores (walkers_per_core); a compiler takes as many as there are.
         crowd=job.kind in ("segment", "check", "compile", "build"),
         background=job.background,
     )
+
+
+def megabytes(memory_GB: float | None) -> int:
+    """Memory as Slurm's commands take it; 0 if the site's default is taken."""
+    return math.ceil((memory_GB or 0.0) * 1000)
 
 
 def gpus_of(job: Job, place: PlaceSettings) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .needs import Need
+
 
 @dataclass(frozen=True)
 class Node:
@@ -27,33 +29,6 @@ class Node:
     group: int = 0
     partition: str = ""
     threads: int = 1
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a job needs.
-
-    Attributes:
-        ranks: number of MPI ranks, on all nodes together.
-        threads: number of cores of each rank.
-        count: number of nodes; None: as few as possible.
-        gpus: number of GPUs on each node.
-        memory_MB: memory on each node.
-        on: indices of the nodes on which it may run.
-        spread: its ranks may be on several nodes.
-        crowd: if there are too few cores, it runs on all that there are.
-        background: it shares cores, GPUs and memory with other jobs.
-    """
-
-    ranks: int
-    threads: int
-    count: int | None = None
-    gpus: int = 0
-    memory_MB: float = 0.0
-    on: tuple[int, ...] = ()
-    spread: bool = False
-    crowd: bool = False
-    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,14 +154,14 @@ class Nodes:
     def _count(self, need: Need, members: Sequence[int]) -> tuple[int | None, bool]:
         """Number of nodes of the job, and whether it is crowded there; None if it never fits."""
         most = min(len(members), need.ranks) if need.spread else min(len(members), 1)
-        counts = range(1, most + 1) if need.count is None else [need.count]
+        counts = range(1, most + 1) if need.nodes is None else [need.nodes]
         for count in counts:
             cores = 1 if need.background else math.ceil(need.ranks / count) * need.threads
             able = [i for i in members if _room(self.nodes[i], need, cores)]
             if len(able) >= count:
                 return count, False
         able = [i for i in members if _room(self.nodes[i], need, 1)]
-        count = need.count or min(len(able), most)
+        count = need.nodes or min(len(able), most)
         return (count, True) if need.crowd and 1 <= count <= len(able) else (None, False)
 
 

@@ -3,7 +3,7 @@
 import re
 
 from ..engines import Outside
-from .nodes import Need
+from .needs import Need
 
 _STEPD = r"(?:slurmstepd\S*|srun): error: .*"
 _MEMORY = re.compile(rf"{_STEPD}(?:memory limit|oom[-_ ]kill|out of memory)", re.IGNORECASE)

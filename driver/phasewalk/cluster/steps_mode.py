@@ -12,8 +12,8 @@ from ..errors import InputError, Interrupted, OutOfTime
 from ..jobs import Finished, Job, Session
 from . import allocation, words
 from .allocation import Allocation
-from .needs import DEFAULT_MIN, WALKERS, limit_min, mps_words, need_of
-from .nodes import Need, Node, Nodes, Placement, largest_share
+from .needs import DEFAULT_MIN, WALKERS, Need, limit_min, mps_words, need_of
+from .nodes import Node, Nodes, Placement, largest_share
 from .site import KIND_OF, Kind, PlaceSettings, SiteSettings
 from .steps_ended import outside
 
@@ -184,12 +184,11 @@ class Steps:
         need, place = self._need(job), self.site.place_of(job)
         nodes = [self.allocation.nodes[share.node] for share in placement.shares]
         one_process = not job.mpiexec or words.own_mpiexec(job, place)
-        cores = max(1, min(need.ranks * need.threads, nodes[0].cores))
+        cores = max(1, min(need.cores, nodes[0].cores))
         tasks, threads = (1, cores) if one_process else (need.ranks, need.threads)
         overcommit = placement.crowded and not one_process
         het = len({node.group for node in self.allocation.nodes}) > 1
-        gres = ":".join(part for part in ("gpu", place.gpu_type, str(need.gpus)) if part)
-        memory = f"{math.ceil(need.memory_MB)}M" if need.memory_MB and not overlap else "0"
+        memory = f"{need.memory_MB}M" if need.memory_MB and not overlap else "0"
         return (
             "srun",
             *((f"--het-group={nodes[0].group}",) if het else ()),
@@ -200,7 +199,7 @@ class Steps:
             *(("--overcommit",) if overcommit else ("--exact", f"--cpus-per-task={threads}")),
             *(("--overlap",) if overlap else ()),
             *(("--threads-per-core=1",) if nodes[0].threads > 1 else ()),
-            f"--gres={gres if need.gpus else 'none'}",
+            f"--gres={need.gres}",
             f"--mem={memory}",
             f"--mpi={'none' if one_process else words.mpi_of(place)}",
             "--kill-on-bad-exit=1",
@@ -247,12 +246,11 @@ def open_steps(site: SiteSettings, environ: Mapping[str, str], scratch: Path) ->
 
 def _in_words(need: Need) -> str:
     """What a job needs."""
-    cores = need.ranks * need.threads
-    where = f" on {need.count} nodes" if need.count else "" if need.spread else " on one node"
+    where = f" on {need.nodes} nodes" if need.nodes else "" if need.spread else " on one node"
     gpus = f", {need.gpus} GPUs" if need.gpus else ""
     memory = f", {need.memory_MB / 1000:g} GB of memory" if need.memory_MB else ""
     per = " per node" if gpus or memory else ""
-    return f"{cores} cores{where}{gpus}{memory}{per}"
+    return f"{need.cores} cores{where}{gpus}{memory}{per}"
 
 
 def _all_in_words(nodes: tuple[Node, ...]) -> str:

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..engines import Command, Outside, ProcessSession
 from ..errors import InputError
 from ..jobs import Job, Session
 from . import words
-from .needs import WALKERS, mps_words, need_of
-from .nodes import Need, Node, Nodes, Placement, largest_share
+from .needs import WALKERS, Need, mps_words, need_of
+from .nodes import Node, Nodes, Placement, largest_share
 from .site import KIND_OF, PlaceSettings, SiteSettings
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -45,8 +45,7 @@ class Workstation:
         """What it needs."""
         place = place_of(self.site, job, len(self.gpus))
         need = need_of(job, place, (0,))
-        crowded = {"count": None, "memory_MB": 0.0, "spread": False, "crowd": True}
-        return Need(**{**vars(need), **crowded})
+        return replace(need, nodes=None, memory_MB=0, spread=False, crowd=True)
 
     def weight(self, job: Job) -> float:
         """Its share of the machine."""
