@@ -29,9 +29,8 @@ OWNERS = {
     "subprocess": {
         "engines.processes",
         "engines.supervise",
-        "cluster.allocation",  # asks Slurm
         "cluster.mps_child",
-        "batch.scheduler",  # asks Slurm
+        "cluster.slurm",
         "batch.batch_child",
         "batch.driver_job",
     },

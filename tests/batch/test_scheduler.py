@@ -5,16 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from phasewalk.batch.scheduler import (
-    How,
-    NotNow,
-    QueueFull,
-    Refused,
-    Slurm,
-    State,
-    environment,
-    seconds_of,
-)
+from phasewalk.batch import NotNow, QueueFull, Refused, Slurm
+from phasewalk.batch.scheduler import How, State
+from phasewalk.cluster.slurm import environment, seconds_of
 from phasewalk.errors import InputError
 
 

@@ -106,7 +106,7 @@ def test_inside_a_step_there_is_nothing_free() -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", "Invalid job id"),
-     ("exit 3", "code 3"), ("echo nonsense", "no running job")],
+     ("exit 3", "exit code 3"), ("echo nonsense", "no running job")],
 )  # fmt: skip
 def test_what_scontrol_complains_of_is_shown(script: str, words: str, tmp_path: Path) -> None:
     program = tmp_path / "scontrol"
@@ -118,5 +118,5 @@ def test_what_scontrol_complains_of_is_shown(script: str, words: str, tmp_path: 
 
 
 def test_without_scontrol_it_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="scontrol does not work here"):
+    with pytest.raises(InputError, match="scontrol not found: this machine has no"):
         allocation.here({"SLURM_JOB_ID": "7", "PATH": str(tmp_path)})

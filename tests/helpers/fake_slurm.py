@@ -12,7 +12,8 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-from phasewalk.batch.scheduler import How, NotNow, QueueFull, Refused, State
+from phasewalk.batch import NotNow, QueueFull, Refused
+from phasewalk.batch.scheduler import How, State
 from phasewalk.jobs import Finished, Job, record_end
 
 

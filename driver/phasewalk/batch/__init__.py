@@ -1,10 +1,11 @@
 """Batch jobs: work in the queue of a cluster, which goes on without phasewalk."""
 
+from ..cluster import NotNow
 from . import driver, dry, scripts
 from .asking import SystemClock
 from .batches import cancel_all
 from .jobs_mode import JobsLauncher, jobs_launcher
-from .scheduler import NotNow, QueueFull, Refused, Scheduler, Slurm
+from .scheduler import QueueFull, Refused, Scheduler, Slurm
 
 __all__ = [
     "JobsLauncher",

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..cluster import NotNow
 from ..errors import EngineFailed
-from .scheduler import How, NotNow, Scheduler, State
+from .scheduler import How, Scheduler, State
 
 SILENT_S = 600.0
 """Time after which a queue that does not answer is an error, if nothing can go on without it."""

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cluster import NotNow
 from ..errors import Interrupted, OutOfTime
 from ..files import write_file
 from .batches import SCRIPT, write_number
-from .scheduler import WAITS, NotNow, Scheduler
+from .scheduler import WAITS, Scheduler
 
 PLAN, CANCELLED, IDLE = "driver.json", "cancelled", "idle.json"
 """Files: the plan; that `phasewalk cancel` was called; jobs in a row without progress."""

@@ -69,8 +69,8 @@ def memory(printed: str, need: Need, kind: str) -> str:
     """That memory ran out, and of what."""
     hint = f"raise memory_GB of {kind} in the site file"
     if found := _USED.search(printed):
-        used, limit = (int(number) / 1e9 for number in found.groups())
-        return f"killed for memory: {used:.3g} of {limit:.3g} GB; {hint}"
+        used, most = (int(number) / 1e9 for number in found.groups())
+        return f"killed for memory: {used:.3g} of {most:.3g} GB; {hint}"
     limit = f"{need.memory_MB / 1000:g} GB" if need.memory_MB else "that of the partition"
     return f"killed for memory (limit: {limit}); {hint}"
 

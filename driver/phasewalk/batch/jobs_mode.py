@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import jobs
-from ..cluster import SiteSettings
+from ..cluster import NotNow, SiteSettings
 from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
 from . import batches, ended
 from .asking import Clock, Queue, SystemClock
 from .batches import Batch
 from .ended import Verdict
 from .packing import Line, Times, Wait, plan
-from .scheduler import How, NotNow, Scheduler, Slurm
+from .scheduler import How, Scheduler, Slurm
 from .scripts import needs
 
 FOLDER = "phasewalk-slurm"

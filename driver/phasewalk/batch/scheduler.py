@@ -1,20 +1,17 @@
 """What phasewalk asks of a scheduler, and Slurm's commands as its answer.
 
-Commands are lists of words; nothing is read by a shell. A command that fails, or does not answer,
-says nothing about jobs: it is asked again later.
+A command that fails, or does not answer, says nothing about jobs: it is asked again later.
 """
 
 import re
-import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputError, PhasewalkError, brief
+from ..cluster import NotNow, slurm
+from ..errors import InputError
 
-ANSWER_S = 30.0
-"""Seconds after which a command of the scheduler is given up."""
 WAITS = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States before a start; SPECIAL_EXIT and REQUEUE_HOLD wait for the user."""
 ENDED = (
@@ -22,10 +19,6 @@ ENDED = (
     *("PREEMPTED", "REVOKED", "TIMEOUT"),
 )
 """States of a job that has ended."""
-
-
-class NotNow(PhasewalkError):
-    """The scheduler does not answer now; what was asked is not known, or may not have been done."""
 
 
 class QueueFull(NotNow):
@@ -130,30 +123,7 @@ _BUSY = re.compile(
     r"|Protocol authentication|Munge|RPC rate limit|Message (send|receive) failure",
     re.I,
 )
-_GONE = re.compile(r"Invalid job id", re.I)
 _ID = re.compile(r"^(\d+)(?:;\S+)?$", re.M)
-_OF_A_JOB = re.compile(r"^(SLURM|SBATCH|SALLOC|SRUN|SQUEUE|PMI|PMIX|SLURMD)_")
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
-_GPUS = (
-    "CUDA_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "GPU_DEVICE_ORDINAL",
-)
-
-
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for the scheduler's commands.
-
-    Without the variables of a job in which phasewalk itself may run: a new job would inherit its
-    limits, and SBATCH_… comes before what the script says.
-    """
-    dropped = _GPUS if "SLURM_JOB_ID" in environ else ()
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in _KEPT or not (_OF_A_JOB.match(name) or name in dropped)
-    }
 
 
 @dataclass(frozen=True)
@@ -169,43 +139,42 @@ class Slurm:
     def submit(self, script: Path) -> str:
         """See `Scheduler.submit`."""
         done = self._run("sbatch", "--parsable", str(script))
-        found = _ID.search(done.stdout)
-        if done.returncode == 0 and found:
+        found = _ID.search(done.out)
+        if done.code == 0 and found:
             return found[1]
-        said = _said(done)
-        if _FULL.search(said):
-            raise QueueFull(f"sbatch: {said}")
-        if done.returncode == 0 or _BUSY.search(said):
-            raise NotNow(f"sbatch: {said}")
-        raise Refused(f"sbatch refuses {script}: {said}")
+        if _FULL.search(done.why):
+            raise QueueFull(f"sbatch: {done.why}")
+        if done.code == 0 or _BUSY.search(done.why):
+            raise NotNow(f"sbatch: {done.why}")
+        raise Refused(f"sbatch refuses {script}: {done.why}")
 
     def states(self) -> Mapping[str, State]:
         """See `Scheduler.states`."""
         shape = "--format=%i|%T|%M|%r|%N|%j"
         done = self._run("squeue", "--me", "--noheader", "--states=all", shape)
-        if done.returncode:
-            raise NotNow(f"squeue: {_said(done)}")
-        found = [_state(line) for line in done.stdout.splitlines()]
+        if done.code:
+            raise NotNow(f"squeue: {done.why}")
+        found = [_state(line) for line in done.out.splitlines()]
         return {one.id: one for one in found if one is not None}
 
     def ended(self, number: str) -> How | None:
         """See `Scheduler.ended`."""
         done = self._run("scontrol", "show", "job", number, "--oneliner")
-        if done.returncode == 0:
-            how = _how(done.stdout)
+        if done.code == 0:
+            how = _how(done.out)
             if how is None:
                 raise NotNow(f"job {number} has not ended")
             return how
-        if not _GONE.search(_said(done)):
-            raise NotNow(f"scontrol: {_said(done)}")
+        if not slurm.GONE.search(done.why):
+            raise NotNow(f"scontrol: {done.why}")
         return self._from_accounts(number)
 
     def cancel(self, numbers: Collection[str]) -> None:
         """See `Scheduler.cancel`."""
         if numbers:
             done = self._run("scancel", *sorted(numbers))
-            if done.returncode and not _GONE.search(_said(done)):
-                raise NotNow(f"scancel: {_said(done)}")
+            if done.code and not slurm.GONE.search(done.why):
+                raise NotNow(f"scancel: {done.why}")
 
     def _from_accounts(self, number: str) -> How | None:
         """How a job has ended by sacct, which many sites have not; None if it does not say."""
@@ -215,40 +184,11 @@ class Slurm:
             done = self._run("sacct", f"--jobs={number}", *words)
         except NotNow:
             return None
-        lines = done.stdout.splitlines() if done.returncode == 0 else []
+        lines = done.out.splitlines() if done.code == 0 else []
         return _account(lines[-1]) if lines else None
 
-    def _run(self, *argv: str) -> "subprocess.CompletedProcess[str]":
-        env = environment(self.environ)
-        if argv[0] == "sbatch":  # the job inherits it
-            env["PHASEWALK_PATH"] = env.get("PATH", "")
-        else:
-            env["LC_ALL"] = "C"
-        try:
-            return subprocess.run(
-                argv,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=ANSWER_S,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise NotNow(f"{argv[0]}: no answer in {ANSWER_S:g} s") from error
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{argv[0]} not found: this machine has no commands of Slurm; run phasewalk on a "
-                "login node, or without --site"
-            ) from error
-        except OSError as error:
-            raise NotNow(f"{argv[0]}: {error.strerror}") from error
-
-
-def _said(done: "subprocess.CompletedProcess[str]") -> str:
-    """What a command printed on its error output, on one line, without its name."""
-    lines = [re.sub(r"^\w+: (error: )?", "", line) for line in done.stderr.splitlines()]
-    return brief("; ".join(line for line in lines if line) or f"exit code {done.returncode}")
+    def _run(self, *argv: str) -> slurm.Answer:
+        return slurm.run(*argv, environ=self.environ)
 
 
 def _state(line: str) -> State | None:
@@ -257,30 +197,16 @@ def _state(line: str) -> State | None:
     if len(parts) < 6 or not parts[0].isdigit():
         return None  # an array or a message
     number, state, elapsed, reason, nodes, name = parts
-    return State(number, name, state, reason, seconds_of(elapsed), nodes)
-
-
-def seconds_of(time: str) -> float:
-    """Seconds of Slurm's [days-][hours:]minutes:seconds; 0 for anything else."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", time.strip())
-    if found is None:
-        return 0.0
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    return State(number, name, state, reason, slurm.seconds_of(elapsed), nodes)
 
 
 def _how(text: str) -> How | None:
     """The end of a job from `scontrol show job`; None if it has not ended."""
-
-    def value(name: str) -> str:
-        found = re.search(rf"(?:^|\s){name}=(\S*)", text)
-        return found[1] if found and found[1] != "(null)" else ""
-
-    if value("JobState") not in ENDED:
+    names = ("JobState", "Reason", "ExitCode", "RunTime", "NodeList")
+    state, reason, exits, took, nodes = (slurm.value(text, name) for name in names)
+    if state not in ENDED:
         return None
-    code, signal = _exit(value("ExitCode"))
-    seconds = seconds_of(value("RunTime"))
-    return How(value("JobState"), value("Reason"), code, signal, seconds, value("NodeList"))
+    return How(state, reason, *_exit(exits), slurm.seconds_of(took), nodes)
 
 
 def _account(line: str) -> How | None:

@@ -1,13 +1,15 @@
 """Clusters: the site file, and jobs on Slurm."""
 
-from . import launching, needs, site_reference, words
+from . import launching, needs, site_reference, slurm, words
 from .finding import find_file, find_site, places
 from .needs import Need
 from .site import KIND_OF, PlaceSettings, SiteSettings
+from .slurm import NotNow
 
 __all__ = [
     "KIND_OF",
     "Need",
+    "NotNow",
     "PlaceSettings",
     "SiteSettings",
     "find_file",
@@ -16,5 +18,6 @@ __all__ = [
     "needs",
     "places",
     "site_reference",
+    "slurm",
     "words",
 ]

@@ -2,15 +2,14 @@
 
 import math
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import InputError
 from .nodes import Node
+from .slurm import NotNow, run, seconds_of, value
 
-LIMIT_S = 60.0
 UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 NOT_A_STEP = 0xFFFFFF00
 """Numbers of steps from here on are those of batch scripts and of interactive shells."""
@@ -38,6 +37,7 @@ def here(environ: Mapping[str, str]) -> Allocation:
 
     Raises:
         InputError: there is none, or it cannot be used.
+        NotNow: Slurm does not answer.
     """
     number = environ.get("SLURM_JOB_ID")
     if not number:
@@ -65,7 +65,7 @@ def with_cores(nodes: Sequence[Node], text: str) -> tuple[Node, ...]:
         text: what `scontrol show node` prints.
     """
     parts = [part for part in re.split(r"\n(?=NodeName=)", text) if part.strip()]
-    threads = {_word(part, "NodeName"): int(_word(part, "ThreadsPerCore") or 1) for part in parts}
+    threads = {value(part, "NodeName"): int(value(part, "ThreadsPerCore") or 1) for part in parts}
     return tuple(
         replace(node, cores=max(1, node.cores // count), threads=count)
         for node in nodes
@@ -78,27 +78,16 @@ def still_runs(environ: Mapping[str, str]) -> bool:
     number = environ.get("SLURM_JOB_ID", "")
     try:
         return "JobState=RUNNING" in _shown("job", number, environ)
-    except InputError:
+    except (InputError, NotNow):
         return True
 
 
 def _shown(what: str, name: str, environ: Mapping[str, str]) -> str:
     """What scontrol prints of a job, or of nodes."""
-    try:
-        done = subprocess.run(
-            ["scontrol", "show", what, "-d", name],
-            env=dict(environ),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"scontrol does not work here: {error}") from error
-    if done.returncode != 0:
-        why = " ".join(done.stderr.split()) or f"code {done.returncode}"
-        raise InputError(f"scontrol show {what} {name}: {why}")
-    return done.stdout
+    done = run("scontrol", "show", what, "-d", name, environ=environ)
+    if done.code:
+        raise InputError(f"scontrol show {what} {name}: {done.why}")
+    return done.out
 
 
 def parse(text: str, number: str) -> Allocation:
@@ -112,10 +101,10 @@ def parse(text: str, number: str) -> Allocation:
     for part in re.split(r"\n\s*\n(?=JobId=)", text.strip()):
         if not re.search(r"\bJobState=RUNNING\b", part):
             continue
-        group = int(_word(part, "HetJobOffset") or 0)
-        nodes += _nodes(part, group, _word(part, "Partition"))
-        ends.append(_date(_word(part, "EndTime")))
-        lasts.append(_duration(_word(part, "TimeLimit")))
+        group = int(value(part, "HetJobOffset") or 0)
+        nodes += _nodes(part, group, value(part, "Partition"))
+        ends.append(_date(value(part, "EndTime")))
+        lasts.append(seconds_of(value(part, "TimeLimit")) or math.inf)
     if not nodes:
         raise InputError(f"scontrol show job {number}: it has no running job with nodes")
     return Allocation(number, tuple(nodes), min(ends), min(lasts))
@@ -174,8 +163,8 @@ def _gpus(gres: str) -> int:
 def _megabytes(text: str) -> float:
     """Memory in MB; 0 stands for no limit."""
     found = re.fullmatch(r"([\d.]+)([KMGT]?)", text)
-    value = float(found[1]) * UNITS[found[2] or "M"] if found else 0.0
-    return value or math.inf
+    size = float(found[1]) * UNITS[found[2] or "M"] if found else 0.0
+    return size or math.inf
 
 
 def _date(text: str) -> float:
@@ -184,19 +173,3 @@ def _date(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return math.inf
-
-
-def _duration(text: str) -> float:
-    """Seconds of `days-hours:minutes:seconds`; infinite if it is none."""
-    days, _, rest = text.rpartition("-")
-    parts: Sequence[str] = rest.split(":")
-    if len(parts) != 3 or not all(one.isdigit() for one in (*parts, days or "0")):
-        return math.inf
-    hours, minutes, seconds = map(int, parts)
-    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60.0 + seconds
-
-
-def _word(text: str, key: str) -> str:
-    """Value of a key; empty if it is not there."""
-    found = re.search(rf"(?:^|\s){key}=(\S*)", text)
-    return found[1] if found else ""
