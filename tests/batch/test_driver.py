@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from helpers.fake_slurm import FakeSlurm
-from phasewalk import store
 from phasewalk.batch import batches, driver, driver_job
 from phasewalk.batch.driver import Driver
 from phasewalk.batch.driver_job import Next, Plan, after
 from phasewalk.cluster import SiteSettings
 from phasewalk.errors import InputError
 from phasewalk.settings_files import parse
-from phasewalk.store import locking
+from phasewalk.store import JOURNAL, LOCK, locking
 
 STEPS = """\
 site: lab
@@ -29,7 +28,7 @@ driver: {partition: gpu, nodes: 3, time_min: 600}
 
 
 def made(root: Path, text: str = "site: lab") -> Driver:
-    return Driver(root, parse(text, "lab", SiteSettings), ("python", "run", "it's"))
+    return Driver(root, parse(text, "lab", SiteSettings), ("python", "run", "it's"), LOCK, JOURNAL)
 
 
 def options(script: str) -> list[str]:
@@ -147,7 +146,7 @@ def run(tmp_path: Path, slurm: FakeSlurm, command: str, *, steps: bool = False) 
     number = max(slurm.jobs, key=int)
     slurm.jobs[number].state = "RUNNING"
     folder = driver.folder_of(root)
-    plan = Plan(driver.name_of(root), str(root), steps, 1.0)
+    plan = Plan(driver.name_of(root), str(root / LOCK), str(root / JOURNAL), steps, 1.0)
     one = driver_job.Driver(folder, plan, ("sh", "-c", command), number, slurm, print)
     code = one.main()
     slurm.end(slurm.jobs[number], "COMPLETED" if code == 0 else "FAILED")
@@ -208,8 +207,7 @@ def test_it_waits_for_the_lock_of_a_node_that_is_lost(
     assert driver_job.time.monotonic() - waited > 1.5
 
 
-def test_it_knows_the_files_of_the_campaign_directory() -> None:
-    assert (driver_job.LOCK, driver_job.JOURNAL) == (locking.LOCK, store.JOURNAL)
+def test_it_waits_longer_than_a_lock_counts() -> None:
     assert driver_job.STALE_S > locking.STALE_S
 
 

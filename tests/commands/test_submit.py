@@ -1,5 +1,6 @@
 """`phasewalk submit` and `cancel` as they are typed: the dry run, and what is refused."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, write_campaign
 from phasewalk import batch
 from phasewalk.batch import driver
-from phasewalk.store import locking
+from phasewalk.store import JOURNAL, LOCK, locking
 
 Run = Callable[..., tuple[int, str, str]]
 SITES = Path(__file__).parents[2] / "examples/sites"
@@ -98,6 +99,8 @@ def test_submit_and_cancel(run: Run, campaign: Path, slurm: FakeSlurm) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("submitted as job 1; what it prints: ")
     assert f"phasewalk cancel {shlex.quote(str(root))}" in out
+    plan = json.loads((driver.folder_of(root) / "driver.json").read_text())
+    assert [plan["lock"], plan["journal"]] == [str(root / LOCK), str(root / JOURNAL)]
     script = slurm.jobs["1"].text
     assert f"--site {shlex.quote(str(campaign.with_name('lab.yaml')))}" in script
     code, out, err = run("submit", campaign, "--site", "lab")

@@ -12,6 +12,7 @@ from helpers import slurm
 from phasewalk.batch import Slurm, SystemClock, driver
 from phasewalk.cluster import SiteSettings
 from phasewalk.settings_files import parse
+from phasewalk.store import JOURNAL, LOCK
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 WAITS = "trap 'echo stopped; exit 130' TERM; echo started; while true; do sleep 0.1; done"
@@ -31,7 +32,9 @@ def queue(cluster: slurm.Cluster) -> Slurm:
 def made(root: Path, command: str, minutes: int = 60, mode: str = "jobs") -> driver.Driver:
     text = f"site: lab\nmode: {mode}\ndefault: {{partition: cpu, time_min: {minutes}}}"
     root.mkdir(parents=True)
-    return driver.Driver(root, parse(text, "lab", SiteSettings), ("bash", "-c", command))
+    return driver.Driver(
+        root, parse(text, "lab", SiteSettings), ("bash", "-c", command), LOCK, JOURNAL
+    )
 
 
 def wait_for(condition: Callable[[], object], within_s: float = 60) -> None:

@@ -38,17 +38,26 @@ class Driver:
         root: the campaign directory.
         site: where it runs.
         argv: the command `phasewalk run`.
+        lock: name of the file in the directory that a run holds.
+        journal: name of the file in the directory that grows with each finished task.
     """
 
     root: Path
     site: SiteSettings
     argv: tuple[str, ...]
+    lock: str
+    journal: str
 
     @property
     def plan(self) -> Plan:
         """What its job knows of it."""
-        steps, name = self.site.mode == "steps", name_of(self.root)
-        return Plan(name, str(self.root), steps, stop_s(self.site))
+        return Plan(
+            name=name_of(self.root),
+            lock=str(self.root / self.lock),
+            journal=str(self.root / self.journal),
+            steps=self.site.mode == "steps",
+            stop_s=stop_s(self.site),
+        )
 
     def script(self) -> str:
         """Its batch script; InputError if a value cannot stand in one."""

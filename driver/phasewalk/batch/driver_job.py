@@ -20,8 +20,6 @@ from .scheduler import WAITS, Scheduler
 
 PLAN, CANCELLED, IDLE = "driver.json", "cancelled", "idle.json"
 """Files: the plan; that `phasewalk cancel` was called; jobs in a row without progress."""
-LOCK, JOURNAL = "lock", "journal.jsonl"
-"""Files of the campaign directory."""
 STALE_S = 70.0
 """Time after which the lock of a run that was killed is taken over."""
 RETRY_S = 10.0
@@ -36,13 +34,15 @@ class Plan:
 
     Attributes:
         name: of the job.
-        root: the campaign directory.
+        lock: file that a run of the campaign holds, and empties at its end.
+        journal: file that grows with each finished task of the campaign.
         steps: its jobs are steps of this job.
         stop_s: time from Slurm's SIGTERM to the time limit.
     """
 
     name: str
-    root: str
+    lock: str
+    journal: str
     steps: bool
     stop_s: float
 
@@ -154,12 +154,12 @@ class Driver:
 
     def _await_lock(self) -> None:
         """Wait until a run that was killed, with its node, counts as dead."""
-        lock, until = Path(self.plan.root) / LOCK, time.monotonic() + STALE_S
+        lock, until = Path(self.plan.lock), time.monotonic() + STALE_S
         while _size(lock) and time.monotonic() < until and not self.asked:
             time.sleep(1.0)
 
     def _journal(self) -> int:
-        return _size(Path(self.plan.root) / JOURNAL)
+        return _size(Path(self.plan.journal))
 
     def _idle(self, before: int) -> int:
         """Number of jobs in a row that have finished no work; jobs in a queue may take long."""

@@ -51,14 +51,15 @@ def submit(
     """
     from ..batch import Slurm, driver
     from ..campaign import begun, inputs
-    from ..store import locked
+    from ..store import JOURNAL, LOCK, locked
 
     found, file = _slurm_site(site, campaign_file)
     campaign = inputs.load(campaign_file, os.environ)
     root = (directory or campaign_file.with_name(f"{campaign_file.stem}.run")).absolute()
     campaign = begun.in_directory(campaign, root)
     words = ("run", str(campaign_file.absolute()), "--dir", str(root), "--site", str(file))
-    ours = driver.Driver(root, found, (sys.executable, "-P", "-m", "phasewalk", *words))
+    argv = (sys.executable, "-P", "-m", "phasewalk", *words)
+    ours = driver.Driver(root, found, argv, LOCK, JOURNAL)
     if dry_run:
         _show(ours, campaign)
         return

@@ -18,7 +18,7 @@ from .directory import (
     settings_text,
 )
 from .ledger import SECONDS_PER_HOUR, Meter
-from .locking import locked
+from .locking import LOCK, locked
 from .records import (
     CRASH,
     EARLIER,
@@ -141,6 +141,7 @@ __all__ = [
     "LABEL",
     "LATE",
     "LOCATED",
+    "LOCK",
     "MAY_GO",
     "NAMED",
     "PLUMED_FILES",
