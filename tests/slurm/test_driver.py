@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,7 @@ from phasewalk.cluster import SiteSettings
 from phasewalk.settings_files import parse
 from phasewalk.store import JOURNAL, LOCK
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 WAITS = "trap 'echo stopped; exit 130' TERM; echo started; while true; do sleep 0.1; done"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
-    with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=3) as made:
-        yield made
 
 
 @pytest.fixture
@@ -30,11 +23,10 @@ def queue(cluster: slurm.Cluster) -> Slurm:
 
 
 def made(root: Path, command: str, minutes: int = 60, mode: str = "jobs") -> driver.Driver:
+    argv = ("bash", "-c", command)
     text = f"site: lab\nmode: {mode}\ndefault: {{partition: cpu, time_min: {minutes}}}"
     root.mkdir(parents=True)
-    return driver.Driver(
-        root, parse(text, "lab", SiteSettings), ("bash", "-c", command), LOCK, JOURNAL
-    )
+    return driver.Driver(root, parse(text, "lab", SiteSettings), argv, LOCK, JOURNAL)
 
 
 def wait_for(condition: Callable[[], object], within_s: float = 60) -> None:

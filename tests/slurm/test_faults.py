@@ -22,7 +22,6 @@ from phasewalk.cluster import PlaceSettings, SiteSettings
 from phasewalk.files import set_aside
 from phasewalk.jobs import Event, Finished, Job, Kind, Started, done_before
 
-pytestmark = pytest.mark.slurm
 PROGRAM = """\
 import os, pathlib, sys, time
 with open(sys.argv[1], 'a') as starts:
@@ -77,12 +76,6 @@ class Site:
     def starts(self, name: str) -> int:
         path = self.folder / "starts"
         return path.read_text().split("\n").count(name) if path.exists() else 0
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with started(tmp_path_factory.mktemp("slurm")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,7 @@ import pytest
 from helpers import campaigns, slurm
 from helpers.campaigns import PHASEWALK, TinyCampaign
 
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.slow,
-    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
-]
+pytestmark = pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite")
 SITE = """\
 site: lab
 mode: jobs
@@ -24,12 +19,6 @@ poll_s: 1
 default: {partition: cpu, memory_GB: 1.5, time_min: 10}
 segment: {nodes: 2}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
-    with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=3) as made:
-        yield made
 
 
 def test_a_driver_is_killed_and_the_results_are_the_same(

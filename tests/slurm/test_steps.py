@@ -23,7 +23,6 @@ from phasewalk.errors import InputError, Interrupted, OutOfTime
 from phasewalk.jobs import Finished, Job, Launcher, Running, Started, run, submit
 from phasewalk.jobs import finished as jobs_finished
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SEES = """
 import os, time
 names = ("SLURMD_NODENAME", "SLURM_LOCALID", "CUDA_VISIBLE_DEVICES", "SLURM_CPUS_ON_NODE",
@@ -184,7 +183,7 @@ def test_a_step_that_is_killed_for_memory_says_so(mixed: dict[str, str], tmp_pat
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
     with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=3) as made:
         yield made
 
@@ -209,18 +208,18 @@ def test_a_core_with_two_threads_is_one_core(
 
 
 def test_a_step_that_is_lost_with_its_node_is_done_again_elsewhere(
-    cluster: slurm.Cluster, tmp_path: Path
+    own: slurm.Cluster, tmp_path: Path
 ) -> None:
     """Of which srun says that it ended well."""
     kept = ("-pcpu", "-N2", "--ntasks-per-node=2", "--mem=1000", "--time=60", "--no-kill")
-    with slurm.allocated(cluster, *kept) as environ:
+    with slurm.allocated(own, *kept) as environ:
         launcher = slurm.real_steps(environ)
         jobs = [program(tmp_path, name, seconds=5, kind="label", threads=2) for name in "ab"]
         ended, lost = {}, ""
         for event in submit(launcher, jobs):
             if isinstance(event, Running) and event.seconds > 1 and not lost:
                 lost = "n2"
-                cluster.lose_node(lost)
+                own.lose_node(lost)
             if isinstance(event, Finished):
                 ended[event.job.name] = event
     assert {one.returncode for one in ended.values()} == {0}
@@ -229,9 +228,9 @@ def test_a_step_that_is_lost_with_its_node_is_done_again_elsewhere(
     assert all("n3" in one.last_lines() for one in ended.values())
 
 
-def test_what_is_cancelled_is_told_apart(cluster: slurm.Cluster, tmp_path: Path) -> None:
+def test_what_is_cancelled_is_told_apart(own: slurm.Cluster, tmp_path: Path) -> None:
     """A step, by hand; then the whole allocation, in which no step counts as failed."""
-    with slurm.allocated(cluster, "-pcpu", "-n2", "--mem=1000", "--time=60") as environ:
+    with slurm.allocated(own, "-pcpu", "-n2", "--mem=1000", "--time=60") as environ:
         number, running = environ["SLURM_JOB_ID"], Running
         for name, words in (("step", f"{number}.0"), ("all", number)):
             job = program(tmp_path, name, seconds=60, kind="label")
@@ -240,7 +239,7 @@ def test_what_is_cancelled_is_told_apart(cluster: slurm.Cluster, tmp_path: Path)
                 events = session.events()
                 while not isinstance(next(events), running):
                     pass
-                cluster.run("scancel", words)
+                own.run("scancel", words)
                 if name == "all":
                     with pytest.raises(Interrupted, match="Slurm has ended the allocation"):
                         list(events)
@@ -319,7 +318,7 @@ def check_partitions(ended: Finished) -> None:
     ]
 
 
-def test_it_works_in_a_job_script(cluster: slurm.Cluster, tmp_path: Path) -> None:
+def test_it_works_in_a_job_script(own: slurm.Cluster, tmp_path: Path) -> None:
     """With all that sbatch sets there; its own srun would be refused."""
     code = f"""
     import os, pathlib, sys
@@ -341,7 +340,7 @@ def test_it_works_in_a_job_script(cluster: slurm.Cluster, tmp_path: Path) -> Non
     words = f"{sys.executable} {tmp_path}/run.py"
     (tmp_path / "job.sh").write_text(f"#!/bin/bash\n{words}\nsrun -n1 {words}\ntrue\n")
     options = ("-pgpu", "-n2", "--gres=gpu:2", "--mem-per-cpu=500", "--time=60")
-    cluster.run("sbatch", "--wait", *options, f"--output={tmp_path}/out", str(tmp_path / "job.sh"))
+    own.run("sbatch", "--wait", *options, f"--output={tmp_path}/out", str(tmp_path / "job.sh"))
     train, label, *refused = (tmp_path / "out").read_text().splitlines()
     assert (train, label) == ("train 0 '0'", "label 0 '(no output)'")
     assert "start it without srun" in refused[0]

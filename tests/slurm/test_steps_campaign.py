@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,7 @@ import pytest
 from helpers import campaigns, slurm
 from helpers.campaigns import PHASEWALK, TinyCampaign
 
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.slow,
-    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
-]
+pytestmark = pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite")
 SITE = """\
 site: lab
 mode: steps
@@ -23,12 +19,6 @@ default: {memory_GB: 1.5, time_min: 0.5}
 segment: {nodes: 2}
 train: {time_min: 2.9}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
-    with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=3) as made:
-        yield made
 
 
 def phasewalk(

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from helpers import campaigns, slurm
 from helpers.campaigns import PHASEWALK, TinyCampaign
 from phasewalk.batch import driver
 
+pytestmark = pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite")
+NODES = 4
 SITE = """\
 site: lab
 mode: {mode}
@@ -19,12 +21,6 @@ default: {{partition: cpu, memory_GB: 1.5, time_min: {time_min}}}
 segment: {{nodes: 2}}
 driver: {{time_min: {driver_min}}}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
-    with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=4) as made:
-        yield made
 
 
 def phasewalk(
@@ -49,13 +45,6 @@ def wait_until(condition: Callable[[], object], within_s: float) -> None:
 def printed(campaign: TinyCampaign) -> str:
     path = driver.output(campaign.root)
     return path.read_text() if path.exists() else ""
-
-
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.slow,
-    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
-]
 
 
 @pytest.mark.timeout(1200)
