@@ -31,32 +31,38 @@ class Observed:
 
     def session(self) -> Session:
         """Open a session of the launcher."""
-        return _ObservedSession(self.launcher.session(), self.each)
+        return ObservedSession(self.launcher.session(), self.each)
 
 
 @dataclass(frozen=True)
-class _ObservedSession:
-    """See `Observed`."""
+class ObservedSession:
+    """A session that calls `each` at each of its events; see `jobs.Session`."""
 
     session: Session
     each: Callable[[], None]
 
     def add(self, job: Job) -> None:
+        """Add a job."""
         self.session.add(job)
 
     def resume(self, job: Job) -> bool:
+        """Take over a job of an earlier process."""
         return self.session.resume(job)
 
     def events(self) -> Generator[Event]:
+        """Yield events."""
         for event in self.session.events():
             self.each()
             yield event
 
     def narrow(self, directory: Path, cores: int) -> None:
+        """Reduce the number of cores of a running job."""
         self.session.narrow(directory, cores)
 
     def stop(self, directory: Path) -> None:
+        """Stop or cancel a job."""
         self.session.stop(directory)
 
     def close(self) -> None:
+        """Stop running jobs."""
         self.session.close()

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from phasewalk.engines import Machine, here
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.engines.machine import CHILD, RESULT
-from phasewalk.jobs import Event, Job, Session
+from phasewalk.jobs import Job, Session
+from phasewalk.observed import ObservedSession
 
 GPU_NODE = Machine(
     "node7", "x86_64", "avx avx2 sse", has_gpu=True, has_compiler=True, versions=here().versions
@@ -40,12 +40,11 @@ class Elsewhere:
 
     def session(self) -> Session:
         """Open a session."""
-        return _Session(LocalLauncher(self.cores).session(), self)
+        return _Session(LocalLauncher(self.cores).session(), lambda: None, self)
 
 
 @dataclass(frozen=True)
-class _Session:
-    session: Session
+class _Session(ObservedSession):
     launcher: Elsewhere
 
     def add(self, job: Job) -> None:
@@ -55,19 +54,4 @@ class _Session:
             )
             words = (RESULT, self.launcher.text, str(self.launcher.code))
             job = replace(job, argv=(sys.executable, "-S", "-c", code, *words))
-        self.session.add(job)
-
-    def resume(self, job: Job) -> bool:
-        return self.session.resume(job)
-
-    def events(self) -> Generator[Event]:
-        yield from self.session.events()
-
-    def narrow(self, directory: Path, cores: int) -> None:
-        self.session.narrow(directory, cores)
-
-    def stop(self, directory: Path) -> None:
-        self.session.stop(directory)
-
-    def close(self) -> None:
-        self.session.close()
+        super().add(job)
