@@ -6,7 +6,7 @@ from phasewalk.batch.ended import of_failure, too_often, verdict
 from phasewalk.batch.scheduler import How
 from phasewalk.cluster import Need
 
-NEED = Need(memory_MB=315, minutes=30)
+NEED = Need(memory_MB=300, minutes=30)
 # Printed by Slurm 22.05 into batch.out, and by srun into the errors of a program.
 MEMORY = [
     "slurmstepd-n2: error: StepId=2.batch exceeded memory limit (554663936 > 314572800), being "
@@ -32,8 +32,8 @@ def test_memory(printed: str) -> None:
 
 def test_how_much_memory() -> None:
     why = verdict(How("FAILED"), MEMORY[0], NEED, "label").why
-    assert "killed for memory: 0.555 of 0.315 GB;" in why
-    assert "(limit: 0.315 GB)" in verdict(How("OUT_OF_MEMORY"), "", NEED, "label").why
+    assert "killed for memory: 0.529 of 0.3 GB;" in why
+    assert "(limit: 0.3 GB)" in verdict(How("OUT_OF_MEMORY"), "", NEED, "label").why
 
 
 @pytest.mark.parametrize(

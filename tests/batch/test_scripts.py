@@ -52,6 +52,7 @@ def test_a_whole_script() -> None:
 #SBATCH --mem=64000M
 #SBATCH --nodes=2
 #SBATCH --ntasks=16
+#SBATCH --ntasks-per-node=8
 #SBATCH --cpus-per-task=2
 #SBATCH --time=60
 #SBATCH "--chdir=/c/50% b"
@@ -112,8 +113,9 @@ def test_what_sbatch_cannot_be_told_is_refused() -> None:
 def test_mpi_programs_are_started_by_srun_on_all_nodes() -> None:
     place = PlaceSettings(nodes=2, gpus=4, memory_GB=16, mpi="pmix", prefix=["apptainer", "exec"])
     assert " ".join(words(LAMMPS, place)) == (
-        "srun --exact --nodes=2 --ntasks=8 --cpus-per-task=2 --gres=gpu:4 --mem=16000M --mpi=pmix "
-        "--kill-on-bad-exit=1 --unbuffered apptainer exec lmp -in in.deck"
+        "srun --exact --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 "
+        "--threads-per-core=1 --gres=gpu:4 --mem=16000M --mpi=pmix "
+        "--kill-on-bad-exit=1 --unbuffered --export=ALL apptainer exec lmp -in in.deck"
     )
 
 
@@ -121,8 +123,9 @@ def test_the_engines_own_mpiexec_is_one_process_for_slurm() -> None:
     place = PlaceSettings(launcher="mpiexec", nodes=2)
     assert needs(LAMMPS, place) == Need(threads=16, nodes=1)
     assert " ".join(words(LAMMPS, place)) == (
-        "srun --exact --nodes=1 --ntasks=1 --cpus-per-task=16 --gres=none --mem=0 "
-        "--mpi=none --kill-on-bad-exit=1 --unbuffered /opt/mpiexec -n 8 lmp -in in.deck"
+        "srun --exact --nodes=1 --ntasks=1 --cpus-per-task=16 --threads-per-core=1 --gres=none "
+        "--mem=0 --mpi=none --kill-on-bad-exit=1 --unbuffered --export=ALL "
+        "/opt/mpiexec -n 8 lmp -in in.deck"
     )
     assert scripts.variables(LAMMPS, place)["HYDRA_LAUNCHER"] == "fork"
 
@@ -147,6 +150,13 @@ def test_a_program_without_mpi_needs_no_step_where_it_is_alone() -> None:
     assert words(TRAIN, place, step=False) == TRAIN.argv
     assert words(TRAIN, place)[:4] == ("srun", "--exact", "--nodes=1", "--ntasks=1")
     assert needs(TRAIN, place) == Need(threads=4, nodes=1, gpus=1)
+
+
+@pytest.mark.parametrize("option", ["--hint=multithread", "--threads-per-core=2", "-B 2:8:1"])
+def test_cores_are_counted_unless_the_site_file_says_otherwise(option: str) -> None:
+    assert "--threads-per-core=1" in words(LAMMPS, PlaceSettings(options=["--exclusive"]))
+    assert "--threads-per-core=1" not in words(LAMMPS, PlaceSettings(options=[option]))
+    assert scripts.whole_cores(PlaceSettings(options=[option])) == ()
 
 
 def test_several_side_by_side_need_so_many_times_as_much() -> None:

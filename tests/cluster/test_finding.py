@@ -78,6 +78,7 @@ def test_an_unknown_site_says_where_it_was_sought(asked: str, words: str, tmp_pa
         ('site: x\nlabel: {environment: {plumed: "a\\nb"}}', "invalid character"),
         ('site: x\ndefault: {account: "a\\n#SBATCH -x"}', "invalid character"),
         ("site: x\nscheduler: none\nmode: jobs", "mode: it is of a scheduler"),
+        ("site: x\ndriver: {gpus: 4}", "driver.gpus: with mode: jobs"),
         ("site: x\nsegment: {gpus: 1}\ncompile: {gpus: 1}", "evaluate.gpus: it must be at least 1"),
         ("site: x\nsegment: {gpus: 1}", "compile.gpus: it must be at least 1"),
     ],

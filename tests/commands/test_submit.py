@@ -63,8 +63,8 @@ def test_a_dry_run_shows_all_and_starts_nothing(
         assert "--gres=none" in found["label"]
     else:
         for kind in KINDS:
-            assert found[kind].startswith("#!/bin/bash -l\n#SBATCH --job-name=phasewalk-")
-            assert "singularity exec" in found[kind]
+            assert found[kind].startswith(f"#!/bin/bash\n#SBATCH --job-name=phasewalk-{kind}-")
+            assert "singularity exec --bind /pfs," in found[kind]
             assert ("--gres=gpu" in found[kind]) == (kind != "label")
         assert "singularity" not in found["driver"]
         assert "--cpus-per-task=8" in found["compile"]

@@ -173,7 +173,7 @@ def test_over_the_time_limit_and_over_the_memory_limit(site: Site) -> None:
         "stopped at the time limit of its batch job, 1 min; raise time_min of label in the site "
         "file"
     )
-    said = r"killed for memory: 0\.\d+ of 0\.315 GB; raise memory_GB of label in the site file"
+    said = r"killed for memory: 0\.\d+ of 0\.3 GB; raise memory_GB of label in the site file"
     for name in ("label-2", "label-3"):
         assert re.fullmatch(said, found[name].why), found[name]
     # A batch step that is killed so is put back into the queue by Slurm itself, once.

@@ -160,7 +160,10 @@ def script(folder: Path, place: PlaceSettings, need: Need) -> str:
         need: what it occupies.
     """
     argv = (sys.executable, "-I", "-S", str(CHILD), JOBS)
-    return scripts.batch_script(argv, place, name=folder.name, folder=folder, need=need)
+    options = scripts.whole_cores(place)
+    return scripts.batch_script(
+        argv, place, name=folder.name, folder=folder, need=need, options=options
+    )
 
 
 def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object]:

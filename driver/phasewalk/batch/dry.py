@@ -10,8 +10,8 @@ from . import batches, scripts
 from .driver import Driver, check, need_of, place_of
 from .jobs_mode import FOLDER
 
-NAME = "phasewalk-NUMBER"
-"""In place of the name of a batch job."""
+NAME = "phasewalk-{}-NUMBER"
+"""In place of the name of a batch job of a kind of work."""
 
 
 def texts(driver: Driver, jobs: Sequence[Job], environ: Mapping[str, str]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def texts(driver: Driver, jobs: Sequence[Job], environ: Mapping[str, str]) -> di
 
 def _batch(site: SiteSettings, job: Job, root: Path) -> str:
     """The batch script of a job, and what it runs."""
-    place, folder = site.place_of(job), root.parent / FOLDER / NAME
+    place, folder = site.place_of(job), root.parent / FOLDER / NAME.format(KIND_OF[job.kind])
     script = batches.script(folder, place, scripts.needs(job, place))
     return f"{script}# {batches.JOBS}: {shlex.join(scripts.words(job, place, step=False))}\n"
 

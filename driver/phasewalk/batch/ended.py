@@ -11,6 +11,8 @@ TRIES = 3
 """Number of times that a job is started if Slurm loses it."""
 STOPPED, KILLED = 128 + signal.SIGTERM, 128 + signal.SIGKILL
 _MEMORY = re.compile(r"exceeded (?:step|job)? ?memory limit|oom.?kill|Out Of Memory", re.I)
+_GB = 1000 * 2**20
+"""Bytes of a GB of `memory_GB`: the megabytes of Slurm's commands are 2²⁰ bytes."""
 _USED = re.compile(r"exceeded (?:step|job)? ?memory limit \((\d+) > (\d+)\)")
 _LOST = {
     "NODE_FAIL": "lost with its node",
@@ -69,7 +71,7 @@ def memory(printed: str, need: Need, kind: str) -> str:
     """That memory ran out, and of what."""
     hint = f"raise memory_GB of {kind} in the site file"
     if found := _USED.search(printed):
-        used, most = (int(number) / 1e9 for number in found.groups())
+        used, most = (int(number) / _GB for number in found.groups())
         return f"killed for memory: {used:.3g} of {most:.3g} GB; {hint}"
     limit = f"{need.memory_MB / 1000:g} GB" if need.memory_MB else "that of the partition"
     return f"killed for memory (limit: {limit}); {hint}"

@@ -30,9 +30,9 @@ LATE_S = 60.0
 """Time after the end of a batch job in which its files may still appear on this machine."""
 
 
-def new_name() -> str:
-    """A name that no other batch job has."""
-    return f"phasewalk-{secrets.token_hex(5)}"
+def new_name(kind: str) -> str:
+    """A name that no other batch job has, with the kind of work."""
+    return f"phasewalk-{kind}-{secrets.token_hex(5)}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class JobsLauncher:
         scratch: for temporary folders; all nodes see it.
         leaves: jobs go on when a session is closed; else they are cancelled.
         clock: of this process.
-        name: makes a new name for a batch job.
+        name: makes a new name for a batch job of a kind of work.
         times: of jobs that have ended.
     """
 
@@ -56,7 +56,7 @@ class JobsLauncher:
     scratch: Path | None = None
     leaves: bool = True
     clock: Clock = field(default_factory=SystemClock)
-    name: Callable[[], str] = new_name
+    name: Callable[[str], str] = new_name
     times: Times = field(default_factory=Times)
 
     @property
@@ -168,8 +168,8 @@ class JobsSession:
 
     def _write(self, waits: list[Wait]) -> Batch:
         """Write the files of a batch job."""
-        site, name = self.launcher.site, self.launcher.name()
-        shared = plan(waits, site)
+        site, kind = self.launcher.site, batches.kind_of(waits[0].job)
+        name, shared = self.launcher.name(kind), plan(waits, site)
         batch = Batch(name, shared.need, None, self.launcher.clock.now(), len(waits) == 1)
         for wait in waits:
             batches.place_files(wait.job, name, wait.tries, staged=wait.staged)

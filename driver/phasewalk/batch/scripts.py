@@ -20,6 +20,8 @@ OUTPUT = "batch.out"
 """File in the folder of a batch script with what it prints itself."""
 COMPILE_CORES = 8
 """Most cores of a compilation, which takes as many as there are on one machine."""
+_THREADS = ("--hint", "--threads-per-core", "--ntasks-per-core", "--extra-node-info", "-B")
+"""Options of sbatch that say whether hardware threads are counted."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./*\[\]&|!-]+")
 
@@ -49,7 +51,7 @@ def words(job: Job, place: PlaceSettings, *, step: bool = True) -> tuple[str, ..
     alone = need.nodes == 1 and (not job.mpiexec or common.own_mpiexec(job, place))
     if alone and not step:
         return program
-    return (*srun(need, mpi="none" if alone else common.mpi_of(place)), *program)
+    return (*srun(need, place, mpi="none" if alone else common.mpi_of(place)), *program)
 
 
 def _threads(job: Job) -> int:
@@ -64,7 +66,7 @@ def variables(job: Job, place: PlaceSettings) -> dict[str, str]:
     return {**own, **job.env, **fewer}
 
 
-def srun(need: Need, *, mpi: str = "none") -> tuple[str, ...]:
+def srun(need: Need, place: PlaceSettings, *, mpi: str = "none") -> tuple[str, ...]:
     """`srun` with the resources of one job step, which shares no core with others."""
     memory = f"{need.memory_MB}M" if need.memory_MB else "0"  # all of the job's, which steps share
     return (
@@ -72,13 +74,26 @@ def srun(need: Need, *, mpi: str = "none") -> tuple[str, ...]:
         "--exact",
         f"--nodes={need.nodes or 1}",
         f"--ntasks={need.ranks}",
-        f"--cpus-per-task={need.threads}",
+        *need.evenly,
+        f"--cpus-per-task={need.threads}",  # which srun does not inherit since Slurm 22.05
+        *whole_cores(place),
         f"--gres={need.gres}",
         f"--mem={memory}",
         f"--mpi={mpi}",
         "--kill-on-bad-exit=1",
         "--unbuffered",
+        "--export=ALL",  # a batch job that was submitted with --export=NONE would hand on nothing
     )
+
+
+def whole_cores(place: PlaceSettings) -> tuple[str, ...]:
+    """The option for which Slurm counts cores, not hardware threads, unless the place has its own.
+
+    Otherwise a rank has half a core on many machines, and since Slurm gives no core to two steps,
+    labels that share a batch job there wait for each other.
+    """
+    own = any(word.startswith(_THREADS) for word in place.options or ())
+    return () if own else ("--threads-per-core=1",)
 
 
 def batch_script(
@@ -137,6 +152,7 @@ def _options(name: str, folder: Path, need: Need, place: PlaceSettings) -> list[
         *(f"--{key}={value}" for key, value in optional if value is not None),
         f"--nodes={need.nodes or 1}",
         f"--ntasks={need.ranks}",
+        *need.evenly,
         f"--cpus-per-task={need.threads}",
         f"--time={math.ceil(need.minutes)}",
         f"--chdir={folder}",

@@ -58,6 +58,13 @@ class Need:
             return "none"
         return ":".join(part for part in ("gpu", self.gpu_type, str(self.gpus)) if part)
 
+    @property
+    def evenly(self) -> tuple[str, ...]:
+        """The option for as many ranks on each node; Slurm fills one node before the next."""
+        if (self.nodes or 1) == 1:
+            return ()
+        return (f"--ntasks-per-node={math.ceil(self.ranks / (self.nodes or 1))}",)
+
     def times(self, count: int) -> "Need":
         """That of several such jobs side by side on one node."""
         gpus, memory_MB = self.gpus * count, self.memory_MB * count

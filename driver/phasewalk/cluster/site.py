@@ -150,6 +150,15 @@ class SiteSettings(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _phasewalk_itself_leaves_gpus_to_its_jobs(self) -> "SiteSettings":
+        if self.mode == "jobs" and self.driver.gpus:
+            raise ValueError(
+                "driver.gpus: with mode: jobs, driver is phasewalk itself, which uses no GPU; "
+                "remove gpus, and set partition to one of nodes without GPUs"
+            )
+        return self
+
     def place(self, kind: Kind | Literal["driver"]) -> PlaceSettings:
         """The settings of a kind of work, completed by `default`."""
         own: PlaceSettings = getattr(self, kind)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -195,6 +195,7 @@ class Steps:
             f"--nodes={len(nodes)}",
             f"--nodelist={','.join(node.name for node in nodes)}",
             f"--ntasks={tasks}",
+            *replace(need, nodes=len(nodes)).evenly,
             # Without --exact a step has all cores of its nodes, on which it may start more ranks.
             *(("--overcommit",) if overcommit else ("--exact", f"--cpus-per-task={threads}")),
             *(("--overlap",) if overlap else ()),
