@@ -108,6 +108,19 @@ def test_the_last_whole_frame_of_a_dump(folder: Path) -> None:
     assert Watch(plan()).look(folder, 0.0)[0].closest != before
 
 
+def test_many_walkers_are_looked_at_less_often(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(plan())
+    watch.look(folder, 100.0)
+    assert watch.is_due(101.0)
+    monkeypatch.setattr(watching, "LOOK_FREE_S", -10.0)  # as if it had taken 10 s more
+    watch.look(folder, 200.0)
+    assert not watch.is_due(1190.0)
+    assert watch.is_due(1500.0)
+    assert watch.is_due(2.0)  # the segment was started again
+
+
 def test_the_closest_contact_is_looked_for_now_and_then(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ MARK = "slurm.json"
 """File in a job's directory that names its batch job."""
 SCRIPT, JOBS, NUMBER = "batch.sh", "batch.json", "submitted.json"
 CHILD = Path(__file__).with_name("batch_child.py")
-LOOK_S = 10.0
+LOOK_S = 60.0
 """Time between two looks of a batch job at whether what it runs is still wanted."""
 STOPPED_S = 2.0
 """Time after a failure in which a SIGTERM shows that Slurm caused it."""
@@ -116,8 +116,7 @@ def place_files(job: Job, name: str, tries: int, *, staged: bool) -> None:
         staged: its files are there, since it has been submitted before, but was not started.
     """
     if not staged:
-        workplace.prepare(job)
-        workplace.clear(job)  # the node makes its own folder for temporary files
+        workplace.write(job)  # the node makes its folder for temporary files
     write_file(job.directory / MARK, json.dumps({"batch": name, "tries": tries}).encode())
 
 

@@ -15,26 +15,36 @@ TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 def prepare(job: Job) -> Path:
     """Make the directory of a job with its inputs, links and copies; returns its TMPDIR."""
-    job.directory.mkdir(parents=True, exist_ok=True)
-    for name, content in job.inputs.items():
-        path = job.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    for name, target in job.links.items():
-        path = job.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(_link_path(path.parent, target))
-    for name, source in job.copies.items():
-        shutil.copyfile(source, job.directory / name)
-    (job.directory / jobs.ENDED).unlink(missing_ok=True)
+    write(job)
     scratch = job.directory.absolute() / SCRATCH
     scratch.mkdir(exist_ok=True)
     return scratch
 
 
+def write(job: Job) -> None:
+    """Make the directory of a job with its inputs, links and copies, without a TMPDIR."""
+    job.directory.mkdir(parents=True, exist_ok=True)
+    for name, content in job.inputs.items():
+        _place(job, name).write_bytes(content)
+    for name, target in job.links.items():
+        path = _place(job, name)
+        path.symlink_to(_link_path(path.parent, target))
+    for name, source in job.copies.items():
+        shutil.copyfile(source, job.directory / name)
+    (job.directory / jobs.ENDED).unlink(missing_ok=True)
+
+
 def clear(job: Job) -> None:
     """Delete the temporary files of a job that has ended."""
     shutil.rmtree(job.directory / SCRATCH, ignore_errors=True)
+
+
+def _place(job: Job, name: str) -> Path:
+    """Path of a file in the directory of a job, whose folder is made if it is another one."""
+    path = job.directory / name
+    if path.parent != job.directory:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _link_path(folder: Path, target: Path) -> str:

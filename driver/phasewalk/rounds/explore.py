@@ -296,7 +296,7 @@ def _watch_segment(
     walkers_seen = Watch(plan)
 
     def watch(event: Event) -> None:
-        if isinstance(event, Running):
+        if isinstance(event, Running) and walkers_seen.is_due(event.seconds):
             rows = walkers_seen.look(event.job.directory, event.seconds)
             left = walkers_seen.seconds_left(rows, event.seconds)
             running = [row for row in rows if row.state == RUNNING]

@@ -20,6 +20,9 @@ from .segment import SegmentPlan, Walker
 
 CONTACT_EVERY_S, CONTACT_SHARE = 2.0, 0.02
 """Minimum interval of computing the closest contact, and maximum fraction of the time for it."""
+LOOK_FREE_S, LOOK_SHARE = 0.05, 0.01
+"""Looking at all walkers may take so long each time; if there are thousands of files, the rest is
+at most this fraction of the time."""
 MAX_ATOMS = 2000
 """The closest contact of larger systems is not computed, because it takes too long."""
 
@@ -38,8 +41,14 @@ class Watch:
     """Monitors the walkers of a segment."""
 
     plan: SegmentPlan
+    _last: float = 0.0
+    _due: float = 0.0
     _contacts: dict[str, _Contact] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether it is time to look again, so long after the start of the segment."""
+        return seconds >= self._due or seconds < self._last  # it was started again
 
     def look(self, directory: Path, seconds: float) -> tuple[WalkerNow, ...]:
         """One row for each walker.
@@ -48,7 +57,12 @@ class Watch:
             directory: directory of the segment.
             seconds: time since its start.
         """
-        return tuple(self._row(n, directory, seconds) for n in range(len(self.plan.walkers)))
+        began = time.perf_counter()
+        rows = tuple(self._row(n, directory, seconds) for n in range(len(self.plan.walkers)))
+        self._last = seconds
+        took = time.perf_counter() - began
+        self._due = seconds + max(0.0, took - LOOK_FREE_S) / LOOK_SHARE
+        return rows
 
     def seconds_left(self, rows: tuple[WalkerNow, ...], seconds: float) -> float | None:
         """Remaining time of the slowest running walker; None if it is not known for all.
