@@ -321,7 +321,7 @@ def test_a_controller_that_lost_its_files_gives_the_number_again(site: Site) -> 
 
     def forget(one: Played) -> None:
         site.slurm.vanish(one)
-        other = replace(one, name="another", state="RUNNING", limit_s=1e9, until=1e9)
+        other = replace(one, name="another", state="RUNNING", limit_s=1e9, going=[])
         site.slurm.jobs[one.number] = other
 
     found = site.run(["label-1"], once(forget, site))

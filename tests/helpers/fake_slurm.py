@@ -18,6 +18,15 @@ from phasewalk.jobs import Finished, Job, record_end
 
 
 @dataclass
+class Going:
+    """A job of a batch job that runs."""
+
+    job: Job
+    since: float
+    until: float
+
+
+@dataclass
 class Played:
     """A batch job of the fake."""
 
@@ -32,14 +41,17 @@ class Played:
     begun: float = 0.0
     over: float | None = None
     left: list[Job] = field(default_factory=list)
-    now: Job | None = None
-    until: float = 0.0
-    since: float = 0.0
+    going: list[Going] = field(default_factory=list)
     starts: int = 0
 
     @property
     def ended(self) -> bool:
         return self.over is not None
+
+    @property
+    def next(self) -> float:
+        """When something happens in it, if nothing happens to it."""
+        return min([self.begun + self.limit_s, *(one.until for one in self.going)])
 
 
 @dataclass
@@ -85,15 +97,10 @@ class FakeSlurm:
         until = self.time + seconds
         while True:
             self._start()
-            events = [
-                (min(one.until, one.begun + one.limit_s), one)
-                for one in self.jobs.values()
-                if one.state == "RUNNING"
-            ]
-            at, one = min(events, key=lambda event: event[0], default=(until + 1, None))
-            if one is None or at > until:
+            one = min(self.running(), key=lambda one: one.next, default=None)
+            if one is None or one.next > until:
                 break
-            self.time = max(self.time, at)
+            self.time = max(self.time, one.next)
             self._happen(one)
         self.time = until
         old = [n for n, one in self.jobs.items() if one.over and until - one.over > self.age_s]
@@ -158,11 +165,13 @@ class FakeSlurm:
 
     def end(self, one: Played, state: str) -> None:
         """A batch job ends, and with it what it runs."""
-        one.state, one.over, one.now = state, self.time, None
+        one.state, one.over = state, self.time
+        one.going.clear()
 
     def requeue(self, one: Played) -> None:
         """Slurm puts a batch job back into the queue."""
-        one.state, one.reason, one.now = "PENDING", "BeginTime", None
+        one.state, one.reason = "PENDING", "BeginTime"
+        one.going.clear()
 
     def lose(self, one: Played) -> None:
         """The node of a batch job is lost."""
@@ -183,40 +192,44 @@ class FakeSlurm:
         if self.time < self.silent_until:
             raise NotNow("slurm_load_jobs error: Unable to contact slurm controller")
 
+    def fits(self, one: Played) -> bool:
+        """Whether there is room for one more that runs."""
+        return len(self.running()) < self.slots
+
     def _start(self) -> None:
         for one in self.jobs.values():
-            if one.state == "PENDING" and len(self.running()) < self.slots:
+            if one.state == "PENDING" and self.fits(one):
                 one.state, one.reason, one.begun = "RUNNING", "None", self.time
                 one.starts += 1
                 one.left = [_job(entry) for entry in one.batch["jobs"]]
                 self._next(one)
 
     def _next(self, one: Played) -> None:
-        """Begin the next job of a batch job, as `batch_child` does."""
-        one.now = None
-        while one.left and one.now is None:
+        """Begin the next jobs of a batch job, as `batch_child` does."""
+        while one.left and len(one.going) < one.batch.get("at_a_time", 1):
             job = one.left.pop(0)
             late = self.time - one.begun > one.batch["last_start_s"]
             if not late and _is_due(job, one):
-                one.now, one.since = job, self.time
                 for name in (Finished.STDOUT, Finished.STDERR):
                     (job.directory / name).write_bytes(b"")
                 self.started.append(job.name)
-                one.until = self.time + min(self.takes(job), job.timeout_s or 1e9)
-        if one.now is None:
+                until = self.time + min(self.takes(job), job.timeout_s or 1e9)
+                one.going.append(Going(job, self.time, until))
+        if not one.going:
             self.end(one, "COMPLETED")
 
     def _happen(self, one: Played) -> None:
-        job = one.now
-        assert job is not None
         if self.time >= one.begun + one.limit_s:
             return self.end(one, "TIMEOUT")
+        ended = min(one.going, key=lambda going: going.until)
+        job = ended.job
+        one.going.remove(ended)
         fate = self.fate(job)
         if fate is not None:
             return self.end(one, fate)
         if _is_due(job, one):
             code = self.play(job) if self.takes(job) <= (job.timeout_s or 1e9) else None
-            record_end(job.directory, code, self.time - one.since, "n1")
+            record_end(job.directory, code, self.time - ended.since, "n1")
         return self._next(one)
 
 
