@@ -70,6 +70,18 @@ def test_a_dry_run_shows_all_and_starts_nothing(
         assert "--cpus-per-task=8" in found["compile"]
 
 
+def test_a_dry_run_shows_labels_side_by_side(run: Run, campaign: Path) -> None:
+    text = "site: lab\npack_cores: 4\ndefault: {memory_GB: 2, time_min: 60}"
+    campaign.with_name("lab.yaml").write_text(text)
+    code, out, err = run("submit", campaign, "--site", "lab", "--dry-run")
+    assert (code, err) == (0, "")
+    one, four = (sections(out)[kind] for kind in ("label", "labels"))
+    assert {"#SBATCH --ntasks=1", "#SBATCH --mem=2000M"} <= set(one.splitlines())
+    assert {"#SBATCH --ntasks=4", "#SBATCH --mem=8000M"} <= set(four.splitlines())
+    assert "srun" not in one
+    assert "srun --exact --nodes=1 --ntasks=1 " in four
+
+
 def test_a_dry_run_of_steps_that_do_not_fit_says_so(run: Run, campaign: Path) -> None:
     text = "site: lab\nmode: steps\ndefault: {time_min: 60}\nsegment: {nodes: 2}"
     campaign.with_name("lab.yaml").write_text(text)

@@ -9,6 +9,7 @@ from ..jobs import Job
 from . import batches, scripts
 from .driver import Driver, check, need_of, place_of
 from .jobs_mode import FOLDER
+from .packing import PACKED, Wait, beside, plan
 
 NAME = "phasewalk-{}-NUMBER"
 """In place of the name of a batch job of a kind of work."""
@@ -26,14 +27,17 @@ def texts(driver: Driver, jobs: Sequence[Job], environ: Mapping[str, str]) -> di
     for job in jobs:
         text = _step(site, job, environ) if site.mode == "steps" else _batch(site, job, root)
         found[f"{KIND_OF[job.kind]}: {job.name}"] = text
+        count = beside(job, site) if site.mode == "jobs" and job.kind in PACKED else 1
+        if count > 1:
+            found[f"{KIND_OF[job.kind]}s: {count} side by side"] = _batch(site, job, root, count)
     return found
 
 
-def _batch(site: SiteSettings, job: Job, root: Path) -> str:
-    """The batch script of a job, and what it runs."""
+def _batch(site: SiteSettings, job: Job, root: Path, count: int = 1) -> str:
+    """The batch script of a job, or of several like it side by side, and what it runs."""
     place, folder = site.place_of(job), root.parent / FOLDER / NAME.format(KIND_OF[job.kind])
-    script = batches.script(folder, place, scripts.needs(job, place))
-    return f"{script}# {batches.JOBS}: {shlex.join(scripts.words(job, place, step=False))}\n"
+    script = batches.script(folder, place, plan([Wait(job)] * count, site).need)
+    return f"{script}# {batches.JOBS}: {shlex.join(scripts.words(job, place, step=count > 1))}\n"
 
 
 def _step(site: SiteSettings, job: Job, environ: Mapping[str, str]) -> str:

@@ -99,7 +99,7 @@ class Line:
         mean = times.mean(wait.job)
         if wait.alone or wait.job.kind not in PACKED or mean is None:
             return 1
-        fit = math.floor(site.pack_min * 60 / max(mean, 1.0)) * _beside(wait.job, site)
+        fit = math.floor(site.pack_min * 60 / max(mean, 1.0)) * beside(wait.job, site)
         return max(1, min(fit, math.ceil((len(self._here) + 1) / max(free, 1))))
 
     def _pop(self) -> Wait | None:
@@ -117,12 +117,12 @@ def plan(members: list[Wait], site: SiteSettings) -> Plan:
     need = needs(job, site.place_of(job))
     if len(members) == 1:
         return Plan(need)
-    count = min(_beside(job, site), len(members))
+    count = min(beside(job, site), len(members))
     longer = replace(need.times(count), minutes=need.minutes + site.pack_min)
     return Plan(longer, count, site.pack_min)
 
 
-def _beside(job: Job, site: SiteSettings) -> int:
+def beside(job: Job, site: SiteSettings) -> int:
     """Number of jobs that run side by side in a batch job."""
     need = needs(job, site.place_of(job))
     return max(1, (site.pack_cores or 0) // need.cores) if need.nodes == 1 else 1
