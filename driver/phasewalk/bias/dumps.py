@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from ase import Atoms
@@ -125,10 +124,10 @@ def last_row(path: Path, size: int = 2**14) -> dict[str, float]:
     Returns:
         The values; empty if no row can be read.
     """
+    lines = tail_lines(path, size)
     try:
         with path.open("rb") as file:
             head = file.read(size).decode(errors="replace").split("\n")[:-1]
-            lines = _tail(file, size)
     except OSError:
         return {}
     names = [line.split()[2:] for line in head if line.split()[:2] == ["#!", "FIELDS"]][:1]
@@ -147,16 +146,11 @@ def tail_lines(path: Path, size: int) -> list[str]:
     """
     try:
         with path.open("rb") as file:
-            return _tail(file, size)
+            skipped = max(0, path.stat().st_size - size)
+            file.seek(skipped)
+            text = file.read(size).decode(errors="replace")
     except OSError:
         return []
-
-
-def _tail(file: BinaryIO, size: int) -> list[str]:
-    """See `tail_lines`."""
-    skipped = max(0, file.seek(0, 2) - size)
-    file.seek(skipped)
-    text = file.read(size).decode(errors="replace")
     lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]
     return lines[1:] if skipped else lines
 
