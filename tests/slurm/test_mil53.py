@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,7 @@ import yaml
 from helpers import slurm
 from helpers.campaigns import PHASEWALK
 
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.slow,
-    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
-]
+pytestmark = pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite")
 EXAMPLE = Path(__file__).parents[2] / "examples/mil53_al"
 SITE = """\
 site: lab
@@ -27,12 +23,6 @@ poll_s: 1
 default: {{memory_GB: 1.5, time_min: 10}}
 segment: {{nodes: 2}}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm.Cluster]:
-    with slurm.started(tmp_path_factory.mktemp("slurm"), nodes=3) as made:
-        yield made
 
 
 def made(folder: Path, mode: str) -> list[str]:
