@@ -94,6 +94,7 @@ docs: setup
 bench: setup
 	OMP_NUM_THREADS=1 python tests/bench/bench.py
 	OMP_NUM_THREADS=1 python tests/bench/growth.py
+	OMP_NUM_THREADS=1 python tests/bench/cluster_simulation.py --walkers 20 --rounds 5
 
 gpu-kit: setup
 	python tests/gpu/kit.py --python $(GPU_PYTHON) --torch $(GPU_TORCH) --there $(GPU_THERE)
