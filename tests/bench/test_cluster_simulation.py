@@ -32,7 +32,8 @@ def test_nothing_is_lost_and_nothing_is_paid_twice_whatever_happens() -> None:
     assert paid > 100
     assert failed > 1
     assert (found["labels paid twice"], found["labels lost"]) == ("0", "0")
-    assert int(found["batch jobs"].split()[4]) <= 10
+    # A run that begins again knows those of the one before only when it comes to their jobs.
+    assert int(found["batch jobs"].split()[3]) <= 20
 
 
 @pytest.mark.slow
