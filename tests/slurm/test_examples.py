@@ -52,11 +52,16 @@ def accepted(cluster: slurm.Cluster, folder: Path, script: str) -> str:
     return done.stderr
 
 
-def starts(words: list[str], environ: dict[str, str]) -> None:
+def starts(words: list[str], environ: dict[str, str], folder: Path) -> None:
     """Srun accepts the options before a program, in the allocation of an environment."""
     count = next(i for i, word in enumerate(words[1:], 1) if not word.startswith("--"))
     done = subprocess.run(
-        [*words[:count], "true"], env=environ, capture_output=True, text=True, timeout=60
+        [*words[:count], "true"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
 
@@ -73,7 +78,7 @@ def test_batch_jobs(large: slurm.Cluster, tmp_path: Path) -> None:
             continue
         given = [word for word in options(text) if not word.startswith(PLACES)]
         with slurm.allocated(large, *given) as environ:
-            starts(words, {**environ, "SLURM_EXPORT_ENV": "NONE", "SLURM_NTASKS": "1"})
+            starts(words, {**environ, "SLURM_EXPORT_ENV": "NONE", "SLURM_NTASKS": "1"}, tmp_path)
 
 
 def test_steps(large: slurm.Cluster, tmp_path: Path) -> None:
@@ -84,4 +89,4 @@ def test_steps(large: slurm.Cluster, tmp_path: Path) -> None:
     with slurm.allocated(large, *given) as environ:
         for kind in KINDS:
             words = shlex.split(found[kind].replace("NODE1", "n1"))
-            starts(words, {**environ, "TMPDIR": str(tmp_path)})
+            starts(words, environ, tmp_path)
