@@ -29,6 +29,8 @@ OWNERS = {
     "subprocess": {
         "engines.processes",
         "engines.supervise",
+        "engines.machine_child",  # asks nvidia-smi
+        "sites.probe_child",
         "cluster.allocation",  # asks Slurm
         "cluster.mps_child",
         "batch.scheduler",  # asks Slurm
@@ -51,6 +53,7 @@ OWNERS = {
         "store.locking",  # the lock file
         "files",  # fsync
         "cluster.mps_child",  # its environment
+        "sites.probe_child",  # the same; its cores; fsync
         "batch.batch_child",  # the same; process groups
         "batch.__main__",  # its environment
         "commands",  # hands the environment down; a terminal that is gone

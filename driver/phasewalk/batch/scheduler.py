@@ -101,6 +101,13 @@ class Scheduler(Protocol):
         """
         ...
 
+    def refusal(self, script: Path) -> str:
+        """Why no such job could start, if nothing else ran; empty if it could, or is not known.
+
+        Nothing is put into the queue.
+        """
+        ...
+
     def states(self) -> Mapping[str, State]:
         """All jobs of this user by number, with those that have ended lately; NotNow if unknown."""
         ...
@@ -178,6 +185,16 @@ class Slurm:
         if done.returncode == 0 or _BUSY.search(said):
             raise NotNow(f"sbatch: {said}")
         raise Refused(f"sbatch refuses {script}: {said}")
+
+    def refusal(self, script: Path) -> str:
+        """See `Scheduler.refusal`."""
+        try:
+            done = self._run("sbatch", "--test-only", str(script))
+        except NotNow:
+            return ""
+        said = _said(done)
+        passes = done.returncode == 0 or _FULL.search(said) or _BUSY.search(said)
+        return "" if passes else re.sub(r"^allocation failure: ", "", said)
 
     def states(self) -> Mapping[str, State]:
         """See `Scheduler.states`."""

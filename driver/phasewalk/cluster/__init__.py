@@ -1,6 +1,6 @@
 """Clusters: the site file, and jobs on Slurm."""
 
-from . import launching, needs, site_reference, words
+from . import launching, needs, sharing, site_reference, words
 from .finding import find_file, find_site, places
 from .site import KIND_OF, PlaceSettings, SiteSettings
 
@@ -13,6 +13,7 @@ __all__ = [
     "launching",
     "needs",
     "places",
+    "sharing",
     "site_reference",
     "words",
 ]
