@@ -109,7 +109,8 @@ def _seen(one: Answer) -> str:
 
 def _fit(made: Machine, used: Machine) -> str:
     """Whether models that are compiled on one machine run on another."""
-    return models.misfit(stamp_of(made), used) or "fit"
+    reason = models.misfit(stamp_of(made), used)
+    return f"no: {reason.removeprefix('it was ')}" if reason else "fit"
 
 
 def stamp_of(machine: Machine) -> Deployed:

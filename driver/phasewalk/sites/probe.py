@@ -338,7 +338,9 @@ def read(asked: Asked, finished: Finished, campaign: Campaign) -> Answer | NoAns
         finished.require_success()
         found = files.read(place / PROBE, _Written, unlike="not the answer of a probe")
         ranks = range(1, finished.job.ranks * finished.job.nodes if finished.job.mpiexec else 1)
-        others = [files.read(place / RANK.format(number), Place) for number in ranks]
+        others = [
+            files.read(place / RANK.format(number), Place, unlike="not there") for number in ranks
+        ]
     except EngineFailed as error:
         return NoAnswer(asked, str(error).partition(" (all files are in")[0])
     except ParseError as error:

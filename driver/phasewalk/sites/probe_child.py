@@ -28,6 +28,8 @@ UNSEEN_S = 90.0
 """Time after which a file that is not seen is given up; NFS may take a minute."""
 SLOW_S = 5.0
 """Time of an answer after which no other is waited for."""
+LOOK_S = 1.0
+"""Time between two looks at whether a probe has begun, to spare its file system."""
 FILES = 20
 """Number of small files whose writing is timed."""
 RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
@@ -202,13 +204,13 @@ def _run(step: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[int, str]
 def answer(folders: Sequence[Path], sleep: Callable[[float], None] = time.sleep) -> None:
     """Answer the files of probes with the time here, until all have been answered.
 
-    A folder is looked at once a second until its probe has begun, to spare its file system.
+    A folder is looked at rarely until its probe has begun.
     """
     left, next_look = set(folders), 0.0
     begun: set[Path] = set()
     while left:
         all_ = time.monotonic() >= next_look
-        next_look = time.monotonic() + 1.0 if all_ else next_look
+        next_look = time.monotonic() + LOOK_S if all_ else next_look
         for folder in list(left if all_ else begun):
             last = _answered(folder)
             begun |= {folder} if last >= 0 else set()
