@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from helpers import fake_engines, probed
+from helpers import fake_engines, probed, slurm
 from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, write_campaign
 from phasewalk import batch, engines
 from phasewalk.batch import JobsLauncher
 from phasewalk.checks import check as checks
-from phasewalk.cluster import SiteSettings
+from phasewalk.cluster import SiteSettings, launching
+from phasewalk.cluster.nodes import Node
 from phasewalk.commands import site_check
 from phasewalk.engines import plugin
 from phasewalk.errors import EngineFailed
@@ -31,7 +32,7 @@ class Lab:
 
     folder: Path
     campaign: Path
-    slurm: FakeSlurm
+    queue: FakeSlurm
 
     def site(self, text: str) -> None:
         self.campaign.with_name("lab.yaml").write_text(text)
@@ -45,16 +46,16 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """One batch job runs at a time, for 20 s, so that the others wait."""
     folder = tmp_path / "here"
     folder.mkdir()
-    slurm = FakeSlurm(slots=1, takes=lambda job: 20.0, play=look)
+    queue = FakeSlurm(slots=1, takes=lambda job: 20.0, play=look)
 
     def launcher(site: SiteSettings, beside: Path, environ: object) -> JobsLauncher:
-        return JobsLauncher(site, slurm, beside / "phasewalk-slurm", beside, clock=slurm)
+        return JobsLauncher(site, queue, beside / "phasewalk-slurm", beside, clock=queue)
 
     found = replace(fake_engines.engines(tmp_path, probed.MACHINE), lmp=Path("/x/lmp"))
     monkeypatch.setattr(batch, "jobs_launcher", launcher)
     monkeypatch.setattr(engines, "find", lambda *_: found)
     monkeypatch.setattr(plugin, "ensure", lambda given, *_: given)
-    made = Lab(folder, write_campaign(folder, PLAIN), slurm)
+    made = Lab(folder, write_campaign(folder, PLAIN), queue)
     made.site(SITE)
     return made
 
@@ -87,9 +88,9 @@ def test_each_kind_is_looked_at_and_then_the_rest(
     assert [line.split("  ")[0] for line in lines[1:4]] == ["time in queue", "host", "cores"]
     assert re.split(r" {2,}", lines[0].strip()) == ["label, train, compile, evaluate", "segment"]
     assert lines[-1] == f"ok      {'reference':<23} a label"
-    assert lab.slurm.started == ["probe of label, train, compile, evaluate", "probe of segment"]
+    assert lab.queue.started == ["probe of label, train, compile, evaluate", "probe of segment"]
     assert "segment: queued 5 s (Priority)\n" in err
-    assert "--time=20\n" in next(iter(lab.slurm.jobs.values())).text  # of the probes alone
+    assert "--time=20\n" in next(iter(lab.queue.jobs.values())).text  # of the probes alone
     assert other_checks[1].launcher.site.place("label").time_min is None  # type: ignore[attr-defined]
     assert lab.files() == ["campaign.yaml", "lab.yaml", "salt.extxyz"]
 
@@ -97,7 +98,7 @@ def test_each_kind_is_looked_at_and_then_the_rest(
 def test_what_is_wrong_ends_it_after_the_table(
     run: Run, lab: Lab, other_checks: list[object]
 ) -> None:
-    lab.slurm.play = lambda job: look(job) if "segment" in job.name else 1
+    lab.queue.play = lambda job: look(job) if "segment" in job.name else 1
     code, out, err = run("check", lab.campaign, "--site", "lab")
     assert code == 2
     assert "wrong   label, train, compile, evaluate probe of label, train, compile, evaluate" in out
@@ -125,25 +126,39 @@ def test_if_anything_is_wrong_no_job_is_submitted(
     code, out, err = run("check", lab.campaign, "--site", "lab")
     assert (code, err.count("\n")) == (2, 1)
     assert words in out + err
-    assert lab.slurm.accepted == 0
+    assert lab.queue.accepted == 0
     assert lab.files() == ["campaign.yaml", "lab.yaml", "salt.extxyz"]
+
+
+def test_what_an_allocation_is_too_small_for(
+    run: Run, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = slurm.fake_steps(tmp_path, Node("n1", 2), text="train: {memory_GB: 9, gpus: 1}")
+    monkeypatch.setattr(launching, "launcher", lambda *_, **__: made)
+    lab.site("site: lab\nmode: steps\n")
+    lab.campaign.write_text(PLAIN + "reference: {cores_per_label: 4}\n")
+    code, out, err = run("check", lab.campaign, "--site", "lab")
+    assert (code, err.count("\n")) == (2, 1)
+    assert [line[:31].rstrip() for line in out.splitlines()] == ["wrong   label", "wrong   train"]
+    assert "label needs 4 cores on one node (label in the site file), but the allocation" in out
+    assert not (tmp_path / "srun.jsonl").exists()
 
 
 def test_ctrl_c_takes_the_probes_out_of_the_queue(
     run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sleep = lab.slurm.sleep
+    sleep = lab.queue.sleep
 
     def interrupted(seconds: float) -> None:
         sleep(seconds)
-        if lab.slurm.time >= 15:
+        if lab.queue.time >= 15:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(lab.slurm, "sleep", interrupted)
+    monkeypatch.setattr(lab.queue, "sleep", interrupted)
     code, out, err = run("check", lab.campaign, "--site", "lab")
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "phasewalk: stopped; all jobs of the check were cancelled"
-    assert [one.state for one in lab.slurm.jobs.values()] == ["CANCELLED", "CANCELLED"]
+    assert [one.state for one in lab.queue.jobs.values()] == ["CANCELLED", "CANCELLED"]
     assert lab.files() == ["campaign.yaml", "lab.yaml", "salt.extxyz"]
 
 
@@ -159,7 +174,7 @@ def test_a_plugin_that_cannot_be_built_is_a_row(
     code, out, _ = run("check", lab.campaign, "--site", "lab")
     assert code == 2
     assert f"wrong   {'plugin':<23} building the plugin failed" in out
-    assert len(lab.slurm.started) == 2
+    assert len(lab.queue.started) == 2
 
 
 def test_lines_for_those_that_wait_are_few(tmp_path: Path) -> None:

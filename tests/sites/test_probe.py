@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers import fake_engines, probed
+from helpers import fake_engines, probed, slurm
 from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, FakeLauncher, write_campaign
 from phasewalk.batch import JobsLauncher
 from phasewalk.campaign import Campaign, inputs
 from phasewalk.cluster import SiteSettings
-from phasewalk.engines import Engines
+from phasewalk.engines import Engines, here
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.jobs import Job
 from phasewalk.sites import probe
 from phasewalk.sites.probe import Answer, Asked, NoAnswer
@@ -43,17 +44,17 @@ def play(job: Job) -> int:
 def ask(
     campaign: Campaign, engines: Engines, folder: Path, *asked: Asked, play: Callable[[Job], int]
 ) -> tuple[list[probe.Probed], FakeSlurm]:
-    slurm = FakeSlurm(play=play, slots=1, takes=lambda job: 20.0)
+    queue = FakeSlurm(play=play, slots=1, takes=lambda job: 20.0)
     settings = SiteSettings(site="lab")
     found = probe.ask(
         asked,
         campaign,
         engines=engines,
-        launcher=JobsLauncher(settings, slurm, folder / "slurm", clock=slurm, leaves=False),
+        launcher=JobsLauncher(settings, queue, folder / "slurm", clock=queue, leaves=False),
         near=FakeLauncher(),
         place=folder,
     )
-    return found, slurm
+    return found, queue
 
 
 def test_a_probe_is_of_the_size_of_a_real_job(campaign: Campaign, engines: Engines) -> None:
@@ -84,10 +85,10 @@ def test_the_tiny_model_is_for_the_device_of_the_campaign(
 
 
 def test_all_places_are_asked_at_once(campaign: Campaign, engines: Engines, tmp_path: Path) -> None:
-    (first, second), slurm = ask(campaign, engines, tmp_path, WALKERS, LABEL, play=play)
+    (first, second), queue = ask(campaign, engines, tmp_path, WALKERS, LABEL, play=play)
     assert isinstance(first.found, Answer)
     assert isinstance(second.found, Answer)
-    assert slurm.sizes == [1, 1]
+    assert queue.sizes == [1, 1]
     assert first.found.hosts == ("n1", "n2")
     assert (first.found.cores, first.found.given, len(first.found.places)) == (4, None, 3)
     assert (second.asked, second.found.hosts) == (LABEL, ("n1",))
@@ -137,3 +138,23 @@ def test_a_rank_that_says_nothing(campaign: Campaign, engines: Engines, tmp_path
     (one,), _ = ask(campaign, engines, tmp_path, WALKERS, play=first)
     assert isinstance(one.found, NoAnswer)
     assert "not all of its ranks have answered" in one.found.why
+
+
+def test_a_step_is_asked_and_answered(campaign: Campaign, engines: Engines, tmp_path: Path) -> None:
+    """The child itself, in a step of an allocation that is none, and what answers it."""
+    label = probed.asked("label", cores=2)
+    (one,) = probe.ask(
+        [replace(label, job=replace(label.job, argv=("no-such-program",)))],
+        campaign,
+        engines=engines,
+        launcher=slurm.fake_steps(tmp_path),
+        near=LocalLauncher(1),
+        place=tmp_path / "shared folder",
+    )
+    assert isinstance(one.found, Answer)
+    assert one.found.machine.host == here().host
+    assert one.found.missing == ("no-such-program",)
+    assert one.found.seen_s is not None
+    assert abs(one.found.clock_s or 9.0) < 1.0
+    assert one.queued_s is not None
+    assert one.queued_s < 5.0

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError, Interrupted, PhasewalkError
-from ..jobs import Event, Finished, Job, Launcher, Queued, Running
+from ..jobs import Event, Finished, Job, Launcher, Queued, Running, Session
 from . import site as sites
 from . import terminal
 
@@ -172,34 +172,29 @@ def _before(
     place: Path,
 ) -> "list[checks.Row]":
     """Rows for what is wrong already."""
+    from ..batch import JobsLauncher, dry
     from ..checks import samples
     from ..sites import findings
 
-    cores = launcher.cores
-    rows = list(findings.before(asked, campaign, engines=engines, cores=cores))
+    rows = list(findings.before(asked, campaign, engines=engines, cores=launcher.cores))
     gpus = {kind: one.gpus for one in asked for kind in one.kinds}
-    jobs = samples.jobs(campaign, engines, Path("sample"))
-    why = _refusals(launcher, jobs, place)
-    return [*rows, *(findings.refused(j, gpus[j.name], why[j.name]) for j in jobs if j.name in why)]
+    jobs = {job.name: job for job in samples.jobs(campaign, engines, Path("sample"))}
+    if isinstance(launcher, JobsLauncher):
+        why = dry.refusals(launcher, list(jobs.values()), place)
+        return [*rows, *(findings.refused(jobs[name], gpus[name], why[name]) for name in why)]
+    return [*rows, *_too_large(launcher.session(), jobs.values())]
 
 
-def _refusals(launcher: Launcher, jobs: Iterable[Job], place: Path) -> Mapping[str, str]:
-    """Why jobs could not start: name of the job → reason."""
-    from ..batch import JobsLauncher, dry
+def _too_large(session: Session, jobs: Iterable[Job]) -> "Iterator[checks.Row]":
+    """Rows for jobs that do not fit into an allocation, or on this machine."""
+    from ..checks import check as checks
     from ..engines import ProcessSession
 
-    if isinstance(launcher, JobsLauncher):
-        return dry.refusals(launcher, list(jobs), place)
-    session = launcher.session()
-    if not isinstance(session, ProcessSession):
-        return {}
-    found = {}
-    for job in jobs:
+    for job in jobs if isinstance(session, ProcessSession) else ():
         try:
-            session.machines.check(job)
+            session.add(job)  # it is not started
         except InputError as error:
-            found[job.name] = str(error)
-    return found
+            yield checks.Row(job.name, "wrong", str(error))
 
 
 def _with_plugin(engines: "Engines", launcher: Launcher) -> "tuple[Engines, list[checks.Row]]":

@@ -28,7 +28,7 @@ UNSEEN_S = 90.0
 """Time after which a file that is not seen is given up; NFS may take a minute."""
 SLOW_S = 5.0
 """Time of an answer after which no other is waited for."""
-LOOK_S = 1.0
+LOOK_S = 0.5
 """Time between two looks at whether a probe has begun, to spare its file system."""
 FILES = 20
 """Number of small files whose writing is timed."""
