@@ -212,6 +212,7 @@ def test_the_table(engines: Engines) -> None:
         "phasewalk": ("1", "1", "-"),
         "torch": ("2", "2", "-"),
         "nequip": ("3", "3", "-"),
+        "programs": ("found", "found", "-"),
         "tiny model": (
             "cpu: compiled only",
             f"cuda: {BAD.failure()}",
@@ -222,6 +223,13 @@ def test_the_table(engines: Engines) -> None:
         "clock": ("+0.0 s", "", "-"),
         "models made here": ("fit", "fit", "-"),
     }
+
+
+def test_of_many_nodes_only_some_are_named(engines: Engines) -> None:
+    found = answer(asked("segment", ranks=9), *(place(f"n{number}") for number in range(9)))
+    lines = {line[0]: line[1] for line in findings.table([Probed(found)], engines)}
+    assert lines["host"] == "n0, n1, n2 and 6 others (9 ranks)"
+    assert lines["cores"] == "asked 9, usable 9"
 
 
 def test_models_of_this_machine_may_not_fit_there(engines: Engines) -> None:

@@ -19,6 +19,8 @@ SLOW_SEEN_S = 5.0
 """Time, s, after which files of other machines are seen late."""
 CLOCK_S = 5.0
 """Difference of two clocks, s, that is mentioned."""
+SHOWN = 3
+"""Number of nodes that are named."""
 SHARING = ("segment", "compile")
 """Kinds whose jobs take the cores that there are, if these are fewer than they ask for."""
 
@@ -33,10 +35,11 @@ def table(probed: Sequence[Probed], engines: Engines) -> list[tuple[str, ...]]:
     here = engines.machine
     names = [name for name in ("python", *PACKAGES) if any(_has(one, name) for one in probed)]
     lines: list[tuple[str, Callable[[Answer], str]]] = [
-        ("host", lambda one: ", ".join(one.hosts) + _ranks(one)),
+        ("host", lambda one: _where(one) + _ranks(one)),
         ("cores", _cores),
         ("GPUs", _gpus),
         *((name, _version(name)) for name in names),
+        ("programs", lambda one: "not all found" if one.missing else "found"),
         ("tiny model", _parity),
         ("file seen after", _seen),
         ("small file", lambda one: f"{one.file_ms:.1f} ms"),
@@ -205,7 +208,10 @@ def _no_answer(found: NoAnswer) -> str:
 
 
 def _where(one: Answer) -> str:
-    return ", ".join(one.hosts)
+    """Names of its nodes, or of the first ones."""
+    names = one.hosts
+    more = f" and {len(names) - SHOWN} others" if len(names) > SHOWN + 1 else ""
+    return ", ".join(names[:SHOWN] if more else names) + more
 
 
 def _wrong_cores(one: Answer, campaign: Campaign, here: Machine) -> Found:
