@@ -193,6 +193,22 @@ def test_a_probe_without_an_answer(tmp_path: Path, engines: Engines) -> None:
     assert second[2].startswith(f"{found[1].why}; the Python environment of phasewalk, the")
 
 
+@pytest.mark.parametrize(
+    ("says", "unseen"),
+    [
+        ("", True),
+        (": phasewalk: module load torch failed", False),
+    ],
+)
+def test_a_batch_script_that_fails(
+    tmp_path: Path, engines: Engines, says: str, unseen: bool
+) -> None:
+    """It says nothing if it sees no folder of this machine, and so cannot write its output."""
+    why = f"probe was ended with its batch script, which failed with code 1 (n2){says}"
+    (row,) = rows(campaign(tmp_path), engines, NoAnswer(LABEL, why))
+    assert ("must be visible there" in row[2]) == unseen
+
+
 def test_the_table(engines: Engines) -> None:
     gpus = answer(asked("segment", "evaluate", gpus=2), clock_s=None, proof=BAD)
     failed = NoAnswer(asked("train"), "gone")

@@ -19,6 +19,8 @@ SLOW_SEEN_S = 5.0
 """Time, s, after which files of other machines are seen late."""
 CLOCK_S = 5.0
 """Difference of two clocks, s, that is mentioned."""
+UNSEEN = ("No such file", "code 127", "with its batch script", "without a result")
+"""Parts of messages of jobs that do not see files of this machine."""
 SHOWN = 3
 """Number of nodes that are named."""
 SHARING = ("segment", "compile")
@@ -198,7 +200,8 @@ Found = Iterator[tuple[str, str]]
 
 
 def _no_answer(found: NoAnswer) -> str:
-    if "No such file" in found.why or "code 127" in found.why:
+    unseen = any(text in found.why for text in UNSEEN) and "module load" not in found.why
+    if unseen:
         return (
             f"{found.why}; the Python environment of phasewalk, the campaign directory and scratch "
             "must be visible there under the same path as here (see modules, prefix, scratch of "
@@ -228,8 +231,8 @@ def _wrong_cores(one: Answer, campaign: Campaign, here: Machine) -> Found:
         return
     yield (
         "wrong" if one.given is not None else "advice",
-        f"{expected} core(s) were asked for on {_where(one)}, but only {one.cores} can be used: "
-        "fewer ranks or threads in the campaign file, or more cores by the site file",
+        f"{expected} core(s) were asked for on {_where(one)}, but only {one.cores} can be used; "
+        "ask for fewer in the campaign file, or use other nodes (partition, constraint)",
     )
 
 
