@@ -29,6 +29,8 @@ OWNERS = {
     "subprocess": {
         "engines.processes",
         "engines.supervise",
+        "engines.machine_child",  # asks nvidia-smi
+        "sites.probe_child",
         "cluster.mps_child",
         "cluster.slurm",
         "batch.batch_child",
@@ -50,6 +52,7 @@ OWNERS = {
         "store.locking",  # the lock file
         "files",  # fsync
         "cluster.mps_child",  # its environment
+        "sites.probe_child",  # the same; its cores; fsync
         "batch.batch_child",  # the same; process groups
         "batch.__main__",  # its environment
         "commands",  # hands the environment down; a terminal that is gone

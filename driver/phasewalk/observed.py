@@ -9,10 +9,11 @@ from .jobs import Event, Job, Launcher, Session
 
 @dataclass(frozen=True)
 class Observed:
-    """A launcher that calls `each` at each event of its sessions."""
+    """A launcher that calls `each`, and `see` with the event, at each event of its sessions."""
 
     launcher: Launcher
-    each: Callable[[], None]
+    each: Callable[[], None] = lambda: None
+    see: Callable[[Event], None] = lambda event: None
 
     @property
     def cores(self) -> int:
@@ -31,7 +32,7 @@ class Observed:
 
     def session(self) -> Session:
         """Open a session of the launcher."""
-        return ObservedSession(self.launcher.session(), self.each)
+        return ObservedSession(self.launcher.session(), self.each, self.see)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ObservedSession:
 
     session: Session
     each: Callable[[], None]
+    see: Callable[[Event], None]
 
     def add(self, job: Job) -> None:
         """Add a job."""
@@ -53,6 +55,7 @@ class ObservedSession:
         """Yield events."""
         for event in self.session.events():
             self.each()
+            self.see(event)
             yield event
 
     def narrow(self, directory: Path, cores: int) -> None:

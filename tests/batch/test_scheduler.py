@@ -29,6 +29,29 @@ def test_the_number_of_a_job(tmp_path: Path, printed: str, number: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "!sbatch: error: invalid partition specified: nowhere\n"
+            "allocation failure: Invalid partition name specified",
+            "invalid partition specified: nowhere; allocation failure: Invalid partition name "
+            "specified",
+        ),
+        (
+            "!allocation failure: Requested node configuration is not available",
+            "Requested node configuration is not available",
+        ),
+        ("sbatch: Job 3 to start at 2026-11-27T19:44:10 using 2 processors on nodes n2", ""),
+        ("!sbatch: error: AssocMaxSubmitJobLimit", ""),
+        ("!allocation failure: Unable to contact slurm controller (connect failure)", ""),
+    ],
+)
+def test_a_job_that_could_not_start_is_known_before(tmp_path: Path, said: str, why: str) -> None:
+    """As Slurm 22.05 prints it (`--test-only`); a full queue, or none, says nothing of the job."""
+    assert slurm(tmp_path, sbatch=said).refusal(Path("x")) == why
+
+
+@pytest.mark.parametrize(
     ("said", "kind"),
     [
         ("AssocMaxSubmitJobLimit", QueueFull),

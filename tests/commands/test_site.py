@@ -80,6 +80,16 @@ def test_a_stopped_run_says_that_jobs_in_the_queue_go_on(
     assert sites.left(leaving, root) == sites.left(FakeLauncher(), root) == ""
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_jobs_that_nobody_takes_over_leave_the_queue(campaign: Path, leaves: bool) -> None:
+    """Those of check, gate and evaluate, if the command is stopped."""
+    campaign.with_name("lab.yaml").write_text("site: lab\nmode: jobs")
+    folder = campaign.parent
+    launcher = sites.choose("lab", campaign, cores=None, folder=folder, leaves=leaves)
+    assert isinstance(launcher, JobsLauncher)
+    assert launcher.leaves == leaves
+
+
 def test_what_continues_a_free_energy_has_the_site(tmp_path: Path) -> None:
     asked = fes._Asked(
         root=tmp_path, generation=None, segments=3, bins=None, hills=None, against=0, learn=False,

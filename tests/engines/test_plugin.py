@@ -49,11 +49,18 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def play_cmake(job: Job) -> int:
-    """Configuring writes the stamp, compiling the library."""
-    if "--build" in job.argv:
-        (job.directory / plugin.LIBRARY).write_bytes(b"library")
+    """Configuring writes the stamp, compiling the library, in a folder that no job starts in.
+
+    A batch job empties its directory if a program was started there before.
+    """
+    option = "--build" if "--build" in job.argv else "-B"
+    built = Path(job.argv[job.argv.index(option) + 1])
+    assert built != job.directory
+    built.mkdir(exist_ok=True)
+    if option == "--build":
+        (built / plugin.LIBRARY).write_bytes(b"library")
     else:
-        (job.directory / plugin.STAMP).write_text(json.dumps(BUILT))
+        (built / plugin.STAMP).write_text(json.dumps(BUILT))
     return 0
 
 
@@ -185,7 +192,7 @@ def test_a_failed_build_keeps_its_folder_and_caches_nothing(
     launcher = FakeLauncher(fail)
     with pytest.raises(EngineFailed, match=r"\(configure\): pair\.cpp:1: error: no ") as caught:
         plugin.ensure(engines, launcher, environ)
-    assert str(launcher.jobs[0].directory) in str(caught.value)
+    assert str(launcher.jobs[0].directory.parent) in str(caught.value)
     assert (launcher.jobs[0].directory / "stderr.txt").is_file()
     assert plugin.cached(engines, environ) is None
 

@@ -19,7 +19,7 @@ from phasewalk.campaign.tasks import Outputs, Task, Work
 from phasewalk.engines import discovery, here, shared_code
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineFailed, GateFailed
-from phasewalk.generations import deploy, refit
+from phasewalk.generations import compile, deploy, refit
 from phasewalk.generations.deploy import Generation, Plan
 from phasewalk.jobs import Finished, Job
 from phasewalk.models import model, training_config
@@ -255,6 +255,7 @@ def test_redeployed_on_another_machine(tmp_path: Path) -> None:
         ({"processor": "avx fly sse"}, "a processor with fly, which this machine does not have"),
         ({"torch": "1.0"}, "compiled for torch 1.0, but this machine has 2.9"),
         ({"device": "cuda"}, "compiled for cuda, but this machine has no GPU"),
+        ({"gpu": "sm_80"}, ""),
     ],
 )
 def test_where_a_model_cannot_run(changes: dict[str, str], says: str) -> None:
@@ -265,6 +266,39 @@ def test_where_a_model_cannot_run(changes: dict[str, str], says: str) -> None:
     reason = model.misfit(replace(stamp, **changes), machine)  # type: ignore[arg-type]
     assert says in reason
     assert bool(says) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("built", "there", "says"),
+    [
+        ("sm_80", "sm_90", "for a GPU of type sm_80, but this machine has sm_90"),
+        ("sm_80", "sm_80 sm_90", ""),
+        ("sm_80", "", ""),
+        ("", "sm_90", ""),
+    ],
+)
+def test_code_for_one_gpu_does_not_run_on_another(built: str, there: str, says: str) -> None:
+    """If both are known; TorchScript is compiled for each GPU when it runs."""
+    stamp = Deployed(
+        "m", "aotinductor", "cuda", "float32", ("Na",), 4.0, "2.9", "0.19", "any", "avx", 1.0
+    )
+    machine = replace(here(), has_gpu=True, versions={"torch": "2.9"}, gpu=there)
+    reason = model.misfit(replace(stamp, gpu=built), machine)
+    assert says in reason
+    assert bool(says) == bool(reason)
+    assert model.misfit(replace(stamp, gpu=built, mode="torchscript"), machine) == ""
+
+
+def test_a_compilation_for_another_gpu_is_another(tmp_path: Path) -> None:
+    """Only of AOTInductor."""
+    with at_work(tmp_path / "one") as work:
+        keys = {
+            (mode, gpu): compile.key(elsewhere(work, has_gpu=True, gpu=gpu), mode, GRAPH)
+            for mode in model.ENDINGS
+            for gpu in ("", "sm_80", "sm_90")
+        }
+    assert len(set(keys.values())) == 4
+    assert keys["torchscript", "sm_80"] == keys["torchscript", "sm_90"] == keys["torchscript", ""]
 
 
 def history(work: Work, *, compile_s: float = 0.0, train_s: float = 0.0, **step_s: float) -> None:

@@ -40,7 +40,7 @@ class Elsewhere:
 
     def session(self) -> Session:
         """Open a session."""
-        return _Session(LocalLauncher(self.cores).session(), lambda: None, self)
+        return _Session(LocalLauncher(self.cores).session(), lambda: None, lambda event: None, self)
 
 
 @dataclass(frozen=True)

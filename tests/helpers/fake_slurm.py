@@ -131,6 +131,10 @@ class FakeSlurm:
             raise NotNow("sbatch: Socket timed out on send/recv operation")
         return one.number
 
+    def refusal(self, script: Path) -> str:
+        text = script.read_text()
+        return "Invalid partition name specified" if "--partition=nowhere" in text else ""
+
     def states(self) -> Mapping[str, State]:
         self._answer()
         self.asked.append(self.time)

@@ -1,14 +1,15 @@
-"""What would be submitted, as text: for `phasewalk submit --dry-run`."""
+"""What would be submitted: as text, for `phasewalk submit --dry-run`, or shown to the scheduler."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..cluster import KIND_OF, SiteSettings, launching
+from ..files import write_file
 from ..jobs import Job
 from . import batches, scripts
 from .driver import Driver, check, need_of, place_of
-from .jobs_mode import FOLDER
+from .jobs_mode import FOLDER, JobsLauncher
 from .packing import PACKED, Wait, beside, plan
 
 NAME = "phasewalk-{}-NUMBER"
@@ -47,3 +48,23 @@ def _step(site: SiteSettings, job: Job, environ: Mapping[str, str]) -> str:
         site, job, environ=environ, nodes=need.ranks, gpus=need.gpus, memory_GB=memory_GB
     )
     return f"{shlex.join(words)}\n"
+
+
+def refusals(launcher: JobsLauncher, jobs: Sequence[Job], folder: Path) -> dict[str, str]:
+    """Why the scheduler would never start jobs: name of the job → reason; nothing is submitted.
+
+    Args:
+        launcher: of the jobs.
+        jobs: of which none is started.
+        folder: for their scripts.
+
+    Raises:
+        InputError: a value cannot stand in a script.
+    """
+    found = {}
+    for number, job in enumerate(jobs):
+        place, where = launcher.site.place_of(job), folder.absolute() / f"script-{number}"
+        script = where / batches.SCRIPT
+        write_file(script, batches.script(where, place, scripts.needs(job, place)).encode())
+        found[job.name] = launcher.scheduler.refusal(script)
+    return {name: why for name, why in found.items() if why}

@@ -94,6 +94,13 @@ class Scheduler(Protocol):
         """
         ...
 
+    def refusal(self, script: Path) -> str:
+        """Why no such job could start, if nothing else ran; empty if it could, or is not known.
+
+        Nothing is put into the queue.
+        """
+        ...
+
     def states(self) -> Mapping[str, State]:
         """All jobs of this user by number, with those that have ended lately; NotNow if unknown."""
         ...
@@ -147,6 +154,15 @@ class Slurm:
         if done.code == 0 or _BUSY.search(done.why):
             raise NotNow(f"sbatch: {done.why}")
         raise Refused(f"sbatch refuses {script}: {done.why}")
+
+    def refusal(self, script: Path) -> str:
+        """See `Scheduler.refusal`."""
+        try:
+            done = self._run("sbatch", "--test-only", str(script))
+        except NotNow:
+            return ""
+        passes = done.code == 0 or _FULL.search(done.why) or _BUSY.search(done.why)
+        return "" if passes else re.sub(r"^allocation failure: ", "", done.why)
 
     def states(self) -> Mapping[str, State]:
         """See `Scheduler.states`."""

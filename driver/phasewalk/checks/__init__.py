@@ -5,9 +5,29 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import assess, check, deployment, prove, rendering, samples, trial
+    from . import (
+        assess,
+        check,
+        deployment,
+        prove,
+        rehearsal,
+        rendering,
+        samples,
+        trial,
+        untrained,
+    )
 
-__all__ = ["assess", "check", "deployment", "prove", "rendering", "samples", "trial"]
+__all__ = [
+    "assess",
+    "check",
+    "deployment",
+    "prove",
+    "rehearsal",
+    "rendering",
+    "samples",
+    "trial",
+    "untrained",
+]
 
 __getattr__ = lazy(
     __name__,
@@ -16,8 +36,10 @@ __getattr__ = lazy(
         "check": (),
         "deployment": (),
         "prove": (),
+        "rehearsal": (),
         "rendering": (),
         "samples": (),
         "trial": (),
+        "untrained": (),
     },
 )

@@ -1,7 +1,7 @@
 """`phasewalk check`: check that a campaign's settings and engines are complete and consistent."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -380,12 +380,15 @@ def _ten_steps(campaign: Campaign, engines: Engines, launcher: Launcher, place: 
 
 def show(rows: Iterator[Row], console: Console) -> bool:
     """Print each row as soon as it is known; returns whether no row is missing or wrong."""
-    fine = True
     with console.status("checking …"):
-        for row in rows:
-            fine = fine and row.state in STYLES
-            line = Text(f"{row.state:<8}", style=STYLES.get(row.state, "bold red"))
-            console.print(
-                line.append(f"{row.what:<24}{row.found}", style="default"), soft_wrap=True
-            )
+        return print_rows(rows, console)
+
+
+def print_rows(rows: Iterable[Row], console: Console) -> bool:
+    """Print rows; returns whether none is missing or wrong."""
+    fine = True
+    for row in rows:
+        fine = fine and row.state in STYLES
+        line = Text(f"{row.state:<8}", style=STYLES.get(row.state, "bold red"))
+        console.print(line.append(f"{row.what:<23} {row.found}", style="default"), soft_wrap=True)
     return fine

@@ -1,6 +1,6 @@
 """Clusters: the site file, and jobs on Slurm."""
 
-from . import launching, needs, site_reference, slurm, words
+from . import launching, needs, sharing, site_reference, slurm, words
 from .finding import find_file, find_site, places
 from .needs import Need
 from .site import KIND_OF, PlaceSettings, SiteSettings
@@ -17,6 +17,7 @@ __all__ = [
     "launching",
     "needs",
     "places",
+    "sharing",
     "site_reference",
     "slurm",
     "words",

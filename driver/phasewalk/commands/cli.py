@@ -10,7 +10,19 @@ import typer
 from rich.text import Text
 
 from ..errors import GateFailed, InputError, Interrupted, OutOfTime, PhasewalkError
-from . import evaluate, examples, fes, labels, report, schema, signals, submit, terminal, view
+from . import (
+    evaluate,
+    examples,
+    fes,
+    labels,
+    report,
+    schema,
+    signals,
+    site_check,
+    submit,
+    terminal,
+    view,
+)
 from . import site as sites
 from .site import Site
 
@@ -68,6 +80,9 @@ def check(
 
     Finds every engine and its version, reads structures and PLUMED text, labels one structure, and
     compares a tiny untrained model in LAMMPS with the same model in Python.
+
+    With --site it first submits one short job of each kind of work, and shows a table: time in the
+    queue, hosts, cores, GPUs, versions, the tiny model there, and how fast files are.
     """
     from ..campaign import inputs
     from ..checks import check as checks
@@ -78,8 +93,10 @@ def check(
         for line in trial.write_request(campaign, dry):
             out.print(Text(line), soft_wrap=True)
         return
-    folder = campaign_file.absolute().parent
-    launcher = sites.choose(site, campaign_file, cores=campaign.cores, folder=folder)
+    if site is not None:
+        site_check.check(campaign, site, campaign_file)
+        return
+    launcher = sites.choose(None, campaign_file, cores=campaign.cores, folder=Path())
     rows = checks.check(campaign, launcher, os.environ)
     if not checks.show(rows, out):
         raise InputError(
@@ -312,7 +329,7 @@ def gate(
         store.check_kept(file)
     frames = [label.atoms for label in accuracy.read_labelled(data)]
     assess.check_species(model, frames, str(data))
-    launcher = sites.choose(site, model, cores=None, folder=Path())
+    launcher = sites.choose(site, model, cores=None, folder=Path(), leaves=False)
     engines = finding.with_machine(finding.find(EngineSettings(), os.environ), launcher)
     engines = plugin.ensure(engines, launcher, os.environ)
     with (

@@ -47,7 +47,7 @@ def evaluate(
     frames = accuracy.read_labelled(data)
     model = assess.model_of(target, generation)
     assess.check_species(model, [label.atoms for label in frames], str(data))
-    launcher = sites.choose(site, target, cores=None, folder=Path())
+    launcher = sites.choose(site, target, cores=None, folder=Path(), leaves=False)
     engines = finding.find(_engines(target, trusted=trust), os.environ)
     engines = plugin.ensure(finding.with_machine(engines, launcher), launcher, os.environ)
     with (

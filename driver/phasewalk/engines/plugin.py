@@ -142,13 +142,17 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
     ninja = which("ninja")
     generator = ("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}") if ninja else ()
     options = (f"-D{name}={value}" for name, value in cmake_options(engines).items())
+    built = work / "built"  # each job has a directory of its own
     steps = (
-        ("configure", (str(cmake), "-S", str(source_dir()), "-B", ".", *generator, *options)),
-        ("compile", (str(cmake), "--build", ".", "--target", "phasewalkplugin")),
+        (
+            "configure",
+            (str(cmake), "-S", str(source_dir()), "-B", str(built), *generator, *options),
+        ),
+        ("compile", (str(cmake), "--build", str(built), "--target", "phasewalkplugin")),
     )
     for name, argv in steps:
         finished = run(
-            launcher, Job(f"plugin {name}", argv, work, "build", timeout_s=BUILD_LIMIT_S)
+            launcher, Job(f"plugin {name}", argv, work / name, "build", timeout_s=BUILD_LIMIT_S)
         )
         if finished.returncode != 0:
             raise EngineFailed(
@@ -157,7 +161,7 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
             )
     for name in (STAMP, LIBRARY):
         unfinished = work / f"{name}.part"
-        shutil.copyfile(work / name, unfinished)
+        shutil.copyfile(built / name, unfinished)
         unfinished.replace(place / name)
     shutil.rmtree(work)
     shared_code.seal(place, (LIBRARY, STAMP))

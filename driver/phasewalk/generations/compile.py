@@ -34,11 +34,12 @@ class Compiled:
 
 
 def key(work: Work, mode: str, graph: str) -> str:
-    """Hash of what a compilation depends on: graph, versions, device, processor."""
+    """Hash of what a compilation depends on: graph, versions, device, processor, GPU."""
     machine = work.engines.machine
     versions = [machine.versions.get(name) for name in ("torch", "nequip")]
     device = work.campaign.settings.deploy.device
     made_for = [machine.processor] if mode == "aotinductor" else []
+    made_for += [machine.gpu] if made_for and machine.gpu else []
     return hash_of(graph, mode, device, versions, made_for, machine.has_gpu)
 
 

@@ -175,6 +175,16 @@ def example_frame(types: list[str], r_max: float) -> Any:
     return data
 
 
+def gpu_architecture() -> str:
+    """Architecture of the GPU that is compiled for, as compilers name it."""
+    import torch
+
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(0).gcnArchName).partition(":")[0]
+    major, minor = torch.cuda.get_device_capability()
+    return f"sm_{major}{minor}"
+
+
 def reason(error: Exception) -> str:
     """The compiler's first error, where one is in an exception's text; else its first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -236,6 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         cpu=torch.backends.cpu.get_cpu_capability(),
         processor=here().processor,
         seconds=time.perf_counter() - started,
+        gpu=gpu_architecture() if device == "cuda" else "",
     )
     arguments.output.with_name("stamp.json").write_text(stamp_text(stamp), encoding="utf-8")
     return 0

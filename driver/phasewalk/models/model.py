@@ -247,6 +247,7 @@ class Deployed:
         seconds: duration of the compilation.
         graph: hash of everything that is compiled except the weights.
         checkpoint: SHA-256 of the checkpoint whose weights it contains.
+        gpu: architecture of the GPU that AOTInductor's code is for; empty if it is not known.
     """
 
     __pydantic_config__ = EXACT
@@ -264,6 +265,7 @@ class Deployed:
     seconds: FiniteFloat
     graph: str = ""
     checkpoint: str = ""
+    gpu: str = ""
 
 
 def misfit(stamp: Deployed, machine: Machine) -> str:
@@ -272,6 +274,9 @@ def misfit(stamp: Deployed, machine: Machine) -> str:
         return "it was compiled for cuda, but this machine has no GPU"
     if stamp.mode == "aotinductor" and stamp.torch != machine.torch:
         return f"it was compiled for torch {stamp.torch}, but this machine has {machine.torch}"
+    known = stamp.mode == "aotinductor" and stamp.device == "cuda" and stamp.gpu and machine.gpu
+    if known and stamp.gpu not in machine.gpu.split():
+        return f"it was compiled for a GPU of type {stamp.gpu}, but this machine has {machine.gpu}"
     missing = sorted(set(stamp.processor.split()) - set(machine.processor.split()))
     if stamp.mode == "aotinductor" and stamp.device == "cpu" and missing:
         shown = " ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
