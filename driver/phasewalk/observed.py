@@ -15,8 +15,8 @@ class Observed:
     each: Callable[[], None]
 
     @property
-    def cores(self) -> int:
-        """Maximum number of cores in use at a time."""
+    def cores(self) -> int | None:
+        """See `Launcher.cores`."""
         return self.launcher.cores
 
     @property

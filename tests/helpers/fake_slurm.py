@@ -15,6 +15,9 @@ from typing import Any
 from phasewalk.batch.scheduler import How, NotNow, QueueFull, Refused, State
 from phasewalk.jobs import Finished, Job, record_end
 
+PARTITION, EPOCH = "cpu", 1e9
+"""Of all its batch jobs; seconds since 1970 at which its clock starts."""
+
 
 @dataclass
 class Played:
@@ -34,7 +37,14 @@ class Played:
     now: Job | None = None
     until: float = 0.0
     since: float = 0.0
+    submitted: float = 0.0
     starts: int = 0
+
+    @property
+    def times(self) -> tuple[str, float, float | None]:
+        """Partition, and when it was submitted and started, seconds since 1970."""
+        started = EPOCH + self.begun if self.starts and self.state != "PENDING" else None
+        return PARTITION, EPOCH + self.submitted, started
 
     @property
     def ended(self) -> bool:
@@ -116,6 +126,7 @@ class FakeSlurm:
         assert limit is not None
         requeue = "--no-requeue" not in text
         one = Played(str(self.accepted), name[1], batch, 60 * float(limit[1]), requeue, text)
+        one.submitted = self.time
         self.jobs[one.number] = one
         self.sizes.append(len(batch["jobs"]))
         if self.lost_answers:
@@ -134,6 +145,7 @@ class FakeSlurm:
                 one.reason,
                 self.time - one.begun if one.state == "RUNNING" else 0.0,
                 "n1" if one.starts else "",
+                *one.times,
             )
             for one in self.jobs.values()
         }
@@ -145,7 +157,7 @@ class FakeSlurm:
             return None
         if one.over is None:
             raise NotNow(f"job {number} has not ended")
-        return How(one.state, "None", 0, 0, one.over - one.begun, "n1")
+        return How(one.state, "None", 0, 0, one.over - one.begun, "n1", *one.times)
 
     def cancel(self, numbers: Collection[str]) -> None:
         self._answer()
@@ -162,6 +174,7 @@ class FakeSlurm:
     def requeue(self, one: Played) -> None:
         """Slurm puts a batch job back into the queue."""
         one.state, one.reason, one.now = "PENDING", "BeginTime", None
+        one.submitted = self.time  # as Slurm does
 
     def lose(self, one: Played) -> None:
         """The node of a batch job is lost."""

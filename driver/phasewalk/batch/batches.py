@@ -7,10 +7,11 @@ the number of a batch job whose driver was killed in between is found by its nam
 """
 
 import json
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import jobs
@@ -19,12 +20,13 @@ from ..engines import workplace
 from ..errors import ParseError
 from ..files import read, set_aside, write_file
 from ..jobs import Finished, Job
+from ..where import MARK, Where, to_json
 from . import scripts
-from .scheduler import Scheduler, State
+from .scheduler import How, Scheduler, State
 from .scripts import Needs
 
-MARK = "slurm.json"
-"""File in a job's directory that names its batch job."""
+FOLDER = "phasewalk-slurm"
+"""Folder of the files of batch jobs, beside campaign directories."""
 SCRIPT, JOBS, NUMBER = "batch.sh", "batch.json", "submitted.json"
 CHILD = Path(__file__).with_name("batch_child.py")
 LOOK_S = 10.0
@@ -101,6 +103,39 @@ class Batch:
     adopted: bool = False
     good: bool = True
 
+    def where(self, job: Job, place: PlaceSettings, how: How | None = None) -> Where:
+        """Where one of its jobs waits or runs.
+
+        Args:
+            job: the job.
+            place: of its kind of work.
+            how: its end, if the queue has said it.
+        """
+        said, known = how or self.state, where_of(job, place)
+        number = self.number or ""
+        if said is None:
+            return replace(known, number=number)
+        return replace(
+            known,
+            partition=said.partition or known.partition,
+            number=number,
+            nodes=said.nodes,
+            submitted=said.submitted,
+            started=said.started,
+        )
+
+
+def new_name() -> str:
+    """A name that no other batch job has."""
+    return f"phasewalk-{secrets.token_hex(5)}"
+
+
+def where_of(job: Job, place: PlaceSettings) -> Where:
+    """What is known of a job before it is submitted; its own share of a batch job."""
+    need = scripts.needs(job, place)
+    cores, gpus = need.cores, need.gpus * need.nodes
+    return Where(kind_of(job), place.partition or "", cores=cores, gpus=gpus)
+
 
 def kind_of(job: Job) -> str:
     """Name of the site file's settings that a job uses."""
@@ -143,6 +178,7 @@ def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan
         "ended": jobs.ENDED,
         "stdout": Finished.STDOUT,
         "stderr": Finished.STDERR,
+        "number": NUMBER,
         "scratch": workplace.SCRATCH,
         "jobs": [_entry(job, place, step=several) for job in members],
     }
@@ -171,6 +207,7 @@ def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object
         "argv": list(scripts.words(job, place, step=step)),
         "env": scripts.variables(job, place),
         "timeout_s": job.timeout_s,
+        "where": to_json(where_of(job, place)),
         "keep": [*job.inputs, *job.links],
         "copies": {name: str(source.absolute()) for name, source in job.copies.items()},
     }

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..cluster import KIND_OF, SiteSettings, launching
 from ..jobs import Job
 from . import batches, scripts
+from .batches import FOLDER
 from .driver import Driver, check, need_of, place_of
-from .jobs_mode import FOLDER
 
 NAME = "phasewalk-NUMBER"
 """In place of the name of a batch job."""

@@ -5,34 +5,27 @@ has become of a job is read from its directory; Slurm is asked only about batch 
 no result there.
 """
 
-import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import jobs
 from ..cluster import SiteSettings
 from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
+from ..where import Where, over
 from . import batches, ended
 from .asking import Clock, Queue, SystemClock
-from .batches import Batch
+from .batches import FOLDER, Batch
 from .ended import Verdict
 from .packing import Line, Times, Wait, plan
 from .scheduler import How, NotNow, Scheduler, Slurm
 from .scripts import needs
 
-FOLDER = "phasewalk-slurm"
-"""Folder of the files of batch jobs, beside campaign directories."""
 SIGN_S = 10.0
 """Longest time without an event while jobs wait or run."""
 LATE_S = 60.0
 """Time after the end of a batch job in which its files may still appear on this machine."""
-
-
-def new_name() -> str:
-    """A name that no other batch job has."""
-    return f"phasewalk-{secrets.token_hex(5)}"
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,12 @@ class JobsLauncher:
     scratch: Path | None = None
     leaves: bool = True
     clock: Clock = field(default_factory=SystemClock)
-    name: Callable[[], str] = new_name
+    name: Callable[[], str] = batches.new_name
     times: Times = field(default_factory=Times)
 
     @property
-    def cores(self) -> int:
-        """Number of jobs that can be in the queue: each has a core, or more."""
-        return self.site.max_jobs
+    def cores(self) -> None:
+        """Each job has the cores that it asks for; nobody knows how many there are."""
 
     @property
     def here(self) -> bool:
@@ -81,9 +73,14 @@ def jobs_launcher(site: SiteSettings, folder: Path, environ: Mapping[str, str]) 
         site: the site.
         folder: in which the campaign directory is; all nodes see it.
         environ: of this process.
+
+    Raises:
+        InputError: this machine has no Slurm.
     """
     scratch = Path(site.scratch).expanduser() if site.scratch else folder
-    return JobsLauncher(site, Slurm(environ), folder.absolute() / FOLDER, scratch.absolute())
+    slurm = Slurm(environ)
+    slurm.check()
+    return JobsLauncher(site, slurm, folder.absolute() / FOLDER, scratch.absolute())
 
 
 @dataclass
@@ -193,7 +190,8 @@ class JobsSession:
     def _number(self, batch: Batch, number: str) -> None:
         batches.write_number(self._folder(batch), number)
         batch.number, batch.since = number, self.launcher.clock.now()
-        self._due += [Queued(job, 0.0) for job in batch.members.values()]
+        for job in batch.members.values():
+            self._due.append(Queued(job, 0.0, "", self._where(batch, job)))
 
     # Asking.
 
@@ -254,7 +252,7 @@ class JobsSession:
                     break  # they start in this order
                 before = batch.state.elapsed_s if batch.state and batch.alone else 0.0
                 batch.started[directory] = now - before
-                self._due.append(Started(job))
+                self._due.append(Started(job, self._where(batch, job)))
             found = jobs.finished(job) if (directory / jobs.ENDED).exists() else None
             if found is not None and not self._unexplained(batch, found):
                 self._finish(batch, self._explained(batch, found))
@@ -273,7 +271,7 @@ class JobsSession:
         why = ended.of_failure(found.returncode, printed, batch.need, kind)
         if not why:
             return found
-        return self._record(found.job, found.returncode, found.seconds, found.host, why)
+        return self._record(replace(found, why=why))
 
     def _signs(self, batch: Batch | None) -> None:
         """That the jobs of a batch job wait or run."""
@@ -281,11 +279,12 @@ class JobsSession:
         for directory, job in batch.members.items() if batch else ():
             begun = batch.started.get(directory) if batch else None
             if begun is not None:
-                self._due.append(Running(job, now - begun))
+                self._due.append(Running(job, now - begun, self._where(batch, job)))
             elif batch:
                 waits = batch.state is not None and batch.state.waits
                 why = batch.state.reason if batch.state and waits else ""
-                self._due.append(Queued(job, now - batch.since, self._queue.silent or why))
+                waited, why = now - batch.since, self._queue.silent or why
+                self._due.append(Queued(job, waited, why, self._where(batch, job)))
 
     # Ends.
 
@@ -332,16 +331,19 @@ class JobsSession:
     def _lost(self, batch: Batch, job: Job, judged: Verdict, how: How | None) -> None:
         nodes = how.nodes if how else ""
         seconds = how.seconds if how else 0.0
+        where = self._where(batch, job, how)
         if job.directory not in batch.started:
-            self._due.append(Started(job))
-        end = self._record(job, judged.returncode, seconds, nodes or "unknown", judged.why)
-        self._finish(batch, end)
+            self._due.append(Started(job, where))
+        end = Finished(job, judged.returncode, seconds, nodes or "unknown", judged.why, where)
+        self._finish(batch, self._record(end))
 
-    def _record(
-        self, job: Job, returncode: int | None, seconds: float, host: str, why: str
-    ) -> Finished:
-        jobs.record_end(job.directory, returncode, seconds, host, why)
-        return jobs.finished(job) or Finished(job, returncode, seconds, host, why)
+    def _record(self, end: Finished) -> Finished:
+        code, seconds = end.returncode, end.seconds
+        jobs.record_end(end.directory, code, seconds, end.host, why=end.why, where=end.where)
+        return jobs.finished(end.job) or end
+
+    def _where(self, batch: Batch, job: Job, how: How | None = None) -> Where:
+        return batch.where(job, self.launcher.site.place_of(job), how)
 
     def _again(self, batch: Batch, wait: Wait) -> None:
         batch.good = False
@@ -351,7 +353,8 @@ class JobsSession:
     def _finish(self, batch: Batch, finished: Finished) -> None:
         if finished.returncode == 0:
             self.launcher.times.add(finished.job, finished.seconds)
-        self._due.append(finished)
+        where = over(self._where(batch, finished.job), finished.where)
+        self._due.append(replace(finished, where=where))
         batch.good = batch.good and finished.returncode == 0
         self._remove(batch, finished.directory)
 
@@ -377,7 +380,7 @@ class JobsSession:
             now = self.launcher.clock.now()
             batch = Batch(mark.batch, need, number or "", now, alone, adopted=True)
             self._batches[mark.batch] = batch
-            if number is not None:
+            if number is not None and batches.number_of(folder) is None:
                 batches.write_number(folder, number)
         batch.members[job.directory] = job
         batch.tries[job.directory] = mark.tries

@@ -7,7 +7,8 @@ says nothing about jobs: it is asked again later.
 import re
 import subprocess
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +48,9 @@ class State:
         reason: why it waits or has ended, Slurm's word.
         elapsed_s: seconds since its last start; 0 if it waits.
         nodes: on which it runs.
+        partition: in which it is.
+        submitted: when it came into the queue, seconds since 1970; None if it is not known.
+        started: its last start, seconds since 1970; None if it waits.
     """
 
     id: str
@@ -55,6 +59,9 @@ class State:
     reason: str = ""
     elapsed_s: float = 0.0
     nodes: str = ""
+    partition: str = ""
+    submitted: float | None = None
+    started: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -78,6 +85,7 @@ class How:
         signal: that ended it; 0 if none did.
         seconds: from its last start to its end.
         nodes: on which it ran.
+        partition, submitted, started: see `State`.
     """
 
     state: str
@@ -86,6 +94,9 @@ class How:
     signal: int = 0
     seconds: float = 0.0
     nodes: str = ""
+    partition: str = ""
+    submitted: float | None = None
+    started: float | None = None
 
 
 class Scheduler(Protocol):
@@ -127,8 +138,12 @@ _BUSY = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
     r"|Connection refused|Connection timed out|Transport endpoint|Unexpected message"
     r"|Communication connection failure|in standby mode|controller is busy|slurmctld"
-    r"|Protocol authentication|Munge|RPC rate limit|Message (send|receive) failure",
+    r"|Protocol authentication|Munge|RPC rate limit|Message (send|receive) failure"
+    r"|Could not establish a configuration source",
     re.I,
+)
+_UNCONFIGURED = re.compile(
+    r"Could not establish a configuration source|Unable to process configuration file", re.I
 )
 _GONE = re.compile(r"Invalid job id", re.I)
 _ID = re.compile(r"^(\d+)(?:;\S+)?$", re.M)
@@ -166,6 +181,21 @@ class Slurm:
 
     environ: Mapping[str, str]
 
+    def check(self) -> None:
+        """Raise InputError if this machine belongs to no cluster; nothing is asked of Slurm."""
+        try:
+            for command in ("sbatch", "squeue", "scontrol", "scancel"):
+                done = self._run(command, "--version")
+                said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+                if done.returncode and _UNCONFIGURED.search(done.stderr):
+                    raise InputError(
+                        f"Slurm's commands are here, but not configured for any cluster "
+                        f"({said[0]}); run phasewalk on a login node, set SLURM_CONF, or run it "
+                        "without --site"
+                    )
+        except NotNow:  # a busy machine, which may do better later
+            return
+
     def submit(self, script: Path) -> str:
         """See `Scheduler.submit`."""
         done = self._run("sbatch", "--parsable", str(script))
@@ -181,7 +211,7 @@ class Slurm:
 
     def states(self) -> Mapping[str, State]:
         """See `Scheduler.states`."""
-        shape = "--format=%i|%T|%M|%r|%N|%j"
+        shape = "--format=%i|%T|%M|%r|%N|%P|%V|%S|%j"
         done = self._run("squeue", "--me", "--noheader", "--states=all", shape)
         if done.returncode:
             raise NotNow(f"squeue: {_said(done)}")
@@ -209,7 +239,7 @@ class Slurm:
 
     def _from_accounts(self, number: str) -> How | None:
         """How a job has ended by sacct, which many sites have not; None if it does not say."""
-        fields = "State,Reason,ExitCode,ElapsedRaw,NodeList"
+        fields = "State,Reason,ExitCode,ElapsedRaw,NodeList,Partition,Submit,Start"
         words = ("--allocations", "--noheader", "--parsable2", f"--format={fields}")
         try:
             done = self._run("sacct", f"--jobs={number}", *words)
@@ -253,11 +283,20 @@ def _said(done: "subprocess.CompletedProcess[str]") -> str:
 
 def _state(line: str) -> State | None:
     """One line of squeue; None if it is something else."""
-    parts = line.split("|", 5)
-    if len(parts) < 6 or not parts[0].isdigit():
+    parts = line.split("|", 8)
+    if len(parts) < 9 or not parts[0].isdigit():
         return None  # an array or a message
-    number, state, elapsed, reason, nodes, name = parts
-    return State(number, name, state, reason, seconds_of(elapsed), nodes)
+    number, state, elapsed, reason, nodes, partition, submitted, started, name = parts
+    found = State(number, name, state, reason, seconds_of(elapsed), nodes, partition, at(submitted))
+    return found if found.waits else replace(found, started=at(started))  # else an estimate
+
+
+def at(time: str) -> float | None:
+    """Seconds since 1970 of a local time as Slurm prints it; None for anything else."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return None
 
 
 def seconds_of(time: str) -> float:
@@ -280,17 +319,28 @@ def _how(text: str) -> How | None:
         return None
     code, signal = _exit(value("ExitCode"))
     seconds = seconds_of(value("RunTime"))
-    return How(value("JobState"), value("Reason"), code, signal, seconds, value("NodeList"))
+    return How(
+        value("JobState"),
+        value("Reason"),
+        code,
+        signal,
+        seconds,
+        value("NodeList"),
+        value("Partition"),
+        at(value("SubmitTime")),
+        at(value("StartTime")),
+    )
 
 
 def _account(line: str) -> How | None:
     """The end of a job from a line of sacct; None if it has not ended."""
     parts = line.split("|")
     state = parts[0].split(" ")[0]  # CANCELLED by 1000
-    if len(parts) < 5 or state not in ENDED:
+    if len(parts) < 8 or state not in ENDED:
         return None
     seconds = float(parts[3]) if parts[3].isdigit() else 0.0
-    return How(state, parts[1], *_exit(parts[2]), seconds, parts[4])
+    times = (at(text) for text in parts[6:8])
+    return How(state, parts[1], *_exit(parts[2]), seconds, parts[4], parts[5], *times)
 
 
 def _exit(text: str) -> tuple[int, int]:
