@@ -85,3 +85,11 @@ def _fields(where: Where) -> dict[str, Any]:
 
 def _known(where: Where) -> dict[str, Any]:
     return {name: value for name, value in _fields(where).items() if value not in (None, "", 0)}
+
+
+def from_json(data: Mapping[str, Any]) -> Where:
+    """The reverse of `to_json`; keys of later versions are left out."""
+    own = {name: data[name] for name in Where.__dataclass_fields__ if name in data}
+    if pool := own.get("pool"):
+        own["pool"] = Pool(**{n: pool[n] for n in Pool.__dataclass_fields__ if n in pool})
+    return Where(**own)

@@ -200,7 +200,8 @@ class JobsSession:
         left = self._queue.left_s
         self.launcher.clock.sleep(min(left, SIGN_S))
         if left > SIGN_S:
-            self._signs(next(iter(self._batches.values()), None))
+            for batch in list(self._batches.values())[:1]:
+                self._signs(batch)
         return left <= SIGN_S
 
     def _poll(self) -> None:
@@ -273,18 +274,16 @@ class JobsSession:
             return found
         return self._record(replace(found, why=why))
 
-    def _signs(self, batch: Batch | None) -> None:
+    def _signs(self, batch: Batch) -> None:
         """That the jobs of a batch job wait or run."""
-        now = self.launcher.clock.now()
-        for directory, job in batch.members.items() if batch else ():
-            begun = batch.started.get(directory) if batch else None
+        now, state = self.launcher.clock.now(), batch.state
+        for directory, job in batch.members.items():
+            begun, where = batch.started.get(directory), self._where(batch, job)
             if begun is not None:
-                self._due.append(Running(job, now - begun, self._where(batch, job)))
-            elif batch:
-                waits = batch.state is not None and batch.state.waits
-                why = batch.state.reason if batch.state and waits else ""
-                waited, why = now - batch.since, self._queue.silent or why
-                self._due.append(Queued(job, waited, why, self._where(batch, job)))
+                self._due.append(Running(job, now - begun, where))
+            else:
+                why = self._queue.silent or (state.reason if state and state.waits else "")
+                self._due.append(Queued(job, now - batch.since, why, where))
 
     # Ends.
 

@@ -69,7 +69,7 @@ def write(
     file: Path, code: int | None, seconds: float, host: str, where: Mapping[str, Any] | None = None
 ) -> None:
     """Write atomically how the program has ended."""
-    ended = {"returncode": code, "seconds": round(seconds, 6), "host": host}
+    ended: dict[str, Any] = {"returncode": code, "seconds": round(seconds, 6), "host": host}
     ended |= {"where": where} if where else {}
     part = file.with_name(f"{file.name}.part")
     with part.open("w", encoding="utf-8") as stream:

@@ -1,6 +1,6 @@
 """The campaign directory: journal, lock, files and costs."""
 
-from . import ledger
+from . import ledger, site_ledger
 from .directory import (
     IDENTITY,
     JOURNAL,
@@ -218,6 +218,7 @@ __all__ = [
     "reopen_campaign",
     "segment_task",
     "settings_text",
+    "site_ledger",
     "steer_task",
     "stop_task",
     "train_task",
