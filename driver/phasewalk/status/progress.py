@@ -127,7 +127,8 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         """Stop the live view."""
         self._end_stage()
-        self.keep(self._current())  # jobs in a queue may go on
+        if self.site:  # jobs in a queue may go on
+            self.keep(self._current())
         if self._live is not None:
             self._live.stop()
 
