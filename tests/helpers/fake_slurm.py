@@ -14,6 +14,7 @@ from typing import Any
 
 from phasewalk.batch.scheduler import How, NotNow, QueueFull, Refused, State
 from phasewalk.jobs import Finished, Job, record_end
+from phasewalk.where import Where, from_json
 
 PARTITION, EPOCH = "cpu", 1e9
 """Of all its batch jobs; seconds since 1970 at which its clock starts."""
@@ -110,6 +111,9 @@ class FakeSlurm:
             del self.jobs[number]
 
     # The scheduler.
+
+    def check(self) -> None:
+        """This machine belongs to a cluster."""
 
     def submit(self, script: Path) -> str:
         self._answer()
@@ -228,7 +232,8 @@ class FakeSlurm:
             return self.end(one, fate)
         if _is_due(job, one):
             code = self.play(job) if self.takes(job) <= (job.timeout_s or 1e9) else None
-            record_end(job.directory, code, self.time - one.since, "n1")
+            seconds, where = self.time - one.since, _where(job, one)
+            record_end(job.directory, code, seconds, "n1", where=where)
         return self._next(one)
 
 
@@ -242,6 +247,14 @@ def _job(entry: Mapping[str, Any]) -> Job:
         Path(entry["directory"]),
         timeout_s=entry["timeout_s"],
     )
+
+
+def _where(job: Job, one: Played) -> Where:
+    """What `batch_child` writes."""
+    entry = next(e for e in one.batch["jobs"] if e["directory"] == str(job.directory))
+    partition, submitted, started = one.times
+    known = {"number": one.number, "partition": partition, "nodes": "n1"}
+    return from_json({**entry["where"], **known, "submitted": submitted, "started": started})
 
 
 def _is_due(job: Job, one: Played) -> bool:
