@@ -82,6 +82,7 @@ class Batch:
         since: when it was submitted.
         members: directory → job, of those whose end is not known.
         tries: directory → number of times that its job was submitted.
+        placed: directory → what is known of its place without the queue.
         started: directory → when its program was first seen running.
         alone: it had one job from the start.
         state: as last seen.
@@ -97,21 +98,27 @@ class Batch:
     alone: bool
     members: dict[Path, Job] = field(default_factory=dict)
     tries: dict[Path, int] = field(default_factory=dict)
+    placed: dict[Path, Where] = field(default_factory=dict)
     started: dict[Path, float] = field(default_factory=dict)
     state: State | None = None
     over: float | None = None
     adopted: bool = False
     good: bool = True
 
-    def where(self, job: Job, place: PlaceSettings, how: How | None = None) -> Where:
+    def join(self, job: Job, place: PlaceSettings, tries: int) -> None:
+        """Take in a job of this place, which is submitted for the n-th time."""
+        self.members[job.directory] = job
+        self.tries[job.directory] = tries
+        self.placed[job.directory] = where_of(job, place)
+
+    def where(self, job: Job, how: How | None = None) -> Where:
         """Where one of its jobs waits or runs.
 
         Args:
             job: the job.
-            place: of its kind of work.
             how: its end, if the queue has said it.
         """
-        said, known = how or self.state, where_of(job, place)
+        said, known = how or self.state, self.placed[job.directory]
         number = self.number or ""
         if said is None:
             return replace(known, number=number)

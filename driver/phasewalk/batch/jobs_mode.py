@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import jobs
 from ..cluster import SiteSettings
 from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
-from ..where import Where, over
+from ..where import over
 from . import batches, ended
 from .asking import Clock, Queue, SystemClock
 from .batches import FOLDER, Batch
@@ -24,6 +24,8 @@ from .scripts import needs
 
 SIGN_S = 10.0
 """Longest time without an event while jobs wait or run."""
+NEW_SIGN_S = 2.5
+"""The same after jobs were submitted: who shows or notes events does so every two seconds."""
 LATE_S = 60.0
 """Time after the end of a batch job in which its files may still appear on this machine."""
 
@@ -92,6 +94,8 @@ class JobsSession:
     _batches: dict[str, Batch] = field(default_factory=dict)
     _due: deque[Event] = field(default_factory=deque)
     _queue: Queue = field(init=False)
+    _new: bool = False
+    """Jobs were submitted since the last pause."""
 
     def __post_init__(self) -> None:
         own = self.launcher
@@ -170,8 +174,7 @@ class JobsSession:
         batch = Batch(name, shared.need, None, self.launcher.clock.now(), len(waits) == 1)
         for wait in waits:
             batches.place_files(wait.job, name, wait.tries, staged=wait.staged)
-            batch.members[wait.job.directory] = wait.job
-            batch.tries[wait.job.directory] = wait.tries
+            batch.join(wait.job, site.place_of(wait.job), wait.tries)
         members = [wait.job for wait in waits]
         batches.write_batch(self._folder(batch), members, site.place_of(members[0]), shared)
         self._batches[name] = batch
@@ -190,19 +193,21 @@ class JobsSession:
     def _number(self, batch: Batch, number: str) -> None:
         batches.write_number(self._folder(batch), number)
         batch.number, batch.since = number, self.launcher.clock.now()
+        self._new = True
         for job in batch.members.values():
-            self._due.append(Queued(job, 0.0, "", self._where(batch, job)))
+            self._due.append(Queued(job, 0.0, "", batch.where(job)))
 
     # Asking.
 
     def _pause(self) -> bool:
         """Wait for the next time to ask; False if a sign of life came first."""
-        left = self._queue.left_s
-        self.launcher.clock.sleep(min(left, SIGN_S))
-        if left > SIGN_S:
+        left, most = self._queue.left_s, NEW_SIGN_S if self._new else SIGN_S
+        self._new = False
+        self.launcher.clock.sleep(min(left, most))
+        if left > most:
             for batch in list(self._batches.values())[:1]:
                 self._signs(batch)
-        return left <= SIGN_S
+        return left <= most
 
     def _poll(self) -> None:
         """Ask about all batch jobs at once, and look at what they have written."""
@@ -253,7 +258,7 @@ class JobsSession:
                     break  # they start in this order
                 before = batch.state.elapsed_s if batch.state and batch.alone else 0.0
                 batch.started[directory] = now - before
-                self._due.append(Started(job, self._where(batch, job)))
+                self._due.append(Started(job, batch.where(job)))
             found = jobs.finished(job) if (directory / jobs.ENDED).exists() else None
             if found is not None and not self._unexplained(batch, found):
                 self._finish(batch, self._explained(batch, found))
@@ -278,7 +283,7 @@ class JobsSession:
         """That the jobs of a batch job wait or run."""
         now, state = self.launcher.clock.now(), batch.state
         for directory, job in batch.members.items():
-            begun, where = batch.started.get(directory), self._where(batch, job)
+            begun, where = batch.started.get(directory), batch.where(job)
             if begun is not None:
                 self._due.append(Running(job, now - begun, where))
             else:
@@ -330,7 +335,7 @@ class JobsSession:
     def _lost(self, batch: Batch, job: Job, judged: Verdict, how: How | None) -> None:
         nodes = how.nodes if how else ""
         seconds = how.seconds if how else 0.0
-        where = self._where(batch, job, how)
+        where = batch.where(job, how)
         if job.directory not in batch.started:
             self._due.append(Started(job, where))
         end = Finished(job, judged.returncode, seconds, nodes or "unknown", judged.why, where)
@@ -341,9 +346,6 @@ class JobsSession:
         jobs.record_end(end.directory, code, seconds, end.host, why=end.why, where=end.where)
         return jobs.finished(end.job) or end
 
-    def _where(self, batch: Batch, job: Job, how: How | None = None) -> Where:
-        return batch.where(job, self.launcher.site.place_of(job), how)
-
     def _again(self, batch: Batch, wait: Wait) -> None:
         batch.good = False
         self._remove(batch, wait.job.directory)
@@ -352,7 +354,7 @@ class JobsSession:
     def _finish(self, batch: Batch, finished: Finished) -> None:
         if finished.returncode == 0:
             self.launcher.times.add(finished.job, finished.seconds)
-        where = over(self._where(batch, finished.job), finished.where)
+        where = over(batch.where(finished.job), finished.where)
         self._due.append(replace(finished, where=where))
         batch.good = batch.good and finished.returncode == 0
         self._remove(batch, finished.directory)
@@ -381,8 +383,7 @@ class JobsSession:
             self._batches[mark.batch] = batch
             if number is not None and batches.number_of(folder) is None:
                 batches.write_number(folder, number)
-        batch.members[job.directory] = job
-        batch.tries[job.directory] = mark.tries
+        batch.join(job, self.launcher.site.place_of(job), mark.tries)
         return True
 
     def _drop(self, mark: batches.Mark) -> None:
