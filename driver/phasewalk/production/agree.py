@@ -1,6 +1,7 @@
 """Comparison of the free energies of the last two generations, for a stop rule."""
 
 import math
+from dataclasses import replace
 
 from ..campaign import FreeEnergyGoal, Work
 from ..errors import EngineFailed, InputError, NothingLeft, StoreError
@@ -12,10 +13,12 @@ from ..store import (
     IDENTITY,
     SEGMENT,
     DeployedModel,
+    Record,
     each,
     free_energy_task,
     read_campaign,
 )
+from ..where import Where, from_json
 from . import freeze
 from .free_energy import Difference, FreeEnergy, difference
 
@@ -60,7 +63,17 @@ def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[
             name = free_energy_task(generation.name, goal.hills)
             noted = work.store.find(name)
             if seconds and (noted is None or noted.seconds != seconds):
-                work.note(name, FES, generation.number, {}, seconds=seconds, cores=cores)
+                where = _where(segments[-1])
+                work.note(
+                    name, FES, generation.number, {}, seconds=seconds, cores=cores, where=where
+                )
+
+
+def _where(segment: Record) -> Where | None:
+    """Where on a site segments ran, of which the last one had been in the queue before."""
+    if segment.where is None:
+        return None
+    return replace(from_json(segment.where), submitted=None, started=None)
 
 
 def _compared(
