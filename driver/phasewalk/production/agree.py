@@ -1,7 +1,6 @@
 """Comparison of the free energies of the last two generations, for a stop rule."""
 
 import math
-from dataclasses import replace
 
 from ..campaign import FreeEnergyGoal, Work
 from ..errors import EngineFailed, InputError, NothingLeft, StoreError
@@ -13,12 +12,11 @@ from ..store import (
     IDENTITY,
     SEGMENT,
     DeployedModel,
-    Record,
     each,
     free_energy_task,
     read_campaign,
+    site_ledger,
 )
-from ..where import Where, from_json
 from . import freeze
 from .free_energy import Difference, FreeEnergy, difference
 
@@ -58,22 +56,11 @@ def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[
         root = work.store.root / freeze.place(generation.name, goal.hills)
         if (root / IDENTITY).is_file():
             segments = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
-            seconds = round(sum(record.seconds for record in segments), 3)
-            cores = max((record.cores for record in segments), default=0)
+            spent = site_ledger.spent(segments)
             name = free_energy_task(generation.name, goal.hills)
             noted = work.store.find(name)
-            if seconds and (noted is None or noted.seconds != seconds):
-                where = _where(segments[-1])
-                work.note(
-                    name, FES, generation.number, {}, seconds=seconds, cores=cores, where=where
-                )
-
-
-def _where(segment: Record) -> Where | None:
-    """Where on a site segments ran, of which the last one had been in the queue before."""
-    if segment.where is None:
-        return None
-    return replace(from_json(segment.where), submitted=None, started=None)
+            if spent["seconds"] and (noted is None or noted.seconds != spent["seconds"]):
+                work.note(name, FES, generation.number, {}, **spent)
 
 
 def _compared(

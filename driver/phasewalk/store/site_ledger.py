@@ -1,7 +1,7 @@
 """Costs on a site, from the journal: by kind of work, by partition, and for each allocation."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -192,6 +192,16 @@ def _last(record: Record) -> Mapping[str, Any]:
         "time": record.time,
         WHERE: record.where,
         **failed,
+    }
+
+
+def spent(records: Sequence[Record]) -> dict[str, Any]:
+    """What several records cost together: seconds, cores, and where, without times in a queue."""
+    last = records[-1].where if records else None
+    return {
+        "seconds": round(sum(record.seconds for record in records), 3),
+        "cores": max((record.cores for record in records), default=0),
+        "where": last and replace(from_json(last), submitted=None, started=None),
     }
 
 
