@@ -42,7 +42,7 @@ class AtSite:
         """Record an event at a time, seconds since 1970."""
         directory, where = event.job.directory, event.where
         if where is None or isinstance(event, Finished):
-            self._jobs.pop(directory, None)
+            self._forget(directory)
             return
         waits = isinstance(event, Queued)
         said = where.submitted if waits else where.started if isinstance(event, Started) else None
@@ -79,7 +79,11 @@ class AtSite:
         """Forget jobs that were cancelled, of which there are no more events."""
         for directory, job in list(self._jobs.items()):
             if at - self._seen[directory] > (LATE_STEP_S if job.where.pool else LATE_S):
-                del self._jobs[directory]
+                self._forget(directory)
+
+    def _forget(self, directory: Path) -> None:
+        self._jobs.pop(directory, None)
+        self._seen.pop(directory, None)
 
     def _place(self, directory: Path) -> str:
         inside = self.root is not None and directory.is_relative_to(self.root)
@@ -114,8 +118,10 @@ def _looked_at(root: Path, job: JobNow) -> JobNow | None:
     place = root / job.place
     if (place / ENDED).exists() or not (place / MARK).exists():
         return None
-    running = job.running or (place / Finished.STDOUT).exists()
-    return replace(job, running=running, why="" if running else job.why)
+    output = place / Finished.STDOUT
+    if job.running or not output.exists():
+        return job
+    return replace(job, running=True, why="", since=round(output.stat().st_mtime, 1))
 
 
 def summed(
