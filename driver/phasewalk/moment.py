@@ -212,6 +212,11 @@ def to_json(now: Now) -> dict[str, Any]:
     return found
 
 
+def without_site(now: Now) -> dict[str, Any]:
+    """The same without what it does on a site, which is also known of a campaign that stopped."""
+    return {key: value for key, value in to_json(now).items() if key != "site"}
+
+
 def to_text(now: Now) -> str:
     """The content of its file."""
     return json.dumps(to_json(now), allow_nan=False) + "\n"

@@ -79,7 +79,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "directory": str(root),
         "running": running,
         "finished": any(r.stage == END and r.round == last for r in records),
-        "now": None if doing is None else _apart(moment.to_json(doing)),
+        "now": None if doing is None else moment.without_site(doing),
         "site": at_site.collect(root, records, doing, at),
         "labels": {
             "done": sum(r.stage == LABEL and not r.failed for r in records),
@@ -101,11 +101,6 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "cost": ledger.costs(records, _reference(identity)),
         "identity": identity,
     }
-
-
-def _apart(doing: dict[str, Any]) -> dict[str, Any]:
-    """What a campaign does, without what it does on a site, which is also known if it stopped."""
-    return {key: value for key, value in doing.items() if key != "site"}
 
 
 def _stop(records: Sequence[Record]) -> dict[str, Any]:
