@@ -57,12 +57,10 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
 
     Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
     known), site (see `moment.SiteNow`; also partitions, allocations; null without one), labels,
-    generations (each with errors on the new frames of its round, on those of the
-    next round, and on the test set), rounds (each with walkers, hills, errors before and after
-    learning, seconds by stage), intact (see `intact.collect`),
-    last_model (see docs/status-json.md), seconds, wall (see
-    ledger.timeline), stop (rules, ended_by), cost
-    (see ledger.costs), identity.
+    generations (each with errors on the new frames of its round, on those of the next round, and on
+    the test set), rounds (each with walkers, hills, errors before and after learning, seconds by
+    stage), intact (see `intact.collect`), last_model (see docs/status-json.md), seconds, wall (see
+    ledger.timeline), stop (rules, ended_by), cost (see ledger.costs), identity.
     """
     store = store or read_campaign(root)
     return _collect(root, read_identity(root), store.records())
