@@ -13,17 +13,19 @@ import re
 import shutil
 import signal
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from .errors import EngineFailed, ParseError
 from .files import read, write_file
+from .where import Where, to_json
 
 FULL_BYTES = 2**20
 """Free disk space below which a program's output, and so its error message, may be lost."""
 ENDED = "finished.json"
-"""File in a job's directory, written when its program has ended: return code, seconds, host."""
+"""File in a job's directory, written when its program has ended: return code, seconds, host, and
+`Where` if it ran on a site."""
 Kind = Literal[
     "label", "atom", "segment", "train", "compile", "evaluate", "colvars", "check", "build", "other"
 ]
@@ -93,11 +95,13 @@ class Queued:
         job: the job.
         seconds: since it was put into the queue.
         why: why it waits, the scheduler's word, or that there is no answer.
+        where: in which queue; None, as in all events, if there is no site.
     """
 
     job: Job
     seconds: float
     why: str = ""
+    where: Where | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Started:
     """The job's program has been started."""
 
     job: Job
+    where: Where | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class Running:
 
     job: Job
     seconds: float
+    where: Where | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,7 @@ class Finished:
         host: name of the machine on which it ran.
         why: why it was ended from outside, and what to do, if the launcher knows: "killed for
             memory: 62 of 64 GB; raise memory_GB of label".
+        where: where on a site it ran.
     """
 
     job: Job
@@ -137,6 +144,7 @@ class Finished:
     seconds: float
     host: str = ""
     why: str = ""
+    where: Where | None = field(default=None, compare=False)
 
     STDOUT = "stdout.txt"
     STDERR = "stderr.txt"
@@ -145,6 +153,11 @@ class Finished:
     def directory(self) -> Path:
         """The job's directory."""
         return self.job.directory
+
+    @property
+    def cores(self) -> int:
+        """Number of cores that it occupied, as the launcher says, or else as the job asks for."""
+        return self.where.cores if self.where is not None and self.where.cores else self.job.cores
 
     def last_lines(self, count: int = 3) -> str:
         """The last lines that the program printed (its error output first), joined by ' | '."""
@@ -221,8 +234,8 @@ class Launcher(Protocol):
     """Runs jobs; the same interface for a laptop, a cluster and a test."""
 
     @property
-    def cores(self) -> int:
-        """Maximum number of cores in use at a time."""
+    def cores(self) -> int | None:
+        """Maximum number of cores in use at a time; None if each job has as many as it asks for."""
         ...
 
     @property
@@ -279,16 +292,23 @@ class _Ended:
     seconds: float
     host: str
     why: str = ""
+    where: Where | None = None
 
 
 def record_end(
-    directory: Path, returncode: int | None, seconds: float, host: str, why: str = ""
+    directory: Path,
+    returncode: int | None,
+    seconds: float,
+    host: str,
+    *,
+    why: str = "",
+    where: Where | None = None,
 ) -> None:
     """Write atomically how the program in a directory has ended."""
-    ended = asdict(_Ended(returncode, round(seconds, 6), host, why))
-    if not why:
-        del ended["why"]  # as `supervise` writes it
-    write_file(directory / ENDED, json.dumps(ended).encode())
+    ended = {"returncode": returncode, "seconds": round(seconds, 6), "host": host}
+    given = {"why": why} if why else {}  # as `supervise` writes it
+    placed = {"where": to_json(where)} if where is not None else {}
+    write_file(directory / ENDED, json.dumps({**ended, **given, **placed}).encode())
 
 
 def finished(job: Job) -> Finished | None:
@@ -299,7 +319,7 @@ def finished(job: Job) -> Finished | None:
     ended = _end_of(job.directory)
     if ended is None:
         return None
-    return Finished(job, ended.returncode, ended.seconds, ended.host, ended.why)
+    return Finished(job, ended.returncode, ended.seconds, ended.host, ended.why, ended.where)
 
 
 def seconds_of(directory: Path) -> float | None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from .errors import ParseError
 from .files import EXACT, OrNan, typed
 from .files import read as read_file
+from .where import Pool, Where
 
 FILE = "now.json"
 STARTING, FREE_ENERGY = "starting", "free energy"
@@ -58,6 +59,83 @@ class WalkerNow:
 
 
 @dataclass(frozen=True)
+class JobNow:
+    """A job of a site that waits or runs.
+
+    Attributes:
+        name: of the job.
+        running: it has been started.
+        place: its directory, relative to the campaign.
+        since: when it was put into the queue, or started; seconds since 1970.
+        why: why it waits.
+        where: where.
+    """
+
+    __pydantic_config__ = EXACT
+
+    name: str
+    running: bool
+    place: str
+    since: Number
+    why: str
+    where: Where
+
+
+@dataclass(frozen=True)
+class WorkNow:
+    """Jobs of one kind of work in the site file.
+
+    Attributes:
+        kind: the kind.
+        queued, running, done, failed: number of jobs; of a repeated task, each of its runs counts.
+        waits_s, why: longest time that one waits now, and why; None and empty if none does.
+        nodes: names of the nodes on which they run now.
+        queue_mean_s, queue_longest_s: time in the queue of those that have ended.
+        core_hours, gpu_hours: of those that have ended or run.
+    """
+
+    __pydantic_config__ = EXACT
+
+    kind: str
+    queued: Count = 0
+    running: Count = 0
+    done: Count = 0
+    failed: Count = 0
+    waits_s: Number | None = None
+    why: str = ""
+    nodes: tuple[str, ...] = ()
+    queue_mean_s: Number | None = None
+    queue_longest_s: Number | None = None
+    core_hours: Number = 0.0
+    gpu_hours: Number = 0.0
+
+
+@dataclass(frozen=True)
+class SiteNow:
+    """What a campaign does on a site.
+
+    Attributes:
+        at: when this was known, seconds since 1970.
+        work: its jobs by kind of work.
+        jobs: jobs that wait or run; of very many, not all.
+        pool: the allocation, or machine, that they share; None for a queue.
+        idle_share, gpu_idle_share: share of its cores' and GPUs' time, so far, without a job.
+        ends: when the campaign ends if its rounds take as long as the last ones, seconds since
+            1970; None if that is not known.
+    """
+
+    __pydantic_config__ = EXACT
+
+    at: Number
+    work: tuple[WorkNow, ...] = ()
+    jobs: tuple[JobNow, ...] = ()
+    pool: Pool | None = None
+    idle_share: Number | None = None
+    gpu_idle_share: Number | None = None
+    ends: Number | None = None
+
+
+@dataclass(frozen=True)
 class Seen:
     """Details of a running stage, besides its progress.
 
@@ -96,6 +174,7 @@ class Now:
         rows: the walkers of a segment.
         numbers: numbers of `running` and `failed` labels or atoms; `force_mae_meV_per_A` of the
             last epoch.
+        site: what it does on a site; None without one.
     """
 
     __pydantic_config__ = EXACT
@@ -114,6 +193,7 @@ class Now:
     place: str
     rows: tuple[WalkerNow, ...] = ()
     numbers: Mapping[str, OrNan] = field(default_factory=dict)
+    site: SiteNow | None = None
 
     @property
     def title(self) -> str:
@@ -130,6 +210,11 @@ def to_json(now: Now) -> dict[str, Any]:
     """As data for JSON; numbers that are not finite become null."""
     found: dict[str, Any] = finite(asdict(now))
     return found
+
+
+def without_site(now: Now) -> dict[str, Any]:
+    """The same without what it does on a site, which is also known of a campaign that stopped."""
+    return {key: value for key, value in to_json(now).items() if key != "site"}
 
 
 def to_text(now: Now) -> str:
@@ -155,18 +240,44 @@ def from_json(data: Any, path: Path | str = FILE) -> Now:
     return typed(data, Now, unlike=_UNLIKE, path=path)
 
 
+def site_from_json(data: Mapping[str, Any]) -> SiteNow:
+    """What a campaign does on a site, from a larger object.
+
+    Raises:
+        InputError: missing keys, or a value of the wrong type.
+    """
+    own = {name: data[name] for name in SiteNow.__dataclass_fields__ if name in data}
+    return typed(own, SiteNow, unlike=_UNLIKE)
+
+
 def read(root: Path, at: float) -> Now | None:
     """The state of the campaign in a directory at a time (seconds since 1970).
 
     Returns:
         None if the file does not exist, is damaged, or is older than `FRESH_S`.
     """
-    path = root / FILE
+    found = last(root)
+    return found if found is not None and abs(at - found.at) < FRESH_S else None
+
+
+def last(root: Path) -> Now | None:
+    """The state that was written last, whenever that was; None if there is none."""
     with contextlib.suppress(ParseError):
-        found = read_file(path, Now, unlike=_UNLIKE)
-        if abs(at - found.at) < FRESH_S:
-            return found
+        return read_file(root / FILE, Now, unlike=_UNLIKE)
     return None
+
+
+def duration(seconds: float) -> str:
+    """A duration as text: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    if minutes < 1:
+        return f"{whole} s"
+    if hours < 1:
+        return f"{minutes} min {whole % 60:02d} s"
+    if hours < 48:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 @dataclass

@@ -16,8 +16,8 @@ class Observed:
     see: Callable[[Event], None] = lambda event: None
 
     @property
-    def cores(self) -> int:
-        """Maximum number of cores in use at a time."""
+    def cores(self) -> int | None:
+        """See `Launcher.cores`."""
         return self.launcher.cores
 
     @property

@@ -1,6 +1,7 @@
 """The program that a batch script runs, without Slurm."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from phasewalk.batch.batches import Plan
 from phasewalk.cluster import Need, PlaceSettings
 from phasewalk.files import set_aside
 from phasewalk.jobs import Finished, Job
+from phasewalk.where import Where
 
 PLACE = PlaceSettings()
 SLEEPS = "import time; print('begun', flush=True); time.sleep(30)"
@@ -77,12 +79,34 @@ def test_jobs_one_after_another(batch: Batch) -> None:
     ends = [jobs.finished(job) for job in (one, two)]
     assert [end and (end.returncode, end.why) for end in ends] == [(0, ""), (0, "")]
     assert sorted(json.loads((one.directory / jobs.ENDED).read_text())) == [
-        *("host", "returncode", "seconds")
+        *("host", "returncode", "seconds", "where")
     ]
     assert (one.directory / "out").read_text() == "1it's"
     place = two.directory
     assert (place / Finished.STDOUT).read_text() == f"{place}/tmp {place}\n"
     assert not (place / "tmp").exists()
+
+
+def test_where_a_job_ran_is_written_beside_it(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it is known if phasewalk was killed, and Slurm has forgotten the batch job."""
+    said = {"ID": "17", "PARTITION": "gpu", "NODELIST": "n[1-2]"}
+    for name, text in said.items():
+        monkeypatch.setenv(f"SLURM_JOB_{name}", text)
+    job = batch.job(1, "pass", kind="label", threads=3)
+    place = batch.write([job], Plan(Need()))
+    batches.write_number(place, "17")
+    os.utime(place / batches.NUMBER, (1e9, 1e9))
+    before = time.time()
+    assert batch.start(place).wait(60) == 0
+    ended = jobs.finished(job)
+    assert ended is not None
+    assert ended.where is not None
+    started = ended.where.started
+    assert started is not None
+    assert before <= started <= time.time()
+    assert replace(ended.where, started=None) == Where("label", "gpu", "17", "n[1-2]", 3, 0, 1e9)
 
 
 def test_failures_are_recorded(batch: Batch) -> None:

@@ -1,5 +1,6 @@
 """What Slurm's commands print, and what is made of it."""
 
+import datetime
 import sys
 from pathlib import Path
 
@@ -83,12 +84,18 @@ def test_an_answer_without_a_number_is_none(tmp_path: Path) -> None:
         slurm(tmp_path, sbatch="welcome!").submit(Path("x"))
 
 
+TEN = datetime.datetime(2026, 1, 1, 10).timestamp()  # Slurm prints local times
+
+
 def test_one_call_for_all_jobs(tmp_path: Path) -> None:
-    lines = ["7|RUNNING|1-02:03:04|None|n[1-2]|pw-1", "8|PENDING|0:00|Priority||my | job"]
-    text = "\n".join([*lines, "noise", "9_1|PENDING|0:00|x||an array"])
+    lines = [
+        "7|RUNNING|1-02:03:04|None|n[1-2]|cpu|2026-01-01T10:00:00|2026-01-01T10:05:30|pw-1",
+        "8|PENDING|0:00|Priority||gpu|2026-01-01T10:00:00|2026-01-02T10:00:00|my | job",
+    ]
+    text = "\n".join([*lines, "noise", "9_1|PENDING|0:00|x||cpu|N/A|N/A|an array"])
     assert slurm(tmp_path, squeue=text).states() == {
-        "7": State("7", "pw-1", "RUNNING", "None", 93784.0, "n[1-2]"),
-        "8": State("8", "my | job", "PENDING", "Priority"),
+        "7": State("7", "pw-1", "RUNNING", "None", 93784.0, "n[1-2]", "cpu", TEN, TEN + 330),
+        "8": State("8", "my | job", "PENDING", "Priority", 0.0, "", "gpu", TEN),
     }
 
 
@@ -101,13 +108,14 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path: Path) -> Non
 
 ENDED = (
     "JobId=7 JobName=x JobState=OUT_OF_MEMORY Reason=OutOfMemory ExitCode=0:9 RunTime=00:01:00 "
-    "NodeList=n2 Command=/a JobState=X"
+    "NodeList=n2 Partition=cpu SubmitTime=2026-01-01T10:00:00 StartTime=2026-01-01T10:00:09 "
+    "EndTime=2026-01-01T10:01:09 Command=/a JobState=X"
 )
 
 
 def test_how_a_job_ended(tmp_path: Path) -> None:
     assert slurm(tmp_path, scontrol=ENDED).ended("7") == How(
-        "OUT_OF_MEMORY", "OutOfMemory", 0, 9, 60.0, "n2"
+        "OUT_OF_MEMORY", "OutOfMemory", 0, 9, 60.0, "n2", "cpu", TEN, TEN + 9
     )
     running = ENDED.replace("OUT_OF_MEMORY", "RUNNING")
     with pytest.raises(NotNow, match="job 7 has not ended"):
@@ -118,9 +126,9 @@ def test_how_a_job_ended(tmp_path: Path) -> None:
 
 def test_a_forgotten_job_is_asked_of_the_accounts(tmp_path: Path) -> None:
     gone = "!slurm_load_jobs error: Invalid job id specified"
-    text = "CANCELLED by 0|None|0:15|75|n3"
+    text = "CANCELLED by 0|None|0:15|75|n3|cpu|2026-01-01T10:00:00|Unknown"
     found = slurm(tmp_path, scontrol=gone, sacct=text).ended("7")
-    assert found == How("CANCELLED", "None", 0, 15, 75.0, "n3")
+    assert found == How("CANCELLED", "None", 0, 15, 75.0, "n3", "cpu", TEN)
     none = slurm(tmp_path, scontrol=gone, sacct="!Slurm accounting storage is disabled")
     assert none.ended("7") is None
 
@@ -128,6 +136,32 @@ def test_a_forgotten_job_is_asked_of_the_accounts(tmp_path: Path) -> None:
 def test_a_machine_without_slurm(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="squeue not found: this machine has no commands of Slurm"):
         Slurm({"PATH": str(tmp_path)}).states()
+
+
+NOT_SET_UP = (
+    "!sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
+    "sbatch: fatal: Could not establish a configuration source"
+)
+
+
+def test_what_is_said_once_if_slurm_is_missing_or_not_configured(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="sbatch not found: this machine has no commands of Slurm"):
+        Slurm({"PATH": str(tmp_path)}).check()
+    for text in (NOT_SET_UP, "!squeue: fatal: Unable to process configuration file"):
+        with pytest.raises(InputError) as found:
+            slurm(tmp_path, sbatch=text, squeue="", scontrol="", scancel="").check()
+        assert "not configured for any cluster" in str(found.value)
+        assert "\n" not in str(found.value)
+    slurm(tmp_path, sbatch="slurm 22.05.8", squeue="", scontrol="", scancel="").check()
+
+
+def test_a_configuration_that_is_gone_for_a_while_ends_no_run(tmp_path: Path) -> None:
+    """On sites where it comes from the controller, that is asked again when it is back."""
+    one = slurm(tmp_path, sbatch=NOT_SET_UP, squeue=NOT_SET_UP)
+    with pytest.raises(NotNow):
+        one.states()
+    with pytest.raises(NotNow):
+        one.submit(Path("x"))
 
 
 def test_a_job_does_not_inherit_the_limits_of_the_drivers_own() -> None:

@@ -7,9 +7,12 @@ import pytest
 
 from helpers import fake_engines
 from helpers.elsewhere import GPU_NODE, answer, asks
+from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, FakeLauncher, write_campaign
+from phasewalk.batch import JobsLauncher
 from phasewalk.campaign import inputs
 from phasewalk.checks import check
+from phasewalk.cluster import SiteSettings
 from phasewalk.engines import Machine
 from phasewalk.engines.machine import RESULT
 from phasewalk.errors import InputError
@@ -55,6 +58,17 @@ def test_walkers_are_counted_by_the_cores_of_the_launcher(tmp_path: Path) -> Non
     assert preflight(tmp_path, many, NO_GPU, cores=2500) == []
     with pytest.raises(InputError, match=r"5 walkers, but 2 core\(s\) × 2 .* allow 4; use fewer"):
         preflight(tmp_path, text + "resources: {cores: 2}\n", NO_GPU, cores=64)
+
+
+def test_a_queue_does_not_limit_walkers_by_its_number_of_jobs(tmp_path: Path) -> None:
+    """A segment is one job, with a core for each walker; if that is too many, Slurm refuses it."""
+    site = SiteSettings(site="lab", max_jobs=1)
+    launcher = JobsLauncher(site, FakeSlurm(), tmp_path / "slurm")
+    text = PLAIN.replace("walkers: 2", "walkers: 60")
+    campaign = inputs.load(write_campaign(tmp_path, text))
+    check.check_machine(campaign, NO_GPU, launcher)
+    with pytest.raises(InputError, match="60 walkers, but 1 core"):
+        check.check_machine(campaign, NO_GPU, FakeLauncher(cores=1))
 
 
 def rows(folder: Path, text: str, launcher: FakeLauncher) -> list[check.Row]:

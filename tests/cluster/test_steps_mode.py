@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from phasewalk.cluster.nodes import Node
 from phasewalk.cluster.steps_mode import Steps
 from phasewalk.engines import ProcessSession
 from phasewalk.errors import InputError, OutOfTime
-from phasewalk.jobs import Finished, Job, Started, run, submit
+from phasewalk.jobs import Finished, Job, Queued, Running, Started, done_before, run, submit
+from phasewalk.where import Pool, Where
 
 GPU = Node("g1", 8, 4, 64_000, 0, "gpu")
 CPUS = (Node("c1", 16, 0, 64_000, 1, "cpu"), Node("c2", 16, 0, 64_000, 1, "cpu"))
@@ -212,3 +214,33 @@ def test_labels_and_a_training_run_beside_the_walkers(tmp_path: Path) -> None:
             running.discard(event.job.name)
         most = max(most, set(running), key=len)
     assert most == {"walkers", "label 0", "label 1", "label 2", "label 3"}
+
+
+def test_a_step_says_where_it_waits_and_runs(tmp_path: Path) -> None:
+    """Also in its directory, for a run that is killed before it has taken in the result."""
+    launcher = slurm.fake_steps(tmp_path, GPU, *CPUS, text=SITE)
+    text = "import time; time.sleep(0.8)"
+    trains = [job(tmp_path, f"train-{i}", kind="train", threads=3, text=text) for i in range(3)]
+    events = list(submit(launcher, trains))
+    waits = [event for event in events if isinstance(event, Queued)]
+    assert [event.job.name for event in waits] == ["train-2"]
+    assert "free cores, GPUs or memory" in waits[0].why
+    pool = launcher.allocation.pool
+    assert (pool.number, pool.nodes, pool.cores, pool.gpus) == ("1", 3, 40, 4)
+    assert waits[0].where == Where("train", number="1", pool=pool)
+    for event in events:
+        if isinstance(event, Started | Running | Finished):
+            assert event.where is not None
+            assert event.where.started is not None
+            said = replace(event.where, started=None)
+            assert said == Where("train", "gpu", "1", "g1", 3, 1, pool=pool)
+            assert event.where.queued_s is None
+    ended = done_before(trains[0])
+    assert ended is not None
+    assert ended.where == next(e.where for e in events if isinstance(e, Started))
+
+
+def test_what_is_known_of_the_end_of_an_allocation() -> None:
+    nodes = (Node("n1", 8, 2, group=0), Node("n1", 8, 0, group=1))
+    assert Allocation("5", nodes).pool == Pool("5", 1, 16, 2)
+    assert Allocation("5", nodes, 5000.0, 3600.0).pool == Pool("5", 1, 16, 2, 1400.0, 5000.0)

@@ -102,6 +102,24 @@ def test_a_site_without_slurm_is_refused(
     assert "lab.yaml: scheduler is none, so that there is no queue" in err
 
 
+@pytest.mark.parametrize("command", ["submit", "run", "cancel"])
+def test_a_machine_without_slurm_is_one_line_and_nothing_is_written(
+    run: Run, campaign: Path, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    root = campaign.with_name("campaign.run")
+    if command == "cancel":
+        root.mkdir()
+    before = sorted(campaign.parent.rglob("*"))
+    code, out, err = run(command, root if command == "cancel" else campaign, "--site", "lab")
+    assert (code, out) == (2, "")
+    assert err == (
+        "phasewalk: sbatch not found: this machine has no commands of Slurm; run phasewalk on a "
+        "login node, or without --site\n"
+    )
+    assert sorted(campaign.parent.rglob("*")) == before
+
+
 def test_submit_and_cancel(run: Run, campaign: Path, slurm: FakeSlurm) -> None:
     root = campaign.with_name("campaign.run")
     code, out, err = run("cancel", root)

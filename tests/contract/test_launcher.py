@@ -119,7 +119,8 @@ def two_cores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 
 
 def test_it_says_how_much_may_run_at_once(case: Case) -> None:
-    assert case.launcher.cores == 2
+    # A queue has no cores of its own: each job has as many as it asks for.
+    assert case.launcher.cores == (None if isinstance(case.launcher, JobsLauncher) else 2)
 
 
 def test_inputs_are_there_and_outputs_can_be_read(case: Case) -> None:
@@ -248,9 +249,8 @@ def test_what_became_of_a_job_is_read_from_its_directory_alone(
     assert jobs.finished(job) == ended
     assert ended.returncode == code
     assert ended.host
-    assert sorted(json.loads((job.directory / jobs.ENDED).read_text())) == [
-        *("host", "returncode", "seconds")
-    ]
+    written = json.loads((job.directory / jobs.ENDED).read_text())
+    assert sorted(written.keys() - {"where"}) == ["host", "returncode", "seconds"]
     assert not list(job.directory.glob("*.part"))
 
 

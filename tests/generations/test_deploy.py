@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import FakeLauncher, Watcher, write_campaign
 from helpers.outputs import whole
+from phasewalk.batch import JobsLauncher
 from phasewalk.campaign import inputs, tasks
 from phasewalk.campaign.tasks import Outputs, Task, Work
+from phasewalk.cluster import SiteSettings
 from phasewalk.engines import discovery, here, shared_code
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineFailed, GateFailed
@@ -336,6 +340,20 @@ def test_auto_counts(tmp_path: Path, told: dict[str, float], mode: str) -> None:
         chosen, why = deploy.choose_mode(work, "1", GRAPH)
         assert chosen == mode
         assert why
+
+
+def test_in_a_queue_each_job_has_the_cores_that_it_asks_for(tmp_path: Path) -> None:
+    """Not as many as jobs may be in the queue: walkers do not share cores, compilers take eight."""
+    with at_work(tmp_path / "a") as work:
+        queue = JobsLauncher(SiteSettings(site="lab", max_jobs=1), FakeSlurm(), tmp_path / "slurm")
+        work = replace(work, launcher=queue)
+        assert work.cores == math.inf
+        (task,) = deploy.plan(work, 0, "0", NETWORK).compilation
+        assert task.job(tmp_path / "x").threads == compile.MOST_CORES
+    with at_work(tmp_path / "b", "auto") as work:
+        work = replace(work, launcher=queue)
+        history(work, torchscript=0.02, train_s=100.0)  # 10 + 60 s, or 31 beside the training + 24
+        assert deploy.choose_mode(work, "1", GRAPH)[0] == "aotinductor"
 
 
 def test_auto_without_a_compiler(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_large_counts_stay_whole() -> None:
      (7500, "2 h 05 min"), (3 * 86400 + 4 * 3600, "3 d 4 h")],
 )  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
-    assert progress.duration(seconds) == text
+    assert moment.duration(seconds) == text
 
 
 def test_a_pace_leaves_out_the_start() -> None:

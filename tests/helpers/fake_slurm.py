@@ -15,6 +15,10 @@ from typing import Any
 from phasewalk.batch import NotNow, QueueFull, Refused
 from phasewalk.batch.scheduler import How, State
 from phasewalk.jobs import Finished, Job, record_end
+from phasewalk.where import Where, from_json
+
+PARTITION, EPOCH = "cpu", 1e9
+"""Of all its batch jobs; seconds since 1970 at which its clock starts."""
 
 
 @dataclass
@@ -42,7 +46,14 @@ class Played:
     over: float | None = None
     left: list[Job] = field(default_factory=list)
     going: list[Going] = field(default_factory=list)
+    submitted: float = 0.0
     starts: int = 0
+
+    @property
+    def times(self) -> tuple[str, float, float | None]:
+        """Partition, and when it was submitted and started, seconds since 1970."""
+        started = EPOCH + self.begun if self.starts and self.state != "PENDING" else None
+        return PARTITION, EPOCH + self.submitted, started
 
     @property
     def ended(self) -> bool:
@@ -109,6 +120,9 @@ class FakeSlurm:
 
     # The scheduler.
 
+    def check(self) -> None:
+        """This machine belongs to a cluster."""
+
     def submit(self, script: Path) -> str:
         self._answer()
         text = script.read_text()
@@ -124,6 +138,7 @@ class FakeSlurm:
         assert limit is not None
         requeue = "--no-requeue" not in text
         one = Played(str(self.accepted), name[1], batch, 60 * float(limit[1]), requeue, text)
+        one.submitted = self.time
         self.jobs[one.number] = one
         self.sizes.append(len(batch["jobs"]))
         if self.lost_answers:
@@ -146,6 +161,7 @@ class FakeSlurm:
                 one.reason,
                 self.time - one.begun if one.state == "RUNNING" else 0.0,
                 "n1" if one.starts else "",
+                *one.times,
             )
             for one in self.jobs.values()
         }
@@ -157,7 +173,7 @@ class FakeSlurm:
             return None
         if one.over is None:
             raise NotNow(f"job {number} has not ended")
-        return How(one.state, "None", 0, 0, one.over - one.begun, "n1")
+        return How(one.state, "None", 0, 0, one.over - one.begun, "n1", *one.times)
 
     def cancel(self, numbers: Collection[str]) -> None:
         self._answer()
@@ -176,6 +192,7 @@ class FakeSlurm:
         """Slurm puts a batch job back into the queue."""
         one.state, one.reason = "PENDING", "BeginTime"
         one.going.clear()
+        one.submitted = self.time  # as Slurm does
 
     def lose(self, one: Played) -> None:
         """The node of a batch job is lost."""
@@ -233,7 +250,8 @@ class FakeSlurm:
             return self.end(one, fate)
         if _is_due(job, one):
             code = self.play(job) if self.takes(job) <= (job.timeout_s or 1e9) else None
-            record_end(job.directory, code, self.time - ended.since, "n1")
+            seconds, where = self.time - ended.since, _where(job, one)
+            record_end(job.directory, code, seconds, "n1", where=where)
         return self._next(one)
 
 
@@ -247,6 +265,14 @@ def _job(entry: Mapping[str, Any]) -> Job:
         Path(entry["directory"]),
         timeout_s=entry["timeout_s"],
     )
+
+
+def _where(job: Job, one: Played) -> Where:
+    """What `batch_child` writes."""
+    entry = next(e for e in one.batch["jobs"] if e["directory"] == str(job.directory))
+    partition, submitted, started = one.times
+    known = {"number": one.number, "partition": partition, "nodes": "n1"}
+    return from_json({**entry["where"], **known, "submitted": submitted, "started": started})
 
 
 def _is_due(job: Job, one: Played) -> bool:

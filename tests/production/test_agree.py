@@ -1,6 +1,7 @@
 """When the free energies of two generations agree, and when that cannot be said."""
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,9 @@ from phasewalk.generations import learn
 from phasewalk.production import agree, freeze
 from phasewalk.production.free_energy import FreeEnergy, Variable
 from phasewalk.rounds import reopen
+from phasewalk.store import directory
 from phasewalk.store.records import Record
+from phasewalk.where import Where, to_json
 
 Array = NDArray[np.float64]
 X = np.linspace(0.0, 1.0, 11)
@@ -160,3 +163,23 @@ def test_what_cannot_be_computed_does_not_end_the_campaign(
     assert difference is None
     assert str(error) in says
     assert at.beats  # a lock that was lost would be noticed
+
+
+def test_its_cost_says_where_its_segments_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, noted = work([deployed("3")], tmp_path), []
+    at.note = lambda *names, **more: noted.append(more)
+    place = Where("segment", "gpu", "7", "g1", 4, 1, 1000.0, 1500.0)
+    root = tmp_path / freeze.place("3", at.campaign.settings.stop.free_energy.hills)
+    with closing(directory.open_campaign(root, {"name": "x"})) as opened:
+        for n in (1, 2):
+            record = Record(f"segment {n}", "segment", n, "", {}, 100.0, 1e9, 4, to_json(place))
+            opened.append(whole(record))
+    read = SimpleNamespace(name="3", number=3)
+    monkeypatch.setattr(reopen, "read_generation", lambda store, name: read)
+    monkeypatch.setattr(learn, "fit", lambda work, generation: generation)
+    monkeypatch.setattr(freeze, "freeze", lambda *a, **k: {"a": SimpleNamespace(found=free(WELL))})
+    agree.compare(at, GENERATION)
+    without_queue = Where("segment", "gpu", "7", "g1", 4, 1)
+    assert noted == [{"seconds": 200.0, "cores": 4, "where": without_queue}]

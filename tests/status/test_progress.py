@@ -1,15 +1,19 @@
 """What a running campaign shows: lines in a file, a live line on a terminal."""
 
 import io
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from phasewalk import moment
 from phasewalk.jobs import Finished, Job, Queued, Running, Started
 from phasewalk.moment import Now, Seen, WalkerNow
-from phasewalk.status import progress
+from phasewalk.status import AtSite, progress
 from phasewalk.status.progress import Progress
+from phasewalk.where import Where
 
 
 def shown(*, terminal: bool, width: int = 60) -> str:
@@ -143,6 +147,36 @@ def test_jobs_in_a_queue_do_not_run(clock: Times) -> None:
         clock.now += 5.0
         seen.advance(1, "")
     assert kept[-1].numbers == {"running": 1}
+
+
+def test_jobs_on_a_site_are_in_lines_and_are_kept_when_it_is_stopped(
+    clock: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", -1.0)
+    kept: list[Now] = []
+    console, root = Console(file=io.StringIO(), width=200), Path("/camp")
+    where = Where("label", "cpu", "7", "n1", 8, 0, 1e9 - 60, 1e9)
+    with (
+        suppress(KeyboardInterrupt),
+        Progress(console, 4, root, kept.append, site=AtSite(root=root)) as seen,
+    ):
+        seen.begin(0, "label", 8, "labels")
+        seen.see(Started(job(0), where))
+        clock.now += 3600.0
+        seen.see(Running(job(0), 3600.0, where))
+        seen.see(Queued(job(1), 5.0, "Priority", replace(where, started=None, nodes="")))
+        seen.see(Queued(job(2), 5.0, "Priority", replace(where, started=None, nodes="")))
+        raise KeyboardInterrupt
+    assert isinstance(console.file, io.StringIO)
+    assert "running: 1 label" in console.file.getvalue()
+    last = kept[-1]
+    assert last.site is not None
+    assert [(one.queued, one.running, one.core_hours) for one in last.site.work] == [(2, 1, 8.0)]
+    assert next(one.place for one in last.site.jobs) == "rounds/000/label/0"
+    assert last.core_hours == 8.0  # as many as it has, whatever it asks for
+    assert moment.from_json(moment.to_json(last)) == last
+    text = "\n".join(progress.lines(last))
+    assert "  label: 2 queued, 1 running, 0 done; waits now 1 h 01 min (Priority)" in text
 
 
 def test_jobs_beside_the_stage_cost_but_are_not_what_it_is_at(clock: Times) -> None:

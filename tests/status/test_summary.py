@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from helpers.outputs import whole
 from phasewalk import moment
 from phasewalk.commands import view
 from phasewalk.errors import InputError, ParseError, StoreError
-from phasewalk.moment import Now, WalkerNow
-from phasewalk.status import summary
+from phasewalk.moment import JobNow, Now, WalkerNow
+from phasewalk.status import at_site, summary
 from phasewalk.store import directory
 from phasewalk.store.directory import Store
 from phasewalk.store.records import FAILED, Record
+from phasewalk.where import Pool, Where, to_json
 
 
 def errors(force: float, frames: int = 2) -> dict[str, Any]:
@@ -155,7 +156,8 @@ def test_what_it_does_now_where_it_runs(opened: Store) -> None:
     found = doing(time.time())
     opened.write(moment.FILE, moment.to_text(found).encode())
     state = summary.collect(opened.root)
-    assert state["now"] == moment.to_json(found)
+    assert {**state["now"], "site": None} == moment.to_json(found)
+    assert state["site"] is None
     text = shown(json.loads(json.dumps(state)))
     assert "round 2 of 4: segment  12 s, about 1 min 23 s left" in text
     assert text.index("salt-0") < text.index("Generations")
@@ -170,6 +172,22 @@ def test_what_it_does_now_may_be_unknown(opened: Store, content: bytes) -> None:
     shown(summary.collect(opened.root))
 
 
+def on_a_site() -> list[Record]:
+    """A job in an allocation."""
+    where = Where("label", "cpu", "5", "n1", 4, 0, 900.0, 1000.0, Pool("5", 1, 8, began=1000.0))
+    return [Record("label a", "label", 0, "", {}, 900.0, 1900.0, 4, to_json(where))]
+
+
+def test_a_stopped_campaign_shows_what_it_has_cost_on_a_site(opened: Store) -> None:
+    for record in on_a_site():
+        opened.append(whole(record))
+    text = " ".join(shown(summary.collect(opened.root)).split())
+    assert "work queued running done queue, mean longest core-h label 0 0 1 1 min 40 s" in text
+    assert "Cost by partition" in text
+    assert "Allocations" in text
+    assert "left in the queue" not in text
+
+
 def test_every_key_is_documented(opened: Store) -> None:
     text = (ROOT / "docs/status-json.md").read_text()
     opened.write(moment.FILE, moment.to_text(doing(time.time())).encode())
@@ -178,6 +196,10 @@ def test_every_key_is_documented(opened: Store) -> None:
     for name in ("generations", "rounds"):
         keys |= {key for entry in state[name] for key in entry}
     keys |= {*state["now"], *state["now"]["rows"][0], moment.FORCE_MAE}
+    site = at_site.collect(opened.root, on_a_site(), None, 2000.0)
+    assert site is not None
+    keys |= {*site, *site["work"][0], *site["partitions"][0], *site["allocations"][0]}
+    keys |= {*asdict(JobNow("x", True, "", 0.0, "", Where())), *asdict(Where()), *asdict(Pool())}
     missing = {key for key in keys if not re.search(rf"[`.]{key}`", text)}
     assert missing == set()
 

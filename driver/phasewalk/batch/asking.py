@@ -110,7 +110,14 @@ class Queue:
             return None  # another one has its number
         how = self.scheduler.ended(number) if number else None
         if how is None and last is not None:
-            return How(last.state, last.reason, nodes=last.nodes)
+            return How(
+                last.state,
+                last.reason,
+                nodes=last.nodes,
+                partition=last.partition,
+                submitted=last.submitted,
+                started=last.started,
+            )
         return how
 
     def cancel(self, *numbers: str) -> None:

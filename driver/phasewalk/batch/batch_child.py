@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
     batch = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     write = runpy.run_path(str(SUPERVISE))["write"]
     running: list[_Running] = []
+    batch["begun"], batch["folder"] = time.time(), str(Path(argv[1]).absolute().parent)
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -192,7 +193,20 @@ def _finish(one: _Running, batch: Mapping[str, Any], write: Callable[..., None])
         code = code if code > 0 else 128 - code
     if one.mine and not one.unwanted:
         shutil.rmtree(one.directory / batch["scratch"], ignore_errors=True)
-        write(one.directory / batch["ended"], code, seconds, os.uname().nodename)
+        write(
+            one.directory / batch["ended"], code, seconds, os.uname().nodename, _where(one, batch)
+        )
+
+
+def _where(one: _Running, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a job ran, as far as it is known here; the driver asks Slurm for the times."""
+    names = {"number": "JOB_ID", "partition": "JOB_PARTITION", "nodes": "JOB_NODELIST"}
+    found = {key: os.environ.get(f"SLURM_{name}", "") for key, name in names.items()}
+    where = {**one.job.get("where", {}), **{key: text for key, text in found.items() if text}}
+    with contextlib.suppress(OSError):  # its number is written as soon as it is in the queue
+        where["submitted"] = (Path(batch["folder"]) / batch.get("number", "")).stat().st_mtime
+        where["submitted"] = min(where["submitted"], batch["begun"])
+    return {**where, "started": batch["begun"]}
 
 
 def _stop(running: list[_Running]) -> None:

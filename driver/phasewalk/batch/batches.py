@@ -7,10 +7,11 @@ the number of a batch job whose driver was killed in between is found by its nam
 """
 
 import json
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import jobs
@@ -19,11 +20,12 @@ from ..engines import workplace
 from ..errors import ParseError
 from ..files import read, set_aside, write_file
 from ..jobs import Finished, Job
+from ..where import MARK, Where, to_json
 from . import scripts
-from .scheduler import Scheduler, State
+from .scheduler import How, Scheduler, State
 
-MARK = "slurm.json"
-"""File in a job's directory that names its batch job."""
+FOLDER = "phasewalk-slurm"
+"""Folder of the files of batch jobs, beside campaign directories."""
 SCRIPT, JOBS, NUMBER = "batch.sh", "batch.json", "submitted.json"
 CHILD = Path(__file__).with_name("batch_child.py")
 LOOK_S = 60.0
@@ -79,6 +81,7 @@ class Batch:
         since: when it was submitted.
         members: directory → job, of those whose end is not known.
         tries: directory → number of times that its job was submitted.
+        placed: directory → what is known of its place without the queue.
         started: directory → when its program was first seen running.
         alone: it had one job from the start.
         state: as last seen.
@@ -94,11 +97,50 @@ class Batch:
     alone: bool
     members: dict[Path, Job] = field(default_factory=dict)
     tries: dict[Path, int] = field(default_factory=dict)
+    placed: dict[Path, Where] = field(default_factory=dict)
     started: dict[Path, float] = field(default_factory=dict)
     state: State | None = None
     over: float | None = None
     adopted: bool = False
     good: bool = True
+
+    def join(self, job: Job, place: PlaceSettings, tries: int) -> None:
+        """Take in a job of this place, which is submitted for the n-th time."""
+        self.members[job.directory] = job
+        self.tries[job.directory] = tries
+        self.placed[job.directory] = where_of(job, place)
+
+    def where(self, job: Job, how: How | None = None) -> Where:
+        """Where one of its jobs waits or runs.
+
+        Args:
+            job: the job.
+            how: its end, if the queue has said it.
+        """
+        said, known = how or self.state, self.placed[job.directory]
+        number = self.number or ""
+        if said is None:
+            return replace(known, number=number)
+        return replace(
+            known,
+            partition=said.partition or known.partition,
+            number=number,
+            nodes=said.nodes,
+            submitted=said.submitted,
+            started=said.started,
+        )
+
+
+def new_name(kind: str) -> str:
+    """A name that no other batch job has, with the kind of work."""
+    return f"phasewalk-{kind}-{secrets.token_hex(5)}"
+
+
+def where_of(job: Job, place: PlaceSettings) -> Where:
+    """What is known of a job before it is submitted; its own share of a batch job."""
+    need = scripts.needs(job, place)
+    cores, gpus = need.cores, need.gpus * (need.nodes or 1)
+    return Where(kind_of(job), place.partition or "", cores=cores, gpus=gpus)
 
 
 def kind_of(job: Job) -> str:
@@ -141,6 +183,7 @@ def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan
         "ended": jobs.ENDED,
         "stdout": Finished.STDOUT,
         "stderr": Finished.STDERR,
+        "number": NUMBER,
         "scratch": workplace.SCRATCH,
         "jobs": [_entry(job, place, step=several) for job in members],
     }
@@ -172,6 +215,7 @@ def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object
         "argv": list(scripts.words(job, place, step=step)),
         "env": scripts.variables(job, place),
         "timeout_s": job.timeout_s,
+        "where": to_json(where_of(job, place)),
         "keep": [*job.inputs, *job.links],
         "copies": {name: str(source.absolute()) for name, source in job.copies.items()},
     }

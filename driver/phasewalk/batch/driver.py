@@ -19,8 +19,8 @@ from ..errors import InputError
 from ..files import write_file
 from . import batches, scripts
 from .asking import Clock
+from .batches import FOLDER
 from .driver_job import CANCELLED, IDLE, PLAN, Plan
-from .jobs_mode import FOLDER
 from .scheduler import Scheduler, State
 
 STOP_S = 300.0

@@ -8,8 +8,9 @@ from ..cluster import KIND_OF, SiteSettings, launching
 from ..files import write_file
 from ..jobs import Job
 from . import batches, scripts
+from .batches import FOLDER
 from .driver import Driver, check, need_of, place_of
-from .jobs_mode import FOLDER, JobsLauncher
+from .jobs_mode import JobsLauncher
 from .packing import PACKED, Wait, beside, plan
 
 NAME = "phasewalk-{}-NUMBER"

@@ -5,34 +5,29 @@ has become of a job is read from its directory; Slurm is asked only about batch 
 no result there.
 """
 
-import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import jobs
 from ..cluster import NotNow, SiteSettings
 from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
+from ..where import over
 from . import batches, ended
 from .asking import Clock, Queue, SystemClock
-from .batches import Batch
+from .batches import FOLDER, Batch
 from .ended import Verdict
 from .packing import Line, Times, Wait, plan
 from .scheduler import How, Scheduler, Slurm
 from .scripts import needs
 
-FOLDER = "phasewalk-slurm"
-"""Folder of the files of batch jobs, beside campaign directories."""
 SIGN_S = 10.0
 """Longest time without an event while jobs wait or run."""
+NEW_SIGN_S = 2.5
+"""The same after jobs were submitted: who shows or notes events does so every two seconds."""
 LATE_S = 60.0
 """Time after the end of a batch job in which its files may still appear on this machine."""
-
-
-def new_name(kind: str) -> str:
-    """A name that no other batch job has, with the kind of work."""
-    return f"phasewalk-{kind}-{secrets.token_hex(5)}"
 
 
 @dataclass(frozen=True)
@@ -56,13 +51,12 @@ class JobsLauncher:
     scratch: Path | None = None
     leaves: bool = True
     clock: Clock = field(default_factory=SystemClock)
-    name: Callable[[str], str] = new_name
+    name: Callable[[str], str] = batches.new_name
     times: Times = field(default_factory=Times)
 
     @property
-    def cores(self) -> int:
-        """Number of jobs that can be in the queue: each has a core, or more."""
-        return self.site.max_jobs
+    def cores(self) -> None:
+        """Each job has the cores that it asks for; nobody knows how many there are."""
 
     @property
     def here(self) -> bool:
@@ -81,9 +75,14 @@ def jobs_launcher(site: SiteSettings, folder: Path, environ: Mapping[str, str]) 
         site: the site.
         folder: in which the campaign directory is; all nodes see it.
         environ: of this process.
+
+    Raises:
+        InputError: this machine has no Slurm.
     """
     scratch = Path(site.scratch).expanduser() if site.scratch else folder
-    return JobsLauncher(site, Slurm(environ), folder.absolute() / FOLDER, scratch.absolute())
+    slurm = Slurm(environ)
+    slurm.check()
+    return JobsLauncher(site, slurm, folder.absolute() / FOLDER, scratch.absolute())
 
 
 @dataclass
@@ -95,6 +94,8 @@ class JobsSession:
     _batches: dict[str, Batch] = field(default_factory=dict)
     _due: deque[Event] = field(default_factory=deque)
     _queue: Queue = field(init=False)
+    _new: bool = False
+    """Jobs were submitted since the last pause."""
 
     def __post_init__(self) -> None:
         own = self.launcher
@@ -173,8 +174,7 @@ class JobsSession:
         batch = Batch(name, shared.need, None, self.launcher.clock.now(), len(waits) == 1)
         for wait in waits:
             batches.place_files(wait.job, name, wait.tries, staged=wait.staged)
-            batch.members[wait.job.directory] = wait.job
-            batch.tries[wait.job.directory] = wait.tries
+            batch.join(wait.job, site.place_of(wait.job), wait.tries)
         members = [wait.job for wait in waits]
         batches.write_batch(self._folder(batch), members, site.place_of(members[0]), shared)
         self._batches[name] = batch
@@ -193,17 +193,21 @@ class JobsSession:
     def _number(self, batch: Batch, number: str) -> None:
         batches.write_number(self._folder(batch), number)
         batch.number, batch.since = number, self.launcher.clock.now()
-        self._due += [Queued(job, 0.0) for job in batch.members.values()]
+        self._new = True
+        for job in batch.members.values():
+            self._due.append(Queued(job, 0.0, "", batch.where(job)))
 
     # Asking.
 
     def _pause(self) -> bool:
         """Wait for the next time to ask; False if a sign of life came first."""
-        left = self._queue.left_s
-        self.launcher.clock.sleep(min(left, SIGN_S))
-        if left > SIGN_S:
-            self._signs(next(iter(self._batches.values()), None))
-        return left <= SIGN_S
+        left, most = self._queue.left_s, NEW_SIGN_S if self._new else SIGN_S
+        self._new = False
+        self.launcher.clock.sleep(min(left, most))
+        if left > most:
+            for batch in list(self._batches.values())[:1]:
+                self._signs(batch)
+        return left <= most
 
     def _poll(self) -> None:
         """Ask about all batch jobs at once, and look at what they have written."""
@@ -254,7 +258,7 @@ class JobsSession:
                     break  # they start in this order
                 before = batch.state.elapsed_s if batch.state and batch.alone else 0.0
                 batch.started[directory] = now - before
-                self._due.append(Started(job))
+                self._due.append(Started(job, batch.where(job)))
             found = jobs.finished(job) if (directory / jobs.ENDED).exists() else None
             if found is not None and not self._unexplained(batch, found):
                 self._finish(batch, self._explained(batch, found))
@@ -273,19 +277,18 @@ class JobsSession:
         why = ended.of_failure(found.returncode, printed, batch.need, kind)
         if not why:
             return found
-        return self._record(found.job, found.returncode, found.seconds, found.host, why)
+        return self._record(replace(found, why=why))
 
-    def _signs(self, batch: Batch | None) -> None:
+    def _signs(self, batch: Batch) -> None:
         """That the jobs of a batch job wait or run."""
-        now = self.launcher.clock.now()
-        for directory, job in batch.members.items() if batch else ():
-            begun = batch.started.get(directory) if batch else None
+        now, state = self.launcher.clock.now(), batch.state
+        for directory, job in batch.members.items():
+            begun, where = batch.started.get(directory), batch.where(job)
             if begun is not None:
-                self._due.append(Running(job, now - begun))
-            elif batch:
-                waits = batch.state is not None and batch.state.waits
-                why = batch.state.reason if batch.state and waits else ""
-                self._due.append(Queued(job, now - batch.since, self._queue.silent or why))
+                self._due.append(Running(job, now - begun, where))
+            else:
+                why = self._queue.silent or (state.reason if state and state.waits else "")
+                self._due.append(Queued(job, now - batch.since, why, where))
 
     # Ends.
 
@@ -332,16 +335,16 @@ class JobsSession:
     def _lost(self, batch: Batch, job: Job, judged: Verdict, how: How | None) -> None:
         nodes = how.nodes if how else ""
         seconds = how.seconds if how else 0.0
+        where = batch.where(job, how)
         if job.directory not in batch.started:
-            self._due.append(Started(job))
-        end = self._record(job, judged.returncode, seconds, nodes or "unknown", judged.why)
-        self._finish(batch, end)
+            self._due.append(Started(job, where))
+        end = Finished(job, judged.returncode, seconds, nodes or "unknown", judged.why, where)
+        self._finish(batch, self._record(end))
 
-    def _record(
-        self, job: Job, returncode: int | None, seconds: float, host: str, why: str
-    ) -> Finished:
-        jobs.record_end(job.directory, returncode, seconds, host, why)
-        return jobs.finished(job) or Finished(job, returncode, seconds, host, why)
+    def _record(self, end: Finished) -> Finished:
+        code, seconds = end.returncode, end.seconds
+        jobs.record_end(end.directory, code, seconds, end.host, why=end.why, where=end.where)
+        return jobs.finished(end.job) or end
 
     def _again(self, batch: Batch, wait: Wait) -> None:
         batch.good = False
@@ -351,7 +354,8 @@ class JobsSession:
     def _finish(self, batch: Batch, finished: Finished) -> None:
         if finished.returncode == 0:
             self.launcher.times.add(finished.job, finished.seconds)
-        self._due.append(finished)
+        where = over(batch.where(finished.job), finished.where)
+        self._due.append(replace(finished, where=where))
         batch.good = batch.good and finished.returncode == 0
         self._remove(batch, finished.directory)
 
@@ -377,10 +381,9 @@ class JobsSession:
             now = self.launcher.clock.now()
             batch = Batch(mark.batch, need, number or "", now, alone, adopted=True)
             self._batches[mark.batch] = batch
-            if number is not None:
+            if number is not None and batches.number_of(folder) is None:
                 batches.write_number(folder, number)
-        batch.members[job.directory] = job
-        batch.tries[job.directory] = mark.tries
+        batch.join(job, self.launcher.site.place_of(job), mark.tries)
         return True
 
     def _drop(self, mark: batches.Mark) -> None:

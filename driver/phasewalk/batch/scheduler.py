@@ -5,7 +5,8 @@ A command that fails, or does not answer, says nothing about jobs: it is asked a
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,9 @@ class State:
         reason: why it waits or has ended, Slurm's word.
         elapsed_s: seconds since its last start; 0 if it waits.
         nodes: on which it runs.
+        partition: in which it is.
+        submitted: when it came into the queue, seconds since 1970; None if it is not known.
+        started: its last start, seconds since 1970; None if it waits.
     """
 
     id: str
@@ -48,6 +52,9 @@ class State:
     reason: str = ""
     elapsed_s: float = 0.0
     nodes: str = ""
+    partition: str = ""
+    submitted: float | None = None
+    started: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -71,6 +78,7 @@ class How:
         signal: that ended it; 0 if none did.
         seconds: from its last start to its end.
         nodes: on which it ran.
+        partition, submitted, started: see `State`.
     """
 
     state: str
@@ -79,6 +87,9 @@ class How:
     signal: int = 0
     seconds: float = 0.0
     nodes: str = ""
+    partition: str = ""
+    submitted: float | None = None
+    started: float | None = None
 
 
 class Scheduler(Protocol):
@@ -127,8 +138,12 @@ _BUSY = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
     r"|Connection refused|Connection timed out|Transport endpoint|Unexpected message"
     r"|Communication connection failure|in standby mode|controller is busy|slurmctld"
-    r"|Protocol authentication|Munge|RPC rate limit|Message (send|receive) failure",
+    r"|Protocol authentication|Munge|RPC rate limit|Message (send|receive) failure"
+    r"|Could not establish a configuration source",
     re.I,
+)
+_UNCONFIGURED = re.compile(
+    r"Could not establish a configuration source|Unable to process configuration file", re.I
 )
 _ID = re.compile(r"^(\d+)(?:;\S+)?$", re.M)
 
@@ -142,6 +157,21 @@ class Slurm:
     """
 
     environ: Mapping[str, str]
+
+    def check(self) -> None:
+        """Raise InputError if this machine belongs to no cluster; nothing is asked of Slurm."""
+        try:
+            for command in ("sbatch", "squeue", "scontrol", "scancel"):
+                done = self._run(command, "--version")
+                if done.code and _UNCONFIGURED.search(done.why):
+                    said = done.why.split("; ")[-1]
+                    raise InputError(
+                        f"Slurm's commands are here, but not configured for any cluster "
+                        f"({command}: {said}); run phasewalk on a login node, set SLURM_CONF, or "
+                        "run it without --site"
+                    )
+        except NotNow:  # a busy machine, which may do better later
+            return
 
     def submit(self, script: Path) -> str:
         """See `Scheduler.submit`."""
@@ -166,7 +196,7 @@ class Slurm:
 
     def states(self) -> Mapping[str, State]:
         """See `Scheduler.states`."""
-        shape = "--format=%i|%T|%M|%r|%N|%j"
+        shape = "--format=%i|%T|%M|%r|%N|%P|%V|%S|%j"
         done = self._run("squeue", "--me", "--noheader", "--states=all", shape)
         if done.code:
             raise NotNow(f"squeue: {done.why}")
@@ -194,7 +224,7 @@ class Slurm:
 
     def _from_accounts(self, number: str) -> How | None:
         """How a job has ended by sacct, which many sites have not; None if it does not say."""
-        fields = "State,Reason,ExitCode,ElapsedRaw,NodeList"
+        fields = "State,Reason,ExitCode,ElapsedRaw,NodeList,Partition,Submit,Start"
         words = ("--allocations", "--noheader", "--parsable2", f"--format={fields}")
         try:
             done = self._run("sacct", f"--jobs={number}", *words)
@@ -209,30 +239,52 @@ class Slurm:
 
 def _state(line: str) -> State | None:
     """One line of squeue; None if it is something else."""
-    parts = line.split("|", 5)
-    if len(parts) < 6 or not parts[0].isdigit():
+    parts = line.split("|", 8)
+    if len(parts) < 9 or not parts[0].isdigit():
         return None  # an array or a message
-    number, state, elapsed, reason, nodes, name = parts
-    return State(number, name, state, reason, slurm.seconds_of(elapsed), nodes)
+    number, state, elapsed, reason, nodes, partition, submitted, started, name = parts
+    found = State(
+        number, name, state, reason, slurm.seconds_of(elapsed), nodes, partition, at(submitted)
+    )
+    return found if found.waits else replace(found, started=at(started))  # else an estimate
+
+
+def at(time: str) -> float | None:
+    """Seconds since 1970 of a local time as Slurm prints it; None for anything else."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return None
 
 
 def _how(text: str) -> How | None:
     """The end of a job from `scontrol show job`; None if it has not ended."""
-    names = ("JobState", "Reason", "ExitCode", "RunTime", "NodeList")
-    state, reason, exits, took, nodes = (slurm.value(text, name) for name in names)
+    names = ("JobState", "Reason", "ExitCode", "RunTime", "NodeList", "Partition")
+    state, reason, exits, took, nodes, partition = (slurm.value(text, name) for name in names)
+    submitted, started = (slurm.value(text, name) for name in ("SubmitTime", "StartTime"))
     if state not in ENDED:
         return None
-    return How(state, reason, *_exit(exits), slurm.seconds_of(took), nodes)
+    return How(
+        state,
+        reason,
+        *_exit(exits),
+        slurm.seconds_of(took),
+        nodes,
+        partition,
+        at(submitted),
+        at(started),
+    )
 
 
 def _account(line: str) -> How | None:
     """The end of a job from a line of sacct; None if it has not ended."""
     parts = line.split("|")
     state = parts[0].split(" ")[0]  # CANCELLED by 1000
-    if len(parts) < 5 or state not in ENDED:
+    if len(parts) < 8 or state not in ENDED:
         return None
     seconds = float(parts[3]) if parts[3].isdigit() else 0.0
-    return How(state, parts[1], *_exit(parts[2]), seconds, parts[4])
+    times = (at(text) for text in parts[6:8])
+    return How(state, parts[1], *_exit(parts[2]), seconds, parts[4], parts[5], *times)
 
 
 def _exit(text: str) -> tuple[int, int]:

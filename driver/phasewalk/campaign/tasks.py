@@ -1,6 +1,7 @@
 """Tasks: what the loop does, one journal record each. Resume is: do what the journal lacks."""
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from ..errors import (
     TooPoor,
 )
 from ..files import set_aside
-from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before, seconds_of
+from ..jobs import ENDED, Event, Finished, Job, Launcher, done_before, finished
 from ..moment import NOTHING, Seen
 from ..store import (
     CRASH,
@@ -31,11 +32,13 @@ from ..store import (
     TIME_LIMIT,
     TRAIN,
     UNCONVERGED,
+    WHERE,
     Record,
     Store,
     now,
 )
 from ..structures import Guard
+from ..where import Where, to_json
 from . import guards
 from .inputs import Campaign
 from .under_way import UnderWay
@@ -107,6 +110,11 @@ class Work:
     observer: Observer
     under_way: UnderWay = field(default_factory=UnderWay)
 
+    @property
+    def cores(self) -> float:
+        """Number of cores for all jobs together; infinite if each has as many as it asks for."""
+        return math.inf if self.launcher.cores is None else self.launcher.cores
+
     @cached_property
     def guards(self) -> Mapping[str, Guard]:
         """The bonds of each system that its walkers must keep."""
@@ -160,9 +168,8 @@ class Work:
                 watch(event)
                 if isinstance(event, Finished):
                     task = left.pop(event.directory)
-                    outputs[task.name] = self.record(
-                        task, self._read(task, event), event.seconds, cores=event.job.cores
-                    )
+                    made = self._read(task, event)
+                    outputs[task.name] = self.record(task, made, event.seconds, event)
                 if left and enough(left):
                     break
         except BaseException:
@@ -194,7 +201,9 @@ class Work:
             place = self.store.root / task.place
             adopted = task.adopt(place)
             if adopted is not None:
-                outputs[task.name] = self.record(task, adopted, *_spent(task, place))
+                ran = _ran(task, place)
+                seconds = 0.0 if ran is None else ran.seconds
+                outputs[task.name] = self.record(task, adopted, seconds, ran)
                 continue
             left = self._left(task)
             if left is not None:
@@ -230,16 +239,16 @@ class Work:
         place = self.store.root / task.place
         if not (place / ENDED).is_file():
             return None
-        finished = done_before(_job(task, place))
-        if finished is None:
+        ran = done_before(_job(task, place))
+        if ran is None:
             return None
         try:
-            outputs = task.read(finished)
+            outputs = task.read(ran)
         except StoreError:
             raise
         except (PhasewalkError, OSError):
             return None
-        return self.record(task, outputs, finished.seconds, cores=finished.job.cores)
+        return self.record(task, outputs, ran.seconds, ran)
 
     def is_done(self, task: Task) -> bool:
         """Whether the journal holds a task, made from the same, so that it is not done again."""
@@ -273,11 +282,25 @@ class Work:
             kind = type(error) if isinstance(error, GateFailed | Killed | TooPoor) else EngineFailed
             raise kind(reason) from error
 
-    def record(self, task: Task, outputs: Outputs, seconds: float, cores: int = 0) -> Outputs:
-        """Record a finished task, including the costs of its earlier failed runs."""
+    def record(
+        self, task: Task, outputs: Outputs, seconds: float, ran: Finished | None = None
+    ) -> Outputs:
+        """Record a finished task, including the costs of its earlier failed runs.
+
+        Args:
+            task: the task.
+            outputs: its results, or why it failed.
+            seconds: wall time.
+            ran: the end of its job; None if no program was started.
+        """
         before = self.store.find(task.name)
         if before is not None and FAILED in before.outputs:
-            spent = {"seconds": before.seconds, "cores": before.cores, "time": before.time}
+            spent: dict[str, Any] = {
+                "seconds": before.seconds,
+                "cores": before.cores,
+                "time": before.time,
+            }
+            spent |= {WHERE: before.where} if before.where else {}
             why = {key: before.outputs[key] for key in (FAILED, KIND) if key in before.outputs}
             earlier = [*before.outputs.get(EARLIER, []), {**spent, **why}]
             outputs = {**outputs, EARLIER: earlier}
@@ -288,7 +311,8 @@ class Work:
             outputs,
             inputs=task.inputs,
             seconds=seconds,
-            cores=cores,
+            cores=0 if ran is None else ran.cores,
+            where=None if ran is None else ran.where,
         )
         return outputs
 
@@ -302,11 +326,12 @@ class Work:
         inputs: str = "",
         seconds: float = 0.0,
         cores: int = 0,
+        where: Where | None = None,
     ) -> None:
         """Append a record to the journal."""
-        took = round(seconds, 3)
+        took, placed = round(seconds, 3), None if where is None else to_json(where)
         self.store.append(
-            Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores)
+            Record(name, stage, round_, inputs, outputs, took, round(now(), 3), cores, placed)
         )
 
 
@@ -325,12 +350,11 @@ def _whose(task: Task) -> bytes:
     return json.dumps({"task": task.name, "inputs": task.inputs}).encode()
 
 
-def _spent(task: Task, place: Path) -> tuple[float, int]:
-    """Seconds and cores of a task's job that ended in its directory; zeros if none did."""
-    seconds, whose = seconds_of(place), place / WHOSE
-    if seconds is None or not whose.is_file() or whose.read_bytes() != _whose(task):
-        return 0.0, 0
-    return seconds, task.job(place).cores
+def _ran(task: Task, place: Path) -> Finished | None:
+    """The end of a task's job in its directory; None if none did end there."""
+    whose = place / WHOSE
+    mine = whose.is_file() and whose.read_bytes() == _whose(task)
+    return finished(task.job(place)) if mine and (place / ENDED).is_file() else None
 
 
 def _kind(error: PhasewalkError, finished: Finished) -> str:

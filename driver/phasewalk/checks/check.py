@@ -93,7 +93,8 @@ def _machine(campaign: Campaign, engines: Engines, launcher: Launcher, asked: li
     found = finding.with_machine(engines, launcher)
     asked.append(found)
     check_machine(campaign, found.machine, launcher)
-    return f"{found.machine}, {launcher.cores} core(s)"
+    cores = "as many cores as each job asks for" if launcher.cores is None else None
+    return f"{found.machine}, {cores or f'{launcher.cores} core(s)'}"
 
 
 def check_machine(campaign: Campaign, machine: Machine, launcher: Launcher) -> None:
@@ -103,7 +104,8 @@ def check_machine(campaign: Campaign, machine: Machine, launcher: Launcher) -> N
             f"{campaign.path}: deploy.device: cuda, but no NVIDIA driver was found on "
             f"{machine.host}, where segments run (no nvidia-smi); use auto or cpu"
         )
-    config.check_walkers(campaign.settings, launcher.cores, campaign.path)
+    if launcher.cores is not None:  # else Slurm refuses a job that is too large
+        config.check_walkers(campaign.settings, launcher.cores, campaign.path)
 
 
 def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:

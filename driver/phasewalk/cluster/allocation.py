@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import InputError
+from ..where import Pool
 from .nodes import Node
 from .slurm import NotNow, run, seconds_of, value
 
@@ -30,6 +31,19 @@ class Allocation:
     nodes: tuple[Node, ...]
     ends_at: float = math.inf
     lasts_s: float = math.inf
+
+    @property
+    def pool(self) -> Pool:
+        """What users see of it."""
+        known = math.isfinite(self.ends_at)
+        return Pool(
+            self.id,
+            len({node.name for node in self.nodes}),
+            sum(node.cores for node in self.nodes),
+            sum(node.gpus for node in self.nodes),
+            began=self.ends_at - self.lasts_s if known and math.isfinite(self.lasts_s) else None,
+            ends_at=self.ends_at if known else None,
+        )
 
 
 def here(environ: Mapping[str, str]) -> Allocation:

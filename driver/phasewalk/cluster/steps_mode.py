@@ -10,6 +10,7 @@ from typing import get_args
 from ..engines import Command, Outside, ProcessSession
 from ..errors import InputError, Interrupted, OutOfTime
 from ..jobs import Finished, Job, Session
+from ..where import Where
 from . import allocation, words
 from .allocation import Allocation
 from .needs import DEFAULT_MIN, WALKERS, Need, limit_min, mps_words, need_of
@@ -105,10 +106,22 @@ class Steps:
             environ=words.without_slurm(self.environ),
             over=words.mpi_variables(job, place),
             host=",".join(names),
+            where=replace(
+                self.where(job),
+                partition=self.allocation.nodes[placement.shares[0].node].partition,
+                nodes=",".join(names),
+                cores=sum(share.cores for share in placement.shares),
+                gpus=sum(share.gpus for share in placement.shares),
+            ),
             grace_s=GRACE_S,
             says=SAYS,
             outside=lambda said: outside(said, need, KIND_OF[job.kind]),
         )
+
+    def where(self, job: Job) -> Where:
+        """In which allocation a job waits."""
+        found = self.allocation
+        return Where(KIND_OF[job.kind], number=found.id, pool=found.pool)
 
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of a job; Slurm still holds all of them."""

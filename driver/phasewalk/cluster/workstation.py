@@ -8,6 +8,7 @@ from pathlib import Path
 from ..engines import Command, Outside, ProcessSession
 from ..errors import InputError
 from ..jobs import Job, Session
+from ..where import Pool, Where
 from . import words
 from .needs import WALKERS, Need, mps_words, need_of
 from .nodes import Node, Nodes, Placement, largest_share
@@ -79,7 +80,16 @@ class Workstation:
             words.with_modules(place, program, self.environ),
             self.environ,
             {VISIBLE: ",".join(mine)},
+            where=replace(
+                self.where(job),
+                cores=sum(share.cores for share in placement.shares),
+                gpus=len(mine) if not need.background else 0,
+            ),
         )
+
+    def where(self, job: Job) -> Where:
+        """On this machine."""
+        return Where(KIND_OF[job.kind], pool=Pool("", 1, self.cores, len(self.gpus)))
 
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of a job."""

@@ -64,6 +64,7 @@ def submit(
         _show(ours, campaign)
         return
     scheduler = Slurm(os.environ)
+    scheduler.check()
     if locked(root) and not driver.in_queue(root, scheduler):
         raise InputError(f"{root}: in use by another run; stop it first, then submit")
     number = ours.submit(scheduler)
@@ -90,6 +91,7 @@ def cancel(
     if not root.is_dir() and not driver.folder_of(root).is_dir():
         raise InputError(f"{root}: no campaign directory, and nothing was submitted for one")
     scheduler = Slurm(os.environ)
+    scheduler.check()
     if locked(root) and not driver.in_queue(root, scheduler):
         raise InputError(
             f"{root}: a phasewalk that is not in the queue runs it; stop that first (Ctrl-C), "

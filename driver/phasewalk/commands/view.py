@@ -35,7 +35,7 @@ def live(console: Terminal, store: "Store", rounds: int) -> "Progress":
         store: the campaign, open for writing.
         rounds: total number of rounds.
     """
-    from ..status import Progress
+    from ..status import AtSite, Progress
     from ..store import Meter
 
     def keep(now: "Now") -> None:
@@ -45,7 +45,8 @@ def live(console: Terminal, store: "Store", rounds: int) -> "Progress":
         with contextlib.suppress(PhasewalkError, OSError):
             store.write(moment.FILE, moment.to_text(now).encode())
 
-    return Progress(console, rounds, store.root, keep, Meter(store.since))
+    site = AtSite(store.since, store.root)
+    return Progress(console, rounds, store.root, keep, Meter(store.since), site)
 
 
 def show_status(
@@ -138,14 +139,17 @@ def _watch_terminal(directory: Path) -> None:
 
 def _watch_lines(directory: Path) -> None:
     from .. import moment, status
-    from ..status import progress
+    from ..status import progress, site_view
 
     before = None
     for state in _states(directory):
         now = state["now"]
-        if now is not None and (found := _without_times(state)["now"]) != before:
+        kept = _without_times(state)
+        if now is not None and (found := (kept["now"], kept["site"])) != before:
             before = found
-            for line in progress.lines(moment.from_json(now)):
+            site = state["site"]
+            more = site_view.lines(moment.site_from_json(site), site["at"]) if site else []
+            for line in [*progress.lines(moment.from_json(now)), *more]:
                 out.print(Text(line), soft_wrap=True)
             sys.stdout.flush()
     status.show(state, out)
@@ -153,7 +157,9 @@ def _watch_lines(directory: Path) -> None:
 
 def _without_times(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state without values that change all the time."""
-    now = state["now"]
+    now, site = state["now"], state["site"]
     ticking = ("at", "seconds_left", "core_hours")
     kept = now and {key: value for key, value in now.items() if key not in ticking}
-    return {**state, "now": kept}
+    steady = ("kind", "queued", "running", "done", "failed", "nodes")
+    work = site and [{key: one[key] for key in steady} for one in site["work"]]
+    return {**state, "now": kept, "site": work}

@@ -50,6 +50,9 @@ class Cores:
     def note(self, happened: Outside) -> None:
         """Nothing happens from outside."""
 
+    def where(self, job: Job) -> None:
+        """Jobs on this machine need not be told where they are."""
+
     def check_time(self, waiting: Job | None) -> None:
         """There is no time limit."""
 

@@ -1,6 +1,7 @@
 """Jobs as child processes of this process: starting, polling and ending them."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,13 +15,17 @@ from typing import IO, Any, Protocol
 from .. import jobs
 from ..errors import EngineFailed, PhasewalkError
 from ..files import set_aside
-from ..jobs import Event, Finished, Job, Running, Started
+from ..jobs import Event, Finished, Job, Queued, Running, Started
+from ..where import Where, to_json
 from . import workplace
 from .waiting import Waiting
 
 POLL_S = 0.05
 RUNNING_EVERY_S = 0.5
 """Time between two `Running` events of a job."""
+QUEUED_EVERY_S = 10.0
+"""Time between two `Queued` events of a job."""
+WAITS = "for free cores, GPUs or memory"
 TRIES = 3
 """Number of times that a job is started if its machine is lost."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
@@ -57,6 +62,7 @@ class Command:
         grace_s: time between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once.
         says: file in the job's directory for what the words themselves print, if they write the
             output of the program to its files; empty if they do not.
+        where: where on a site it runs; None without one.
         outside: what happened to the program from outside, from what the words printed and its own
             last lines; None if nothing did.
     """
@@ -67,6 +73,7 @@ class Command:
     host: str = ""
     grace_s: float = 0.0
     says: str = ""
+    where: Where | None = None
     outside: Callable[[str], Outside | None] = lambda said: None
 
 
@@ -101,6 +108,10 @@ class Machines(Protocol):
         """Occupy a placement; returns how the job is started there."""
         ...
 
+    def where(self, job: Job) -> Where | None:
+        """What is known of a job that waits; None without a site: nobody is told that it waits."""
+        ...
+
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores that a job occupies."""
         ...
@@ -132,6 +143,7 @@ class Process:
     streams: tuple[IO[bytes], ...]
     next_event: float
     command: Command
+    where: Where | None = None
 
     def stop(self) -> None:
         """Begin to stop it, if that takes time; `kill` waits for the end."""
@@ -163,7 +175,9 @@ def start(job: Job, command: Command) -> Process:
     streams = [(job.directory / name).open("wb") for name in (Finished.STDOUT, Finished.STDERR)]
     if command.says:
         streams.append((job.directory / command.says).open("wb"))
-    settings = (str(os.getpid()), jobs.ENDED, f"{command.grace_s:g}", command.host)
+    where = command.where and replace(command.where, started=time.time())
+    placed = json.dumps(to_json(where)) if where else ""
+    settings = (str(os.getpid()), jobs.ENDED, f"{command.grace_s:g}", command.host, placed)
     argv = [sys.executable, "-I", "-S", str(SUPERVISOR), *settings, *command.words]
     environ = {**command.environ, **workplace.TEXT, "TMPDIR": str(scratch)}
     try:
@@ -181,7 +195,7 @@ def start(job: Job, command: Command) -> Process:
             stream.close()
         raise EngineFailed(f"{job.name}: cannot start {job.argv[0]}: {error.strerror}") from error
     now = time.monotonic()
-    return Process(job, popen, now, tuple(streams), now + RUNNING_EVERY_S, command)
+    return Process(job, popen, now, tuple(streams), now + RUNNING_EVERY_S, command, where)
 
 
 def poll(process: Process) -> Event | None:
@@ -191,21 +205,22 @@ def poll(process: Process) -> Event | None:
     code = process.popen.poll()
     if code is not None:
         process.kill()  # processes that it left running
-        return jobs.finished(process.job) or _ended(process.job, code, seconds)
+        return jobs.finished(process.job) or _ended(process, code, seconds)
     if process.job.timeout_s is not None and seconds > process.job.timeout_s:
         process.kill()
-        return _ended(process.job, None, seconds)
+        return _ended(process, None, seconds)
     if now >= process.next_event:
         process.next_event = now + RUNNING_EVERY_S
-        return Running(process.job, seconds)
+        return Running(process.job, seconds, process.where)
     return None
 
 
-def _ended(job: Job, code: int | None, seconds: float) -> Finished:
+def _ended(process: Process, code: int | None, seconds: float) -> Finished:
     """The end of a job whose supervisor could not record it."""
+    job, where, host = process.job, process.where, os.uname().nodename
     with contextlib.suppress(PhasewalkError):  # a full disk; the result is still returned
-        jobs.record_end(job.directory, code, seconds, os.uname().nodename)
-    return jobs.finished(job) or Finished(job, code, seconds, os.uname().nodename)
+        jobs.record_end(job.directory, code, seconds, host, where=where)
+    return jobs.finished(job) or Finished(job, code, seconds, host, where=where)
 
 
 def _outside(ended: Finished, command: Command) -> Outside | None:
@@ -225,7 +240,14 @@ def _outside(ended: Finished, command: Command) -> Outside | None:
 def _why(ended: Finished, why: str) -> Finished:
     """The end of a job with the reason, also in its directory."""
     with contextlib.suppress(PhasewalkError):
-        jobs.record_end(ended.directory, ended.returncode, ended.seconds, ended.host, why)
+        jobs.record_end(
+            ended.directory,
+            ended.returncode,
+            ended.seconds,
+            ended.host,
+            why=why,
+            where=ended.where,
+        )
     return replace(ended, why=why)
 
 
@@ -237,6 +259,9 @@ class ProcessSession:
     _waiting: Waiting = field(init=False)
     _running: list[Process] = field(default_factory=list)
     _tries: dict[Path, int] = field(default_factory=dict)
+    _added: dict[Path, float] = field(default_factory=dict)
+    """When each waiting job of a site was added."""
+    _next_sign: float = 0.0
 
     def __post_init__(self) -> None:
         self._waiting = Waiting(self.machines)
@@ -245,6 +270,7 @@ class ProcessSession:
         """Add a job."""
         self.machines.check(job)
         self._waiting.add(job)
+        self._added[job.directory] = time.monotonic()
 
     def resume(self, job: Job) -> bool:
         """No job outlives the process that started it."""
@@ -255,8 +281,11 @@ class ProcessSession:
         while self._waiting or self._running:
             while (found := self._waiting.start()) is not None:
                 job, placement = found
-                self._running.append(start(job, self.machines.take(job, placement)))
-                yield Started(job)
+                process = start(job, self.machines.take(job, placement))
+                self._running.append(process)
+                self._added.pop(job.directory, None)
+                yield Started(job, process.where)
+            yield from self._signs()
             self.machines.check_time(None if self._running else self._waiting.oldest())
             time.sleep(POLL_S)
             for process in list(self._running):
@@ -267,6 +296,17 @@ class ProcessSession:
                 if event is not None:
                     yield event
 
+    def _signs(self) -> Generator[Event]:
+        """That jobs of a site wait, now and then."""
+        now = time.monotonic()
+        if not self._waiting or now < self._next_sign:
+            return
+        self._next_sign = now + QUEUED_EVERY_S
+        for job in self._waiting.jobs():
+            where = self.machines.where(job)
+            if where is not None and job.directory in self._waiting:
+                yield Queued(job, now - self._added.get(job.directory, now), WAITS, where)
+
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of the running job in a directory."""
         if any(process.job.directory == directory for process in self._running):
@@ -275,6 +315,7 @@ class ProcessSession:
     def stop(self, directory: Path) -> None:
         """Stop or cancel the job in a directory."""
         self._waiting.cancel(directory)
+        self._added.pop(directory, None)
         for process in [one for one in self._running if one.job.directory == directory]:
             self._forget(process)
             process.kill()

@@ -1,12 +1,12 @@
 """Run one program, and kill its process group if the parent process ends.
 
-Started as `python -I -S supervise.py PARENT FILE GRACE HOST PROGRAM ARGUMENTS…` in a session of its
-own. When the program has ended, its return code, seconds and host (HOST, or this machine if it is
-empty) are written to FILE atomically. Linux sends SIGTERM when the parent has ended, also after
-SIGKILL (prctl(2), PR_SET_PDEATHSIG), so that no engine keeps running after its campaign was killed.
-At SIGTERM the program gets SIGTERM, and GRACE seconds later its process group gets SIGKILL: `srun`
-needs that time to stop what it runs on other machines. It uses only the standard library, and `-S`
-reduces its start to about 15 ms.
+Started as `python -I -S supervise.py PARENT FILE GRACE HOST WHERE PROGRAM ARGUMENTS…` in a session
+of its own. When the program has ended, its return code, seconds and host (HOST, or this machine if
+it is empty) are written to FILE atomically, with WHERE (JSON, or empty). Linux sends SIGTERM when
+the parent has ended, also after SIGKILL (prctl(2), PR_SET_PDEATHSIG), so that no engine keeps
+running after its campaign was killed. At SIGTERM the program gets SIGTERM, and GRACE seconds later
+its process group gets SIGKILL: `srun` needs that time to stop what it runs on other machines. It
+uses only the standard library, and `-S` reduces its start to about 15 ms.
 """
 
 import contextlib
@@ -17,15 +17,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
-    """Run argv[5:] and return its exit code (128 + signal if a signal ended it)."""
-    parent, file, program = int(argv[1]), Path(argv[2]).absolute(), argv[5:]
+    """Run argv[6:] and return its exit code (128 + signal if a signal ended it)."""
+    parent, file, program = int(argv[1]), Path(argv[2]).absolute(), argv[6:]
     grace_s, host = float(argv[3]), argv[4] or os.uname().nodename
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     running: list[subprocess.Popen[bytes]] = []
@@ -38,6 +40,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, end)
     if os.getppid() != parent:  # it ended before prctl took effect
         return 128 + signal.SIGTERM
+    where = json.loads(argv[5]) if argv[5] else None
     started = time.monotonic()
     try:
         running.append(subprocess.Popen(program))
@@ -47,7 +50,7 @@ def main(argv: list[str]) -> int:
         code = 127
     code = code if code >= 0 else 128 - code
     with contextlib.suppress(OSError):  # a full disk; the parent still gets the exit code
-        write(file, code, time.monotonic() - started, host)
+        write(file, code, time.monotonic() - started, host, where)
     return code
 
 
@@ -62,9 +65,12 @@ def _terminate(pid: int, grace_s: float) -> None:
             time.sleep(0.02)
 
 
-def write(file: Path, code: int, seconds: float, host: str) -> None:
+def write(
+    file: Path, code: int | None, seconds: float, host: str, where: Mapping[str, Any] | None = None
+) -> None:
     """Write atomically how the program has ended."""
-    ended = {"returncode": code, "seconds": round(seconds, 6), "host": host}
+    ended: dict[str, Any] = {"returncode": code, "seconds": round(seconds, 6), "host": host}
+    ended |= {"where": where} if where else {}
     part = file.with_name(f"{file.name}.part")
     with part.open("w", encoding="utf-8") as stream:
         json.dump(ended, stream)

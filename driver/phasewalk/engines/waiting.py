@@ -84,6 +84,14 @@ class Waiting:
         self._order.clear()
         self._overtook = 0
 
+    def __contains__(self, directory: Path) -> bool:
+        """Whether the job of a directory waits."""
+        return directory in self._waits
+
+    def jobs(self) -> list[Job]:
+        """All waiting jobs, in the order in which they were added."""
+        return [entry.job for entry in self._waits.values()]
+
     def oldest(self) -> Job | None:
         """The job that was added first; None if none waits."""
         return self._order[0].job if self._order else None

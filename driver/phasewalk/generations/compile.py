@@ -6,6 +6,7 @@ first generation therefore need not wait for the compiler.
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from ..models import WEIGHTS, Deployed, Template, swap
 from ..store import COMPILE, FAILED, compile_task
 
 TEMPLATE, STAMP = "template.json", "stamp.json"
+MOST_CORES = 8
+"""Cores of a compilation if there may be any number: more do not make it faster."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Compiled:
     file: Path
     stamp: Deployed
     template: Template
+
+
+def cores_of(free: float) -> int:
+    """Number of cores of a compilation; `MOST_CORES` of infinitely many."""
+    return MOST_CORES if math.isinf(free) else int(free)
 
 
 def key(work: Work, mode: str, graph: str) -> str:

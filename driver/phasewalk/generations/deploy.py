@@ -103,7 +103,7 @@ def plan(
     mode, why = (wanted, "as configured") if wanted != "auto" else choose_mode(work, name, graph)
     deployed = None if again else work.store.find(deploy_task(name))
     done = deployed or not compile.needed(work, mode, graph)
-    beside = max(1, work.launcher.cores - work.campaign.settings.model.threads)
+    beside = max(1, work.cores - work.campaign.settings.model.threads)
     task = compile.task(
         work,
         number,
@@ -131,7 +131,7 @@ def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
         return ""
     if (work.store.root / task.place / ENDED).is_file():
         return ""  # it had finished when a run was killed
-    cores, walkers = work.launcher.cores, work.campaign.walkers
+    cores, walkers = work.cores, work.campaign.walkers
     wait = max(0.0, wait_s[mode] - compile.done_s(work, mode, graph))
     steps = work.campaign.settings.segment.steps * max(1.0, walkers / cores)
     beside = 0.0 if walkers < cores else wait / cores  # the compiler competes for the cores
@@ -145,9 +145,9 @@ def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
     )
 
 
-def _cores(mode: str, cores: int) -> int:
-    """TorchScript needs no compiler and uses one core."""
-    return cores if mode == "aotinductor" else 1
+def _cores(mode: str, cores: float) -> int:
+    """Cores of a compilation; TorchScript needs no compiler and uses one core."""
+    return compile.cores_of(cores) if mode == "aotinductor" else 1
 
 
 def deploy(
@@ -286,7 +286,7 @@ def _compilation(
             mode=how.mode,
             device=work.campaign.settings.deploy.device,
             directory=directory,
-            cores=_cores(how.mode, work.launcher.cores),
+            cores=_cores(how.mode, work.cores),
         )
 
     def read(finished: Finished) -> Outputs:
@@ -338,7 +338,7 @@ def choose_mode(
         return "torchscript", "aotinductor needs a C++ compiler (c++), which was not found"
     if not script:
         return "torchscript", "no times are known yet; it compiles in seconds"
-    share = max(1.0, work.campaign.walkers / work.launcher.cores)
+    share = max(1.0, work.campaign.walkers / work.cores)
     steps = segments * settings.segment.steps * share
     inductor = step_s.get("aotinductor") or script / SPEEDUP
     total = {
@@ -369,6 +369,6 @@ def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str,
             mode_of[made.generation] = made.mode
         elif isinstance(made, Evaluated) and made.generation in mode_of:
             step_s[mode_of[made.generation]] = made.seconds_per_step
-    if trained or work.launcher.cores <= work.campaign.settings.model.threads:
+    if trained or work.cores <= work.campaign.settings.model.threads:
         beside = 0.0
     return step_s, {mode: max(0.0, seconds - beside) for mode, seconds in compile_s.items()}

@@ -102,7 +102,7 @@ def _compiled(campaign: Work, frozen: Work, graph: str, why: str) -> Compiled | 
     network = _network(campaign)
     if found is not None or network is None or training_config.graph_of(network) != graph:
         return found
-    cores = frozen.launcher.cores
+    cores = compile.cores_of(frozen.cores)
     task = compile.task(frozen, 0, mode=MODE, graph=graph, network=network, cores=cores)
     frozen.observer.say(
         f"compiling the network, which takes a minute or two and is cached for later use ({why})"

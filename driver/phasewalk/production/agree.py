@@ -15,6 +15,7 @@ from ..store import (
     each,
     free_energy_task,
     read_campaign,
+    site_ledger,
 )
 from . import freeze
 from .free_energy import Difference, FreeEnergy, difference
@@ -55,12 +56,11 @@ def _computed(work: Work, goal: FreeEnergyGoal, generation: Generation) -> dict[
         root = work.store.root / freeze.place(generation.name, goal.hills)
         if (root / IDENTITY).is_file():
             segments = [r for r in read_campaign(root).records() if r.stage == SEGMENT]
-            seconds = round(sum(record.seconds for record in segments), 3)
-            cores = max((record.cores for record in segments), default=0)
+            spent = site_ledger.spent(segments)
             name = free_energy_task(generation.name, goal.hills)
             noted = work.store.find(name)
-            if seconds and (noted is None or noted.seconds != seconds):
-                work.note(name, FES, generation.number, {}, seconds=seconds, cores=cores)
+            if spent["seconds"] and (noted is None or noted.seconds != spent["seconds"]):
+                work.note(name, FES, generation.number, {}, **spent)
 
 
 def _compared(

@@ -272,8 +272,10 @@ class Campaign:
 
     @property
     def costs(self) -> Mapping[str, Any]:
-        """Labels, core-hours and wall time, as in the report."""
-        return {**self._history.state["cost"], **ledger.timeline(self._history.records)}
+        """Labels, core-hours and wall time, as in the report; on a site by partition too."""
+        state = self._history.state
+        site = {name: (state["site"] or {}).get(name, []) for name in ("partitions", "allocations")}
+        return {**state["cost"], **ledger.timeline(self._history.records), **site}
 
     @property
     def frames(self) -> list[tuple[str, Atoms]]:

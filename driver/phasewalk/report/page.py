@@ -18,7 +18,7 @@ from ..files import file_hash, read, write_file
 from ..labels import levels
 from ..production import lineage
 from ..status import History, intact, verdict
-from ..store import Versions, each, ledger, settings_text
+from ..store import Versions, each, ledger, settings_text, site_ledger
 from . import figures, free_figures, maps, scatter, scenes
 from .figures import Section
 from .pictures import Picture, wide
@@ -331,7 +331,6 @@ def _tables(section: str, found: History) -> list[Table]:
         for stage, seconds in state["seconds"].items()
         if seconds
     ]
-    failed = figures.failed_labels(found)
     found_tables: list[Table] = [
         (
             f"Labels ({cost['reference'] or 'reference'})",
@@ -349,7 +348,8 @@ def _tables(section: str, found: History) -> list[Table]:
         ),
         ("Stages", ("stage", "run time of engines, s", "core-hours"), stages),
     ]
-    if failed:
+    found_tables += site_ledger.tables(state["site"])
+    if failed := figures.failed_labels(found):
         found_tables.append(("Labels that failed in all tries", ("round", "reason"), failed))
     return found_tables
 

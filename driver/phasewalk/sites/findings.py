@@ -137,7 +137,7 @@ def stamp_of(machine: Machine) -> Deployed:
 
 
 def before(
-    asked: Sequence[Asked], campaign: Campaign, *, engines: Engines, cores: int
+    asked: Sequence[Asked], campaign: Campaign, *, engines: Engines, cores: int | None
 ) -> Iterator[check.Row]:
     """What is wrong with campaign and site together, known without any job.
 
@@ -145,10 +145,11 @@ def before(
         asked: what would be asked.
         campaign: the campaign.
         engines: where its programs are.
-        cores: number of cores of the site.
+        cores: number of cores of the site; None if each job has those that it asks for.
     """
     try:
-        config.check_walkers(campaign.settings, cores, campaign.path)
+        if cores is not None:
+            config.check_walkers(campaign.settings, cores, campaign.path)
     except InputError as error:
         yield check.Row("segment", "wrong", str(error))
     if any(system.plumed for system in campaign.settings.systems.values()) and not engines.plumed:

@@ -13,8 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from ..jobs import Event, Finished, Queued, Running
-from ..moment import DONE, FAILED_NOW, NOTHING, RUNNING_NOW, STARTING, STOPPED, Now, Seen, WalkerNow
+from ..moment import (
+    DONE,
+    FAILED_NOW,
+    NOTHING,
+    RUNNING_NOW,
+    STARTING,
+    STOPPED,
+    Now,
+    Seen,
+    WalkerNow,
+    duration,
+)
 from ..store import SECONDS_PER_HOUR
+from . import site_view
+from .at_site import AtSite
 
 PLAIN_EVERY_S, KEEP_EVERY_S, SHOW_EVERY_S = 15.0, 2.0, 1.0
 """Intervals of plain lines, of saving the progress, and of redrawing the live view."""
@@ -51,7 +64,8 @@ class _Jobs:
             self.took += [] if beside else [event.seconds]
             return
         seconds = event.seconds if isinstance(event, Running) else 0.0
-        jobs[event.job.directory] = (event.job.cores, seconds)
+        cores = event.where.cores if event.where and event.where.cores else event.job.cores
+        jobs[event.job.directory] = (cores, seconds)
         if not beside:
             self.widest = max(self.widest, len(jobs))
             self.place = next(iter(jobs))
@@ -81,6 +95,7 @@ class Progress:
         root: campaign directory, to which shown paths are relative.
         keep: receives the current progress at intervals and at the start of a stage.
         hours: returns the core-hours of finished tasks.
+        site: jobs on a site.
     """
 
     console: Console
@@ -88,6 +103,7 @@ class Progress:
     root: Path | None = None
     keep: Callable[[Now], None] = lambda now: None
     hours: Callable[[], float] = lambda: 0.0
+    site: AtSite = field(default_factory=AtSite)
     _live: Live | None = None
     _now: Now = field(init=False)
     _jobs: _Jobs = field(default_factory=_Jobs)
@@ -111,6 +127,8 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         """Stop the live view."""
         self._end_stage()
+        if self.site:  # jobs in a queue may go on
+            self.keep(self._current())
         if self._live is not None:
             self._live.stop()
 
@@ -132,6 +150,7 @@ class Progress:
     def see(self, event: Event, *, beside: bool = False) -> None:
         """Record an event of a job; `beside`: of one that the stage does not wait for."""
         self._jobs.see(event, beside)
+        self.site.see(event, time.time())
         if time.monotonic() - self._shown >= SHOW_EVERY_S:
             self._tell()
 
@@ -151,7 +170,7 @@ class Progress:
 
     def _current(self) -> Now:
         """The current progress; remaining time from the stage's own estimate or from its jobs."""
-        now, jobs = self._now, self._jobs
+        now, jobs, at = self._now, self._jobs, time.time()
         left, numbers = self._own_estimate, dict(now.numbers)
         if now.unit in COUNTED:
             numbers[RUNNING_NOW] = len(jobs.running)
@@ -163,11 +182,12 @@ class Progress:
             place = str(where.relative_to(self.root))
         return replace(
             now,
-            at=time.time(),
+            at=at,
             seconds_left=round(left, 1) if left is not None and math.isfinite(left) else None,
             core_hours=round(self.hours() + jobs.core_hours, 5),
             place=place,
             numbers=numbers,
+            site=self.site.now(at, now.round, now.rounds),
         )
 
     def _tell(self) -> None:
@@ -178,8 +198,9 @@ class Progress:
             self._live.update(render(now), refresh=True)
         elif at - self._printed > PLAIN_EVERY_S:
             self._printed = at
-            where = f"  {now.place}" if now.place else ""
-            self.console.print(Text(f"{headline(now)}{where}"), soft_wrap=True)
+            where = [now.place, site_view.brief(now.site)]
+            line = "  ".join([headline(now), *(part for part in where if part)])
+            self.console.print(Text(line), soft_wrap=True)
         if at - self._kept >= KEEP_EVERY_S:
             self._kept = at
             self.keep(now)
@@ -214,6 +235,7 @@ def lines(now: Now) -> list[str]:
             if cell
         ]
         found.append("  " + ", ".join(words))
+    found += site_view.lines(now.site, now.at) if now.site else []
     return [*found, *_footer(now)]
 
 
@@ -225,6 +247,7 @@ def render(now: Now) -> Group:
         body.append(Text(f"  {progress}"))
     if now.rows:
         body.append(_table(now))
+    body += [site_view.render(now.site, now.at)] if now.site else []
     body += [Text(f"  {line}", style="dim") for line in _footer(now)]
     return Group(*body)
 
@@ -284,19 +307,6 @@ def _times(now: Now) -> str:
     seconds = now.seconds_left or 0.0
     left = f", about {duration(seconds)} left" if round(seconds) else ""
     return f"{duration(max(0.0, now.at - now.began))}{left}"
-
-
-def duration(seconds: float) -> str:
-    """A duration as text: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
-    whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
-    if minutes < 1:
-        return f"{whole} s"
-    if hours < 1:
-        return f"{minutes} min {whole % 60:02d} s"
-    if hours < 48:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def _footer(now: Now) -> list[str]:

@@ -42,7 +42,7 @@ from ..store import (
     read_identity,
 )
 from ..store import now as clock
-from . import intact, progress
+from . import at_site, intact, progress, site_view
 
 
 def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
@@ -56,12 +56,11 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     `proved_after_seconds` of a generation: wall time from its last epoch to its validation.
 
     Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
-    known), labels, generations (each with errors on the new frames of its round, on those of the
-    next round, and on the test set), rounds (each with walkers, hills, errors before and after
-    learning, seconds by stage), intact (see `intact.collect`),
-    last_model (see docs/status-json.md), seconds, wall (see
-    ledger.timeline), stop (rules, ended_by), cost
-    (see ledger.costs), identity.
+    known), site (see `moment.SiteNow`; also partitions, allocations; null without one), labels,
+    generations (each with errors on the new frames of its round, on those of the next round, and on
+    the test set), rounds (each with walkers, hills, errors before and after learning, seconds by
+    stage), intact (see `intact.collect`), last_model (see docs/status-json.md), seconds, wall (see
+    ledger.timeline), stop (rules, ended_by), cost (see ledger.costs), identity.
     """
     store = store or read_campaign(root)
     return _collect(root, read_identity(root), store.records())
@@ -71,13 +70,15 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
     rounds = by_round(records)
     last = max(rounds, default=0)
     running = locked(root)
-    doing = moment.read(root, clock()) if running else None
+    at = clock()
+    doing = moment.read(root, at) if running else None
     return {
         "campaign": identity["name"],
         "directory": str(root),
         "running": running,
         "finished": any(r.stage == END and r.round == last for r in records),
-        "now": None if doing is None else moment.to_json(doing),
+        "now": None if doing is None else moment.without_site(doing),
+        "site": at_site.collect(root, records, doing, at),
         "labels": {
             "done": sum(r.stage == LABEL and not r.failed for r in records),
             "failed": sum(r.stage == LABEL and r.failed for r in records),
@@ -210,6 +211,8 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         console.print(Text(f"{stop.Rule(**rule).line}{ended}"), soft_wrap=True)
     if state["now"] is not None:
         console.print(progress.render(moment.from_json(state["now"])))
+    if state["site"] is not None:
+        site_view.show(state, console)
     console.print(_learning_table(state["rounds"]))
     if state["generations"]:
         console.print(_generation_table(state["generations"]))

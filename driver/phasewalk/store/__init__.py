@@ -1,6 +1,6 @@
 """The campaign directory: journal, lock, files and costs."""
 
-from . import ledger
+from . import ledger, site_ledger
 from .directory import (
     IDENTITY,
     JOURNAL,
@@ -27,6 +27,7 @@ from .records import (
     REFUSED,
     TIME_LIMIT,
     UNCONVERGED,
+    WHERE,
     Record,
     at_end,
     by_round,
@@ -158,6 +159,7 @@ __all__ = [
     "TRAIN",
     "UNCONVERGED",
     "VERSIONS",
+    "WHERE",
     "Atom",
     "Begun",
     "Believed",
@@ -217,6 +219,7 @@ __all__ = [
     "reopen_campaign",
     "segment_task",
     "settings_text",
+    "site_ledger",
     "steer_task",
     "stop_task",
     "train_task",

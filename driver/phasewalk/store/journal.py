@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from ..errors import UNREADABLE, ParseError, named
 from ..files import fault_of
-from .records import Record
+from .records import WHERE, Record
 from .records_parts import Number
 
 SCHEMA = 4
@@ -29,7 +29,7 @@ class _Outputs(BaseModel):
 
 
 class _Line(BaseModel):
-    """Content of a line; `cores` is missing in journals of earlier versions."""
+    """Content of a line; `cores` is missing in journals of earlier versions, `where` in most."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -42,6 +42,7 @@ class _Line(BaseModel):
     seconds: Finite
     time: Finite
     cores: int = 0
+    where: dict[str, Any] | None = None
     crc: int
 
 
@@ -57,6 +58,8 @@ def line_of(record: Record, before: int) -> tuple[bytes, int]:
         before: checksum of the lines before it, so that a missing line is found; 0 for the first.
     """
     data = {"schema": SCHEMA, **{name: getattr(record, name) for name in _FIELDS}}
+    if record.where is None:
+        del data[WHERE]
     body = json.dumps(data).encode()
     crc = zlib.crc32(body, before)
     return body[:-1] + CRC + f"{crc}}}\n".encode(), crc

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .records import EARLIER, FAILED, KIND, Record, by_round
+from .records import EARLIER, FAILED, KIND, WHERE, Record, by_round
 from .records_names import LABEL
 
 SECONDS_PER_HOUR = 3600.0
@@ -75,22 +75,28 @@ def timeline(records: Sequence[Record]) -> dict[str, float]:
 
     Returns:
         `wall_seconds`: from the first to the last engine, without pauses between runs;
-        `idle_seconds`: the part in which no engine ran; `idle_share`: the same as a fraction.
+        `idle_seconds`: the part in which no engine ran; `idle_share`: the same as a fraction. Time
+        in which a job waited in a queue is no pause.
     """
     ends = [
-        (one.get("time", record.time), one["seconds"])
+        (one.get("time", record.time), one["seconds"], one.get(WHERE))
         for record in records
         for one in (
-            {"time": record.time, "seconds": record.seconds},
+            {"time": record.time, "seconds": record.seconds, WHERE: record.where},
             *record.outputs.get(EARLIER, ()),
         )
     ]
-    spans = sorted((end - seconds, end) for end, seconds in ends if seconds > 0)
+    spans = sorted(
+        (end - seconds, end, (where or {}).get("submitted", end))
+        for end, seconds, where in ends
+        if seconds > 0
+    )
     busy = idle = 0.0
     reached: float | None = None
-    for start, end in spans:
+    for start, end, submitted in spans:
         gap = 0.0 if reached is None else max(0.0, start - reached)
-        idle += gap if gap <= PAUSE_S else 0.0
+        queued = min(gap, max(0.0, start - submitted))
+        idle += gap if gap <= PAUSE_S else queued
         busy += max(0.0, end - (start if reached is None else max(start, reached)))
         reached = end if reached is None else max(reached, end)
     wall = busy + idle

@@ -22,6 +22,8 @@ FILES = "files"
 """Key of a record's outputs: SHA-256 of each output file, by its path in the campaign."""
 FAILED, KIND, EARLIER = "failed", "kind", "earlier"
 """Keys of a record's outputs: reason of a failure, its kind, and earlier failed runs."""
+WHERE = "where"
+"""Key of a record, and of earlier failed runs: where on a site its job ran."""
 CRASH, TIME_LIMIT, UNCONVERGED, REFUSED = "crash", "time limit", "not converged", "refused"
 """Kinds of failures: program error, time limit, no convergence, or an implausible result."""
 
@@ -41,6 +43,7 @@ class Record:
         seconds: wall time.
         time: end of the task, seconds since 1970.
         cores: number of cores used; 0 if no program was started.
+        where: where on a site its job ran, see `phasewalk.where`; None without one.
         source: the journal from which it was read, for messages; not part of the record.
     """
 
@@ -52,6 +55,7 @@ class Record:
     seconds: float
     time: float
     cores: int = 0
+    where: Mapping[str, Any] | None = None
     source: Path | None = field(default=None, compare=False, repr=False)
 
     @property
