@@ -42,6 +42,7 @@ WAYS = (
     "without checks",  # of bonds and of the model's energy
     "without repulsion",
     "MD at 600 K",  # likewise unbiased
+    "biased walkers at 600 K",
 )
 COLUMNS = {
     "path: force MAE": ("path", "force_mae_meV_per_A"),
@@ -66,6 +67,8 @@ def settings(way: str, seed: int, labels: int = LABELS) -> dict[str, Any]:
         data["policy"]["max_energy_error_meV_per_atom"] = None
     elif way == "without repulsion":
         data["model"]["zbl"] = False
+    elif way == "biased walkers at 600 K":
+        system["temperature_K"] = 600
     elif way in ("unbiased MD", "MD at 600 K"):
         system["plumed"] = "UNITS LENGTH=A ENERGY=kj/mol TIME=fs\nvolume: VOLUME\n"
         system["plumed"] += "PRINT ARG=volume STRIDE=20 FILE=COLVAR\n"
