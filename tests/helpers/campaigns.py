@@ -62,9 +62,12 @@ engines: {{plugin: {plugin}}}
 """
 
 # Writes down each frame that the real reference has finished. The result is handed on after that:
-# a kill between the two is the only moment that could be counted twice.
+# a kill between the two is the only moment that could be counted twice. It begins when there is no
+# file "hold" beside it: the text must be the same for all, because labels depend on it.
 _WRAPPER = """
-import os, subprocess, sys
+import os, subprocess, sys, time
+while os.path.exists(os.path.join(os.path.dirname(__file__), "hold")):
+    time.sleep(0.2)
 request, result, log = sys.argv[2], sys.argv[3], sys.argv[1]
 code = subprocess.call([sys.executable, "-m", "phasewalk.reference", request, "inner.json"])
 if code == 0:

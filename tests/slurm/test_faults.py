@@ -275,7 +275,5 @@ def test_gpus_are_those_of_the_batch_job(site: Site) -> None:
     found = site.run([train, segment])
     shown = {n: (end.directory / Finished.STDOUT).read_text() for n, end in found.items()}
     assert shown["train"] in ("begun\n0\n", "begun\n1\n")
-    assert sorted(shown["segment"].split()) in [
-        ["0", "0", "begun", "begun"],
-        ["1", "1", "begun", "begun"],
-    ]
+    # both ranks write into one file, perhaps into one line
+    assert shown["segment"].replace("begun", " ").split() in (["0", "0"], ["1", "1"])

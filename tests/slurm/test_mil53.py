@@ -57,6 +57,7 @@ def run(folder: Path, command: list[str], environ: Mapping[str, str]) -> dict[st
     return found
 
 
+@pytest.mark.timeout(3000)
 def test_the_example_in_both_modes(cluster: slurm.Cluster, tmp_path: Path) -> None:
     steps = made(tmp_path / "steps", "steps")
     nodes = ("-pcpu", "-N2", "--ntasks-per-node=2", "--mem=3500", "--time=120")
