@@ -5,10 +5,9 @@ from pathlib import Path
 from .. import models, validation, walkers
 from ..campaign import Campaign
 from ..engines import Engines
+from ..generations import compile
 from ..jobs import Job
 from . import trial
-
-COMPILE_CORES = 8
 
 
 def jobs(campaign: Campaign, engines: Engines, folder: Path) -> list[Job]:
@@ -34,7 +33,7 @@ def jobs(campaign: Campaign, engines: Engines, folder: Path) -> list[Job]:
             mode=mode,
             device=settings.deploy.device,
             directory=folder / "compile",
-            cores=COMPILE_CORES if mode == "aotinductor" else 1,
+            cores=compile.MOST_CORES if mode == "aotinductor" else 1,
         ),
         validation.accuracy.job(
             "evaluate", model, frames=[], directory=folder / "evaluate", env=dict(engines.env)

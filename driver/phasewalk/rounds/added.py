@@ -15,12 +15,12 @@ from ..errors import ParseError
 from ..files import hash_of
 from ..labels import Label
 from ..store import (
-    ADDED,
     IMPORT,
     Imported,
     Labelled,
     Record,
     Store,
+    added,
     added_task,
     at_end,
     each,
@@ -57,7 +57,7 @@ def take(root: Path, found: Sequence[Label], generation: str) -> Taken:
             store.add_label(replace(label, origin=_origin(label, round_, generation)))
         if new:
             keys = [label.key for label in new]
-            name = added_task(generation, 1 + len(_sets(records)))
+            name = added_task(generation, 1 + len(added(records)))
             outputs = {"labels": keys, "generation": generation}
             store.append(Record(name, IMPORT, round_, hash_of(keys), outputs, 0.0, round(now(), 3)))
         return Taken(len(new), round_)
@@ -68,15 +68,11 @@ def after(work: Work, round_: int, known: Sequence[Label]) -> list[Label]:
     have = {label.key for label in known}
     keys = [
         key
-        for record in _sets(work.store.records())
+        for record in added(work.store.records())
         if record.round == round_
         for key in record.of(Imported).labels
     ]
     return [_label(work.store, key) for key in dict.fromkeys(keys) if key not in have]
-
-
-def _sets(records: Sequence[Record]) -> list[Record]:
-    return [r for r in records if r.stage == IMPORT and r.task.startswith(ADDED)]
 
 
 def _known(records: Sequence[Record]) -> set[str]:

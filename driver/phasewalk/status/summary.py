@@ -17,9 +17,7 @@ from ..errors import InputError, StoreError
 from ..generations import worse
 from ..labels import levels
 from ..store import (
-    ADDED,
     END,
-    IMPORT,
     INITIAL,
     LABEL,
     DeployedModel,
@@ -32,6 +30,7 @@ from ..store import (
     Steered,
     Store,
     Trained,
+    added,
     by_round,
     each,
     failures,
@@ -83,11 +82,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
             "done": sum(r.stage == LABEL and not r.failed for r in records),
             "failed": sum(r.stage == LABEL and r.failed for r in records),
             "initial": sum(len(r.of(Imported).labels) for r in records if r.task == INITIAL),
-            "added": sum(
-                len(r.of(Imported).labels)
-                for r in records
-                if r.stage == IMPORT and r.task.startswith(ADDED)
-            ),
+            "added": sum(len(r.of(Imported).labels) for r in added(records)),
         },
         "generations": _generations(records),
         "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],

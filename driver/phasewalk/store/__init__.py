@@ -29,6 +29,7 @@ from .records import (
     UNCONVERGED,
     WHERE,
     Record,
+    added,
     at_end,
     by_round,
     each,
@@ -46,7 +47,6 @@ from .records_models import (
     TwoModels,
 )
 from .records_names import (
-    ADDED,
     ATOM,
     BEGIN,
     BOOTSTRAP,
@@ -117,7 +117,6 @@ from .records_outputs import (
 )
 
 __all__ = [
-    "ADDED",
     "ATOM",
     "BEGIN",
     "BOOTSTRAP",
@@ -189,6 +188,7 @@ __all__ = [
     "TwoModels",
     "Versions",
     "Walked",
+    "added",
     "added_task",
     "at_end",
     "atom_task",

@@ -121,6 +121,11 @@ def _kind_of(record: Record) -> type[Outputs]:
     return imports.get(record.task, Outputs)
 
 
+def added(records: Iterable[Record]) -> list[Record]:
+    """The records of labels that free energies have added to the campaign."""
+    return [one for one in records if one.stage == IMPORT and one.task.startswith(ADDED)]
+
+
 def by_round(records: Iterable[Record]) -> dict[int, list[Record]]:
     """Records of each round, in their order."""
     found: dict[int, list[Record]] = {}
