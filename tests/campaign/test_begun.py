@@ -113,14 +113,38 @@ def test_walkers_are_not_reset_by_limits_of_later_versions(
     assert (policy.after_breakdown, policy.max_force_error_ratio) == ("start", 1.0)
 
 
-def resumed(folder: Path, text: str, outputs: dict[str, Any] | None) -> inputs.Campaign:
-    """The campaign as begun, with this record of its first segment; report and run agree on it."""
+@pytest.mark.parametrize(
+    ("outputs", "more", "optimizer"),
+    [
+        (None, "", "muon"),  # nothing was trained yet
+        ({}, "", "adam"),  # by a version without Muon
+        ({}, "optimizer: muon", "muon"),  # which its settings ask for since
+        ({"optimizer": "muon"}, "", "muon"),
+        ({"optimizer": "muon"}, "optimizer: adam", "adam"),
+    ],
+)
+def test_trainings_go_on_with_the_optimizer_of_the_first(
+    tmp_path: Path, outputs: dict[str, Any] | None, more: str, optimizer: str
+) -> None:
+    text = TEXT.replace("{MODEL}", f"{{{more}}}")
+    found = resumed(tmp_path, text, outputs, task="train generation 0", stage="train")
+    assert found.settings.model.optimizer == optimizer
+
+
+def resumed(
+    folder: Path,
+    text: str,
+    outputs: dict[str, Any] | None,
+    task: str = "segment 1",
+    stage: str = "segment",
+) -> inputs.Campaign:
+    """The campaign as begun, with this record in its journal; report and run agree on it."""
     campaign = inputs.load(write_campaign(folder, text))
     with closing(open_campaign(folder / "run", campaign.identity())) as store:
         store.keep(SETTINGS, text.encode())
         if outputs is not None:
             made = {"walkers": [], **outputs}
-            store.append(whole(Record("segment 1", "segment", 1, "", made, 1.0, 0.0)))
+            store.append(whole(Record(task, stage, 1, "", made, 1.0, 0.0)))
         found = begun.of(campaign, store)
     assert history.read(folder / "run").settings == found.settings
     return found

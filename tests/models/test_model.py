@@ -119,8 +119,14 @@ def test_the_recipe_trains_stress_for_the_budget() -> None:
     assert loss["coeffs"] == {"total_energy": 10.0, "forces": 1.0, "stress": 1000.0}
     assert config["trainer"]["max_epochs"] == 7
     assert "max_time" not in config["trainer"]
-    assert config["training_module"]["optimizer"]["lr"] == 0.02
+    groups = config["training_module"]["optimizer"]["param_groups"]
+    assert (groups["muon"], groups["adam"]) == ({"lr": 0.02}, {"lr": 0.02})
     assert config["data"]["seed"] == config["training_module"]["model"]["seed"] == 5
+
+
+def test_adam_alone_if_asked() -> None:
+    found = recipe(ModelSettings(optimizer="adam"))["training_module"]["optimizer"]
+    assert found == {"_target_": "torch.optim.Adam", "lr": 0.02}
 
 
 def test_the_learning_rate_is_at_rest_when_the_last_step_is_done() -> None:

@@ -53,6 +53,6 @@ def test_killed_with_its_last_checkpoint_damaged(workshop: Workshop, tmp_path: P
         lines[: left.epochs]
         == (place / training_config.PROGRESS).read_text().splitlines()[: left.epochs]
     )
-    mine, theirs = np.load(trained.weights), np.load(workshop.train(RECIPE).weights)
-    assert mine.files == theirs.files
-    assert all(np.array_equal(mine[name], theirs[name]) for name in mine.files)
+    with np.load(trained.weights) as mine, np.load(workshop.train(RECIPE).weights) as theirs:
+        assert mine.files == theirs.files
+        assert all(np.array_equal(mine[name], theirs[name]) for name in mine.files)

@@ -1,7 +1,7 @@
 """The settings with the defaults of the version that began the campaign.
 
 A campaign goes on as it was begun: a default that changes with a version changes neither its
-network nor what happens to its walkers.
+network and its training nor what happens to its walkers.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models import ModelSettings
-from ..store import IDENTITY, Segment, Store, read_identity, segment_task
+from ..store import IDENTITY, Segment, Store, Trained, read_identity, segment_task, train_task
 from .config import CampaignSettings
 
 if TYPE_CHECKING:
@@ -30,16 +30,21 @@ def network_in_words(model: ModelSettings) -> str:
 
 
 def as_begun(
-    settings: CampaignSettings, identity: Mapping[str, Any], first: Segment | None
+    settings: CampaignSettings, identity: Mapping[str, Any], store: Store | None
 ) -> CampaignSettings:
     """The settings; with earlier defaults for what a campaign began with and they do not state.
 
     Args:
         settings: as they are now.
         identity: of the campaign's directory.
-        first: the segment of round 1; None if it is not finished, or not known.
+        store: its journal; None if it is not read yet.
     """
     settings = _network(settings, identity)
+    first = None if store is None else first_segment(store)
+    trained = None if store is None else _first_training(store)
+    if trained is not None and "optimizer" not in settings.model.model_fields_set:
+        model = settings.model.model_copy(update={"optimizer": trained.optimizer})
+        settings = settings.model_copy(update={"model": model})
     if first is not None and first.guarded is None:
         systems = {
             name: system if system.bonds else system.model_copy(update={"bonds": "free"})
@@ -69,10 +74,15 @@ def first_segment(store: Store) -> Segment | None:
     return record.made if record and isinstance(record.made, Segment) else None
 
 
+def _first_training(store: Store) -> Trained | None:
+    record = store.find(train_task(0))
+    return record.made if record and isinstance(record.made, Trained) else None
+
+
 def of(campaign: "Campaign", store: Store) -> "Campaign":
     """The campaign with settings `as_begun`."""
     identity = read_identity(store.root)
-    return replace(campaign, settings=as_begun(campaign.settings, identity, first_segment(store)))
+    return replace(campaign, settings=as_begun(campaign.settings, identity, store))
 
 
 def in_directory(campaign: "Campaign", root: Path) -> "Campaign":

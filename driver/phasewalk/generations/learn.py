@@ -266,6 +266,7 @@ def _training(
             "training_labels": len(training),
             "validation_labels": 0 if name == FINAL else len(validation),
             "statistics": asdict(numbers),
+            "optimizer": campaign.settings.model.optimizer,
         }
 
     before = previous.checkpoint_hash if previous else None

@@ -53,7 +53,7 @@ class Budget(Settings):
     epochs: int = Field(ge=1, description="Maximum number of epochs.")
     minutes: float | None = Field(None, gt=0, description="Wall-time limit, minutes.")
     learning_rate: float = Field(
-        gt=0, le=1, description="Peak learning rate of Adam; decays to 0 by the last epoch."
+        gt=0, le=1, description="Peak learning rate; decays to 0 by the last epoch."
     )
 
 
@@ -112,6 +112,11 @@ class ModelSettings(Settings):
         le=1,
         description="Maximum force RMSE on the validation labels, divided by the rms force, for "
         "generation 0 to be used in MD (later generations: 1); null: no limit.",
+    )
+    optimizer: Literal["muon", "adam"] = Field(
+        "muon",
+        description="Optimizer. muon: Muon for the weight matrices of the layers and Adam for all "
+        "other weights. Default: adam in campaigns that were started by an earlier version.",
     )
     batch_size: int = Field(2, ge=1, description="Number of frames per optimizer step.")
     loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss terms.")

@@ -99,7 +99,7 @@ def training_config(
                     "stress_rmse": 1.0,
                 },
             },
-            "optimizer": {"_target_": "torch.optim.Adam", "lr": budget.learning_rate},
+            "optimizer": _optimizer(settings, budget),
             "model": _model(types, settings, numbers, seed),
         },
     }
@@ -112,6 +112,18 @@ def training_config(
     for path, value in overrides.items():
         _override(config, path, value)
     return config
+
+
+def _optimizer(settings: ModelSettings, budget: Budget) -> dict[str, Any]:
+    """Muon orthogonalizes the updates of weight matrices (Jordan et al. 2024).
+
+    With the same number of epochs its errors on MIL-53(Al) are a fifth smaller (docs/study.md).
+    """
+    rate = {"lr": budget.learning_rate}
+    if settings.optimizer == "adam":
+        return {"_target_": "torch.optim.Adam", **rate}
+    groups = {"_target_": "nequip.model.MuonParamGroups", "muon": dict(rate), "adam": dict(rate)}
+    return {"_target_": "nequip.train.MuonWithAuxAdam", "param_groups": groups}
 
 
 def _schedule(budget: Budget, *, steps: int) -> dict[str, Any]:

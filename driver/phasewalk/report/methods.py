@@ -27,6 +27,7 @@ THERMOSTATS = {
     "nose-hoover": "Nosé–Hoover chains [@nose1984; @hoover1985]",
 }
 PROGRAMS = {"GFN1-xTB": " [@grimme2017]", "GFN2-xTB": " [@bannwarth2019]", "CP2K": " [@kuhne2020]"}
+OPTIMIZERS = {"muon": "Muon [@jordan2024] and Adam [@kingma2014]", "adam": "Adam [@kingma2014]"}
 DESCRIBED = {"METAD", "PRINT", "UNITS", "FLUSH"}
 """Actions that the paragraph describes, or that do not change the dynamics."""
 BIAS = re.compile("RESTRAINT|(UPPER|LOWER)_WALLS|EXTERNAL|MOVINGRESTRAINT|BIASVALUE")
@@ -273,9 +274,10 @@ def _training(found: History, settings: CampaignSettings) -> Iterator[str]:
         f"cutoff of {model.cutoff_A:g} Å, in {model.dtype}{zbl}{changed}."
     )
     weights, epochs = model.loss_weights, _epochs(generations)
+    optimizer = OPTIMIZERS[model.optimizer]
     yield (
-        f"It was trained in PyTorch{versions.get('torch', '')} [@ansel2024] with Adam "
-        f"[@kingma2014] in batches of {model.batch_size}; the weights of energies per atom (eV), "
+        f"It was trained in PyTorch{versions.get('torch', '')} [@ansel2024] with {optimizer} "
+        f"in batches of {model.batch_size}; the weights of energies per atom (eV), "
         f"forces (eV/Å) and stress (eV/Å³) in the loss were {weights.energy:g}, {weights.forces:g} "
         f"and {weights.stress:g}. {epochs}"
     )

@@ -249,7 +249,7 @@ def _walked(
 
 def _settings(root: Path, store: Store) -> CampaignSettings:
     settings = parse(*settings_text(root))
-    return begun.as_begun(settings, read_identity(root), begun.first_segment(store))
+    return begun.as_begun(settings, read_identity(root), store)
 
 
 def _decisions(records: Sequence[Record], round_: int) -> dict[str, Begun]:

@@ -1,6 +1,6 @@
 """Outputs of trainings, deployments and evaluations in the journal, as typed models."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,7 @@ class Trained(Outputs):
     training_labels: int
     validation_labels: int
     statistics: NetworkStatistics
+    optimizer: Literal["muon", "adam"] = "adam"
 
 
 class Compilation(Outputs):
