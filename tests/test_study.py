@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -45,3 +46,27 @@ def test_the_table_has_a_row_for_each_way_and_an_empty_cell_for_what_was_not_run
     assert lines[3].startswith("| random perturbations | 1 | 90 | 1 |")
     assert set(lines[4].split("|")[3:-1]) == {"  "}
     assert study.shown([1.0, 2.0, 3.0]) == "2 (1–3)"
+
+
+def curve(shift: float, error: float | None, offset: float = 0.0) -> dict[str, Any]:
+    """A free energy as `phasewalk fes --json` prints it, of 20 bins, with one beyond the limit."""
+    centres = [500.0 + 10 * bin_ + offset for bin_ in range(20)]
+    values = [shift * bin_ for bin_ in range(19)] + [99.0]
+    return {
+        "variables": [{"centres": centres}],
+        "free_energy": values,
+        "error": [error] * 20,
+        "opinions_compared_below": 25.0,
+    }
+
+
+def test_two_free_energies_agree_within_their_errors() -> None:
+    one = (1, curve(1.0, 0.5))
+    assert study.two((one, (2, curve(1.0, 0.5)))).endswith(
+        "0.0 kJ/mol (rms), 100% of the bins within two errors"
+    )
+    said = study.two((one, (2, curve(1.2, 0.5))))  # 0.2 × (-9 … 9), within 1.41
+    assert said == "Seeds 1 and 2: 1.1 kJ/mol (rms), 79% of the bins within two errors"
+    assert study.two((one, (3, curve(1.0, None)))).endswith("no errors")
+    other = study.two((one, (2, curve(1.0, 0.5, offset=5.0))))  # other centres, the same slope
+    assert other.startswith("Seeds 1 and 2: 0.0 kJ/mol")

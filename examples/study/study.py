@@ -6,6 +6,7 @@
     python examples/study/study.py run FOLDER --labels 100 --ways "biased walkers"
     python examples/study/study.py table FOLDER             # the table so far, as Markdown
     python examples/study/study.py figure FOLDER study.svg  # the same, each seed as a point
+    python examples/study/study.py fes FOLDER --segments 40 # free energies of those that are biased
 
 Each row is a way, each of its columns the mean and the spread over the seeds of one error of the
 final model, on test sets that no campaign has seen: `path` is the reference's own dynamics
@@ -13,6 +14,9 @@ final model, on test sets that no campaign has seen: `path` is the reference's o
 those with the crystal's bonds and those with other bonds apart. What was not run is empty.
 All final models of a table are trained on as many labels (48, unless --labels says another number);
 those without MD with at least as many optimizer steps.
+
+`fes` computes the free energy of each final model of biased walkers along the volume, compares it
+with those of the other seeds, and with the reference by labels of frames along the volume.
 """
 
 from __future__ import annotations
@@ -24,9 +28,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "mil53_al"
@@ -180,6 +186,57 @@ def figure(folder: Path, labels: int, output: Path) -> None:
     drawn.savefig(output)
 
 
+def free_energies(folder: Path, asked: argparse.Namespace) -> str:
+    """Compute the free energies that are missing; a row for each seed, and for each two."""
+    found: dict[int, dict[str, Any]] = {}
+    for way, seed, place in cells(folder, asked.labels):
+        if way != WAYS[0] or seed not in asked.seeds or not (place / "errors.json").is_file():
+            continue
+        argv = (*PHASEWALK, "fes", str(place / "run"), "--segments", str(asked.segments), "--json")
+        argv += ("--against-reference", str(asked.frames))
+        with (place / "fes.log").open("a", encoding="utf-8") as log:
+            done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=log, check=True, text=True)
+        (found[seed],) = json.loads(done.stdout).values()
+    lines = [
+        f"| {asked.labels} labels | ps per walker | crossings | largest error | d changes by | "
+        "d from frame to frame |",
+        "|---" * 6 + "|",
+    ]
+    for seed, one in found.items():
+        reference = one["against_reference"]
+        error = one["largest_error"]
+        lines.append(
+            f"| seed {seed} | {one['ps_per_walker']:.0f} | {sum(one['crossings'])} | "
+            f"{'' if error is None else f'{error:.1f}'} | {reference['moves']:.0f} | "
+            f"{reference['spread_kT']:.1f} kT |"
+        )
+    return "\n".join([*lines, "", *map(two, combinations(found.items(), 2))])
+
+
+def two(pair: tuple[tuple[int, dict[str, Any]], tuple[int, dict[str, Any]]]) -> str:
+    """How far the free energies of two seeds differ, and how many bins agree within the errors."""
+    (first, one), (second, other) = pair
+    at, mine, error = curve(one)
+    there, theirs, its = curve(other)
+    common = (at >= there[0]) & (at <= there[-1])
+    difference = mine[common] - np.interp(at[common], there, theirs)
+    difference -= difference.mean()
+    both = np.hypot(error[common], np.interp(at[common], there, its))
+    within = np.mean(abs(difference) <= 2 * both) if np.isfinite(both).all() else np.nan
+    return (
+        f"Seeds {first} and {second}: {difference.std():.1f} kJ/mol (rms), "
+        f"{'no errors' if np.isnan(within) else f'{within:.0%} of the bins within two errors'}"
+    )
+
+
+def curve(found: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres (Å³), free energy and error (kJ/mol; NaN if there is none) of bins below 10 kT."""
+    centres = np.array(found["variables"][0]["centres"], dtype=float)
+    values, error = (np.array(found[key], dtype=float) for key in ("free_energy", "error"))
+    low = values < found["opinions_compared_below"]
+    return centres[low], values[low], error[low]
+
+
 def main() -> None:
     """See the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -194,7 +251,12 @@ def main() -> None:
     drawing = commands.add_parser("figure", help="draw it")
     drawing.add_argument("folder", type=Path)
     drawing.add_argument("output", type=Path)
-    for one in (running, shown_as, drawing):
+    learned = commands.add_parser("fes", help="free energies of final models of biased walkers")
+    learned.add_argument("folder", type=Path)
+    learned.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=SEEDS)
+    learned.add_argument("--segments", type=int, default=40, help="of 1 ps (40)")
+    learned.add_argument("--frames", type=int, default=48, help="to label for each (48)")
+    for one in (running, shown_as, drawing, learned):
         one.add_argument("--labels", type=int, default=LABELS, help="of each campaign (48)")
     asked = parser.parse_args()
     folder = asked.folder.absolute()
@@ -204,6 +266,8 @@ def main() -> None:
         run(folder, asked)
     if asked.command == "figure":
         figure(folder, asked.labels, asked.output)
+    elif asked.command == "fes":
+        print(free_energies(folder, asked))
     else:
         print(table(folder, asked.labels))
 
