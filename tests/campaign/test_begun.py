@@ -114,21 +114,23 @@ def test_walkers_are_not_reset_by_limits_of_later_versions(
 
 
 @pytest.mark.parametrize(
-    ("outputs", "more", "optimizer"),
+    ("outputs", "more", "optimizer", "rate"),
     [
-        (None, "", "muon"),  # nothing was trained yet
-        ({}, "", "adam"),  # by a version without Muon
-        ({}, "optimizer: muon", "muon"),  # which its settings ask for since
-        ({"optimizer": "muon"}, "", "muon"),
-        ({"optimizer": "muon"}, "optimizer: adam", "adam"),
+        (None, "", "muon", 0.05),  # nothing was trained yet
+        ({}, "", "adam", 0.01),  # by a version without Muon
+        ({}, "optimizer: muon", "muon", 0.05),  # which its settings ask for since
+        ({}, "warm: {epochs: 9, learning_rate: 0.3}", "adam", 0.3),
+        ({"optimizer": "muon"}, "", "muon", 0.05),
+        ({"optimizer": "muon"}, "optimizer: adam", "adam", 0.05),
     ],
 )
 def test_trainings_go_on_with_the_optimizer_of_the_first(
-    tmp_path: Path, outputs: dict[str, Any] | None, more: str, optimizer: str
+    tmp_path: Path, outputs: dict[str, Any] | None, more: str, optimizer: str, rate: float
 ) -> None:
     text = TEXT.replace("{MODEL}", f"{{{more}}}")
     found = resumed(tmp_path, text, outputs, task="train generation 0", stage="train")
-    assert found.settings.model.optimizer == optimizer
+    model = found.settings.model
+    assert (model.optimizer, model.warm.learning_rate) == (optimizer, rate)
 
 
 def resumed(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models import ModelSettings
+from ..models import Budget, FinalSettings, ModelSettings
 from ..store import IDENTITY, Segment, Store, Trained, read_identity, segment_task, train_task
 from .config import CampaignSettings
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 ADDED_LIMITS = ("max_energy_error_meV_per_atom",)
 """Settings of `policy` that a campaign does not have if its first segment records no limits."""
+
+
+ADAM: dict[str, Any] = {
+    "optimizer": "adam",
+    "first": Budget(epochs=70, learning_rate=0.02),
+    "warm": Budget(epochs=25, learning_rate=0.01),
+    "final": FinalSettings(budget=Budget(epochs=100, learning_rate=0.01)),
+}
+"""Settings of `model` in campaigns that began before there was another optimizer."""
 
 
 def network_in_words(model: ModelSettings) -> str:
@@ -42,9 +51,10 @@ def as_begun(
     settings = _network(settings, identity)
     first = None if store is None else first_segment(store)
     trained = None if store is None else _first_training(store)
-    if trained is not None and "optimizer" not in settings.model.model_fields_set:
-        model = settings.model.model_copy(update={"optimizer": trained.optimizer})
-        settings = settings.model_copy(update={"model": model})
+    stated = settings.model.model_fields_set
+    if trained and trained.optimizer == "adam" and "optimizer" not in stated:
+        before = {k: v for k, v in ADAM.items() if k not in stated}
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update=before)})
     if first is not None and first.guarded is None:
         systems = {
             name: system if system.bonds else system.model_copy(update={"bonds": "free"})

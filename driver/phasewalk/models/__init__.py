@@ -22,7 +22,7 @@ from .model import (
     training_progress,
 )
 from .resume import left_behind
-from .settings import PRESETS, Budget, DeploySettings, ModelSettings, Statistics
+from .settings import PRESETS, Budget, DeploySettings, FinalSettings, ModelSettings, Statistics
 from .swap import Template, Weights
 from .training_config import PROGRESS, WEIGHTS, graph_of, network
 
@@ -36,6 +36,7 @@ __all__ = [
     "Budget",
     "DeploySettings",
     "Deployed",
+    "FinalSettings",
     "ModelSettings",
     "Statistics",
     "Template",

@@ -77,7 +77,7 @@ class FinalSettings(Settings):
         False, description="Start from random weights, not from the last generation's."
     )
     budget: Budget = Field(
-        Budget(epochs=100, learning_rate=0.01), description="Length of the final training."
+        Budget(epochs=100, learning_rate=0.05), description="Length of the final training."
     )
 
 
@@ -99,10 +99,10 @@ class ModelSettings(Settings):
         "Elements cannot be added later.",
     )
     first: Budget = Field(
-        Budget(epochs=70, learning_rate=0.02), description="Length of the training of generation 0."
+        Budget(epochs=70, learning_rate=0.05), description="Length of the training of generation 0."
     )
     warm: Budget = Field(
-        Budget(epochs=25, learning_rate=0.01),
+        Budget(epochs=25, learning_rate=0.05),
         description="Length of the training of each later generation.",
     )
     final: FinalSettings | None = Field(FinalSettings(), description="The final model; null: none.")
@@ -116,7 +116,8 @@ class ModelSettings(Settings):
     optimizer: Literal["muon", "adam"] = Field(
         "muon",
         description="Optimizer. muon: Muon for the weight matrices of the layers and Adam for all "
-        "other weights. Default: adam in campaigns that were started by an earlier version.",
+        "other weights; adam needs lower learning rates (0.02 first, then 0.01). Default: adam "
+        "with these in campaigns that were started by an earlier version.",
     )
     batch_size: int = Field(2, ge=1, description="Number of frames per optimizer step.")
     loss_weights: LossWeights = Field(LossWeights(), description="Weights of the loss terms.")
