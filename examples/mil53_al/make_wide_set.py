@@ -28,7 +28,6 @@ from tblite.ase import TBLite
 from phasewalk.structures import bonds
 
 MAX_STRETCH, NEW_BOND = 1.5, 1.2  # segment.max_bond_stretch, segment.new_bond_fraction
-VOLUMES = (500.0, 900.0)  # A^3
 
 
 def walked(run: Path, start: Atoms) -> list[Atoms]:
@@ -41,10 +40,12 @@ def walked(run: Path, start: Atoms) -> list[Atoms]:
     return frames
 
 
-def spread(frames: Sequence[Atoms], count: int, rng: np.random.Generator) -> list[Atoms]:
-    """One frame from each of `count` equal parts of the range of volumes, the rest from all."""
+def spread(
+    frames: Sequence[Atoms], within: Sequence[float], count: int, rng: np.random.Generator
+) -> list[Atoms]:
+    """One frame from each of `count` equal parts of a range of volumes, the rest from all."""
     volumes = np.array([atoms.get_volume() for atoms in frames])
-    edges = np.linspace(*VOLUMES, count + 1)
+    edges = np.linspace(*within, count + 1)
     chosen: list[int] = []
     for low, high in pairwise(edges):
         inside = np.flatnonzero((volumes >= low) & (volumes < high))
@@ -74,12 +75,16 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="directory of a campaign")
+    parser.add_argument("-i", "--structure", type=Path, default=here / "mil53_al.extxyz",
+                        help="start structure of the campaign")  # fmt: skip
+    parser.add_argument("--volumes", type=float, nargs=2, default=(500.0, 900.0),
+                        help="range of cell volumes, A^3")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, default=here / "wide.extxyz")
     parser.add_argument("--intact", type=int, default=24, help="frames with the crystal's bonds")
     parser.add_argument("--opened", type=int, default=12, help="frames with other bonds")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    start = read(here / "mil53_al.extxyz")
+    start = read(args.structure)
     kept = bonds.guard(start, break_ratio=MAX_STRETCH, form_ratio=NEW_BOND)
     frames = walked(args.run, start)
     whole = [kept.fault(atoms) is None for atoms in frames]
@@ -87,7 +92,7 @@ def main() -> None:
     found = []
     for intact, count in ((True, args.intact), (False, args.opened)):
         mine = [atoms for atoms, one in zip(frames, whole, strict=True) if one == intact]
-        found += [labelled(atoms, intact) for atoms in spread(mine, count, rng)]
+        found += [labelled(atoms, intact) for atoms in spread(mine, args.volumes, count, rng)]
         print(f"{len(mine)} frames {'with the bonds' if intact else 'with other bonds'}")
     write(args.output, found, format="extxyz")
     print(f"wrote {len(found)} frames to {args.output}")

@@ -103,18 +103,28 @@ def run(folder: Path, asked: argparse.Namespace) -> None:
             continue
         if time.monotonic() > until:
             break
-        place.mkdir(parents=True, exist_ok=True)
-        file = place / "campaign.yaml"
-        with file.open("w", encoding="utf-8") as stream:
-            YAML().dump(settings(way, seed, asked.labels), stream)
         print(f"{way}, seed {seed}", flush=True)
-        with (place / "run.log").open("a", encoding="utf-8") as log:
-            argv = (*PHASEWALK, "run", str(file), "--dir", str(place / "run"))
-            subprocess.run(argv, stdout=log, stderr=subprocess.STDOUT, check=True)
-        found = {name: evaluated(place / "run", data) for name, data in test_sets(folder).items()}
-        written = place / "errors.part"
-        written.write_text(json.dumps(found, indent=1), encoding="utf-8")
-        written.replace(place / "errors.json")  # atomic
+        finished(place, settings(way, seed, asked.labels), test_sets(folder))
+
+
+def finished(place: Path, data: dict[str, Any], tests: dict[str, Path]) -> None:
+    """Run a campaign in a directory, or the rest of it; errors.json is written at the end."""
+    ran(place, data)
+    found = {name: evaluated(place / "run", test) for name, test in tests.items()}
+    written = place / "errors.part"
+    written.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    written.replace(place / "errors.json")  # atomic
+
+
+def ran(place: Path, data: dict[str, Any]) -> None:
+    """Run a campaign in a directory, or the rest of it."""
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / "campaign.yaml"
+    with file.open("w", encoding="utf-8") as stream:
+        YAML().dump(data, stream)
+    with (place / "run.log").open("a", encoding="utf-8") as log:
+        argv = (*PHASEWALK, "run", str(file), "--dir", str(place / "run"))
+        subprocess.run(argv, stdout=log, stderr=subprocess.STDOUT, check=True)
 
 
 def evaluated(run: Path, data: Path) -> dict[str, Any]:
