@@ -109,6 +109,7 @@ def table(folder: Path) -> str:
         f"| test set | labels for each | potential of | seeds | {' | '.join(COLUMNS)} |",
         "|---" * (len(COLUMNS) + 4) + "|",
     ]
+    found: dict[tuple[int, str], list[dict[str, Any]]]
     found = {key: [] for key in product(LABELS, POTENTIALS)}
     for potential, labels, _, place in cells(folder):
         if (place / "errors.json").is_file():
