@@ -19,9 +19,10 @@ from phasewalk.campaign import theory
 from phasewalk.campaign.config import parse
 from phasewalk.campaign.tasks import Work
 from phasewalk.errors import InputError
+from phasewalk.free_energies import cells, correction
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.jobs import Job
-from phasewalk.production import cells, correction, freeze, labelled
-from phasewalk.production.free_energy import FreeEnergy, Variable
+from phasewalk.production import freeze, labelled
 from phasewalk.production.freeze import Frozen
 from phasewalk.rounds import reopen
 from phasewalk.store.directory import read_campaign

@@ -26,6 +26,7 @@ from ..bias import HillsRecord
 from ..campaign import Campaign, Work, deck_versions
 from ..errors import InputError, NothingLeft
 from ..files import hash_of, set_aside
+from ..free_energies import AGREE_KT, Against, FreeEnergy
 from ..generations import Generation, folder, refit
 from ..labels import levels
 from ..moment import FREE_ENERGY
@@ -47,8 +48,6 @@ from ..store import (
 from ..units import FS_PER_PS
 from ..walkers import Walker, decks
 from . import labelled, lineage, samples
-from .correction import Against
-from .free_energy import AGREE_KT, FreeEnergy
 from .labelled import Walked
 from .samples import HILLS, Biased, Piece
 

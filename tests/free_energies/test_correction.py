@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phasewalk.production import cells, correction
-from phasewalk.production.correction import Against, Answered
-from phasewalk.production.free_energy import FreeEnergy, Variable
+from phasewalk.free_energies import cells, correction
+from phasewalk.free_energies.correction import Against, Answered
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 
 Array = NDArray[np.float64]
