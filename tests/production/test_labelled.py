@@ -126,6 +126,22 @@ def test_labels_are_never_paid_twice_and_the_campaign_is_only_read(bench: Bench)
     assert (bench.root / "journal.jsonl").read_bytes() == before
 
 
+def test_the_stages_of_a_free_energy_say_so(bench: Bench) -> None:
+    bench.freeze(2, 12)
+    assert bench.watcher.begun == [
+        "1 free energy of generation 1: segment 1 of 2",
+        "2 free energy of generation 1: segment 2 of 2",
+        "0 free energy of generation 1: label",
+        "0 free energy of generation 1: evaluate generation 1",
+    ]
+    bench.watcher.begun.clear()
+    bench.freeze(3, 12)
+    assert bench.watcher.begun == [
+        "3 free energy of generation 1: segment 3 of 3",
+        "0 free energy of generation 1: evaluate generation 1",
+    ]
+
+
 def test_a_walker_whose_bonds_changed_begins_at_the_start_structure(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,6 @@ from ..files import hash_of, set_aside
 from ..free_energies import AGREE_KT, Against, FreeEnergy
 from ..generations import Generation, folder, refit
 from ..labels import levels
-from ..moment import FREE_ENERGY
 from ..observed import Observed
 from ..rounds import START, explore, steer
 from ..store import (
@@ -50,6 +49,7 @@ from ..walkers import Walker, decks
 from . import labelled, lineage, samples
 from .labelled import Walked
 from .samples import HILLS, Biased, Piece
+from .stages import Titled
 
 MANY_STOPS = 0.1
 """Fraction of early stops above which a warning is given."""
@@ -173,9 +173,10 @@ def freeze(
     _check_same(root, identity)
     with closing(open_campaign(root, identity)) as opened:
         launcher = Observed(work.launcher, work.store.beat)  # keeps the campaign's lock
-        frozen = Work(campaign, opened, launcher, work.engines, work.observer)
-        _begin(replace(work, campaign=campaign), frozen, generation)
         existing = sum(record.stage == SEGMENT for record in opened.records())
+        observer = Titled(work.observer, generation.name, max(segments, existing))
+        frozen = Work(campaign, opened, launcher, work.engines, observer)
+        _begin(replace(work, campaign=campaign), frozen, generation)
         generation = refit.refit(work, frozen, generation, segments - existing)
         found, sampled = _walk(work, frozen, generation, systems, segments=segments, bins=bins)
         compared = labelled.compare(work, frozen, generation, sampled, against)
@@ -307,8 +308,7 @@ def _walk(
     found: dict[str, Frozen] = {}
     for number in range(1, max(segments, last) + 1):
         if number > last:
-            stage = f"{FREE_ENERGY} of generation {generation.name}"
-            explore.segment(frozen, number, generation, stage=stage)
+            explore.segment(frozen, number, generation)
         found, final = {}, number == max(segments, last)
         for system in systems:
             record = _hills(frozen, system, number)
