@@ -24,6 +24,7 @@ from ..store import (
     SETTINGS_KEPT,
     STOP,
     VERSIONS,
+    Ended,
     Judged,
     Segment,
     Versions,
@@ -76,6 +77,8 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
 
     def judge() -> bool:
         ends = _may_end(work, round_, generation, compare)
+        if not ends and round_ < settings.rounds:
+            _goes_on(work, round_)
         if not (ends or round_ == settings.rounds) or settings.model.final is not None:
             after_round()  # otherwise called at the end
         return ends
@@ -225,6 +228,14 @@ def _end(work: Work, round_: int) -> None:
     before = work.store.find(name)
     if before is None or before.outputs != outputs:
         work.note(name, END, round_, outputs)
+
+
+def _goes_on(work: Work, round_: int) -> None:
+    """Record that a campaign that had ended after a round is continued."""
+    name = end_task(round_)
+    before = work.store.find(name)
+    if before is not None and before.of(Ended).by:
+        work.note(name, END, round_, {"by": []})
 
 
 def check_plumed_files(work: Work) -> None:
