@@ -3,11 +3,12 @@
 from . import cells, correction, free_energy, reweight
 from .cells import Grid
 from .correction import Against, Answered
-from .free_energy import AGREE_KT, Difference, FreeEnergy, Variable, difference
+from .free_energy import AGREE_KT, COMPARED_KT, Difference, FreeEnergy, Variable, difference
 from .reweight import Walk
 
 __all__ = [
     "AGREE_KT",
+    "COMPARED_KT",
     "Against",
     "Answered",
     "Difference",
