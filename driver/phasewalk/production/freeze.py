@@ -176,7 +176,7 @@ def freeze(
         existing = sum(record.stage == SEGMENT for record in opened.records())
         observer = Titled(work.observer, generation.name, max(segments, existing))
         frozen = Work(campaign, opened, launcher, work.engines, observer)
-        _begin(replace(work, campaign=campaign), frozen, generation)
+        _begin(work, frozen, generation)
         generation = refit.refit(work, frozen, generation, segments - existing)
         found, sampled = _walk(work, frozen, generation, systems, segments=segments, bins=bins)
         compared = labelled.compare(work, frozen, generation, sampled, against)
@@ -269,12 +269,23 @@ def _check_same(root: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
-    """Copy the present frames of the campaign's walkers, once; without labels and hills."""
+    """Copy the present frames of the campaign's walkers, once; without labels and hills.
+
+    A frame that has other bonds than the start structure, or whose label shows that the model is
+    wrong there by more than the limits of `policy`, is not used, as in a round of the campaign.
+    """
     if frozen.store.find(segment_task(0)) is not None:
         return
     rounds = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
     after = generation.number if generation.name != FINAL else max(rounds, default=0)
     current, decisions = steer.stand(campaign, after + 1)
+    for name in frozen.campaign.settings.systems:
+        if name not in campaign.guards and not any(
+            campaign.campaign.settings.policy.limits().values()
+        ):
+            frozen.observer.say(
+                f"{name}: its start frames are not tested: bonds are free, and policy has no limit"
+            )
     for one, decision in zip(current, decisions, strict=True):
         if decision.source == START and one.system in frozen.campaign.settings.systems:
             frozen.observer.say(f"{one.id} begins at the start structure: {decision.why}")
