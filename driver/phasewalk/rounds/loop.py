@@ -38,7 +38,7 @@ from ..store import (
     versions_task,
 )
 from ..walkers import broke_down
-from . import added, explore
+from . import added, changed, explore
 from .finished_rounds import Learned, Past
 from .proposals import late_proposals
 
@@ -66,6 +66,8 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None, *, compare: 
 def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     settings = work.campaign.settings
     _check_changes(work)
+    for line in changed.notices(work):
+        work.observer.say(line)
     _keep_settings(work)
     _note_versions(work)
     isolated_atoms.compute(work)
