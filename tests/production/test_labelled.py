@@ -176,7 +176,7 @@ def test_a_walker_whose_label_was_far_off_begins_at_the_start_structure(
     """Also if the bonds are free: of these only the label tells."""
     errors = {"NaCl-0": FrameError(-45.0, 100.0, 0.5)}
     monkeypatch.setattr(
-        steer, "_error", lambda work, round_, walker, **_: errors.get(walker, FrameError(3.0))
+        steer, "frame_error", lambda work, round_, walker, **_: errors.get(walker, FrameError(3.0))
     )
     otherwise(bench, 20.0)
     bench.freeze(2, 0)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import compile, evaluate, inputs, known, learn, refit, worse
+    from . import compile, evaluate, inputs, known, late_judged, learn, refit, worse
     from .deploy import Generation, folder
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "folder",
     "inputs",
     "known",
+    "late_judged",
     "learn",
     "refit",
     "worse",
@@ -27,6 +28,7 @@ __getattr__ = lazy(
         "evaluate": (),
         "inputs": (),
         "known": (),
+        "late_judged": (),
         "learn": (),
         "refit": (),
         "worse": (),

@@ -30,7 +30,7 @@ from ..free_energies import AGREE_KT, Against, FreeEnergy
 from ..generations import Generation, folder, refit
 from ..labels import levels
 from ..observed import Observed
-from ..rounds import START, explore, steer
+from ..rounds import apart, explore, steer
 from ..store import (
     BEGIN,
     ESTIMATE,
@@ -271,24 +271,21 @@ def _check_same(root: Path, identity: Mapping[str, Any]) -> None:
 def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
     """Copy the present frames of the campaign's walkers, once; without labels and hills.
 
-    A frame that has other bonds than the start structure, or whose label shows that the model is
-    wrong there by more than the limits of `policy`, is not used, as in a round of the campaign.
+    Frames that a round of the campaign would not begin at are not used; see `rounds.apart`.
     """
     if frozen.store.find(segment_task(0)) is not None:
         return
     rounds = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
     after = generation.number if generation.name != FINAL else max(rounds, default=0)
-    current, decisions = steer.stand(campaign, after + 1)
+    current, elsewhere = apart.stand(campaign, after)
     for name in frozen.campaign.settings.systems:
-        if name not in campaign.guards and not any(
-            campaign.campaign.settings.policy.limits().values()
-        ):
+        if apart.untested(campaign, name):
             frozen.observer.say(
                 f"{name}: its start frames are not tested: bonds are free, and policy has no limit"
             )
-    for one, decision in zip(current, decisions, strict=True):
-        if decision.source == START and one.system in frozen.campaign.settings.systems:
-            frozen.observer.say(f"{one.id} begins at the start structure: {decision.why}")
+    for one in current:
+        if one.id in elsewhere and one.system in frozen.campaign.settings.systems:
+            frozen.observer.say(f"{one.id} begins at the start structure: {elsewhere[one.id]}")
     seeds = [
         steer.state_json(
             Walker(one.id, one.system, one.index, one.atoms, 0),
