@@ -30,7 +30,7 @@ M = "ERROR in input to action METAD with label m : "
             "+++ PLUMED error\n+++ at tools/Tools.h:172, function static void PLMD::x\n"
             "+++ message follows +++\n(tools/Tools.h:172) static void PLMD::Tools::convert(x)\n"
             "Error converting x\n",
-            "Error converting x",
+            "line 3, METAD: Error converting x",
         ),
         (
             f"{M}cannot understand the following words from the input line : FOO",
@@ -70,6 +70,9 @@ M = "ERROR in input to action METAD with label m : "
             "problem with setting the length unit, either use a numerical value",
             "line 1, UNITS: problem with setting the length unit, either use a numerical value",
         ),
+        ("length unit should be positive", "line 1, UNITS: length unit should be positive"),
+        ("Error converting  x+*1", "line 5, CUSTOM: Error converting  x+*1"),
+        ("maximum in grid must be larger than minimum",) * 2,  # no action has a grid
         (
             'Action "VOLUME" is not known.',
             "line 2: the action VOLUME is not known to this PLUMED; check spelling and modules",

@@ -8,6 +8,7 @@ from ase import Atoms
 from ..bias import plumed
 
 _EACH = "give one value for each variable in ARG"
+_VALUE = r"(?:Error converting|interpreting ranges|load library)\s+([^\s,]+)"
 _WORDS: Mapping[str, str] = {
     r"cannot understand the following words from the input line *: *(.*)": (
         r"\1: not known to PLUMED (check spelling; keywords are written KEY=value, without blanks)"
@@ -74,11 +75,20 @@ def _action(text: str, name: str, label: str, said: str) -> plumed.Action | None
     if len(found) > 1 and "already used" in said:
         return found[1]
     found = found or [one for one in actions if one.name == name]
-    if not found and (unit := re.match(r"problem with setting the (\w+) unit", said)):
+    if not found and (unit := re.match(r"(?:problem with setting the )?(\w+) unit", said)):
         found = [one for one in actions if one.name == "UNITS" and one.get(unit[1].upper())]
     if not found and (quoted := re.search('"(.+?)"', said)):
         found = [one for one in actions if any(quoted[1] in word.text for word in one.words)]
+    if not found and (value := re.search(_VALUE, said)):
+        found = [one for one in actions if value[1] in _values(one)]
+    if not found and "in grid must" in said:
+        found = [one for one in actions if one.get("GRID_MIN")]
     return found[0] if len(found) == 1 else None
+
+
+def _values(action: plumed.Action) -> set[str]:
+    """All parts of an action's words."""
+    return {part for word in action.words for part in re.split(r"[,=\s{}]+", word.text)}
 
 
 def _word(action: plumed.Action, key: str) -> str:
