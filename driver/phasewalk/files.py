@@ -147,6 +147,10 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ParseError(path, "no such file") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"cannot be read: line {line} is not UTF-8 text; save the file as UTF-8"
+        raise ParseError(path, message) from error
     except (OSError, ValueError) as error:
         raise ParseError(path, f"cannot be read ({error})") from error
 

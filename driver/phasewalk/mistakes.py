@@ -15,6 +15,8 @@ NUMBERS = {
     "less_than_equal": ("le", "must be at most"),
 }
 SECTIONS = ("model_type", "model_attributes_type", "dict_type", "dict_attributes_type")
+SHOWN = 60
+"""Maximum length of a value in a message."""
 LISTS = ("list_type", "tuple_type", "set_type", "frozen_set_type")
 
 
@@ -63,7 +65,8 @@ def _found(value: Any) -> str:
     """The value found, if it is short."""
     if isinstance(value, str | int | float | bool | None):
         with contextlib.suppress(ValueError):  # a number of more than 4300 digits has no repr
-            return f" (got {'nothing' if value is None else repr(value)})"
+            shown = "nothing" if value is None else repr(value)
+            return f" (got {shown})" if len(shown) <= SHOWN else ""
     return ""
 
 

@@ -200,8 +200,8 @@ class Now:
         """Round and stage."""
         if self.stage == STARTING:
             return STARTING
-        if self.stage.startswith(FREE_ENERGY):  # its rounds are segments
-            return f"{self.stage}: segment {self.round}"
+        if self.stage.startswith(FREE_ENERGY):  # it has segments, not rounds
+            return self.stage
         of = f" of {self.rounds}" if self.rounds else ""
         return f"{f'round {self.round}{of}' if self.round else 'bootstrap'}: {self.stage}"
 

@@ -7,9 +7,8 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
-from . import mistakes
+from . import mistakes, yaml_mistakes
 from .errors import InputError, brief
 from .settings import Settings, check_text
 
@@ -28,16 +27,14 @@ def parse(text: str, where: str, model: type[Read]) -> Read:
         InputError: one line for the first error.
     """
     try:
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = brief(error.problem)
-        raise InputError(f"{where}{line}: not valid YAML: {problem}") from error
-    except Exception as error:  # ruamel raises various exceptions, for example for `!!int ""`
-        problem = brief(error) or type(error).__name__
-        raise InputError(f"{where}: not valid YAML: {problem}") from error
+        yaml = YAML(typ="safe", pure=True)
+        yaml.composer.warn_double_anchors = False  # they are valid, and the last one counts
+        data = yaml.load(text)
+    except Exception as error:
+        raise InputError(f"{where}{yaml_mistakes.found(error, text)}") from error
     if not isinstance(data, dict):
-        raise InputError(f"{where}: expected `key: value` lines, found {type(data).__name__}")
+        kind = "nothing" if data is None else "a list" if isinstance(data, list) else "a value"
+        raise InputError(f"{where}: expected `key: value` lines, found {kind}")
     try:
         settings = model.model_validate(data)
         check_text(data)  # before code that expands aliases

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 
-import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
@@ -158,28 +157,11 @@ def test_units_of_length() -> None:
     assert plumed_limits.length_A("v: VOLUME") == 10.0
 
 
-def test_atoms_are_numbered_as_in_the_file() -> None:
-    assert plumed_limits.numbering(Atoms("AlAlOHHAl")) == "1-2 Al, 3 O, 4-5 H, 6 Al"
-    many = Atoms(["Na", "Cl"] * 10, positions=np.zeros((20, 3)))
-    assert plumed_limits.numbering(many).endswith("12 Cl, … (8 more runs)")
-
-
-@pytest.mark.parametrize(
-    ("said", "words"),
-    [
-        ("terminate called after throwing an instance of 'PLMD::Plumed::ExceptionError'\n"
-         "  what():  \n(core/Action.cpp:251) void PLMD::Action::error(const string&) const\n"
-         "ERROR in input to action METAD with label m : number of arguments is wrong\n"
-         "(core/PlumedMain.cpp:1) at x\n",
-         "line 3: ERROR in input to action METAD with label m : number of arguments is wrong"),
-        ("+++ PLUMED error\n+++ at tools/Tools.h:172, function static void PLMD::Tools::convert\n"
-         "+++ message follows +++\n(tools/Tools.h:172) static void PLMD::Tools::convert(x)\n"
-         "Error converting x\n",
-         "Error converting x"),
-    ],
-)  # fmt: skip
-def test_plumeds_complaint_without_places_in_its_source(said: str, words: str) -> None:
-    assert plumed_limits.complaint(said, f"{UNITS}v: VOLUME\nm: METAD ARG=v SIGMA=1,2") == words
+@pytest.mark.parametrize("sigma", ["-1", "0", "0.1,-2"])
+def test_hills_have_a_width(sigma: str) -> None:
+    with pytest.raises(InputError, match=f"line 2, METAD: SIGMA={sigma}: must be greater than 0"):
+        plumed_limits.check(f"v: VOLUME\nMETAD ARG=v PACE=5 SIGMA={sigma} HEIGHT=1")
+    plumed_limits.check("v: VOLUME\nMETAD ARG=v PACE=5 SIGMA=0.1 HEIGHT=1")
 
 
 _WORDS = st.sampled_from(

@@ -128,14 +128,53 @@ def test_mistakes_in_the_settings(text: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("rounds: 1", "\trounds: 1", 2, "a tab; indent with spaces"),
+        ("    walkers: 2", "   walkers: 2", 6, "indented differently"),
+        ("    walkers: 2", "      walkers: 2", 6, "unexpected ': '; keys of one group begin"),
+        ("    walkers: 2", "    - walkers: 2", 6, "an entry of a list (-) between keys"),
+        ("structure: x", "structure: a: b", 5, "unexpected ': '; keys of one group begin"),
+        ("rounds: 1", "rounds 1", 2, "no ': ' after the key"),
+        ("rounds: 1", "rounds:1", 2, "no ': ' after the key"),
+        ("rounds: 1", "bootstrap: {count: 8", 2, "no }, or a comma is missing"),
+        ("rounds: 1", 'rounds: "1', 2, "a quote is not closed"),
+        ("structure: x", 'structure: "x" y', 5, "text after a closing quote"),
+        ("structure: x", "structure: @x", 5, "put a value that begins with @ in quotes"),
+        ("structure: x", "structure: *x", 5, "*x refers to nothing"),
+        ("rounds: 1", "rounds: 1\nrounds: 2", 3, "rounds is given twice"),
+        ("rounds: 1", "<<: 1", 2, "<<: needs a group of keys"),
+        ("rounds: 1", "rounds: !!python/name:os.system x", 2, "remove the tag !!python/name:os"),
+        ("rounds: 1", 'rounds: !!int ""', 2, "the value does not fit the tag !!int"),
+        ("rounds: 1", "rounds: 1\n---\na: b\n...", 3, "a second document begins"),
+        ("rounds: 1", f"rounds: 1{'0' * 5000}", 2, "a number of more than 4300 digits"),
+        ("rounds: 1", "rounds: 1\a", 2, "remove the control character U+0007"),
+    ],
+)
+def test_mistakes_in_yaml_are_named_with_their_line(
+    old: str, new: str, line: int, words: str
+) -> None:
+    text = "campaign: c\nrounds: 1\nsystems:\n  a:\n    structure: x\n    walkers: 2\n"
+    assert old in text
+    told = refused(text.replace(old, new))
+    assert f", line {line}: not valid YAML: {words}" in told
+    assert "\n" not in told
+
+
+def test_an_anchor_that_is_given_twice_is_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown key" in refused(BASE + "x: &a 1\ny: &a 2\n")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "expected `key: value` lines, found NoneType"),
-        ("# nothing\n", "found NoneType"),
-        ("- a\n- b\n", "found list"),
-        ("words", "found str"),
-        (BASE + "rounds: 3\nrounds: 4\n", "duplicate key"),
-        (BASE + "    walkers: 1\n    walkers: 2\n", 'found duplicate key "walkers"'),
+        ("", "expected `key: value` lines, found nothing"),
+        ("# nothing\n", "found nothing"),
+        ("- a\n- b\n", "found a list"),
+        ("words", "found a value"),
+        (BASE + "rounds: 3\nrounds: 4\n", "rounds is given twice"),
+        (BASE + "    walkers: 1\n    walkers: 2\n", "walkers is given twice"),
         (BASE + "rounds: [1\n", "not valid YAML"),
         (BASE + "\trounds: 1\n", "not valid YAML"),
         (BASE + "rounds: !!python/object:os.system x\n", "not valid YAML"),
@@ -231,7 +270,7 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert "no such file" in refused_file(tmp_path / "none.yaml")
     assert "cannot be read" in refused_file(tmp_path)
     (tmp_path / "bytes.yaml").write_bytes(b"campaign: \xff\xfe")
-    assert "cannot be read" in refused_file(tmp_path / "bytes.yaml")
+    assert "cannot be read: line 1 is not UTF-8 text" in refused_file(tmp_path / "bytes.yaml")
 
 
 def test_a_whole_campaign(tmp_path: Path) -> None:

@@ -115,6 +115,14 @@ def test_for_people() -> None:
     assert "0.0123 core-hours so far; files in rounds/002/segment" in text
 
 
+def test_a_free_energy_has_no_round_and_no_bootstrap() -> None:
+    stage = "free energy of generation 3: segment 2 of 10"
+    assert replace(NOW, stage=stage).title == stage
+    stage = "free energy of generation 3: label"
+    assert replace(NOW, round=0, stage=stage).title == stage
+    assert replace(NOW, round=0, stage="label").title == "bootstrap: label"
+
+
 def test_in_plain_lines() -> None:
     head, first, second, foot = progress.lines(NOW)
     assert head == (

@@ -18,7 +18,8 @@ from phasewalk.bias import dumps
 from phasewalk.campaign.tasks import Work
 from phasewalk.engines.local import LocalLauncher
 from phasewalk.errors import InputError
-from phasewalk.production import free_energy, freeze, samples
+from phasewalk.free_energies import free_energy
+from phasewalk.production import freeze, samples
 from phasewalk.rounds import reopen
 from phasewalk.store import directory
 

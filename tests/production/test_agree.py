@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from helpers.outputs import whole
 from phasewalk.campaign.stop_settings import FreeEnergyGoal
 from phasewalk.errors import InputError, StoreError
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.generations import learn
 from phasewalk.production import agree, freeze
-from phasewalk.production.free_energy import FreeEnergy, Variable
 from phasewalk.rounds import reopen
 from phasewalk.store import directory
 from phasewalk.store.records import Record

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ from phasewalk.campaign import theory
 from phasewalk.campaign.config import parse
 from phasewalk.campaign.tasks import Work
 from phasewalk.errors import InputError
+from phasewalk.free_energies import cells, correction
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.jobs import Job
-from phasewalk.production import cells, correction, freeze, labelled
-from phasewalk.production.free_energy import FreeEnergy, Variable
+from phasewalk.production import freeze, labelled
 from phasewalk.production.freeze import Frozen
-from phasewalk.rounds import reopen
+from phasewalk.rounds import reopen, steer
 from phasewalk.store.directory import read_campaign
 from phasewalk.structures import Guard
+from phasewalk.walkers import FrameError
 
 AXIS = np.linspace(0.5, 9.5, 10)
 
@@ -125,6 +128,22 @@ def test_labels_are_never_paid_twice_and_the_campaign_is_only_read(bench: Bench)
     assert (bench.root / "journal.jsonl").read_bytes() == before
 
 
+def test_the_stages_of_a_free_energy_say_so(bench: Bench) -> None:
+    bench.freeze(2, 12)
+    assert bench.watcher.begun == [
+        "1 free energy of generation 1: segment 1 of 2",
+        "2 free energy of generation 1: segment 2 of 2",
+        "0 free energy of generation 1: label",
+        "0 free energy of generation 1: evaluate generation 1",
+    ]
+    bench.watcher.begun.clear()
+    bench.freeze(3, 12)
+    assert bench.watcher.begun == [
+        "3 free energy of generation 1: segment 3 of 3",
+        "0 free energy of generation 1: evaluate generation 1",
+    ]
+
+
 def test_a_walker_whose_bonds_changed_begins_at_the_start_structure(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +156,51 @@ def test_a_walker_whose_bonds_changed_begins_at_the_start_structure(
     states = json.loads((bench.root / "fes/gen-001/rounds/000/walkers.json").read_text())
     for state in states:
         assert state["frames"][-1]["frame"]["positions_A"] == pytest.approx(start.positions)
+
+
+def otherwise(bench: Bench, limit: float | None) -> None:
+    """Bonds that are free, and one limit alone on the errors of walkers' frames."""
+    campaign = bench.made.campaign
+    policy = campaign.settings.policy.model_copy(
+        update={"max_energy_error_meV_per_atom": limit, "max_force_error_ratio": None}
+    )
+    system = campaign.settings.systems["NaCl"].model_copy(update={"bonds": "free"})
+    settings = campaign.settings.model_copy(update={"policy": policy, "systems": {"NaCl": system}})
+    made: Any = SimpleNamespace(campaign=replace(campaign, settings=settings))
+    bench.made = made
+
+
+def test_a_walker_whose_label_was_far_off_begins_at_the_start_structure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the bonds are free: of these only the label tells."""
+    errors = {"NaCl-0": FrameError(-45.0, 100.0, 0.5)}
+    monkeypatch.setattr(
+        steer, "frame_error", lambda work, round_, walker, **_: errors.get(walker, FrameError(3.0))
+    )
+    otherwise(bench, 20.0)
+    bench.freeze(2, 0)
+    said = [line for line in bench.watcher.lines if "start" in line]
+    assert said == [
+        "NaCl-0 begins at the start structure: the model's energy of its frame was wrong by -45 "
+        "meV/atom without the common offset (limit 20)"
+    ]
+    states = json.loads((bench.root / "fes/gen-001/rounds/000/walkers.json").read_text())
+    start = bench.made.campaign.structures["NaCl"].positions
+    began = [np.array(state["frames"][-1]["frame"]["positions_A"]) for state in states]
+    assert began[0] == pytest.approx(start)
+    assert np.abs(began[1] - start).max() > 0.01
+
+
+def test_where_no_start_frame_can_be_tested_that_is_said(bench: Bench) -> None:
+    otherwise(bench, None)
+    bench.freeze(2, 0)
+    assert bench.watcher.lines[0] == (
+        "NaCl: its start frames are not tested: bonds are free, and policy has no limit"
+    )
+    bench.watcher.lines.clear()
+    bench.freeze(3, 0)  # it has begun
+    assert not any("not tested" in line for line in bench.watcher.lines)
 
 
 def test_without_being_asked_nothing_is_labelled(bench: Bench) -> None:

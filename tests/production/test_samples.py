@@ -11,8 +11,8 @@ from phasewalk.bias import hills as bias
 from phasewalk.bias.hills import Gaussians, Hill, HillsRecord
 from phasewalk.bias.sharing import BiasSharing
 from phasewalk.errors import InputError, NothingLeft, StoreError
+from phasewalk.free_energies.free_energy import FreeEnergy
 from phasewalk.production import freeze, samples
-from phasewalk.production.free_energy import FreeEnergy
 from phasewalk.production.samples import Biased, Piece
 from phasewalk.rounds import reopen
 from phasewalk.store import directory

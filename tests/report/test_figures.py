@@ -14,8 +14,8 @@ from helpers.recorded import RECORDED
 from phasewalk.bias import hills as bias
 from phasewalk.bias.hills import Hill, HillsRecord
 from phasewalk.errors import StoreError
-from phasewalk.production import free_energy
-from phasewalk.production.free_energy import FreeEnergy, Variable
+from phasewalk.free_energies import free_energy
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.report import free_figures, maps
 from phasewalk.report import page as report
 from phasewalk.report.pictures import Picture

@@ -16,12 +16,13 @@ from helpers import fake_campaign
 from helpers.fake_campaign import FakeCampaign
 from helpers.stop_rules import RULES, numbers
 from phasewalk.production import agree
-from phasewalk.status import summary
+from phasewalk.status import history, summary, verdict
 from phasewalk.store.directory import JOURNAL, read_campaign
 
 pytestmark = pytest.mark.slow
 
 Ask = Callable[[dict[str, Any]], FakeCampaign]
+Judgement = tuple[bool, list[str], str]
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,32 @@ def test_a_rule_that_is_loosened_lets_it_go_on(ask: Ask) -> None:
     (campaign.folder / "campaign.yaml").write_text(text.replace("1000000.0", "0.001"))
     FakeCampaign(campaign.folder, campaign.programs).run()
     assert done(campaign, "segment") == 2
+
+
+def goes_on(campaign: FakeCampaign, old: str, new: str) -> Judgement:
+    """Change its file and run it again; what is read after its first old round."""
+    text = (campaign.folder / "campaign.yaml").read_text()
+    assert old in text
+    (campaign.folder / "campaign.yaml").write_text(text.replace(old, new))
+    found: list[Judgement] = []
+
+    def look() -> None:
+        state = summary.collect(campaign.root)
+        word = verdict.judge(history.read(campaign.root)).word
+        found.append((state["finished"], state["stop"]["ended_by"], word))
+
+    FakeCampaign(campaign.folder, campaign.programs).run(after_round=look)
+    assert found[-1][0]
+    return found[0]
+
+
+def test_a_campaign_that_goes_on_is_not_called_finished(ask: Ask) -> None:
+    """By a stricter goal, and by more rounds; from the first line that it prints."""
+    campaign = ask({"errors": {"rounds": 1, "force_mae_meV_per_A": 1e6}})
+    assert summary.collect(campaign.root)["finished"]
+    finished, by, word = goes_on(campaign, "1000000.0", "0.001")
+    assert (finished, by) == (False, [])
+    assert word not in (verdict.CONVERGED, verdict.NOT_CONVERGED)
+    finished, by, word = goes_on(campaign, "rounds: 2", "rounds: 3")
+    assert (finished, by) == (False, [])
+    assert word not in (verdict.CONVERGED, verdict.NOT_CONVERGED)

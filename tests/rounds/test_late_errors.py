@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import fake_engines
+from helpers.fakes import FakeLauncher, Watcher
 from helpers.late_labels import Story, labels
 from phasewalk.bias import HillsRecord, hill_tables
-from phasewalk.rounds import rewinding, steer
+from phasewalk.campaign.tasks import Work
+from phasewalk.generations import late_judged
+from phasewalk.rounds import apart, rewinding, steer
 from phasewalk.status import summary
 from phasewalk.store import Store, read_campaign
 
@@ -183,3 +187,74 @@ def test_an_older_frame_is_judged_if_the_late_label_fails(make: Make, key: str) 
     story = make(fails=frozenset([key]), shifts={older: 1.0})
     story.run(ROUNDS)
     assert (begun(story, 3)["source"], begun(story, 3)["late_step"]) == ("start", 0)
+
+
+FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
+AT_END = "evaluate late labels of round 1"
+
+
+@pytest.mark.parametrize(("policy", "learned"), [("hold_out: {}", 8), ("", 9)])
+def test_in_the_last_round_it_is_judged_before_the_final_model(
+    make: Make, key: str, policy: str, learned: int
+) -> None:
+    story = make(policy=policy, final=FINAL)
+    story.run(1)
+    (found,) = story.records()[AT_END]["outputs"]["each"]
+    assert (found["walker"], found["key"], found["late"]) == (WALKER, key, True)
+    assert abs(found["energy_error_meV_per_atom"]) > 100.0
+    assert (story.trained(1), story.trained("final")) == (8, learned)
+    held = story.records().get("late labels of round 1 held out", {"outputs": {"labels": []}})
+    assert [one["key"] for one in held["outputs"]["labels"]] == [key] * (9 - learned)
+    assert summary.collect(story.root)["intact"]["labels_outlying"] == 1
+    assert story.run(1) == []
+
+
+def test_more_rounds_after_that_are_as_if_asked_for_at_once(make: Make) -> None:
+    options = {"policy": "hold_out: {}", "final": FINAL}
+    story, once = make("a", **options), make("b", **options)
+    for rounds in (1, 2):
+        story.run(rounds)
+    once.run(2)
+    assert story.made() == once.made()
+    assert summary.collect(story.root)["intact"] == summary.collect(once.root)["intact"]
+    rewinding.rewind(story.root, 1)
+    assert AT_END not in {record.task for record in read_campaign(story.root).records()}
+    story.run(2)
+    assert story.made() == once.made()
+
+
+def test_without_a_limit_or_late_labels_there_is_no_such_job(make: Make) -> None:
+    unlimited = make("a", policy="max_energy_error_meV_per_atom: null, max_force_error_ratio: null")
+    for story in (unlimited, make("b", factor="null")):
+        story.final = FINAL
+        story.run(1)
+        assert AT_END not in story.records()
+
+
+def test_what_an_earlier_version_has_finished_is_not_judged(make: Make) -> None:
+    story = make(policy="hold_out: {}", final=FINAL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(late_judged, "judge", lambda *_, **__: None)
+        story.run(1)
+    assert story.run(1) == []
+    assert story.trained("final") == 9
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_no_free_energy_begins_at_such_a_frame(make: Make, rounds: int) -> None:
+    """Found by the end of the campaign, or by its next round."""
+    story = make(final=FINAL)
+    story.run(rounds)
+    assert story.last is not None
+    work = Work(
+        story.last.campaign,
+        read_campaign(story.root),
+        FakeLauncher(story.last.programs),
+        fake_engines.engines(story.folder),
+        Watcher(),
+    )
+    walkers, elsewhere = apart.stand(work, 1)
+    assert list(elsewhere) == [WALKER]
+    assert "the model's energy of its frame was wrong by" in elsewhere[WALKER]
+    atoms = next(one.atoms for one in walkers if one.id == WALKER)
+    assert np.allclose(atoms.cell.array, 5.64 * np.eye(3))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from helpers import fake_campaign
 from helpers.disk import Disk, Killed
 from phasewalk.errors import InputError, PhasewalkError, StoreError
 from phasewalk.rounds.rewinding import Rewound, last_finished, rewind
@@ -374,3 +375,19 @@ def test_it_says_what_was_done(root: Path) -> None:
     )
     assert labels == "2 labels are kept and will be reused"
     assert Rewound(0, None, (), 5, "").lines()[1].startswith("5 labels are kept")
+
+
+def test_a_campaign_that_was_finished_twice_can_be_rewound_and_run(tmp_path: Path) -> None:
+    """Its journal has records of files of the final model that were written again."""
+    final = "{budget: {epochs: 2, learning_rate: 0.01}}"
+    for rounds in (1, 2):
+        made = fake_campaign.make(tmp_path / f"{rounds}", rounds=rounds, final=final)
+        made.run(tmp_path / "c")
+    before = files(tmp_path / "c/run/models")
+    rewind(tmp_path / "c/run", 1)
+    assert not (tmp_path / "c/run/models/final").exists()
+    made.run(tmp_path / "c")
+    found = files(tmp_path / "c/run/models")
+    assert {n: c for n, c in found.items() if n.endswith(".ckpt")} == {
+        n: c for n, c in before.items() if n.endswith(".ckpt")
+    }

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from helpers.recorded import RECORDED, rewrite
 from phasewalk.errors import InputError, StoreError
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.production import freeze, lineage
-from phasewalk.production.free_energy import FreeEnergy, Variable
 from phasewalk.report import free_figures, methods, page, scatter
 from phasewalk.status import history, summary
 from phasewalk.status.history import History

@@ -74,7 +74,11 @@ def _check_replicas(action: Action) -> None:
 
 
 def _check_regular(metad: Action, conditional: Action | None) -> None:
-    """Raise InputError if METAD does not deposit a hill every PACE steps."""
+    """Raise InputError if METAD does not deposit a hill every PACE steps, or one without width."""
+    for sigma in (metad.get("SIGMA") or "").split(","):
+        width = _number(sigma)
+        if width is not None and width <= 0.0:  # PLUMED accepts it
+            raise _error(metad, f"SIGMA={metad.get('SIGMA')}: must be greater than 0")
     key = next((key for key in _UPDATE if metad.get(key) is not None), None)
     if key is not None:
         raise _error(
@@ -285,47 +289,6 @@ def _too_large(text: str, atoms: Atoms) -> Iterator[str]:
                         f"{number * scale:g} {what}, more than {why} ({limit:.4g} {what})"
                         f"{_unit_hint(text)}"
                     )
-
-
-def complaint(output: str, text: str) -> str:
-    """PLUMED's error message, without places in its source code, with the line of the input.
-
-    Args:
-        output: error output of PLUMED.
-        text: the user's PLUMED input.
-    """
-    found = re.split(r"terminate called[^\n]*\n", output)[-1].replace("what():", "")
-    found = re.sub(r"The above exception .*", "", found, flags=re.DOTALL)
-    lines = [line.lstrip("+ \t").rstrip() for line in found.splitlines()]
-    kept = [
-        line
-        for line in lines
-        if line
-        and not re.match(
-            r"\([\w/]+/[\w.]+:\d+\)|#####|PLUMED: ?$|PLUMED error$|at |message follows|assertion",
-            line,
-        )
-    ]
-    message = " ".join(kept[-4:])
-    named = re.search(r"with label (\S+)", message)
-    line = next((a.line for a in parse(text) if named and a.label == named[1]), None)
-    return f"line {line}: {message}" if line else message
-
-
-def numbering(atoms: Atoms) -> str:
-    """PLUMED's atom numbers by runs of elements, as in `1-2 Al, 3-6 O`."""
-    symbols = atoms.get_chemical_symbols()
-    starts = [i for i, name in enumerate(symbols) if i == 0 or symbols[i - 1] != name]
-    runs = [
-        (start + 1, end, symbols[start])
-        for start, end in zip(starts, [*starts[1:], len(symbols)], strict=True)
-    ]
-    shown = [
-        f"{first}-{last} {name}" if last > first else f"{first} {name}"
-        for first, last, name in runs
-    ]
-    more = [f"… ({len(runs) - 12} more runs)"] if len(runs) > 12 else []
-    return ", ".join(shown[:12] + more)
 
 
 def _unit_hint(text: str) -> str:

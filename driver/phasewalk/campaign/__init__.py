@@ -15,7 +15,7 @@ from .config import BootstrapSettings, CampaignSettings, parse
 from .inputs import Campaign
 from .stop import located
 from .stop_settings import FreeEnergyGoal
-from .tasks import Counter, Outputs, Task, Work, in_background
+from .tasks import Counter, Observer, Outputs, Task, Work, in_background
 
 __all__ = [
     "BootstrapSettings",
@@ -23,6 +23,7 @@ __all__ = [
     "CampaignSettings",
     "Counter",
     "FreeEnergyGoal",
+    "Observer",
     "Outputs",
     "Task",
     "Work",

@@ -12,14 +12,14 @@ from rich.text import Text
 
 from .. import engines as finding
 from .. import scratch, walkers
-from ..bias import colvars, plumed, plumed_limits
+from ..bias import colvars, plumed
 from ..campaign import Campaign, config, guards, plumed_inputs
 from ..engines import Engines, Machine, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
 from ..jobs import Finished, Job, Launcher, run
 from ..structures import bare, carried, perturb
 from ..units import BOLTZMANN_KJ_PER_MOL_K
-from . import advice, rehearsal, rendering, trial, untrained
+from . import advice, plumed_words, rehearsal, rendering, trial, untrained
 from .advice import Displaced
 
 NEEDED_PACKAGES = ("EXTRA-FIX", "PLUGIN")
@@ -256,12 +256,12 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
     if finished.returncode != 0:
         printed = finished.directory / Finished.STDERR
         errors = printed.read_text(errors="replace", encoding="utf-8")
-        why = plumed_limits.complaint(errors, text) or finished.last_lines()
+        why = plumed_words.complaint(errors, text) or finished.last_lines()
         raise InputError(f"PLUMED rejects it: {why}")
     biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
     atoms = campaign.structures[name]
     notices = plumed_inputs.notices_of(system, atoms)
-    shown = f"atoms {plumed_limits.numbering(atoms)}"
+    shown = f"atoms {plumed_words.numbering(atoms)}"
     return "; ".join([f"PLUMED accepts it; {biases or 'no metadynamics'}; {shown}", *notices])
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from .. import engines as finding
 from .. import scratch, walkers
-from ..bias import plumed_limits
 from ..campaign import Campaign, guards
 from ..engines import plugin
 from ..errors import EngineMissing, StoreError
 from ..files import write_file
 from ..rounds import walker_id
 from ..walkers import SegmentPlan, Walker, volume_limits
+from . import plumed_words
 
 MODEL = "model.nequip.pth"
 
@@ -37,7 +37,7 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
     for name, system in settings.systems.items():
         if system.plumed:
             ours = written[f"{walker_id(name, 0)}.plumed"].decode()
-            shown = plumed_limits.numbering(campaign.structures[name])
+            shown = plumed_words.numbering(campaign.structures[name])
             yield f"atom numbers of {name} in PLUMED, in the order of its structure file: {shown}"
             yield f"PLUMED text of {name}, compared with that of its first walker:"
             yield from (

@@ -281,9 +281,11 @@ def _against(one: "Frozen") -> Table:
 
 def lines(one: "Frozen") -> list[str]:
     """Lines on the reliability of a free energy."""
+    from ..free_energies import COMPARED_KT
+
     free = one.found
     known = f"{free.largest_error:.1f} kJ/mol" if not np.isnan(free.largest_error) else "not known"
-    below = 10 * free.kT
+    below = COMPARED_KT * free.kT
     unknown = int((free.compared & np.isnan(free.errors)).sum())
     some = unknown and not np.isnan(free.largest_error)
     few = f" (unknown for {unknown} bins with too few visits)" if some else ""
@@ -306,12 +308,17 @@ def lines(one: "Frozen") -> list[str]:
 
 def _lines_against(one: "Frozen") -> list[str]:
     """Comparison of the free energy with the reference, as text; empty if there is none."""
+    from ..free_energies import COMPARED_KT
+
     against = one.against
     if against is None:
         return []
     failed = f", {against.failed} could not be labelled" if against.failed else ""
     spread = "–" if np.isnan(against.spread) else f"{against.spread / one.found.kT:.1f} kT"
     rests = "–" if np.isnan(against.n_eff) else f"{against.n_eff:.1f}"
-    line = f"{against.frames} frames by the reference{failed}: spread within a cell {spread}, "
-    line += f"{rests} of them in effect in the exponential average"
+    below = COMPARED_KT * one.found.kT
+    line = (
+        f"{against.frames} frames by the reference{failed}, where F is below {below:.0f} kJ/mol: "
+    )
+    line += f"spread within a cell {spread}, {rests} of them in effect in the exponential average"
     return [line, *([f"against the reference: {against.verdict}"] if against.corrected else [])]

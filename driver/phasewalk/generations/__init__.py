@@ -5,17 +5,30 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import compile, evaluate, known, learn, refit, worse
+    from . import compile, evaluate, inputs, known, late_judged, learn, refit, worse
     from .deploy import Generation, folder
 
-__all__ = ["Generation", "compile", "evaluate", "folder", "known", "learn", "refit", "worse"]
+__all__ = [
+    "Generation",
+    "compile",
+    "evaluate",
+    "folder",
+    "inputs",
+    "known",
+    "late_judged",
+    "learn",
+    "refit",
+    "worse",
+]
 
 __getattr__ = lazy(
     __name__,
     {
         "compile": (),
         "evaluate": (),
+        "inputs": (),
         "known": (),
+        "late_judged": (),
         "learn": (),
         "refit": (),
         "worse": (),

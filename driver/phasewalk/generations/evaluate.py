@@ -83,18 +83,18 @@ def evaluation_task(
         first, last = len(asked), len(asked) + len(new)
         end = last + len(test)
         offset = known.offsets(beside(), result.frames[end:])
-        each = [
+        predicted = [
             *({"of": "new", **frame} for frame in compared(new, result.frames[first:last])),
             *({"of": "test", **frame} for frame in compared(test, result.frames[last:end])),
         ]
         file = f"rounds/{round_:03d}/frames-{generation.name}.json"
-        work.store.keep(file, json.dumps(each).encode())
+        work.store.keep(file, json.dumps(predicted).encode())
         outputs = {
             "generation": generation.name,
             "frames": file,
             "new": accuracy.errors(new, result.frames[first:last]).as_dict() if new else None,
             "test": accuracy.errors(test, result.frames[last:end]).as_dict() if test else None,
-            "each": _each(work, round_, new, result.frames[first:last], offset),
+            "each": each(work, round_, new, result.frames[first:last], offset),
             "seconds_per_step": result.seconds_per_step,
             **({"known_offsets_meV_per_atom": offset} if offset else {}),
             **more(),
@@ -114,12 +114,12 @@ def evaluation_task(
             [labels.content_hash(label) for label in test],
         ),
         place=f"rounds/{round_:03d}/evaluate-{generation.name}",
-        job=_job(work, generation, name, frames, nve=probes is not None and probes.full),
+        job=job(work, generation, name, frames, nve=probes is not None and probes.full),
         read=read,
     )
 
 
-def _job(
+def job(
     work: Work,
     generation: Generation,
     name: str,
@@ -139,7 +139,7 @@ def _job(
     )
 
 
-def _each(
+def each(
     work: Work,
     round_: int,
     new: Sequence[Label],
@@ -188,7 +188,7 @@ def proof_task(work: Work, generation: Generation, probes: Probes) -> Task:
         round=generation.number,
         inputs=hash_of("prove", generation.checkpoint_hash, asdict(generation.stamp)),
         place=f"rounds/{generation.number:03d}/prove-{generation.name}",
-        job=_job(work, generation, name, frames, nve=True),
+        job=job(work, generation, name, frames, nve=True),
         read=read,
     )
 

@@ -16,7 +16,16 @@ from ase import Atoms
 
 from ..campaign import Work
 from ..labels import Label, split
-from ..store import HELD_OUT, Evaluated, FrameErrors, HeldOut, Store, each, evaluate_task
+from ..store import (
+    HELD_OUT,
+    Evaluated,
+    FrameErrors,
+    HeldOut,
+    Store,
+    each,
+    evaluate_task,
+    late_held_out_task,
+)
 from ..store import held_out_task as task_name
 from ..structures import reduced_formula
 from ..validation import Prediction
@@ -35,7 +44,8 @@ def usable(work: Work, known: Sequence[Label]) -> list[Label]:
     """The labels that a generation learns: those that are not held out."""
     rounds = {number for label in known if (number := label.origin.get("round"))}
     rounds |= {number + 1 for number in rounds}  # in which late labels are judged
-    found = (work.store.find(task_name(number)) for number in rounds)
+    names = (name(number) for number in sorted(rounds) for name in (task_name, late_held_out_task))
+    found = map(work.store.find, names)
     held = {one.key for record in found if record for one in record.of(HeldOut).labels}
     return [label for label in known if label.key not in held]
 
@@ -67,13 +77,14 @@ def probed(known: Sequence[Label]) -> list[Atoms]:
     return list(chosen.values())
 
 
-def hold_out(work: Work, round_: int, found: Mapping[str, Any]) -> None:
+def hold_out(work: Work, round_: int, found: Mapping[str, Any], *, name: str = "") -> None:
     """Record which labels of a round are not used for training, by the rule of the settings.
 
     Args:
         work: the campaign.
         round_: number of the round.
         found: outputs of the evaluation of the generation that drove the walkers.
+        name: of the record; that of the round if it is empty.
     """
     rule = work.campaign.settings.policy.hold_out
     if rule is None:
@@ -85,7 +96,7 @@ def hold_out(work: Work, round_: int, found: Mapping[str, Any]) -> None:
         if fault is not None and entry.key:
             held.append({"key": entry.key, "walker": entry.walker, "why": fault.says})
             work.observer.say(f"{entry.walker}: label not used for training: {fault.says}")
-    work.note(task_name(round_), HELD_OUT, round_, {"labels": held})
+    work.note(name or task_name(round_), HELD_OUT, round_, {"labels": held})
 
 
 def errors_of(entry: FrameErrors) -> FrameError:

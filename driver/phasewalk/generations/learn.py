@@ -11,13 +11,14 @@ from ase import Atoms
 
 from .. import labels, models
 from ..campaign import Outputs, Task, Work, in_background
-from ..files import check_file, file_hash, hash_of, read
+from ..files import check_file, file_hash, read
 from ..jobs import Event, Finished, Job, Running
 from ..labelling import isolated_atoms, locate
 from ..labels import Label
 from ..models import Budget, Statistics, explained, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
 from ..store import FINAL, TRAIN, Trained, held_out_task, train_task
+from . import inputs
 from . import known as known_labels
 from .deploy import Generation, deploy, folder, made, plan
 from .evaluate import evaluation_task, probes_for, proof_task, say_errors
@@ -236,7 +237,8 @@ def _training(
     round_: int,
 ) -> Task:
     campaign, known, validation = work.campaign, sets.labels, sets.validation
-    training = known if name == FINAL else sets.training
+    final = name == FINAL
+    training = known if final else sets.training
     statistics = functools.cache(lambda: _statistics(work, training))
 
     def start(directory: Path) -> Job:
@@ -258,45 +260,30 @@ def _training(
     def read(finished: Finished) -> Outputs:
         trained, numbers = models.read_training(finished), statistics()
         found = None
-        if name != FINAL:
+        if not final:
             found = _worth(work, name, trained, validation, budget=budget, numbers=numbers)
         return {
+            **({"trained_with": campaign.settings.model.of_every_training} if final else {}),
             **_keep(work, name, trained, known_labels.probed(known)),
             "validation": found and found.as_dict(),
             "training_labels": len(training),
-            "validation_labels": 0 if name == FINAL else len(validation),
+            "validation_labels": 0 if final else len(validation),
             "statistics": asdict(numbers),
             "optimizer": campaign.settings.model.optimizer,
         }
 
     before = previous.checkpoint_hash if previous else None
-    again = budget.model_dump() if name == FINAL else None  # may be asked for with a larger one
+    keys = [label.key for label in known]
+    asked = inputs.of_final(work, keys, before, budget) if final else inputs.of(keys, before, name)
     return Task(
         name=train_task(name),
         stage=TRAIN,
         round=round_,
-        inputs=inputs_of([label.key for label in known], before, name, again),
-        place=f"rounds/{round_:03d}/train{'-final' if name == FINAL else ''}",
+        inputs=asked,
+        place=f"rounds/{round_:03d}/train{'-final' if final else ''}",
         job=start,
         read=read,
     )
-
-
-def inputs_of(
-    keys: Sequence[str],
-    before: str | None,
-    name: str,
-    again: Mapping[str, Any] | None = None,
-) -> str:
-    """Hash of the input of a training.
-
-    Args:
-        keys: keys of all labels.
-        before: hash of the checkpoint from which it starts; None for the first generation.
-        name: name of the generation.
-        again: budget of the final model, which may be increased later.
-    """
-    return hash_of("train", list(keys), before, name, again)
 
 
 def _worth(

@@ -158,6 +158,11 @@ class ModelSettings(Settings):
         """Cutoff radius, Å: r_max_A if given, else that of the preset."""
         return self.r_max_A or float(PRESETS[self.preset]["r_max_A"])
 
+    @property
+    def of_every_training(self) -> dict[str, Any]:
+        """What every training depends on, but the network does not; as data for JSON."""
+        return self.model_dump(include={"batch_size", "loss_weights", "optimizer", "overrides"})
+
 
 class DeploySettings(Settings):
     """How a checkpoint is compiled into a model that LAMMPS can run."""

@@ -1,6 +1,6 @@
 """Production: use of a frozen model, and free energies from it."""
 
-from . import agree, correction, free_energy, freeze, labelled, lineage
+from . import agree, freeze, labelled, lineage
 from .freeze import Frozen
 from .lineage import Model
 from .samples import HILLS
@@ -10,8 +10,6 @@ __all__ = [
     "Frozen",
     "Model",
     "agree",
-    "correction",
-    "free_energy",
     "freeze",
     "labelled",
     "lineage",

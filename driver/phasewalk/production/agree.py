@@ -4,6 +4,7 @@ import math
 
 from ..campaign import FreeEnergyGoal, Work
 from ..errors import EngineFailed, InputError, NothingLeft, StoreError
+from ..free_energies import Difference, FreeEnergy, difference
 from ..generations import Generation, learn
 from ..rounds import reopen
 from ..store import (
@@ -18,7 +19,6 @@ from ..store import (
     site_ledger,
 )
 from . import freeze
-from .free_energy import Difference, FreeEnergy, difference
 
 
 def compare(work: Work, generation: Generation) -> tuple[float | None, str]:

@@ -26,11 +26,11 @@ from ..bias import HillsRecord
 from ..campaign import Campaign, Work, deck_versions
 from ..errors import InputError, NothingLeft
 from ..files import hash_of, set_aside
+from ..free_energies import AGREE_KT, Against, FreeEnergy
 from ..generations import Generation, folder, refit
 from ..labels import levels
-from ..moment import FREE_ENERGY
 from ..observed import Observed
-from ..rounds import START, explore, steer
+from ..rounds import apart, explore, steer
 from ..store import (
     BEGIN,
     ESTIMATE,
@@ -47,10 +47,9 @@ from ..store import (
 from ..units import FS_PER_PS
 from ..walkers import Walker, decks
 from . import labelled, lineage, samples
-from .correction import Against
-from .free_energy import AGREE_KT, FreeEnergy
 from .labelled import Walked
 from .samples import HILLS, Biased, Piece
+from .stages import Titled
 
 MANY_STOPS = 0.1
 """Fraction of early stops above which a warning is given."""
@@ -174,9 +173,10 @@ def freeze(
     _check_same(root, identity)
     with closing(open_campaign(root, identity)) as opened:
         launcher = Observed(work.launcher, work.store.beat)  # keeps the campaign's lock
-        frozen = Work(campaign, opened, launcher, work.engines, work.observer)
-        _begin(replace(work, campaign=campaign), frozen, generation)
         existing = sum(record.stage == SEGMENT for record in opened.records())
+        observer = Titled(work.observer, generation.name, max(segments, existing))
+        frozen = Work(campaign, opened, launcher, work.engines, observer)
+        _begin(work, frozen, generation)
         generation = refit.refit(work, frozen, generation, segments - existing)
         found, sampled = _walk(work, frozen, generation, systems, segments=segments, bins=bins)
         compared = labelled.compare(work, frozen, generation, sampled, against)
@@ -269,15 +269,23 @@ def _check_same(root: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _begin(campaign: Work, frozen: Work, generation: Generation) -> None:
-    """Copy the present frames of the campaign's walkers, once; without labels and hills."""
+    """Copy the present frames of the campaign's walkers, once; without labels and hills.
+
+    Frames that a round of the campaign would not begin at are not used; see `rounds.apart`.
+    """
     if frozen.store.find(segment_task(0)) is not None:
         return
     rounds = [r.round for r in campaign.store.records() if r.stage == SEGMENT]
     after = generation.number if generation.name != FINAL else max(rounds, default=0)
-    current, decisions = steer.stand(campaign, after + 1)
-    for one, decision in zip(current, decisions, strict=True):
-        if decision.source == START and one.system in frozen.campaign.settings.systems:
-            frozen.observer.say(f"{one.id} begins at the start structure: {decision.why}")
+    current, elsewhere = apart.stand(campaign, after)
+    for name in frozen.campaign.settings.systems:
+        if apart.untested(campaign, name):
+            frozen.observer.say(
+                f"{name}: its start frames are not tested: bonds are free, and policy has no limit"
+            )
+    for one in current:
+        if one.id in elsewhere and one.system in frozen.campaign.settings.systems:
+            frozen.observer.say(f"{one.id} begins at the start structure: {elsewhere[one.id]}")
     seeds = [
         steer.state_json(
             Walker(one.id, one.system, one.index, one.atoms, 0),
@@ -308,8 +316,7 @@ def _walk(
     found: dict[str, Frozen] = {}
     for number in range(1, max(segments, last) + 1):
         if number > last:
-            stage = f"{FREE_ENERGY} of generation {generation.name}"
-            explore.segment(frozen, number, generation, stage=stage)
+            explore.segment(frozen, number, generation)
         found, final = {}, number == max(segments, last)
         for system in systems:
             record = _hills(frozen, system, number)

@@ -20,16 +20,13 @@ from ..bias import dumps
 from ..campaign import Work
 from ..errors import InputError
 from ..files import read
+from ..free_energies import Against, Answered, FreeEnergy, Grid, cells, correction
 from ..generations import Generation, evaluate
 from ..labelling import Frame
 from ..labels import Label
 from ..store import LABEL, Labelled, each, failures, read_campaign
 from ..structures import bare, carried
 from ..units import KJ_PER_MOL_PER_EV
-from . import cells, correction
-from .cells import Grid
-from .correction import Against, Answered
-from .free_energy import FreeEnergy
 from .samples import Biased, Piece, kept
 
 Array = NDArray[np.float64]

@@ -12,13 +12,11 @@ from .. import bias, walkers
 from ..bias import Gaussians, HillsRecord, colvars, dumps, plumed
 from ..campaign import Work
 from ..errors import InputError, NothingLeft
+from ..free_energies import FreeEnergy, Variable, Walk, free_energy, reweight
 from ..rounds import steer
 from ..store import Segment, segment_task
 from ..units import BOLTZMANN_KJ_PER_MOL_K, FS_PER_PS, KJ_PER_MOL
 from ..walkers import SystemSettings, Walker
-from . import free_energy, reweight
-from .free_energy import FreeEnergy, Variable
-from .reweight import Walk
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..production import correction, free_energy
+from ..free_energies import correction, free_energy
 from ..status import History
 from .figures import Section
 from .pictures import GREY, Picture, colour, name_of

@@ -18,7 +18,7 @@ from ase import Atoms
 
 from ..campaign import stop
 from ..errors import EngineMissing, InputError
-from ..production import correction, free_energy
+from ..free_energies import correction, free_energy
 from ..status import deployed_model, history, library, verdict
 from ..store import ledger
 from ..validation import Errors

@@ -1,13 +1,12 @@
 """Rounds: the main loop, start frames of walkers, segments, and rewinding."""
 
-from . import added, explore, loop, reopen, rewinding, steer
-from .decision import START
+from . import added, apart, explore, loop, reopen, rewinding, steer
 from .steer import State, read_states, states_file, walker_id
 
 __all__ = [
-    "START",
     "State",
     "added",
+    "apart",
     "explore",
     "loop",
     "read_states",

@@ -66,7 +66,6 @@ def segment(
     round_: int,
     generation: Generation,
     *,
-    stage: str = SEGMENT,
     known: NearFrames | None = None,
 ) -> Outputs:
     """One segment of all walkers with a generation.
@@ -75,7 +74,6 @@ def segment(
         work: the campaign.
         round_: number of the round.
         generation: model of the walkers.
-        stage: name of the stage in the output.
         known: frames with labels, if those of this segment will be labelled: then a walker that has
             ended does not wait for the others with its label.
 
@@ -101,7 +99,7 @@ def segment(
         read=lambda finished: _read_segment(work, begun(), finished),
     )
     total = len(plan.walkers) * plan.settings.steps
-    work.observer.begin(round_, stage, total, "steps")
+    work.observer.begin(round_, SEGMENT, total, "steps")
     early = None if known is None else Early.of(work, plan, known)
     outputs = _walk(work, task, plan, early)
     _say_segment(work, outputs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .. import labelling
 from ..campaign import Work
 from ..errors import ParseError
-from ..generations import Generation, learn
+from ..generations import Generation, inputs, learn
 from ..generations import known as known_labels
 from ..labels import Label
 from ..store import LABEL, Labelled, Record, Segment, segment_task, train_task
@@ -117,7 +117,7 @@ class Past:
         all_keys = [*(label.key for label in (*known, *first)), *keys]
         all_keys = [key for key in all_keys if key not in self.held]
         before = previous.checkpoint_hash if previous else None
-        if self.work.store.done(name, learn.inputs_of(all_keys, before, str(number))) is None:
+        if self.work.store.done(name, inputs.of(all_keys, before, str(number))) is None:
             return None
         new = [*first, *(self._label(key) for key in keys)]
         everything = [*known, *new]

@@ -12,7 +12,7 @@ from ..bias import plumed
 from ..campaign import Work, parse, stop
 from ..errors import InputError, NothingLeft
 from ..files import file_hash
-from ..generations import Generation, learn, worse
+from ..generations import Generation, late_judged, learn, worse
 from ..labelling import Frame, initial, isolated_atoms
 from ..labels import Label
 from ..store import (
@@ -24,6 +24,7 @@ from ..store import (
     SETTINGS_KEPT,
     STOP,
     VERSIONS,
+    Ended,
     Judged,
     Segment,
     Versions,
@@ -37,7 +38,7 @@ from ..store import (
     versions_task,
 )
 from ..walkers import broke_down
-from . import added, explore
+from . import added, changed, explore
 from .finished_rounds import Learned, Past
 from .proposals import late_proposals
 
@@ -65,6 +66,8 @@ def run(work: Work, after_round: Callable[[], None] = lambda: None, *, compare: 
 def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     settings = work.campaign.settings
     _check_changes(work)
+    for line in changed.notices(work):
+        work.observer.say(line)
     _keep_settings(work)
     _note_versions(work)
     isolated_atoms.compute(work)
@@ -76,6 +79,8 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
 
     def judge() -> bool:
         ends = _may_end(work, round_, generation, compare)
+        if not ends and round_ < settings.rounds:
+            _goes_on(work, round_)
         if not (ends or round_ == settings.rounds) or settings.model.final is not None:
             after_round()  # otherwise called at the end
         return ends
@@ -98,7 +103,9 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
         known = [*found.known, *added.after(work, round_, found.known)]
         generation = found.generation or generation
         ended = round_ >= begun and judge()
-    known = [*known, *_late(work, round_, into=round_ + 1)]
+    late = _late(work, round_, into=round_ + 1)
+    late_judged.judge(work, round_, before=known, late=late, last=generation)
+    known = [*known, *late]
     learn.learn_final(work, known, generation)
     worse.note(work, round_)
     _end(work, round_)
@@ -225,6 +232,14 @@ def _end(work: Work, round_: int) -> None:
     before = work.store.find(name)
     if before is None or before.outputs != outputs:
         work.note(name, END, round_, outputs)
+
+
+def _goes_on(work: Work, round_: int) -> None:
+    """Record that a campaign that had ended after a round is continued."""
+    name = end_task(round_)
+    before = work.store.find(name)
+    if before is not None and before.of(Ended).by:
+        work.note(name, END, round_, {"by": []})
 
 
 def check_plumed_files(work: Work) -> None:

@@ -15,17 +15,19 @@ an existing copy of the journal is kept, because it is the older one.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 from ..store import (
     END,
+    FILES,
     FINAL,
     JOURNAL,
     REWINDING,
+    REWRITING,
     Record,
     Store,
     at_end,
@@ -91,8 +93,8 @@ def rewind(root: Path, round_: int) -> Rewound:
                 f"--round {round_}: the campaign has {has if last >= 0 else 'finished nothing'}; "
                 "give an earlier round, or continue with `phasewalk run`"
             )
-        kept = [record for record in records if record.round <= round_ and not at_end(record)]
         later = _later(root, round_)
+        kept = _kept(records, round_, later)
         place = None
         if len(kept) < len(records) or later or (root / REWINDING).exists():
             place = _set_aside(store, kept, later)
@@ -103,6 +105,29 @@ def rewind(root: Path, round_: int) -> Rewound:
             len(list((root / "labels").glob("*.json"))),
             store.took_over,
         )
+
+
+def _kept(records: Sequence[Record], round_: int, later: Sequence[str]) -> list[Record]:
+    """The records up to a round, without the hashes of files that are moved.
+
+    Those of a file that was written again are in a record that belongs to no round.
+    """
+    moved, found = set(later), []
+    for record in records:
+        if record.round > round_ or at_end(record):
+            continue
+        files = record.outputs.get(FILES, {})
+        left = {name: digest for name, digest in files.items() if not _is_in(name, moved)}
+        if len(left) < len(files):
+            record = replace(record, outputs={**record.outputs, FILES: left})
+        if left or record.stage != REWRITING:
+            found.append(record)
+    return found
+
+
+def _is_in(name: str, moved: Set[str]) -> bool:
+    """Whether a file, or a folder that it is in, is moved."""
+    return not moved.isdisjoint([name, *map(str, PurePosixPath(name).parents)])
 
 
 def last_finished(records: Sequence[Record]) -> int:

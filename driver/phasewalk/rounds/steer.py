@@ -70,12 +70,12 @@ def stand(work: Work, round_: int) -> tuple[list[Walker], list[Decision]]:
         decision = decide(work, round_ - 1, identifier, entry)
         if entry is not None:
             decision = _after_late(work, round_ - 1, entry, decision)
-        atoms = _frame(work, name, entry, decision)
+        atoms = start_frame(work, name, entry, decision)
         guard = work.guards.get(name)
         fault = guard.fault(atoms) if guard is not None and decision.source != START else None
         if fault is not None:
             decision = replace(decision, source=START, why=fault, reason=BONDS)
-            atoms = _frame(work, name, entry, decision)
+            atoms = start_frame(work, name, entry, decision)
         found.append(Walker(identifier, name, index, atoms, step))
         decisions.append(decision)
     return found, decisions
@@ -203,7 +203,7 @@ def decide(work: Work, round_: int, walker: str, entry: State | None) -> Decisio
         # there it would end at once
         why = "it reached the end that its PLUMED text names"
         return Decision(walker, START, why, step, reason=END)
-    error = _error(work, round_, walker) if labelled else FrameError()
+    error = frame_error(work, round_, walker) if labelled else FrameError()
     decision = Decision(walker, GOOD, "", step, error.force_ratio, error.energy_meV_per_atom)
     too_large = policy.reset(error, settings.limits())
     if too_large is not None:
@@ -229,7 +229,7 @@ def _after_late(work: Work, round_: int, entry: State, decision: Decision) -> De
     ):
         return decision
     first = begun.first_segment(work.store)
-    wrong = _error(work, round_, decision.walker, late=True)
+    wrong = frame_error(work, round_, decision.walker, late=True)
     too_large = policy.reset(wrong, work.campaign.settings.policy.limits())
     record = work.store.find(steer_task(round_))
     if too_large is None or record is None or first is None or first.limits is None:
@@ -261,7 +261,7 @@ def _ended(work: Work, round_: int, walker: str) -> bool:
     return any(stop is not None and stop.reason == ENDED for stop in stops)
 
 
-def _error(work: Work, round_: int, walker: str, *, late: bool = False) -> FrameError:
+def frame_error(work: Work, round_: int, walker: str, *, late: bool = False) -> FrameError:
     """Errors of the walker's model on its last frame; or on that of a label that came late."""
     segment = work.store.find(segment_task(round_))
     number = segment.of(Segment).generation if segment is not None else None
@@ -281,7 +281,7 @@ def _roster(work: Work, round_: int) -> list[tuple[str, int]]:
     return [(name, index) for name in systems for index in range(systems[name].walkers)]
 
 
-def _frame(work: Work, system: str, entry: State | None, decision: Decision) -> Atoms:
+def start_frame(work: Work, system: str, entry: State | None, decision: Decision) -> Atoms:
     """The atoms from which a walker starts, without velocities if they are to be drawn."""
     if entry is None or decision.source == START:
         return walkers.reduce_cell(lammps_frame(work.campaign.structures[system]))

@@ -20,8 +20,9 @@ from ..campaign import CampaignSettings, begun, deck_versions, located, parse
 from ..errors import UNREADABLE, InputError, ParseError, PhasewalkError
 from ..files import read as read_file
 from ..files import read_text, typed
+from ..free_energies import correction, free_energy
 from ..models import PROGRESS
-from ..production import Model, correction, free_energy, lineage
+from ..production import Model, lineage
 from ..store import (
     FINAL,
     IDENTITY,

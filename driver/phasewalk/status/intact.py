@@ -13,6 +13,7 @@ from ..store import (
     Steered,
     Walked,
     each,
+    evaluate_late_task,
     evaluate_task,
 )
 from ..walkers import BONDS, policy
@@ -78,14 +79,16 @@ def _labels(records: Sequence[Record], segments: Mapping[int, Segment]) -> dict[
     held = {one.key for _, made in each(records, HeldOut) for one in made.labels}
     judged = [made for made in segments.values() if made.limits is not None]
     evaluated = {record.task: made for record, made in each(records, Evaluated)}
-    outlying = [
-        number
+    outlying = {
+        one.key or (number, one.walker): number  # a late one may be judged twice, by one model
         for number, made in segments.items()
         if made.limits is not None
-        and (of := evaluated.get(evaluate_task(made.generation, number))) is not None
+        for task in (evaluate_task(made.generation, number), evaluate_late_task(number))
+        if (of := evaluated.get(task)) is not None
         for one in of.each
         if policy.reset(known.errors_of(one), made.limits) is not None
-    ]
+    }
+    last = max(segments, default=0)
     any_checked = found is not None and found.checked > 0
     return {
         "labels_checked": found.checked if found else 0,
@@ -94,7 +97,7 @@ def _labels(records: Sequence[Record], segments: Mapping[int, Segment]) -> dict[
         if found and any_checked
         else None,
         "labels_outlying": len(outlying) if judged else None,
-        "labels_outlying_last_round": outlying.count(max(segments, default=0)) if judged else None,
+        "labels_outlying_last_round": list(outlying.values()).count(last) if judged else None,
         "labels_held_out": len(held),
     }
 

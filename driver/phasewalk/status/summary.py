@@ -17,7 +17,6 @@ from ..errors import InputError, StoreError
 from ..generations import worse
 from ..labels import levels
 from ..store import (
-    END,
     INITIAL,
     LABEL,
     DeployedModel,
@@ -75,7 +74,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "campaign": identity["name"],
         "directory": str(root),
         "running": running,
-        "finished": any(r.stage == END and r.round == last for r in records),
+        "finished": any(ended.by for r, ended in each(records, Ended) if r.round == last),
         "now": None if doing is None else moment.without_site(doing),
         "site": at_site.collect(root, records, doing, at),
         "labels": {

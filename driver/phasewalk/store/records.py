@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import ParseError
 from ..files import fault_of
-from .records_names import ADDED, END, IMPORT, INITIAL, NAMED, is_final
+from .records_names import ADDED, END, IMPORT, INITIAL, NAMED, is_final, is_late_at_end
 from .records_outputs import BY_STAGE, Believed, CacheName, Failed, Imported
 from .records_parts import Outputs, Try
 
@@ -150,4 +150,4 @@ def failures(records: Iterable[Record], stage: str) -> Iterator[tuple[Record, Fa
 
 def at_end(record: Record) -> bool:
     """Whether a record belongs to the end of the campaign, in any round."""
-    return record.stage == END or is_final(record.task)
+    return record.stage == END or is_final(record.task) or is_late_at_end(record.task)

@@ -21,7 +21,11 @@ class NetworkStatistics(Part):
 
 
 class Trained(Outputs):
-    """A generation's training."""
+    """A generation's training.
+
+    Of the final model, `trained_with` has the settings that may be changed afterwards, besides its
+    budget; None for other generations, and in earlier versions.
+    """
 
     STAGE = TRAIN
     generation: str
@@ -36,6 +40,7 @@ class Trained(Outputs):
     validation_labels: int
     statistics: NetworkStatistics
     optimizer: Literal["muon", "adam"] = "adam"
+    trained_with: dict[str, Any] | None = None
 
 
 class Compilation(Outputs):

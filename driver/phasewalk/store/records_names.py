@@ -35,6 +35,16 @@ def held_out_task(round_: int) -> str:
     return f"labels of round {round_} held out"
 
 
+def evaluate_late_task(round_: int) -> str:
+    """Name of the task that computes errors on late labels that only the final model learns."""
+    return f"evaluate late labels of round {round_}"
+
+
+def late_held_out_task(round_: int) -> str:
+    """Name of the record that says which of these labels are not used for training."""
+    return f"late labels of round {round_} held out"
+
+
 def train_task(generation: str | int) -> str:
     """Name of the task that trains a generation."""
     return f"train generation {generation}"
@@ -133,6 +143,11 @@ def added_task(generation: str, number: int) -> str:
 def rewriting_task(name: str) -> str:
     """Name of the record that announces that a file is being rewritten."""
     return f"{REWRITING} {name}"
+
+
+def is_late_at_end(task: str) -> bool:
+    """Whether a task judges late labels before the final model is trained, by its name."""
+    return re.fullmatch(r"evaluate late labels .*|late labels .* held out", task) is not None
 
 
 def is_final(task: str) -> bool:

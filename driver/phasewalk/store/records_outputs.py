@@ -182,10 +182,10 @@ class Judged(Outputs):
 
 
 class Ended(Outputs):
-    """The rules that ended the campaign."""
+    """The rules that ended the campaign; none if it was continued later."""
 
     STAGE = END
-    by: list[str] = Field([])
+    by: list[str] = Field(["rounds"])
 
 
 class Versions(Outputs):

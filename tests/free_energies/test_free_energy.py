@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from phasewalk.errors import InputError, NothingLeft
-from phasewalk.production import free_energy, reweight
-from phasewalk.production.free_energy import FreeEnergy, Variable
-from phasewalk.production.reweight import Walk
+from phasewalk.free_energies import free_energy, reweight
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
+from phasewalk.free_energies.reweight import Walk
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 
 Array = NDArray[np.float64]

@@ -92,6 +92,7 @@ class Against:
         free: the model's free energy.
         frames, failed: numbers of frames that were labelled, and whose labels failed.
         cells: along the variables.
+        compared: for each variable, the range of the cells; empty if there are none.
         spread: standard deviation of d within cells, kJ/mol; NaN if no cell has enough frames.
         n_eff: effective number of frames in the mean of exp(−d/kT).
         broken: walkers in another structure, with their excess energy, kJ/mol.
@@ -109,6 +110,16 @@ class Against:
     broken: Mapping[str, float]
     excess_limit: float
     corrected: tuple[Array, Array] | None
+    compared: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def along(self) -> str:
+        """The variables and the ranges in which they were compared, as text."""
+        ranges = self.compared or (None,) * len(self.free.variables)
+        return " and ".join(
+            variable.name + (f" ({ends[0]:.5g} to {ends[1]:.5g})" if ends else "")
+            for variable, ends in zip(self.free.variables, ranges, strict=True)
+        )
 
     @property
     def moves(self) -> float:
@@ -128,7 +139,7 @@ class Against:
     @property
     def verdict(self) -> str:
         """Result of the comparison, as text."""
-        along = " and ".join(variable.name for variable in self.free.variables)
+        along = self.along
         spread, kT = self.spread, self.free.kT
         apart = (
             f"the model differs from the reference by {self.moves:.1f} kJ/mol along {along} and by "
@@ -147,7 +158,7 @@ class Against:
         known = errors[np.isfinite(errors)]
         error = f"error up to {known.max():.1f}" if known.size > 1 else "no error can be given yet"
         return (
-            "the free energy of the reference differs from the model's by up to "
+            f"along {along} the free energy of the reference differs from the model's by up to "
             f"{self.changes:.1f} kJ/mol ({error})"
         )
 
@@ -175,6 +186,7 @@ class Against:
                 }
                 for cell in self.cells
             ],
+            "compared": [list(ends) for ends in self.compared],
             "moves": _number(self.moves),
             "spread": _number(self.spread),
             "spread_kT": _number(self.spread / self.free.kT),
@@ -244,6 +256,7 @@ def against(
         broken=broken,
         excess_limit=limit,
         corrected=corrected,
+        compared=over.ends(used) if used else (),
     )
 
 

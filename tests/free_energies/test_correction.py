@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phasewalk.production import cells, correction
-from phasewalk.production.correction import Against, Answered
-from phasewalk.production.free_energy import FreeEnergy, Variable
+from phasewalk.free_energies import cells, correction
+from phasewalk.free_energies.correction import Against, Answered
+from phasewalk.free_energies.free_energy import FreeEnergy, Variable
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
 
 Array = NDArray[np.float64]
@@ -105,6 +105,24 @@ def test_a_scatter_beyond_two_kT_is_not_corrected() -> None:
     assert "not converged: the model differs from the reference by" in found.verdict
     assert "kT; limit 2) from frame to frame" in found.verdict
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["corrected"] is None
+
+
+def test_the_verdict_names_the_range_that_was_compared() -> None:
+    """Where F is below 10 kT, and only cells with enough frames."""
+    found = told(Potentials(0.5, 1.0).sample(400, 3))
+    ((low, high),) = found.compared
+    used, width = S[found.free.compared], S[1] - S[0]
+    assert (low, high) == pytest.approx((used[0] - width / 2, used[-1] + width / 2))
+    assert f"along s ({low:.5g} to {high:.5g})" in found.verdict
+    assert found.as_dict()["compared"] == [[low, high]]
+    few = Potentials(6.0, 1.0).sample(400, 3)
+    right = told(few.some(few.values[:, 0] > 0.0))
+    assert right.compared[0][0] == pytest.approx(0.0, abs=0.01)
+    assert right.compared[0][1] == pytest.approx(high)
+    assert "reference by" in right.verdict
+    assert right.along in right.verdict
+    none = told(few.some(np.arange(400) < 2))
+    assert none.as_dict()["compared"] == []
 
 
 def test_a_broken_walker_is_found_by_a_few_frames() -> None:

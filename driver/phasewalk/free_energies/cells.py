@@ -60,6 +60,18 @@ class Grid:
             for axis, (index, centres) in enumerate(zip(indices, self.free.centres, strict=True))
         )
 
+    def ends(self, cells: Sequence[int]) -> tuple[tuple[float, float], ...]:
+        """For each variable, the range from the first to the last of some cells, in its units."""
+        indices = np.unravel_index(list(cells), (self.count,) * len(self.free.centres))
+        found = []
+        for axis, centres in enumerate(self.free.centres):
+            width = float(centres[1] - centres[0]) if len(centres) > 1 else 0.0
+            half = (self.last[axis] - self.first[axis] + 1) / (2.0 * self.count)
+            middles = self.middles(axis)[indices[axis]]
+            low, high = middles.min() - half, middles.max() + half
+            found.append((float(centres[0] + low * width), float(centres[0] + high * width)))
+        return tuple(found)
+
     def shares(self, cells: Sequence[int]) -> Array:
         """(bins, cells) weights for interpolation from cells to bins; linear for one variable.
 
