@@ -15,6 +15,7 @@ from phasewalk.campaign.config import parse
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/study"))
 
 import study
+import trainings
 
 
 @pytest.mark.parametrize("way", study.WAYS)
@@ -70,3 +71,17 @@ def test_two_free_energies_agree_within_their_errors() -> None:
     assert study.two((one, (3, curve(1.0, None)))).endswith("no errors")
     other = study.two((one, (2, curve(1.0, 0.5, offset=5.0))))  # other centres, the same slope
     assert other.startswith("Seeds 1 and 2: 0.0 kJ/mol")
+
+
+def test_a_training_on_the_labels_of_a_campaign_with_other_settings(tmp_path: Path) -> None:
+    recorded = Path(__file__).parent / "data/mil53_al.run"
+    changes = ["model.optimizer=adam", "model.first={epochs: 9, learning_rate: 0.5}"]
+    changes += ["model.loss_weights.energy=2"]
+    found = trainings.settings(recorded, tmp_path / "labels.extxyz", changes)
+    text = io.StringIO()
+    YAML().dump(found, text)
+    read = parse(text.getvalue(), "campaign.yaml")
+    assert (read.rounds, read.bootstrap.count, read.model.final) == (0, 0, None)
+    assert (read.model.optimizer, read.model.loss_weights.energy) == ("adam", 2.0)
+    assert (read.model.first.epochs, read.model.first.learning_rate) == (9, 0.5)
+    assert read.model.warm.epochs == 25  # as it was
