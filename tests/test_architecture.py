@@ -49,6 +49,7 @@ OWNERS = {
         "engines.machine_child",  # cores that this process may use
         "engines.shared_code",  # who this user is
         "store.directory",  # fsync
+        "store.gathering",  # hard links
         "store.locking",  # the lock file
         "files",  # fsync
         "cluster.mps_child",  # its environment
@@ -65,6 +66,7 @@ OWNERS = {
         "cluster.mps_child",  # which; its folder
         "batch.batch_child",  # files of a job that is started again
         "batch.batches",  # files of one that has ended
+        "store.gathering",  # directories of launches
         "jobs",  # how full the disk is
         "scratch",  # the same; the folder itself
     },

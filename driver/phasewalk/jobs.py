@@ -248,6 +248,11 @@ class Launcher(Protocol):
         """Folder for temporary folders that its jobs see; None: that of the system."""
         ...
 
+    @property
+    def walkers(self) -> int | None:
+        """Maximum number of walkers of one launch that the site file gives; None: none."""
+        ...
+
     def session(self) -> Session:
         """Open a session, without jobs."""
         ...

@@ -30,6 +30,11 @@ class Observed:
         """Folder for temporary folders that its jobs see; None: that of the system."""
         return self.launcher.scratch
 
+    @property
+    def walkers(self) -> int | None:
+        """See `Launcher.walkers`."""
+        return self.launcher.walkers
+
     def session(self) -> Session:
         """Open a session of the launcher."""
         return ObservedSession(self.launcher.session(), self.each, self.see)

@@ -27,6 +27,7 @@ class Remote:
     cores: int = 1
     here: bool = False
     scratch: Path | None = None
+    walkers: int | None = None
 
     def session(self) -> Session:
         return self.inner.session()

@@ -37,6 +37,7 @@ class Elsewhere:
     cores: int = 2
     here: bool = False
     scratch: Path | None = None
+    walkers: int | None = None
 
     def session(self) -> Session:
         """Open a session."""

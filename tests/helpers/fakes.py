@@ -98,6 +98,7 @@ class FakeLauncher:
         takes: seconds of a job, on a clock of its own; None: one job after another, 0.5 s each.
         watch: called with each running job and its seconds before each of its signs of life.
         here: whether its jobs run on this machine.
+        walkers: maximum number of a launch.
         jobs: what was started.
         stopped: those that were running when the session was closed, or that were stopped.
     """
@@ -108,6 +109,7 @@ class FakeLauncher:
     watch: Callable[[Job, float], None] = lambda job, seconds: None
     here: bool = True
     scratch: Path | None = None
+    walkers: int | None = None
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Job] = field(default_factory=list)
 

@@ -14,19 +14,21 @@ from ase.build import bulk
 from helpers.fakes import ROOT, FakeLauncher, Watcher, crystal, label, write_campaign
 from phasewalk.bias import Frame
 from phasewalk.campaign import inputs
-from phasewalk.campaign.tasks import Task, Work
+from phasewalk.campaign.tasks import Outputs, Task, Work
 from phasewalk.engines import discovery
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.jobs import Finished, Job, Started
 from phasewalk.labelling import label as labelling
 from phasewalk.labels.label import Label
 from phasewalk.rounds import explore, proposals
+from phasewalk.rounds.launches import Walk
 from phasewalk.store import directory as store
 from phasewalk.store.records_outputs import Segment
+from phasewalk.walkers import outcomes
 from phasewalk.walkers.limits import BONDS
 from phasewalk.walkers.logs import Stop
 from phasewalk.walkers.near_frames import NearFrames
-from phasewalk.walkers.segment import SegmentPlan, Walker, WalkerResult
+from phasewalk.walkers.segment import SegmentPlan, SegmentResult, Walker, WalkerResult
 
 RECORDED = ROOT / "tests/data/segment"
 CAMPAIGN = """\
@@ -115,11 +117,15 @@ class Story:
             inputs="1",
             place="rounds/001/segment",
             job=lambda directory: Job("segment", ("lmp",), directory, "segment", ranks=2),
-            read=lambda finished: explore._read_segment(work, plan, finished),
+            read=lambda ended: read(outcomes.read(ended, plan), ended.directory),
         )
+
+        def read(result: SegmentResult, directory: Path) -> Outputs:
+            return explore._read_segment(work, plan, result, directory)
+
         seen = NearFrames.of(one.atoms for one in known)
         early = proposals.Early.of(work, plan, seen) if ahead else None
-        explore._walk(work, task, plan, early)
+        explore._walk(work, Walk(task, plan, lambda: plan, (plan,), read), early)
 
     def labels(self, known: Sequence[Label] = ()) -> list[Label]:
         seen = NearFrames.of(one.atoms for one in known)

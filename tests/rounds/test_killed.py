@@ -12,6 +12,7 @@ from phasewalk.campaign.tasks import Outputs, Task, Work
 from phasewalk.errors import EngineFailed, Killed
 from phasewalk.jobs import Finished, Job
 from phasewalk.rounds import explore
+from phasewalk.rounds.launches import Walk
 from phasewalk.store import directory as store
 from phasewalk.store.directory import Store
 
@@ -46,7 +47,7 @@ def walked(opened: Store, monkeypatch: pytest.MonkeyPatch, *codes: int) -> tuple
     nothing, ends = cast(Any, None), iter(codes)
     watcher = Watcher()
     work = Work(nothing, opened, FakeLauncher(lambda job: next(ends)), nothing, watcher)
-    return explore._walk(work, TASK, nothing), watcher
+    return explore._walk(work, Walk(TASK, nothing, nothing, (nothing,), nothing)), watcher
 
 
 def test_it_is_walked_again(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from helpers import fake_engines
-from helpers.fakes import SALT, write_campaign
+from helpers.fakes import SALT, FakeLauncher, write_campaign
 from helpers.probed import DONE, MACHINE, STAMP, WITH_GPU, answer, asked, place
 from phasewalk.campaign import Campaign, inputs
 from phasewalk.engines import Engines, Machine
@@ -259,12 +259,12 @@ def test_models_of_this_machine_may_not_fit_there(engines: Engines) -> None:
 
 def test_what_is_wrong_before_any_job(tmp_path: Path, engines: Engines) -> None:
     made = inputs.load(write_campaign(tmp_path, SALT + "deploy: {device: cuda}\n"))
-    found = list(findings.before([SEGMENT], made, engines=engines, cores=0))
+    found = list(findings.before([SEGMENT], made, engines=engines, launcher=FakeLauncher(cores=0)))
     assert [row.what for row in found] == ["segment", "PLUMED", "segment"]
     assert "2 walkers, but 0 core(s)" in found[0].found
     assert "the site file gives segment no GPU" in found[2].found
     plain = campaign(tmp_path)
-    assert list(findings.before([SEGMENT], plain, engines=engines, cores=2)) == []
+    assert list(findings.before([SEGMENT], plain, engines=engines, launcher=FakeLauncher())) == []
 
 
 def test_a_job_that_could_not_start() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from helpers import slurm
 from phasewalk import jobs
-from phasewalk.batch.jobs_mode import jobs_launcher
+from phasewalk.batch import jobs_launcher
 from phasewalk.cluster import SiteSettings
 from phasewalk.jobs import Finished, Job, Queued, Running, submit
 from phasewalk.settings_files import parse

@@ -4,7 +4,7 @@ from ..cluster import NotNow
 from . import driver, dry, scripts
 from .asking import SystemClock
 from .batches import cancel_all
-from .jobs_mode import JobsLauncher, jobs_launcher
+from .launcher import JobsLauncher, jobs_launcher
 from .scheduler import QueueFull, Refused, Scheduler, Slurm
 
 __all__ = [

@@ -10,7 +10,7 @@ from ..jobs import Job
 from . import batches, scripts
 from .batches import FOLDER
 from .driver import Driver, check, need_of, place_of
-from .jobs_mode import JobsLauncher
+from .launcher import JobsLauncher
 from .packing import PACKED, Wait, beside, plan
 
 NAME = "phasewalk-{}-NUMBER"

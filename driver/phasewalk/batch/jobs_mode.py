@@ -6,20 +6,21 @@ no result there.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import jobs
-from ..cluster import NotNow, SiteSettings
-from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
+from ..cluster import NotNow
+from ..jobs import Event, Finished, Job, Queued, Running, Started
 from ..where import over
 from . import batches, ended
-from .asking import Clock, Queue, SystemClock
-from .batches import FOLDER, Batch
+from .asking import Queue
+from .batches import Batch
 from .ended import Verdict
-from .packing import Line, Times, Wait, plan
-from .scheduler import How, Scheduler, Slurm
+from .launcher import JobsLauncher
+from .packing import Line, Wait, plan
+from .scheduler import How
 from .scripts import needs
 
 SIGN_S = 10.0
@@ -28,61 +29,6 @@ NEW_SIGN_S = 2.5
 """The same after jobs were submitted: who shows or notes events does so every two seconds."""
 LATE_S = 60.0
 """Time after the end of a batch job in which its files may still appear on this machine."""
-
-
-@dataclass(frozen=True)
-class JobsLauncher:
-    """Puts jobs into the queue of a cluster.
-
-    Attributes:
-        site: where each kind of work runs.
-        scheduler: the queue.
-        folder: in which each batch job gets a folder of its own; all nodes see it.
-        scratch: for temporary folders; all nodes see it.
-        leaves: jobs go on when a session is closed; else they are cancelled.
-        clock: of this process.
-        name: makes a new name for a batch job of a kind of work.
-        times: of jobs that have ended.
-    """
-
-    site: SiteSettings
-    scheduler: Scheduler
-    folder: Path
-    scratch: Path | None = None
-    leaves: bool = True
-    clock: Clock = field(default_factory=SystemClock)
-    name: Callable[[str], str] = batches.new_name
-    times: Times = field(default_factory=Times)
-
-    @property
-    def cores(self) -> None:
-        """Each job has the cores that it asks for; nobody knows how many there are."""
-
-    @property
-    def here(self) -> bool:
-        """Its jobs run on other machines."""
-        return False
-
-    def session(self) -> Session:
-        """Open a session."""
-        return JobsSession(self)
-
-
-def jobs_launcher(site: SiteSettings, folder: Path, environ: Mapping[str, str]) -> JobsLauncher:
-    """The launcher of a site whose mode is `jobs`.
-
-    Args:
-        site: the site.
-        folder: in which the campaign directory is; all nodes see it.
-        environ: of this process.
-
-    Raises:
-        InputError: this machine has no Slurm.
-    """
-    scratch = Path(site.scratch).expanduser() if site.scratch else folder
-    slurm = Slurm(environ)
-    slurm.check()
-    return JobsLauncher(site, slurm, folder.absolute() / FOLDER, scratch.absolute())
 
 
 @dataclass

@@ -8,10 +8,17 @@ from pydantic import Field
 from .. import settings_files
 from ..engines import EngineSettings
 from ..errors import InputError
+from ..jobs import Launcher
 from ..models import DeploySettings, ModelSettings
 from ..reference import ReferenceSettings
 from ..settings import Settings
-from ..walkers import CandidateSettings, PolicySettings, SegmentSettings, SystemSettings
+from ..walkers import (
+    CandidateSettings,
+    PolicySettings,
+    SegmentSettings,
+    SystemSettings,
+    division,
+)
 from .stop_settings import StopSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -120,6 +127,26 @@ def check_walkers(settings: CampaignSettings, cores: int, path: Path) -> None:
             f"(resources.walkers_per_core) allow {cores * per_core}; use fewer walkers, or "
             "increase resources.walkers_per_core"
         )
+
+
+def most_walkers(settings: CampaignSettings, launcher: Launcher) -> int | None:
+    """Maximum number of walkers of one launch on a site; None if there is no limit.
+
+    A segment with more walkers is divided into several launches.
+    """
+    limits = [] if launcher.walkers is None else [launcher.walkers]
+    if launcher.cores is not None and not launcher.here:
+        limits.append(max(1, launcher.cores * settings.resources.walkers_per_core))
+    return min(limits, default=None)
+
+
+def check_launches(settings: CampaignSettings, launcher: Launcher, path: Path) -> None:
+    """Raise InputError if the walkers do not fit into launches on the machines of a launcher."""
+    most = most_walkers(settings, launcher)
+    if most is not None:
+        division.check(settings.systems, most)
+    elif launcher.cores is not None:  # else Slurm refuses a job that is too large
+        check_walkers(settings, launcher.cores, path)
 
 
 def parse(text: str, where: str) -> CampaignSettings:

@@ -85,6 +85,7 @@ class Task:
         may_fail: a failure is recorded (`{"failed": reason}`) and does not end the campaign.
         again: try again if the journal has a failure.
         adopt: returns the outputs of a finished, but unrecorded run; None if there is none.
+        is_part: it is one job of a task, which has no record of its own; see `parts`.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Task:
     may_fail: bool = False
     again: bool = False
     adopt: Callable[[Path], Outputs | None] = lambda directory: None
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Work:
         waiting: dict[Path, Task] = {}
         begun: dict[Path, Task] = {}
         for task in tasks:
-            self._stands(task)
+            self.check_unused(task)
             running = self.under_way.place(task.name)
             if running is not None:
                 begun[running] = task
@@ -255,7 +257,7 @@ class Work:
         record = self.store.done(task.name, task.inputs)
         return record is not None and not (task.again and FAILED in record.outputs)
 
-    def _stands(self, task: Task) -> None:
+    def check_unused(self, task: Task) -> None:
         """Raise StoreError if a task would be repeated whose result later rounds have used."""
         before = self.store.find(task.name)
         if before is None or before.inputs == task.inputs or task.stage not in LEARNED:
@@ -293,6 +295,8 @@ class Work:
             seconds: wall time.
             ran: the end of its job; None if no program was started.
         """
+        if task.is_part:
+            return outputs
         before = self.store.find(task.name)
         if before is not None and FAILED in before.outputs:
             spent: dict[str, Any] = {

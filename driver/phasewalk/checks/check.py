@@ -104,8 +104,7 @@ def check_machine(campaign: Campaign, machine: Machine, launcher: Launcher) -> N
             f"{campaign.path}: deploy.device: cuda, but no NVIDIA driver was found on "
             f"{machine.host}, where segments run (no nvidia-smi); use auto or cpu"
         )
-    if launcher.cores is not None:  # else Slurm refuses a job that is too large
-        config.check_walkers(campaign.settings, launcher.cores, campaign.path)
+    config.check_launches(campaign.settings, launcher, campaign.path)
 
 
 def _lammps(engines: Engines, launcher: Launcher, place: Path) -> str:

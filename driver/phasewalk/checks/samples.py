@@ -7,24 +7,29 @@ from ..campaign import Campaign
 from ..engines import Engines
 from ..generations import compile
 from ..jobs import Job
+from ..walkers import division
 from . import trial
 
 
-def jobs(campaign: Campaign, engines: Engines, folder: Path) -> list[Job]:
+def jobs(
+    campaign: Campaign, engines: Engines, folder: Path, *, most: int | None = None
+) -> list[Job]:
     """A label, a segment, a training, a compilation and an evaluation.
 
     Args:
         campaign: the campaign.
         engines: where its programs are.
         folder: of the directories in which they would run; none is made.
+        most: maximum number of walkers of one launch; None: no limit.
     """
     settings = campaign.settings
+    count = division.largest(settings.systems, most)
     mode = "torchscript" if settings.deploy.mode == "torchscript" else "aotinductor"
     model = folder / f"model{models.ENDINGS[mode]}"
     labels = [trial.sample(campaign, folder / "label")] if campaign.reference.command else []
     return [
         *labels,
-        walkers.launch("segment", campaign.walkers, engines, folder / "segment"),
+        walkers.launch("segment", count, engines, folder / "segment"),
         models.training_launch("train", settings.model, folder / "train"),
         models.deploy_job(
             "compile",

@@ -77,6 +77,14 @@ class PlaceSettings(Settings):
         description="Start NVIDIA's MPS on each node of a segment, with which several walkers that "
         "share a GPU run faster. Default: false.",
     )
+    walkers: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum number of walkers of one launch of a segment; more walkers are "
+        "divided into several launches, side by side or one after another. Default: as many as fit "
+        "in `steps` mode and on a workstation (cores × resources.walkers_per_core), all in `jobs` "
+        "mode.",
+    )
     options: list[Word] | None = Field(
         None, description="Further options of sbatch, each as one word, as in `--exclusive`."
     )

@@ -305,6 +305,11 @@ class StepsLauncher:
         """Its jobs run on other machines, or on a part of this one."""
         return False
 
+    @property
+    def walkers(self) -> int | None:
+        """Maximum number of walkers of one launch."""
+        return self.site.place(WALKERS).walkers
+
     def session(self) -> Session:
         """Open a session."""
         return ProcessSession(Steps(self.site, self.allocation, self.environ))

@@ -165,6 +165,11 @@ class WorkstationLauncher:
         """Its jobs see only some of the GPUs of this machine, so that they are asked."""
         return False
 
+    @property
+    def walkers(self) -> int | None:
+        """Maximum number of walkers of one launch."""
+        return self.site.place(WALKERS).walkers
+
     def session(self) -> Session:
         """Open a session."""
         return ProcessSession(Workstation(self.site, self.cores, self.gpus, self.environ))

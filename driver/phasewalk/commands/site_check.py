@@ -154,11 +154,13 @@ def _within(launcher: Launcher, place: Path) -> Launcher:
 
 
 def _asked(campaign: "Campaign", engines: "Engines", launcher: Launcher) -> "list[probe.Asked]":
+    from ..campaign import config
     from ..checks import samples
     from ..cluster import sharing
     from ..sites import probe
 
-    jobs = samples.jobs(campaign, engines, Path("sample"))
+    most = config.most_walkers(campaign.settings, launcher)
+    jobs = samples.jobs(campaign, engines, Path("sample"), most=most)
     gpus = getattr(launcher, "gpus", None)
     found = sharing.shared(_site(launcher), jobs, None if gpus is None else len(gpus))
     return [probe.Asked(one.kinds, one.job, one.gpus) for one in found]
@@ -173,12 +175,14 @@ def _before(
 ) -> "list[checks.Row]":
     """Rows for what is wrong already."""
     from ..batch import JobsLauncher, dry
+    from ..campaign import config
     from ..checks import samples
     from ..sites import findings
 
-    rows = list(findings.before(asked, campaign, engines=engines, cores=launcher.cores))
+    rows = list(findings.before(asked, campaign, engines=engines, launcher=launcher))
     gpus = {kind: one.gpus for one in asked for kind in one.kinds}
-    jobs = {job.name: job for job in samples.jobs(campaign, engines, Path("sample"))}
+    most = config.most_walkers(campaign.settings, launcher)
+    jobs = {job.name: job for job in samples.jobs(campaign, engines, Path("sample"), most=most)}
     if isinstance(launcher, JobsLauncher):
         why = dry.refusals(launcher, list(jobs.values()), place)
         return [*rows, *(findings.refused(jobs[name], gpus[name], why[name]) for name in why)]

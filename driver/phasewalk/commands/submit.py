@@ -126,7 +126,8 @@ def _show(ours: "driver.Driver", campaign: "Campaign") -> None:
     from ..checks import samples
 
     engines = finding.find(campaign.settings.engines, os.environ)
-    jobs = samples.jobs(campaign, engines, ours.root / "JOB")
+    most = ours.site.place("segment").walkers
+    jobs = samples.jobs(campaign, engines, ours.root / "JOB", most=most)
     for title, text in dry.texts(ours, jobs, os.environ).items():
         _print(f"### {title}")
         _print(text)

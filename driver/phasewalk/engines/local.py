@@ -80,6 +80,10 @@ class LocalLauncher:
         """Temporary folders are where the system has them."""
         return None
 
+    @property
+    def walkers(self) -> None:
+        """All walkers are in one launch."""
+
     def session(self) -> Session:
         """Open a session."""
         return LocalSession(self.cores)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..campaign import Outputs, Task, Work, deck_versions
 from ..errors import Killed
 from ..files import hash_of
 from ..generations import Generation
-from ..jobs import Event, Finished, Running
+from ..jobs import Event
 from ..labelling import Frame
 from ..labels import Label
 from ..moment import RUNNING, Seen
@@ -26,15 +27,16 @@ from ..walkers import (
     Candidate,
     NearFrames,
     SegmentPlan,
+    SegmentResult,
     Stop,
     WalkerResult,
-    Watch,
     decks,
     outcomes,
     volume_limits,
 )
 from . import decision, steer
 from .decision import Decision
+from .launches import Look, Walk
 from .proposals import Early, chosen, proposals
 
 TRIES = 3
@@ -89,6 +91,9 @@ def segment(
         files = {name: steer.history(work, name, round_, decisions) for name in systems}
         return replace(plan, histories=files)
 
+    def read(result: SegmentResult, directory: Path) -> Outputs:
+        return _read_segment(work, begun(), result, directory)
+
     task = Task(
         name=segment_task(round_),
         stage=SEGMENT,
@@ -96,12 +101,12 @@ def segment(
         inputs=inputs_hash(work, plan, decisions, generation.checkpoint_hash),
         place=f"rounds/{round_:03d}/segment",
         job=lambda directory: walkers.job(begun(), engines=work.engines, directory=directory),
-        read=lambda finished: _read_segment(work, begun(), finished),
+        read=lambda ended: read(outcomes.read(ended, begun()), ended.directory),
     )
     total = len(plan.walkers) * plan.settings.steps
     work.observer.begin(round_, SEGMENT, total, "steps")
     early = None if known is None else Early.of(work, plan, known)
-    outputs = _walk(work, task, plan, early)
+    outputs = _walk(work, Walk.of(work, task, plan, begun, read), early)
     _say_segment(work, outputs)
     return outputs
 
@@ -127,8 +132,8 @@ def inputs_hash(
     return before if record.inputs == before else found
 
 
-def _walk(work: Work, task: Task, plan: SegmentPlan, early: Early | None = None) -> Outputs:
-    """Run the segment; repeat it from its start if it was ended from outside.
+def _walk(work: Work, walk: Walk, early: Early | None = None) -> Outputs:
+    """Run the segment; repeat what was ended from outside, from its start.
 
     Raises:
         Killed: it was ended from outside `TRIES` times in a row.
@@ -136,8 +141,7 @@ def _walk(work: Work, task: Task, plan: SegmentPlan, early: Early | None = None)
     tried = 0
     while True:
         try:
-            (outputs,) = work.do([task], _watch_segment(work, plan, early))
-            return outputs
+            return walk.outputs(work, _watch_segment(work, walk, early))
         except Killed as error:
             tried += 1
             if tried == TRIES:
@@ -177,9 +181,8 @@ def segment_plan(
     return plan, decisions
 
 
-def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
+def _read_segment(work: Work, plan: SegmentPlan, result: SegmentResult, directory: Path) -> Outputs:
     """Read candidates, hills and final states of walkers, and write their files."""
-    result = outcomes.read(finished, plan)
     tables = dict(outcomes.hill_tables(plan, result))
     cuts: dict[str, list[Cut]] = {name: [] for name in tables}
     states, entries = [], []
@@ -210,8 +213,8 @@ def _read_segment(work: Work, plan: SegmentPlan, finished: Finished) -> Outputs:
         work.store.keep(name, text.encode())
     for walker in plan.walkers:
         for name in walkers.colvar_files(walker, plan.systems[walker.system].plumed or ""):
-            if (finished.directory / name).is_file():
-                work.store.vouch(finished.directory / name)
+            if (directory / name).is_file():
+                work.store.vouch(directory / name)
     return {
         "generation": plan.generation,
         deck_versions.KEY: decks.DECK,
@@ -288,26 +291,26 @@ def _hill_counts(
     }
 
 
-def _watch_segment(
-    work: Work, plan: SegmentPlan, early: Early | None = None
-) -> Callable[[Event], None]:
-    walkers_seen = Watch(plan)
+def _watch_segment(work: Work, walk: Walk, early: Early | None = None) -> Callable[[Event], None]:
+    look, steps = Look(walk, walk.directories(work)), walk.plan.settings.steps
 
     def watch(event: Event) -> None:
-        if isinstance(event, Running) and walkers_seen.is_due(event.seconds):
-            rows = walkers_seen.look(event.job.directory, event.seconds)
-            left = walkers_seen.seconds_left(rows, event.seconds)
-            running = [row for row in rows if row.state == RUNNING]
-            # Remaining steps of stopped walkers do not count.
-            total = sum(row.steps if row in running else row.steps_done for row in rows)
-            slowest = min((row.steps_done for row in running), default=0)
-            work.observer.advance(
-                sum(row.steps_done for row in rows),
-                f"(slowest walker {slowest} of {plan.settings.steps})" if slowest else "",
-                Seen(rows, total=total, seconds_left=left),
-            )
-            if early is not None:
-                early.look([row.state == RUNNING for row in rows], event.job.directory)
+        number = look.see(event)
+        if number is None:
+            return
+        rows = [row for launch in look.rows for row in launch]
+        running = [row for row in rows if row.state == RUNNING]
+        # Remaining steps of stopped walkers do not count.
+        total = sum(row.steps if row in running else row.steps_done for row in rows)
+        slowest = min((row.steps_done for row in running), default=0)
+        work.observer.advance(
+            sum(row.steps_done for row in rows),
+            f"(slowest walker {slowest} of {steps})" if slowest else "",
+            Seen(tuple(rows), total=total, seconds_left=look.left_s),
+        )
+        if early is not None:
+            still = [row.state == RUNNING for row in look.rows[number]]
+            early.look(walk.launches[number], still, look.directories[number])
 
     return watch
 

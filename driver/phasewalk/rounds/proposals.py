@@ -122,38 +122,39 @@ class Early:
     Attributes:
         work, plan: whose segment it is.
         seen: frames that are labelled, and those whose label was started here.
-        ended: partitions of the walkers that have ended.
+        ended: walkers that have ended.
     """
 
     work: Work
     plan: SegmentPlan
     seen: NearFrames
-    ended: set[int] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, work: Work, plan: SegmentPlan, known: NearFrames) -> "Early":
         """For a segment that begins, with all labels from before it, and frames of late ones."""
         return cls(work, plan, NearFrames(known))
 
-    def look(self, running: Sequence[bool], directory: Path) -> None:
+    def look(self, launch: SegmentPlan, running: Sequence[bool], directory: Path) -> None:
         """Start what can be started.
 
         Args:
-            running: of each walker, whether it may still run.
-            directory: of the segment.
+            launch: of some of the walkers, or of all.
+            running: of each of its walkers, whether it may still run.
+            directory: of the launch.
         """
-        for partition, walker in enumerate(self.plan.walkers):
-            if running[partition] or partition in self.ended:
+        for partition, walker in enumerate(launch.walkers):
+            if running[partition] or walker.id in self.ended:
                 continue
             outcome = None
             with contextlib.suppress(ParseError, *UNREADABLE):  # read again when all have ended
-                outcome = outcomes.ended(self.plan, partition, directory)
+                outcome = outcomes.ended(launch, partition, directory)
             if outcome is None:
                 continue
-            self.ended.add(partition)
-            left = len(self.plan.walkers) - len(self.ended)
+            self.ended.add(walker.id)
+            left = sum(one.id not in self.ended for one in launch.walkers)
             self.work.under_way.narrow(directory, max(1, left))
-            if left:
+            if len(self.ended) < len(self.plan.walkers):
                 self._start(walker, outcome)
 
     def _start(self, walker: Walker, outcome: WalkerResult) -> None:

@@ -9,7 +9,7 @@ from ..campaign import Campaign, config
 from ..checks import check, untrained
 from ..engines import Engines, Machine
 from ..errors import InputError
-from ..jobs import Job
+from ..jobs import Job, Launcher
 from ..models import Deployed
 from .probe import STEPS, WITH_DEVICE, WITH_LAMMPS, WITH_MODEL, Answer, Asked, NoAnswer, Probed
 
@@ -137,7 +137,7 @@ def stamp_of(machine: Machine) -> Deployed:
 
 
 def before(
-    asked: Sequence[Asked], campaign: Campaign, *, engines: Engines, cores: int | None
+    asked: Sequence[Asked], campaign: Campaign, *, engines: Engines, launcher: Launcher
 ) -> Iterator[check.Row]:
     """What is wrong with campaign and site together, known without any job.
 
@@ -145,11 +145,10 @@ def before(
         asked: what would be asked.
         campaign: the campaign.
         engines: where its programs are.
-        cores: number of cores of the site; None if each job has those that it asks for.
+        launcher: of the site.
     """
     try:
-        if cores is not None:
-            config.check_walkers(campaign.settings, cores, campaign.path)
+        config.check_launches(campaign.settings, launcher, campaign.path)
     except InputError as error:
         yield check.Row("segment", "wrong", str(error))
     if any(system.plumed for system in campaign.settings.systems.values()) and not engines.plumed:

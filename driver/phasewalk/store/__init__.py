@@ -17,6 +17,7 @@ from .directory import (
     reopen_campaign,
     settings_text,
 )
+from .gathering import drop, gather
 from .ledger import SECONDS_PER_HOUR, Meter
 from .locking import LOCK, locked
 from .records import (
@@ -206,6 +207,7 @@ __all__ = [
     "compile_alone_task",
     "compile_task",
     "deploy_task",
+    "drop",
     "each",
     "end_task",
     "evaluate_late_task",
@@ -213,6 +215,7 @@ __all__ = [
     "failures",
     "free_energy_task",
     "gate_task",
+    "gather",
     "held_out_task",
     "label_task",
     "late_held_out_task",

@@ -1,6 +1,6 @@
 """Walkers: their input scripts, the LAMMPS launch that runs them, and its results."""
 
-from . import decks, logs, outcomes, policy
+from . import decks, division, logs, outcomes, policy
 from .candidates import LAST, Candidate, CandidateSettings, redundant, select, volume_limits
 from .decks import DECK, lammps_frame
 from .limits import BONDS, ENDED
@@ -43,6 +43,7 @@ __all__ = [
     "broke_down",
     "colvar_files",
     "decks",
+    "division",
     "files",
     "job",
     "lammps_frame",

@@ -56,29 +56,72 @@ def read(finished: Finished, plan: SegmentPlan) -> SegmentResult:
         EngineFailed: no walker completed a step, or hills are missing or duplicated; or the
             launcher says why it was ended from outside, and has tried again if that can help.
     """
+    return read_launches([(finished, plan)])
+
+
+def read_launches(launches: Sequence[tuple[Finished, SegmentPlan]]) -> SegmentResult:
+    """The same for a segment of several launches, each with the plan of its own walkers."""
+    walked = [_launched(finished, plan) for finished, plan in launches]
+    # a walker that PLUMED stops at once, because its input has changed, restarts in the next round
+    anew = any(one.anew for one in walked)
+    if not anew and not any(log.steps_done for one in walked for log in one.logs):
+        finished = launches[0][0]
+        halted = next((why for one in walked for why in map(in_words, one.stops) if why), None)
+        ended = next((one.end.why for one in walked if one.end), None)
+        raise EngineFailed(
+            f"{finished.job.name}: no walker completed a step: "
+            f"{halted or ended or finished.last_lines()} (all files are in {finished.directory})"
+        )
+    return SegmentResult(
+        launches[0][1].round,
+        tuple(walker for one in walked for walker in _walkers(one)),
+        next((one.end.why for one in walked if one.end), None),
+        sum(one.finished.seconds for one in walked),
+    )
+
+
+def check(finished: Finished, plan: SegmentPlan) -> None:
+    """Raise what `read` raises for a launch that was ended from outside."""
+    _launched(finished, plan)
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A launch that has ended, with the log and the stop of each of its walkers."""
+
+    finished: Finished
+    plan: SegmentPlan
+    logs: list[logs.LogSummary]
+    stops: list[Stop | None]
+    end: _End | None
+
+    @property
+    def anew(self) -> bool:
+        """PLUMED stopped a walker of a later round."""
+        stops = (stop for stop in self.stops if stop is not None)
+        return self.plan.round > 1 and any(stop.reason == ENDED for stop in stops)
+
+
+def _launched(finished: Finished, plan: SegmentPlan) -> _Launched:
     directory = finished.directory
     logs = [_log(directory / f"{walker.id}.log") for walker in plan.walkers]
     end = _end(finished, plan, logs)
-    ended = end.why if end else None
     stops = [_stop(plan, i, log, directory) for i, log in enumerate(logs)]
-    # a walker that PLUMED stops at once, because its input has changed, restarts in the next round
-    anew = plan.round > 1 and any(stop is not None and stop.reason == ENDED for stop in stops)
-    if not anew and not any(log.steps_done for log in logs):
-        halted = next(filter(None, map(in_words, stops)), None)
-        raise EngineFailed(
-            f"{finished.job.name}: no walker completed a step: "
-            f"{halted or ended or finished.last_lines()} (all files are in {directory})"
-        )
+    return _Launched(finished, plan, logs, stops, end)
+
+
+def _walkers(one: _Launched) -> tuple[WalkerResult, ...]:
+    """Results of the walkers of a launch."""
+    plan, directory = one.plan, one.finished.directory
     results = [
-        _result(plan, partition, log, directory=directory, end=end)
-        for partition, log in enumerate(logs)
+        _result(plan, partition, log, directory=directory, end=one.end)
+        for partition, log in enumerate(one.logs)
     ]
     own: dict[str, list[bias.Hill]] = {walker.id: [] for walker in plan.walkers}
     for result in results:
         for hill in result.new_hills:  # MPI walkers share a file
             own[hill.walker].append(hill)
-    walkers = tuple(replace(result, new_hills=tuple(own[result.id])) for result in results)
-    return SegmentResult(plan.round, walkers, ended, finished.seconds)
+    return tuple(replace(result, new_hills=tuple(own[result.id])) for result in results)
 
 
 def ended(plan: SegmentPlan, partition: int, directory: Path) -> WalkerResult | None:
