@@ -6,7 +6,6 @@ A command that fails, or does not answer, says nothing about jobs: it is asked a
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -244,17 +243,16 @@ def _state(line: str) -> State | None:
         return None  # an array or a message
     number, state, elapsed, reason, nodes, partition, submitted, started, name = parts
     found = State(
-        number, name, state, reason, slurm.seconds_of(elapsed), nodes, partition, at(submitted)
+        number,
+        name,
+        state,
+        reason,
+        slurm.seconds_of(elapsed),
+        nodes,
+        partition,
+        slurm.date(submitted),
     )
-    return found if found.waits else replace(found, started=at(started))  # else an estimate
-
-
-def at(time: str) -> float | None:
-    """Seconds since 1970 of a local time as Slurm prints it; None for anything else."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        return None
+    return found if found.waits else replace(found, started=slurm.date(started))  # else an estimate
 
 
 def _how(text: str) -> How | None:
@@ -271,8 +269,8 @@ def _how(text: str) -> How | None:
         slurm.seconds_of(took),
         nodes,
         partition,
-        at(submitted),
-        at(started),
+        slurm.date(submitted),
+        slurm.date(started),
     )
 
 
@@ -283,7 +281,7 @@ def _account(line: str) -> How | None:
     if len(parts) < 8 or state not in ENDED:
         return None
     seconds = float(parts[3]) if parts[3].isdigit() else 0.0
-    times = (at(text) for text in parts[6:8])
+    times = (slurm.date(text) for text in parts[6:8])
     return How(state, parts[1], *_exit(parts[2]), seconds, parts[4], parts[5], *times)
 
 

@@ -4,12 +4,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from ..errors import InputError
 from ..where import Pool
 from .nodes import Node
-from .slurm import NotNow, run, seconds_of, value
+from .slurm import NotNow, date, run, seconds_of, value
 
 UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 NOT_A_STEP = 0xFFFFFF00
@@ -117,7 +116,7 @@ def parse(text: str, number: str) -> Allocation:
             continue
         group = int(value(part, "HetJobOffset") or 0)
         nodes += _nodes(part, group, value(part, "Partition"))
-        ends.append(_date(value(part, "EndTime")))
+        ends.append(date(value(part, "EndTime")) or math.inf)
         lasts.append(seconds_of(value(part, "TimeLimit")) or math.inf)
     if not nodes:
         raise InputError(f"scontrol show job {number}: it has no running job with nodes")
@@ -179,11 +178,3 @@ def _megabytes(text: str) -> float:
     found = re.fullmatch(r"([\d.]+)([KMGT]?)", text)
     size = float(found[1]) * UNITS[found[2] or "M"] if found else 0.0
     return size or math.inf
-
-
-def _date(text: str) -> float:
-    """Seconds since 1970 of a local time; infinite if it is none."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return math.inf

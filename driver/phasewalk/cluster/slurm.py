@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from ..errors import InputError, PhasewalkError, brief
 
@@ -105,6 +106,14 @@ def seconds_of(time: str) -> float:
         return 0.0
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def date(text: str) -> float | None:
+    """Seconds since 1970 of a local time as Slurm prints it; None for anything else."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 def _said(done: "subprocess.CompletedProcess[str]") -> str:
