@@ -92,6 +92,8 @@ class WorkNow:
         nodes: names of the nodes on which they run now.
         queue_mean_s, queue_longest_s: time in the queue of those that have ended.
         core_hours, gpu_hours: of those that have ended or run.
+        lost: number of times that they were started again because Slurm had lost their nodes or
+            preempted them.
     """
 
     __pydantic_config__ = EXACT
@@ -108,6 +110,7 @@ class WorkNow:
     queue_longest_s: Number | None = None
     core_hours: Number = 0.0
     gpu_hours: Number = 0.0
+    lost: Count = 0
 
 
 @dataclass(frozen=True)

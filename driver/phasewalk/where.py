@@ -41,6 +41,8 @@ class Where:
         submitted, started: times of its batch job as Slurm says, seconds since 1970; `started`
             alone if it is a step.
         pool: what it shares with others; None for a batch job.
+        losses: number of times that it was started again because Slurm had lost its node or
+            preempted it; None if there were none.
     """
 
     kind: str = ""
@@ -52,6 +54,7 @@ class Where:
     submitted: float | None = None
     started: float | None = None
     pool: Pool | None = None
+    losses: int | None = None
 
     @property
     def queued_s(self) -> float | None:

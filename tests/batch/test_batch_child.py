@@ -38,7 +38,7 @@ class Batch:
 
     def write(self, members: Sequence[Job], plan: Plan, **changes: object) -> Path:
         for job in members:
-            batches.place_files(job, self.name, 1, staged=False)
+            batches.place_files(job, batches.Mark(self.name), staged=False)
         place = self.folder / "batch jobs" / self.name
         batches.write_batch(place, members, PLACE, plan)
         content = json.loads((place / batches.JOBS).read_text())
@@ -200,7 +200,7 @@ def test_a_batch_job_that_is_started_again_goes_on(batch: Batch, tmp_path: Path)
 def test_a_directory_of_another_batch_job_is_left_alone(batch: Batch) -> None:
     one, two, three = (batch.job(i, "print('ran')") for i in (1, 2, 3))
     place = batch.write([one, two, three], Plan(Need(), pack_min=5))
-    batches.place_files(one, "phasewalk-2", 1, staged=True)
+    batches.place_files(one, batches.Mark("phasewalk-2"), staged=True)
     batches.forget(two.directory)
     assert batch.start(place).wait(20) == 0
     assert [jobs.finished(job) is not None for job in (one, two, three)] == [False, False, True]
@@ -221,7 +221,7 @@ def test_no_result_is_written_into_the_directory_of_another_try(batch: Batch) ->
     process = batch.start(batch.write([one], Plan(Need())))
     until(begun(one))
     set_aside(one.directory, "interrupted")
-    batches.place_files(one, "phasewalk-2", 2, staged=False)
+    batches.place_files(one, batches.Mark("phasewalk-2", 2), staged=False)
     assert process.wait(20) == 0
     assert jobs.finished(one) is None
 

@@ -95,4 +95,29 @@ def test_if_the_only_node_is_lost_the_run_ends(tmp_path: Path) -> None:
 def test_another_node_takes_over(tmp_path: Path) -> None:
     failing(tmp_path, LOST, 0, 1)
     job = Job("x", (sys.executable, "-c", ""), tmp_path / "x", kind="label")
-    assert run(slurm.fake_steps(tmp_path, Node("n1", 2), Node("n2", 2)), job).host == "n2"
+    ended = run(slurm.fake_steps(tmp_path, Node("n1", 2), Node("n2", 2)), job)
+    assert (ended.host, ended.where and ended.where.losses) == ("n2", 1)
+
+
+@pytest.mark.parametrize(("most", "code"), [("20", 0), ("null", 0), ("3", 1)])
+def test_it_is_started_again_as_often_as_the_site_file_says(
+    tmp_path: Path, most: str, code: int
+) -> None:
+    environ = slurm.fake_environ(tmp_path)
+    srun = tmp_path / "programs/srun"
+    real = srun.resolve()
+    srun.unlink()
+    srun.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/calls; n=$(wc -l < {tmp_path}/calls)\n"
+        f'if [ $n -le 5 ]; then echo "srun: error: Node failure on n$n" >&2; exit 0; fi\n'
+        f'exec {sys.executable} {real} "$@"\n'
+    )
+    srun.chmod(0o755)
+    assert environ
+    nodes = [Node(f"n{n}", 2) for n in range(1, 8)]
+    job = Job("x", (sys.executable, "-c", ""), tmp_path / "x", kind="label")
+    ended = run(slurm.fake_steps(tmp_path, *nodes, text=f"max_losses: {most}"), job)
+    assert ended.returncode == code
+    assert ended.where
+    assert ended.where.losses == (3 if code else 5)
+    assert ("lost with its node" in ended.why) == bool(code)

@@ -160,5 +160,10 @@ def test_what_is_shown() -> None:
         "  label: 3 queued, 2 running, 10 done, 1 failed; waits now 12 min 20 s (Priority); "
         "queue, mean 1 min 05 s; longest 5 min 00 s; nodes a b c d and 2 more; core-h 12.3"
     )
+    lost = site_view.lines(SiteNow(T, (replace(train, lost=4),)), T)
+    assert lost == [
+        "  train: 0 queued, 1 running, 1 done, 4 × lost and started again; nodes g1; core-h 1; "
+        "GPU-h 0.5"
+    ]
     assert site_view.brief(site) == "running: 2 label, 1 train; queued: 3 label"
     assert site_view.brief(None) == site_view.brief(SiteNow(T)) == ""

@@ -60,6 +60,7 @@ def test_costs_by_kind_and_by_partition() -> None:
     assert accounts.kinds["label"].as_dict() == {
         "done": 2,
         "failed": 1,
+        "lost": 0,
         "core_hours": 3.0,
         "gpu_hours": 0.0,
         "queue_mean_s": 80.0,

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .. import jobs
@@ -34,6 +34,8 @@ STOPPED_S = 2.0
 """Time after a failure in which a SIGTERM shows that Slurm caused it."""
 LOST = "lost"
 """Part of the name of a directory whose job Slurm has lost."""
+MOST_LOST = 3
+"""Number of such directories that are kept of a job."""
 _TAIL = 2**14
 
 
@@ -43,11 +45,14 @@ class Mark:
 
     Attributes:
         batch: name of the batch job.
-        tries: number of times that the job has been submitted, with this one.
+        tries: number of times that the job has been submitted, with this one, without those after
+            a loss.
+        losses: number of times that Slurm has lost its node or preempted it.
     """
 
     batch: str
     tries: int = 1
+    losses: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,12 @@ class Batch:
         number: in the queue; None if it is not known whether it is there.
         since: when it was submitted.
         members: directory → job, of those whose end is not known.
-        tries: directory → number of times that its job was submitted.
+        marks: directory → how often its job was submitted.
         placed: directory → what is known of its place without the queue.
         started: directory → when its program was first seen running.
         alone: it had one job from the start.
         state: as last seen.
+        begun: its last start that was seen, seconds since 1970.
         over: when it was first seen to have ended.
         adopted: it was submitted by an earlier process.
         good: none of its jobs has failed or was submitted again.
@@ -96,19 +102,31 @@ class Batch:
     since: float
     alone: bool
     members: dict[Path, Job] = field(default_factory=dict)
-    tries: dict[Path, int] = field(default_factory=dict)
+    marks: dict[Path, Mark] = field(default_factory=dict)
     placed: dict[Path, Where] = field(default_factory=dict)
     started: dict[Path, float] = field(default_factory=dict)
     state: State | None = None
+    begun: float | None = None
     over: float | None = None
     adopted: bool = False
     good: bool = True
 
-    def join(self, job: Job, place: PlaceSettings, tries: int) -> None:
-        """Take in a job of this place, which is submitted for the n-th time."""
+    def join(self, job: Job, place: PlaceSettings, mark: Mark) -> None:
+        """Take in a job of this place."""
         self.members[job.directory] = job
-        self.tries[job.directory] = tries
-        self.placed[job.directory] = where_of(job, place)
+        self.marks[job.directory] = mark
+        self.placed[job.directory] = replace(where_of(job, place), losses=mark.losses or None)
+
+    def see(self, state: State | None) -> None:
+        """Take in its state; a later start shows that Slurm has put it back into the queue."""
+        self.state = state
+        if state is None or state.started is None:
+            return
+        if self.begun is not None and state.started > self.begun:
+            for directory in self.members:
+                known = self.placed[directory]
+                self.placed[directory] = replace(known, losses=(known.losses or 0) + 1)
+        self.begun = state.started
 
     def where(self, job: Job, how: How | None = None) -> Where:
         """Where one of its jobs waits or runs.
@@ -148,18 +166,17 @@ def kind_of(job: Job) -> str:
     return KIND_OF[job.kind]
 
 
-def place_files(job: Job, name: str, tries: int, *, staged: bool) -> None:
+def place_files(job: Job, mark: Mark, *, staged: bool) -> None:
     """Write what a job reads, and which batch job it belongs to.
 
     Args:
         job: the job.
-        name: of the batch job.
-        tries: number of times that it has been submitted, with this one.
+        mark: the batch job.
         staged: its files are there, since it has been submitted before, but was not started.
     """
     if not staged:
         workplace.write(job)  # the node makes its folder for temporary files
-    write_file(job.directory / MARK, json.dumps({"batch": name, "tries": tries}).encode())
+    write_file(job.directory / MARK, json.dumps(asdict(mark)).encode())
 
 
 def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan: Plan) -> Path:
@@ -262,9 +279,12 @@ def forget(directory: Path) -> None:
 
 
 def give_up(job: Job) -> None:
-    """Keep what a lost job has left, under another name."""
+    """Keep what a lost job has left, under another name; of many losses the first ones."""
     forget(job.directory)
-    set_aside(job.directory, LOST)
+    if job.directory.with_name(f"{job.directory.name}.{LOST}-{MOST_LOST}").exists():
+        shutil.rmtree(job.directory)
+    else:
+        set_aside(job.directory, LOST)
 
 
 def delete(folder: Path) -> None:

@@ -8,7 +8,7 @@ from ..cluster import Need
 from .scheduler import How
 
 TRIES = 3
-"""Number of times that a job is started if Slurm loses it."""
+"""Number of times that a job is started if it ends without a result, and nobody knows why."""
 STOPPED, KILLED = 128 + signal.SIGTERM, 128 + signal.SIGKILL
 _MEMORY = re.compile(r"exceeded (?:step|job)? ?memory limit|oom.?kill|Out Of Memory", re.I)
 _GB = 1000 * 2**20
@@ -32,11 +32,13 @@ class Verdict:
         again: it is put into the queue again, unless that was done too often.
         why: what happened: "killed for memory: 62 of 64 GB; raise memory_GB of label".
         returncode: as that of the program; None for a time limit.
+        lost: Slurm has taken its nodes, which is not the job's fault.
     """
 
     again: bool
     why: str
     returncode: int | None = KILLED
+    lost: bool = False
 
 
 def verdict(how: How | None, printed: str, need: Need, kind: str) -> Verdict:
@@ -59,7 +61,7 @@ def verdict(how: How | None, printed: str, need: Need, kind: str) -> Verdict:
     if how.state == "CANCELLED":
         return Verdict(False, "cancelled by hand (scancel)", STOPPED)
     if how.state in _LOST:
-        return Verdict(True, f"{_LOST[how.state]}{where}")
+        return Verdict(True, f"{_LOST[how.state]}{where}", lost=True)
     if how.state == "COMPLETED":
         return Verdict(True, f"lost: its batch job has ended without a result{where}")
     if how.reason in _NODES_FAULT:
@@ -93,8 +95,18 @@ def of_failure(code: int, printed: str, need: Need, kind: str) -> str:
     return ""
 
 
-def too_often(last: Verdict) -> str:
-    """Why a job is not tried again any more."""
+def too_often(last: Verdict, most: int | None = None) -> str:
+    """Why a job is not tried again any more.
+
+    Args:
+        last: its last end.
+        most: `max_losses` of the site file, if that is the reason.
+    """
+    if last.lost:
+        return (
+            f"started {(most or 0) + 1} times; the last time it was {last.why}; raise max_losses "
+            "in the site file, or use nodes on which jobs are not preempted"
+        )
     return f"tried {TRIES} times; the last time it was {last.why}"
 
 

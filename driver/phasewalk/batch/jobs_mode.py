@@ -16,7 +16,7 @@ from ..jobs import Event, Finished, Job, Queued, Running, Started
 from ..where import over
 from . import batches, ended
 from .asking import Queue
-from .batches import Batch
+from .batches import Batch, Mark
 from .ended import Verdict
 from .launcher import JobsLauncher
 from .packing import Line, Wait, plan
@@ -119,8 +119,9 @@ class JobsSession:
         name, shared = self.launcher.name(kind), plan(waits, site)
         batch = Batch(name, shared.need, None, self.launcher.clock.now(), len(waits) == 1)
         for wait in waits:
-            batches.place_files(wait.job, name, wait.tries, staged=wait.staged)
-            batch.join(wait.job, site.place_of(wait.job), wait.tries)
+            mark = Mark(name, wait.tries, wait.losses)
+            batches.place_files(wait.job, mark, staged=wait.staged)
+            batch.join(wait.job, site.place_of(wait.job), mark)
         members = [wait.job for wait in waits]
         batches.write_batch(self._folder(batch), members, site.place_of(members[0]), shared)
         self._batches[name] = batch
@@ -179,7 +180,7 @@ class JobsSession:
         """Events of the jobs of a batch job."""
         states = self._queue.states
         if states is not None:
-            batch.state = self._queue.state(batch.number or "", batch.name)
+            batch.see(self._queue.state(batch.number or "", batch.name))
         state = batch.state
         if state is None or not state.waits:
             self._harvest(batch)
@@ -256,14 +257,15 @@ class JobsSession:
 
     def _judge(self, batch: Batch, directory: Path, job: Job, how: How | None) -> None:
         """Submit a job again, or end it."""
-        tries = batch.tries[directory]
+        mark = batch.marks[directory]
+        wait = Wait(job, mark.tries, mark.losses)
         hand = how is not None and how.state == "CANCELLED"
         if hand and batch.adopted:  # when no driver was there to see it: it is wanted again
             batches.give_up(job)
-            self._again(batch, Wait(job, tries))
+            self._again(batch, wait)
             return
         if not batch.alone and not batches.has_started(job) and how is not None and not hand:
-            self._again(batch, Wait(job, tries, staged=True, alone=how.state != "COMPLETED"))
+            self._again(batch, replace(wait, staged=True, alone=how.state != "COMPLETED"))
             return
         found = jobs.finished(job)
         if found is not None:  # it came late
@@ -271,12 +273,22 @@ class JobsSession:
             return
         printed = batches.printed(self._folder(batch), job)
         judged = ended.verdict(how, printed, batch.need, batches.kind_of(job))
-        if judged.again and tries < ended.TRIES:
+        if judged.again and (more := self._once_more(wait, judged)) is not None:
             batches.give_up(job)
-            self._again(batch, Wait(job, tries + 1, alone=True))
+            self._again(batch, more)
             return
-        why = ended.too_often(judged) if judged.again else judged.why
+        most = self.launcher.site.max_losses
+        why = ended.too_often(judged, most) if judged.again else judged.why
         self._lost(batch, job, Verdict(False, why, judged.returncode), how)
+
+    def _once_more(self, wait: Wait, judged: Verdict) -> Wait | None:
+        """A job that is submitted again, alone; None if that was done too often."""
+        most = self.launcher.site.max_losses
+        if judged.lost:
+            if most is not None and wait.losses >= most:
+                return None
+            return replace(wait, losses=wait.losses + 1, alone=True)
+        return replace(wait, tries=wait.tries + 1, alone=True) if wait.tries < ended.TRIES else None
 
     def _lost(self, batch: Batch, job: Job, judged: Verdict, how: How | None) -> None:
         nodes = how.nodes if how else ""
@@ -315,7 +327,7 @@ class JobsSession:
 
     # Jobs of an earlier process.
 
-    def _take_over(self, job: Job, mark: batches.Mark) -> bool:
+    def _take_over(self, job: Job, mark: Mark) -> bool:
         batch = self._batches.get(mark.batch)
         if batch is None:
             folder = self.launcher.folder / mark.batch
@@ -329,10 +341,10 @@ class JobsSession:
             self._batches[mark.batch] = batch
             if number is not None and batches.number_of(folder) is None:
                 batches.write_number(folder, number)
-        batch.join(job, self.launcher.site.place_of(job), mark.tries)
+        batch.join(job, self.launcher.site.place_of(job), mark)
         return True
 
-    def _drop(self, mark: batches.Mark) -> None:
+    def _drop(self, mark: Mark) -> None:
         """Cancel the batch job of an earlier process whose only job is not wanted any more."""
         folder = self.launcher.folder / mark.batch
         if len(batches.directories(folder)) == 1:

@@ -20,13 +20,15 @@ class Wait:
 
     Attributes:
         job: the job.
-        tries: number of times that it will have been submitted.
+        tries: number of times that it will have been submitted, without those after a loss.
+        losses: number of times that Slurm has lost its node or preempted it.
         staged: its files are in its directory, since it has been submitted, but was not started.
         alone: it shares no batch job.
     """
 
     job: Job
     tries: int = 1
+    losses: int = 0
     staged: bool = False
     alone: bool = False
 

@@ -110,6 +110,12 @@ class SiteSettings(Settings):
     max_jobs: int = Field(
         50, ge=1, description="Maximum number of jobs that are in the queue at a time."
     )
+    max_losses: int | None = Field(
+        20,
+        ge=0,
+        description="Maximum number of times that a job is started again because its node was "
+        "lost or it was preempted, besides those of Slurm itself; null: no limit.",
+    )
     pack_min: float = Field(
         30,
         ge=0,

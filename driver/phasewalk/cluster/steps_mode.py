@@ -115,6 +115,7 @@ class Steps:
             ),
             grace_s=GRACE_S,
             says=SAYS,
+            max_losses=self.site.max_losses,
             outside=lambda said: outside(said, need, KIND_OF[job.kind]),
         )
 

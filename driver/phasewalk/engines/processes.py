@@ -27,7 +27,7 @@ QUEUED_EVERY_S = 10.0
 """Time between two `Queued` events of a job."""
 WAITS = "for free cores, GPUs or memory"
 TRIES = 3
-"""Number of times that a job is started if its machine is lost."""
+"""Number of times that a job is started if it could not be started."""
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
@@ -37,7 +37,8 @@ class Outside:
 
     Attributes:
         why: see `jobs.Finished.why`.
-        again: it says nothing about the job, which is done again, at most `TRIES` times.
+        again: it says nothing about the job, which is done again, at most `TRIES` times, or as
+            often as its command allows if machines are lost.
         lost: names of machines that are lost.
         ended: the time of all machines is over.
         ask: whether they are still there has to be asked.
@@ -63,6 +64,8 @@ class Command:
         says: file in the job's directory for what the words themselves print, if they write the
             output of the program to its files; empty if they do not.
         where: where on a site it runs; None without one.
+        max_losses: number of times that it is started again after its machine was lost; None: no
+            limit.
         outside: what happened to the program from outside, from what the words printed and its own
             last lines; None if nothing did.
     """
@@ -74,6 +77,7 @@ class Command:
     grace_s: float = 0.0
     says: str = ""
     where: Where | None = None
+    max_losses: int | None = None
     outside: Callable[[str], Outside | None] = lambda said: None
 
 
@@ -259,6 +263,7 @@ class ProcessSession:
     _waiting: Waiting = field(init=False)
     _running: list[Process] = field(default_factory=list)
     _tries: dict[Path, int] = field(default_factory=dict)
+    _losses: dict[Path, int] = field(default_factory=dict)
     _added: dict[Path, float] = field(default_factory=dict)
     """When each waiting job of a site was added."""
     _next_sign: float = 0.0
@@ -281,7 +286,7 @@ class ProcessSession:
         while self._waiting or self._running:
             while (found := self._waiting.start()) is not None:
                 job, placement = found
-                process = start(job, self.machines.take(job, placement))
+                process = start(job, self._counted(job, self.machines.take(job, placement)))
                 self._running.append(process)
                 self._added.pop(job.directory, None)
                 yield Started(job, process.where)
@@ -336,13 +341,22 @@ class ProcessSession:
         if happened is None or (not ended.returncode and not happened.again):
             return ended
         self.machines.note(happened)
-        job, tries = process.job, self._tries.get(process.job.directory, 1)
-        if not happened.again or tries >= TRIES:
+        job, most = process.job, process.command.max_losses
+        count, most = (self._losses, most) if happened.lost else (self._tries, TRIES - 1)
+        done = count.get(job.directory, 0)
+        if not happened.again or (most is not None and done >= most):
             return _why(replace(ended, returncode=ended.returncode or 1), happened.why)
-        self._tries[job.directory] = tries + 1
+        count[job.directory] = done + 1
         set_aside(job.directory, "lost")
         self.add(job)
         return None
+
+    def _counted(self, job: Job, command: Command) -> Command:
+        """The command, with how often the job has lost its machine before."""
+        losses = self._losses.get(job.directory)
+        if losses is None or command.where is None:
+            return command
+        return replace(command, where=replace(command.where, losses=losses))
 
     def _forget(self, process: Process) -> None:
         self._running.remove(process)

@@ -153,9 +153,10 @@ def _work(kind: str, jobs: Sequence[JobNow], accounts: site_ledger.Accounts, at:
     seconds = [(max(0.0, at - job.since), job.where) for job in running]
     core_h = sum(s * where.cores for s, where in seconds) / SECONDS_PER_HOUR
     gpu_h = sum(s * where.gpus for s, where in seconds) / SECONDS_PER_HOUR
+    lost = ended["lost"] + sum(job.where.losses or 0 for job in jobs)
     waits_s = max((at - job.since for job in waiting), default=None)
     return WorkNow(
-        **{**ended, "kind": kind, "queued": len(waiting), "running": len(running)}
+        **{**ended, "kind": kind, "queued": len(waiting), "running": len(running), "lost": lost}
         | {"core_hours": round(ended["core_hours"] + core_h, 5)}
         | {"gpu_hours": round(ended["gpu_hours"] + gpu_h, 5)},
         waits_s=None if waits_s is None else round(max(0.0, waits_s), 1),

@@ -15,8 +15,8 @@ from ..store import site_ledger
 MOST_NODES = 4
 """Maximum number of names of nodes, or of groups of them, in a cell."""
 COLUMNS = (
-    *("work", "queued", "running", "done", "failed", "waits now", "queue, mean", "longest"),
-    *("nodes", "core-h", "GPU-h"),
+    *("work", "queued", "running", "done", "failed", "lost", "waits now", "queue, mean"),
+    *("longest", "nodes", "core-h", "GPU-h"),
 )
 
 
@@ -55,9 +55,10 @@ def lines(site: SiteNow, at: float) -> list[str]:
     """The same as plain lines."""
     found = []
     for one in site.work:
-        cells = zip(COLUMNS[5:], _cells(one)[5:], strict=True)
+        cells = zip(COLUMNS[6:], _cells(one)[6:], strict=True)
         counts = f"{one.queued} queued, {one.running} running, {one.done} done"
         counts += f", {one.failed} failed" if one.failed else ""
+        counts += f", {one.lost} × lost and started again" if one.lost else ""
         more = [f"{title} {cell}" for title, cell in cells if cell]
         found.append(f"  {'; '.join([f'{one.kind}: {counts}', *more])}")
     return [*found, *ends(site, at)]
@@ -84,6 +85,7 @@ def _cells(one: WorkNow) -> tuple[str, ...]:
         str(one.running),
         str(one.done),
         str(one.failed) if one.failed else "",
+        f"{one.lost} ×" if one.lost else "",
         f"{waits} ({one.why})" if one.why and waits else waits,
         "" if one.queue_mean_s is None else duration(one.queue_mean_s),
         "" if one.queue_longest_s is None else duration(one.queue_longest_s),

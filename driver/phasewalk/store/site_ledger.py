@@ -23,12 +23,14 @@ class Tally:
     Attributes:
         done, failed: number of jobs; tries of one task count separately.
         core_s, gpu_s: core- and GPU-seconds, of failed ones too.
+        lost: number of times that jobs lost their node or were preempted, and were started again.
         waited: number of jobs whose time in the queue is known.
         waited_s, longest_s: sum and maximum of these times.
     """
 
     done: int = 0
     failed: int = 0
+    lost: int = 0
     core_s: float = 0.0
     gpu_s: float = 0.0
     waited: int = 0
@@ -39,6 +41,7 @@ class Tally:
         """Take in a job that has ended."""
         self.failed += run.failed
         self.done += not run.failed
+        self.lost += run.where.losses or 0
         self.core_s += run.cores * run.seconds
         self.gpu_s += run.where.gpus * run.seconds
         if (queued_s := run.where.queued_s) is not None:
@@ -51,6 +54,7 @@ class Tally:
         return {
             "done": self.done,
             "failed": self.failed,
+            "lost": self.lost,
             "core_hours": round(self.core_s / SECONDS_PER_HOUR, 5),
             "gpu_hours": round(self.gpu_s / SECONDS_PER_HOUR, 5),
             "queue_mean_s": round(self.waited_s / self.waited, 1) if self.waited else None,
