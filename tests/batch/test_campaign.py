@@ -20,8 +20,9 @@ from phasewalk.batch import JobsLauncher
 from phasewalk.cluster import PlaceSettings, SiteSettings
 from phasewalk.jobs import Event
 from phasewalk.moment import Now, SiteNow
+from phasewalk.onsite import AtSite
 from phasewalk.report import page
-from phasewalk.status import AtSite, history, summary
+from phasewalk.status import history, summary
 from phasewalk.store import directory
 
 SITE = SiteSettings(site="test", max_jobs=4, default=PlaceSettings(time_min=60), pack_min=10)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.fake_slurm import FakeSlurm
+from phasewalk import submitted
 from phasewalk.batch import batches, driver, driver_job
 from phasewalk.batch.driver import Driver
 from phasewalk.batch.driver_job import Next, Plan, after
@@ -57,7 +58,7 @@ def test_in_jobs_mode_it_is_one_core_without_what_is_meant_for_its_jobs(tmp_path
     command = shlex.split(script.splitlines()[-1])
     assert command[2:5] == ["-P", "-m", "phasewalk.batch"]
     assert command[5:] == [
-        str(driver.folder_of(tmp_path / "it's %here" / "c.run")), "python", "run", "it's",
+        str(submitted.folder_of(tmp_path / "it's %here" / "c.run")), "python", "run", "it's",
     ]  # fmt: skip
     assert made(tmp_path / "c.run", text + "\ndriver: {prefix: [mine]}").script().count("mine") == 1
 
@@ -145,8 +146,8 @@ def run(tmp_path: Path, slurm: FakeSlurm, command: str, *, steps: bool = False) 
         own.submit(slurm)
     number = max(slurm.jobs, key=int)
     slurm.jobs[number].state = "RUNNING"
-    folder = driver.folder_of(root)
-    plan = Plan(driver.name_of(root), str(root / LOCK), str(root / JOURNAL), steps, 1.0)
+    folder = submitted.folder_of(root)
+    plan = Plan(submitted.name_of(root), str(root / LOCK), str(root / JOURNAL), steps, 1.0)
     one = driver_job.Driver(folder, plan, ("sh", "-c", command), number, slurm, print)
     code = one.main()
     slurm.end(slurm.jobs[number], "COMPLETED" if code == 0 else "FAILED")
@@ -174,10 +175,42 @@ def test_an_error_ends_it_with_its_exit_code(tmp_path: Path) -> None:
     assert len(slurm.jobs) == 1
 
 
+def test_what_has_become_of_it_is_in_its_files(tmp_path: Path) -> None:
+    """Which `phasewalk status` reads: queued, started, queued again, ended and why."""
+    slurm, root = FakeSlurm(), tmp_path / "c.run"
+    assert submitted.read(root) is None
+    made(root).submit(slurm)
+    found = submitted.read(root)
+    assert found
+    assert (found.number, found.state) == ("1", "queued")
+    at = found.since + 3 * 3600
+    assert "(3 h 00 min), unless it was cancelled there" in submitted.line(found, "c.run", at)
+    folder = submitted.folder_of(root)
+    seen = f"cp {shlex.quote(str(folder / submitted.STATE))} {shlex.quote(str(tmp_path))}"
+    run(tmp_path, slurm, f"{seen}; exit 75")
+    began = json.loads((tmp_path / submitted.STATE).read_text())
+    assert (began["number"], began["ended"]) == ("1", "")
+    found = submitted.read(root)
+    assert found
+    assert (found.number, found.state) == ("2", "queued")
+    (folder / submitted.STATE).write_text(json.dumps({**began, "number": "2"}))
+    found = submitted.read(root)
+    assert found
+    assert (found.state, found.since) == ("started", began["started"])
+    assert "but does not run the campaign: it is just starting" in submitted.line(found, "c.run")
+    run(tmp_path, slurm, "exit 2")
+    found = submitted.read(root)
+    assert found
+    assert submitted.line(found, "c.run") == (
+        "phasewalk itself, job 2, has ended: phasewalk ended with exit code 2; it is not submitted "
+        "again. What it said is in batch.out"
+    )
+
+
 def test_a_cancelled_one_submits_nothing(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     made(tmp_path / "c.run").submit(slurm)
-    mark = driver.folder_of(tmp_path / "c.run") / driver_job.CANCELLED
+    mark = submitted.folder_of(tmp_path / "c.run") / submitted.CANCELLED
     assert run(tmp_path, slurm, f"touch {shlex.quote(str(mark))}; exit 75") == 75
     assert len(slurm.jobs) == 1
     made(tmp_path / "c.run").submit(slurm)  # submitted again by hand, it goes on

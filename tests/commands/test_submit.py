@@ -10,9 +10,8 @@ import pytest
 
 from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, write_campaign
-from phasewalk import batch
-from phasewalk.batch import driver
-from phasewalk.store import JOURNAL, LOCK, locking
+from phasewalk import batch, submitted
+from phasewalk.store import JOURNAL, LOCK, directory, locking
 
 Run = Callable[..., tuple[int, str, str]]
 SITES = Path(__file__).parents[2] / "examples/sites"
@@ -129,7 +128,7 @@ def test_submit_and_cancel(run: Run, campaign: Path, slurm: FakeSlurm) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("submitted as job 1; what it prints: ")
     assert f"phasewalk cancel {shlex.quote(str(root))}" in out
-    plan = json.loads((driver.folder_of(root) / "driver.json").read_text())
+    plan = json.loads((submitted.folder_of(root) / "driver.json").read_text())
     assert [plan["lock"], plan["journal"]] == [str(root / LOCK), str(root / JOURNAL)]
     script = slurm.jobs["1"].text
     assert f"--site {shlex.quote(str(campaign.with_name('lab.yaml')))}" in script
@@ -139,10 +138,30 @@ def test_submit_and_cancel(run: Run, campaign: Path, slurm: FakeSlurm) -> None:
     code, out, err = run("cancel", root, "--site", "lab")
     assert (code, err) == (0, "")
     assert "cancelled: phasewalk itself (job 1) and 0 other job(s)" in out
-    assert (driver.folder_of(root) / "cancelled").exists()
+    assert (submitted.folder_of(root) / "cancelled").exists()
     code, out, err = run("cancel", root)
     assert (code, err) == (0, "")
     assert "nothing of it is in the queue" in out
+
+
+def test_status_of_what_waits_in_the_queue(run: Run, campaign: Path, slurm: FakeSlurm) -> None:
+    """Before its directory is there, and between two jobs of phasewalk itself."""
+    root = campaign.with_name("campaign.run")
+    assert "not a campaign directory" in run("status", root)[2]
+    run("submit", campaign, "--site", "lab")
+    code, out, err = run("status", root)
+    assert (code, err) == (0, "")
+    assert "phasewalk itself, job 1, waits in the queue of Slurm since" in out
+    assert f"end it with: phasewalk cancel {shlex.quote(str(root))}" in out
+    assert json.loads(run("status", root, "--json")[1])["submitted"]["state"] == "queued"
+    directory.open_campaign(root, {"name": "salt"}).close()
+    for words in ("campaign salt: queued; 0 labels", "squeue --job 1 shows why"):
+        assert words in run("status", root)[1]
+    state = json.loads(run("status", root, "--json")[1])
+    assert (state["running"], state["submitted"]["state"]) == (False, "queued")
+    run("cancel", root, "--site", "lab")
+    assert "campaign salt: stopped" in (out := run("status", root)[1])
+    assert "queue" not in out
 
 
 @pytest.mark.parametrize("command", ["submit", "cancel"])

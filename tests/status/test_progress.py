@@ -11,7 +11,8 @@ from rich.console import Console
 from phasewalk import moment
 from phasewalk.jobs import Finished, Job, Queued, Running, Started
 from phasewalk.moment import Now, Seen, WalkerNow
-from phasewalk.status import AtSite, progress
+from phasewalk.onsite import AtSite
+from phasewalk.status import progress
 from phasewalk.status.progress import Progress
 from phasewalk.where import Where
 

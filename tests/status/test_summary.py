@@ -19,7 +19,8 @@ from phasewalk import moment
 from phasewalk.commands import view
 from phasewalk.errors import InputError, ParseError, StoreError
 from phasewalk.moment import JobNow, Now, WalkerNow
-from phasewalk.status import at_site, summary
+from phasewalk.onsite import at_site
+from phasewalk.status import summary
 from phasewalk.store import directory
 from phasewalk.store.directory import Store
 from phasewalk.store.records import FAILED, Record

@@ -20,13 +20,12 @@ from ..engines import workplace
 from ..errors import ParseError
 from ..files import read, set_aside, write_file
 from ..jobs import Finished, Job
+from ..submitted import NUMBER
 from ..where import MARK, Where, to_json
 from . import scripts
 from .scheduler import How, Scheduler, State
 
-FOLDER = "phasewalk-slurm"
-"""Folder of the files of batch jobs, beside campaign directories."""
-SCRIPT, JOBS, NUMBER = "batch.sh", "batch.json", "submitted.json"
+SCRIPT, JOBS = "batch.sh", "batch.json"
 CHILD = Path(__file__).with_name("batch_child.py")
 LOOK_S = 60.0
 """Time between two looks of a batch job at whether what it runs is still wanted."""

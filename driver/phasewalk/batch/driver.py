@@ -3,10 +3,8 @@
 Its folder is named by the campaign directory, and so is the job, by which it is found in the queue.
 """
 
-import hashlib
 import json
 import math
-import re
 import shlex
 import sys
 from collections.abc import Collection, Sequence
@@ -17,10 +15,10 @@ from ..cluster import KIND_OF, Need, PlaceSettings, SiteSettings
 from ..cluster import needs as shared
 from ..errors import InputError
 from ..files import write_file
+from ..submitted import CANCELLED, folder_of, name_of
 from . import batches, scripts
 from .asking import Clock
-from .batches import FOLDER
-from .driver_job import CANCELLED, IDLE, PLAN, Plan
+from .driver_job import IDLE, PLAN, Plan
 from .scheduler import Scheduler, State
 
 STOP_S = 300.0
@@ -134,18 +132,6 @@ def in_queue(root: Path, scheduler: Scheduler) -> dict[str, State]:
     name = name_of(root)
     found = scheduler.states().items()
     return {number: state for number, state in found if state.name == name and not state.ended}
-
-
-def name_of(root: Path) -> str:
-    """Name of the job: that of the campaign directory, and what tells it from others."""
-    path = root.resolve()
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", path.name.removesuffix(".run"))[:40]
-    return f"phasewalk-{plain}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-
-
-def folder_of(root: Path) -> Path:
-    """Folder of its files."""
-    return root.absolute().parent / FOLDER / name_of(root)
 
 
 def output(root: Path) -> Path:

@@ -4,22 +4,24 @@ Slurm sends SIGTERM some time before the time limit; phasewalk then stops cleanl
 script is submitted again. FOLDER has `driver.json` and the script, `batch.sh`.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..cluster import NotNow
-from ..errors import Interrupted, OutOfTime
+from ..errors import Interrupted, OutOfTime, PhasewalkError
 from ..files import write_file
+from ..submitted import CANCELLED, STATE, State
 from .batches import SCRIPT, write_number
 from .scheduler import WAITS, Scheduler
 
-PLAN, CANCELLED, IDLE = "driver.json", "cancelled", "idle.json"
-"""Files: the plan; that `phasewalk cancel` was called; jobs in a row without progress."""
+PLAN, IDLE = "driver.json", "idle.json"
+"""Files: the plan; jobs in a row without progress."""
 STALE_S = 70.0
 """Time after which the lock of a run that was killed is taken over."""
 RETRY_S = 10.0
@@ -69,7 +71,9 @@ def after(code: int, *, asked: bool, state: str, cancelled: bool, idle: int) -> 
         return Next(False, "the campaign has ended")
     if code != OutOfTime.exit_code and not (asked and code in STOPPED):
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return Next(False, f"phasewalk {how}; it is not submitted again. What it said is above")
+        return Next(
+            False, f"phasewalk {how}; it is not submitted again. What it said is in batch.out"
+        )
     if cancelled:
         return Next(False, "cancelled (phasewalk cancel)")
     if state in WAITS:
@@ -111,6 +115,7 @@ class Driver:
     scheduler: Scheduler
     say: Callable[[str], None]
     asked: bool = False
+    _started: float = 0.0
     _run: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def term(self, *_signal: object) -> None:
@@ -121,6 +126,8 @@ class Driver:
 
     def main(self) -> int:
         """Run phasewalk, submit this job again if need be, and return the exit code."""
+        self._started = time.time()
+        self._note("")
         before = self._journal()
         code = self._phasewalk()
         idle = self._idle(before)
@@ -132,9 +139,16 @@ class Driver:
             idle=idle,
         )
         self.say(then.says)
+        self._note(then.says)
         if not then.again:
             return code if code >= 0 else 128 - code
         return self._again()
+
+    def _note(self, ended: str) -> None:
+        """Write what has become of this job, for `phasewalk status`."""
+        state = State(self.number, round(self._started, 1), ended)
+        with contextlib.suppress(PhasewalkError):  # a full disk ends nothing
+            write_file(self.folder / STATE, json.dumps(asdict(state)).encode())
 
     def _phasewalk(self) -> int:
         self._await_lock()

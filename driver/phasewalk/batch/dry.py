@@ -7,8 +7,8 @@ from pathlib import Path
 from ..cluster import KIND_OF, SiteSettings, launching
 from ..files import write_file
 from ..jobs import Job
+from ..submitted import FOLDER
 from . import batches, scripts
-from .batches import FOLDER
 from .driver import Driver, check, need_of, place_of
 from .launcher import JobsLauncher
 from .packing import PACKED, Wait, beside, plan

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ..cluster import SiteSettings
 from ..jobs import Session
+from ..submitted import FOLDER
 from . import batches
 from .asking import Clock, SystemClock
-from .batches import FOLDER
 from .packing import Times
 from .scheduler import Scheduler, Slurm
 

@@ -82,13 +82,14 @@ def cancel(
 
     No finished work is lost; `submit`, or `run`, continues the campaign.
     """
+    from .. import submitted
     from ..batch import Slurm, SystemClock, driver
     from ..store import locked
 
     root = directory.absolute()
     if site is not None:
         _slurm_site(site, root)
-    if not root.is_dir() and not driver.folder_of(root).is_dir():
+    if not root.is_dir() and not submitted.folder_of(root).is_dir():
         raise InputError(f"{root}: no campaign directory, and nothing was submitted for one")
     scheduler = Slurm(os.environ)
     scheduler.check()

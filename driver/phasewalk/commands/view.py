@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from . import terminal
 from .terminal import Terminal
 
 if TYPE_CHECKING:
+    from .. import submitted
     from ..moment import Now
     from ..status import Progress
     from ..store import Store
@@ -35,7 +37,8 @@ def live(console: Terminal, store: "Store", rounds: int) -> "Progress":
         store: the campaign, open for writing.
         rounds: total number of rounds.
     """
-    from ..status import AtSite, Progress
+    from ..onsite import AtSite
+    from ..status import Progress
     from ..store import Meter
 
     def keep(now: "Now") -> None:
@@ -63,6 +66,8 @@ def show_status(
     from ..checks import deployment
 
     if not watch:
+        if _says_not_begun(directory, as_json=as_json):
+            return
         state = status.collect(directory)
         if as_json:
             print(json.dumps(moment.finite(state), indent=1, allow_nan=False))
@@ -72,6 +77,8 @@ def show_status(
                 for line in deployment.of_campaign(directory, os.environ, state):
                     out.print(Text(line), soft_wrap=True)
         return
+    if not as_json:
+        _says_not_begun(directory, as_json=False)
     if out.is_terminal and not as_json:
         _watch_terminal(directory)
         return
@@ -99,11 +106,36 @@ def verify(
         raise typer.Exit(1)
 
 
-def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
-    """The state every two seconds while the campaign runs, and once after it has stopped."""
-    from .. import status
+def _not_begun(directory: Path) -> "submitted.Submitted | None":
+    """The job of phasewalk itself, if it was submitted, but has not made the directory yet."""
+    from .. import submitted
+    from ..store import IDENTITY
 
-    while (state := status.collect(directory))["running"]:
+    return None if (directory / IDENTITY).exists() else submitted.read(directory)
+
+
+def _says_not_begun(directory: Path, *, as_json: bool) -> bool:
+    """Print what is known of a campaign that was submitted and has no directory yet, if so."""
+    from .. import submitted
+
+    found = _not_begun(directory)
+    if found is None:
+        return False
+    if as_json:
+        about = {"directory": str(directory), "running": False, "finished": False}
+        print(json.dumps({**about, "submitted": found.as_dict()}, indent=1))
+    else:
+        out.print(Text(submitted.line(found, quote(str(directory)))), soft_wrap=True)
+    return True
+
+
+def _states(directory: Path) -> Iterator[Mapping[str, Any]]:
+    """The state every two seconds while the campaign runs or waits, and once after that."""
+    from .. import status, submitted
+
+    while _not_begun(directory) is not None:
+        time.sleep(WATCH_EVERY_S)
+    while (state := status.collect(directory))["running"] or submitted.waits(state):
         yield state
         time.sleep(WATCH_EVERY_S)
     yield state
@@ -139,7 +171,8 @@ def _watch_terminal(directory: Path) -> None:
 
 def _watch_lines(directory: Path) -> None:
     from .. import moment, status
-    from ..status import progress, site_view
+    from ..onsite import site_view
+    from ..status import progress
 
     before = None
     for state in _states(directory):

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import history, intact, library, progress, site_view, verdict, verifying
-    from .at_site import AtSite
+    from . import history, intact, library, progress, verdict, verifying
     from .compared import Compared
     from .history import History
     from .progress import Progress
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from .traces import Trace
 
 __all__ = [
-    "AtSite",
     "Compared",
     "History",
     "Progress",
@@ -27,7 +25,6 @@ __all__ = [
     "progress",
     "show",
     "show_errors",
-    "site_view",
     "verdict",
     "verifying",
 ]
@@ -35,7 +32,6 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "at_site": ("AtSite",),
         "compared": ("Compared",),
         "history": ("History",),
         "intact": (),
@@ -44,7 +40,6 @@ __getattr__ = lazy(
         "verdict": (),
         "verifying": (),
         "summary": ("collect", "deployed_model", "show", "show_errors"),
-        "site_view": (),
         "traces": ("Trace",),
     },
 )

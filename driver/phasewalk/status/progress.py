@@ -25,9 +25,8 @@ from ..moment import (
     WalkerNow,
     duration,
 )
+from ..onsite import AtSite, site_view
 from ..store import SECONDS_PER_HOUR
-from . import site_view
-from .at_site import AtSite
 
 PLAIN_EVERY_S, KEEP_EVERY_S, SHOW_EVERY_S = 15.0, 2.0, 1.0
 """Intervals of plain lines, of saving the progress, and of redrawing the live view."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import moment
+from .. import moment, onsite, submitted
 from ..campaign import stop
 from ..errors import InputError, StoreError
 from ..generations import worse
@@ -40,7 +40,7 @@ from ..store import (
     read_identity,
 )
 from ..store import now as clock
-from . import at_site, intact, progress, site_view
+from . import intact, progress
 
 
 def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
@@ -53,7 +53,8 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     `decisions` of a round: where each walker started, and why. `stop` of a walker: why it stopped.
     `proved_after_seconds` of a generation: wall time from its last epoch to its validation.
 
-    Keys: campaign, directory, running, finished, now (see `moment.Now`; null if not running or not
+    Keys: campaign, directory, running, finished, submitted (see `submitted.Submitted`; null without
+    one), now (see `moment.Now`; null if not running or not
     known), site (see `moment.SiteNow`; also partitions, allocations; null without one), labels,
     generations (each with errors on the new frames of its round, on those of the next round, and on
     the test set), rounds (each with walkers, hills, errors before and after learning, seconds by
@@ -75,8 +76,9 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
         "directory": str(root),
         "running": running,
         "finished": any(ended.by for r, ended in each(records, Ended) if r.round == last),
+        "submitted": submitted.about(root),
         "now": None if doing is None else moment.without_site(doing),
-        "site": at_site.collect(root, records, doing, at),
+        "site": onsite.collect(root, records, doing, at),
         "labels": {
             "done": sum(r.stage == LABEL and not r.failed for r in records),
             "failed": sum(r.stage == LABEL and r.failed for r in records),
@@ -189,6 +191,7 @@ def _late(number: int, mine: Sequence[Record]) -> dict[str, int]:
 def show(state: Mapping[str, Any], console: Console) -> None:
     """Print the state as text."""
     what = "running" if state["running"] else "finished" if state["finished"] else "stopped"
+    what = "queued" if submitted.waits(state) else what
     labels = state["labels"]
     console.print(
         f"campaign {state['campaign']}: {what}; {labels['done']} labels"
@@ -197,6 +200,8 @@ def show(state: Mapping[str, Any], console: Console) -> None:
         + (f", {labels['failed']} failed" if labels["failed"] else ""),
         highlight=False,
     )
+    for line in submitted.lines(state):
+        console.print(Text(line), soft_wrap=True)
     if cost := ledger.line(state["cost"]["labels"]):
         console.print(cost, highlight=False)
     by = state["stop"]["ended_by"] if state["finished"] else []
@@ -206,7 +211,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     if state["now"] is not None:
         console.print(progress.render(moment.from_json(state["now"])))
     if state["site"] is not None:
-        site_view.show(state, console)
+        onsite.site_view.show(state, console)
     console.print(_learning_table(state["rounds"]))
     if state["generations"]:
         console.print(_generation_table(state["generations"]))

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from phasewalk.jobs import ENDED, Finished, Job, Kind, Queued, Running, Started
 from phasewalk.moment import JobNow, Now, SiteNow, WorkNow, to_text
-from phasewalk.status import at_site, site_view
-from phasewalk.status.at_site import AtSite
+from phasewalk.onsite import at_site, site_view
+from phasewalk.onsite.at_site import AtSite
 from phasewalk.store.records import Record
 from phasewalk.where import MARK, Pool, Where, to_json
 
