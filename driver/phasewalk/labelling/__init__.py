@@ -10,6 +10,7 @@ from .label import (
     label_proposals,
     start_late,
 )
+from .packed import pack_labels
 
 __all__ = [
     "Frame",
@@ -23,5 +24,6 @@ __all__ = [
     "label_proposals",
     "late",
     "locate",
+    "pack_labels",
     "start_late",
 ]

@@ -103,11 +103,14 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
         known = [*found.known, *added.after(work, round_, found.known)]
         generation = found.generation or generation
         ended = round_ >= begun and judge()
+        for packed in (round_ - 1, round_):  # with the late ones of the round before
+            labelling.pack_labels(work, packed)
     late = _late(work, round_, into=round_ + 1)
     late_judged.judge(work, round_, before=known, late=late, last=generation)
     known = [*known, *late]
     learn.learn_final(work, known, generation)
     worse.note(work, round_)
+    labelling.pack_labels(work, round_)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
     after_round()

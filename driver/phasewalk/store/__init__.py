@@ -17,7 +17,7 @@ from .directory import (
     reopen_campaign,
     settings_text,
 )
-from .gathering import drop, gather
+from .gathering import drop, gather, pack
 from .ledger import SECONDS_PER_HOUR, Meter
 from .locking import LOCK, locked
 from .records import (
@@ -224,6 +224,7 @@ __all__ = [
     "locked",
     "now",
     "open_campaign",
+    "pack",
     "prove_task",
     "read_campaign",
     "read_identity",

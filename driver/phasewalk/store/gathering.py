@@ -1,8 +1,10 @@
-"""Directories of the campaign that are made from those of several jobs, and deleted."""
+"""Directories of the campaign that are made from those of several jobs, packed, and deleted."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from ..errors import named
@@ -41,6 +43,53 @@ def drop(store: Store, name: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def pack(store: Store, name: str, places: Sequence[Path]) -> None:
+    """Move directories into a ZIP archive, or into the one that is there.
+
+    The archive is complete before a directory is deleted, so that a kill in between loses nothing.
+    Symbolic links are left out. A file that is there with another content gets a number.
+
+    Args:
+        store: open for writing.
+        name: of the archive.
+        places: directories, with different names.
+    """
+    if not places:
+        return
+    store.beat()
+    path = store.root / name
+    part = path.with_name(f".{path.name}.part")
+    with named(path):
+        part.unlink(missing_ok=True)
+        if path.exists():
+            shutil.copyfile(path, part)
+        with zipfile.ZipFile(part, "a", zipfile.ZIP_DEFLATED) as archive:
+            known = set(archive.namelist())
+            for place in places:
+                for file in sorted(place.rglob("*")):
+                    if file.is_file() and not file.is_symlink():
+                        _add(archive, known, file, str(file.relative_to(place.parent)))
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(path)
+        for place in places:
+            shutil.rmtree(place)
+        for folder in {place.parent for place in places}:
+            with contextlib.suppress(OSError):  # others are still there
+                folder.rmdir()
+
+
+def _add(archive: zipfile.ZipFile, known: Set[str], file: Path, name: str) -> None:
+    """Add a file, unless an interrupted run has done so."""
+    content, number, to = file.read_bytes(), 1, name
+    while to in known:
+        if archive.read(to) == content:
+            return
+        number += 1
+        to = f"{name}.{number}"
+    archive.writestr(to, content)
 
 
 def _link(source: Path, to: Path) -> None:
