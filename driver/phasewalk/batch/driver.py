@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..cluster import KIND_OF, Need, PlaceSettings, SiteSettings
 from ..cluster import needs as shared
+from ..cluster import words as common
 from ..errors import InputError
 from ..files import write_file
 from ..submitted import CANCELLED, folder_of, name_of
@@ -60,11 +61,11 @@ class Driver:
     def script(self) -> str:
         """Its batch script; InputError if a value cannot stand in one."""
         place, folder = place_of(self.site), folder_of(self.root)
-        argv = (sys.executable, "-P", "-m", "phasewalk.batch")
+        argv = common.at_python((sys.executable, "-P", "-m", "phasewalk.batch"), place)
         whole = ("--exclusive",) if self.site.mode == "steps" else ()
         memory = ("--mem=0",) if whole and place.memory_GB is None else ()
         return scripts.batch_script(
-            (*(place.prefix or ()), *argv, str(folder), *self.argv),
+            (*(place.prefix or ()), *argv, str(folder), *common.at_python(self.argv, place)),
             place,
             name=name_of(self.root),
             folder=folder,
@@ -157,6 +158,7 @@ def place_of(site: SiteSettings) -> PlaceSettings:
     return place.model_copy(
         update={
             "prefix": own.prefix,
+            "python": own.python,
             "gpus": gpus if own.gpus is None else own.gpus,
             "memory_GB": own.memory_GB if steps else place.memory_GB,
             "options": options,

@@ -46,9 +46,10 @@ def words(job: Job, place: PlaceSettings, *, step: bool = True) -> tuple[str, ..
             cores, GPUs and memory; else it has all of the batch job's.
     """
     need = needs(job, place)
-    argv = job.command if common.own_mpiexec(job, place) else job.argv
-    program = (*(place.prefix or ()), *shared.mps_words(job, place), *argv)
-    alone = need.nodes == 1 and (not job.mpiexec or common.own_mpiexec(job, place))
+    own = common.own_mpiexec(job, place)
+    # MPS's daemon is that of the node, also for programs in a container.
+    program = (*shared.mps_words(job, place), *common.program(job, place, mpiexec=own))
+    alone = need.nodes == 1 and (not job.mpiexec or own)
     if alone and not step:
         return program
     return (*srun(need, place, mpi="none" if alone else common.mpi_of(place)), *program)

@@ -64,6 +64,11 @@ class PlaceSettings(Settings):
         description="Words before the program, for a container: "
         "[apptainer, exec, --nv, /images/phasewalk.sif].",
     )
+    python: Word | None = Field(
+        None,
+        description="Python with phasewalk that jobs run there, as in a container: "
+        "/opt/phasewalk/bin/python. Default: the path of the one that runs phasewalk itself.",
+    )
     launcher: Literal["srun", "mpiexec"] | None = Field(
         None,
         description="What starts the MPI ranks: srun, or the mpiexec of the engines (on one node). "

@@ -98,8 +98,7 @@ class Steps:
             *self._srun(job, placement, overlap=overlap),
             *(() if need.gpus else words.NO_GPU),
             *mps_words(job, place),
-            *(place.prefix or ()),
-            *(job.command if own else job.argv),
+            *words.program(job, place, mpiexec=own),
         )
         return Command(
             words=words.with_modules(place, program, self.environ),

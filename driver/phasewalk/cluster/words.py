@@ -1,6 +1,8 @@
 """The words with which the settings of a place surround a program; no text is given to a shell."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..jobs import Job
 from .site import PlaceSettings
@@ -29,6 +31,26 @@ _GPUS = (
 )
 NO_GPU = ("env", "CUDA_VISIBLE_DEVICES=")
 """Hides all GPUs, also from ROCm; after srun, which removes the variable if a step has no GPUs."""
+
+
+def program(job: Job, place: PlaceSettings, *, mpiexec: bool) -> tuple[str, ...]:
+    """The words of a job's program at a place, after those for its container.
+
+    Args:
+        job: the job.
+        place: where it runs; it may have a Python of its own.
+        mpiexec: with the engines' own MPI launcher.
+    """
+    argv = at_python(job.argv, place)
+    there = replace(job, argv=argv)
+    return (*(place.prefix or ()), *(there.command if mpiexec else there.argv))
+
+
+def at_python(argv: Sequence[str], place: PlaceSettings) -> tuple[str, ...]:
+    """Program and arguments with the Python of a place, if the program is our own."""
+    if place.python is None or argv[0] != sys.executable:
+        return tuple(argv)
+    return (place.python, *argv[1:])
 
 
 def own_mpiexec(job: Job, place: PlaceSettings) -> bool:

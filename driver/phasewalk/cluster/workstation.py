@@ -75,7 +75,7 @@ class Workstation:
         mine = tuple((free + sorted(held))[: need.gpus])
         if not need.background:
             self._held[job.directory] = mine
-        program = (*mps_words(job, place), *(place.prefix or ()), *job.command)
+        program = (*mps_words(job, place), *words.program(job, place, mpiexec=True))
         return Command(
             words.with_modules(place, program, self.environ),
             self.environ,

@@ -271,6 +271,7 @@ def answering(folders: Sequence[Path], directory: Path) -> Job:
 def programs(asked: Asked, campaign: Campaign, engines: Engines) -> list[str]:
     """Files and programs that must be there."""
     found = [asked.job.argv[0]] if asked.is_for("label") and campaign.reference.command else []
+    found = [name for name in found if name != sys.executable]  # perhaps another one there
     if asked.is_for(*WITH_LAMMPS):
         biased = any(system.plumed for system in campaign.settings.systems.values())
         kernel = engines.plumed.kernel if engines.plumed and biased else None
@@ -314,7 +315,7 @@ def _model(
 def _step(name: str, words: Sequence[str], engines: Engines, place: Path) -> dict[str, object]:
     return {
         "name": name,
-        "argv": [sys.executable, "-m", f"phasewalk.{words[0]}", *words[1:]],
+        "argv": ["", "-m", f"phasewalk.{words[0]}", *words[1:]],  # the Python of the probe itself
         "directory": str(place),
         "env": dict(engines.env),
         "limit_s": STEP_S,

@@ -185,7 +185,7 @@ def _run(step: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[int, str]
     """Exit code and last line of a program."""
     try:
         done = subprocess.run(
-            step["argv"],
+            [step["argv"][0] or sys.executable, *step["argv"][1:]],
             cwd=step["directory"],
             env=environ,
             stdin=subprocess.DEVNULL,
