@@ -63,6 +63,7 @@ class Given:
         walkers, rounds: of the campaign.
         cores, gpus: of the cluster, for this user.
         max_jobs, pack_cores: of the site file.
+        node_cores: cores of a CPU node, which a batch job has to itself; 0: only what it asks for.
         failures: share of labels whose program fails.
         stragglers: share of labels that take `LATE` times as long.
         loss_h, preemption_h, silence_h, kill_h: mean time between two lost nodes, two preempted
@@ -77,6 +78,7 @@ class Given:
     gpus: int = 8
     max_jobs: int = 50
     pack_cores: int = 16
+    node_cores: int = 0
     failures: float = 0.01
     stragglers: float = 0.02
     loss_h: float = 8.0
@@ -181,7 +183,9 @@ class Cluster(FakeSlurm):
     happened: Counter[str] = field(default_factory=Counter)
     queued: int = 0
     kinds: list[str] = field(default_factory=list)
+    _asked: dict[str, Counter[str]] = field(default_factory=dict)
     _needs: dict[str, Counter[str]] = field(default_factory=dict)
+    """What batch jobs ask for, and what they get."""
     _taken: Counter[str] = field(default_factory=Counter)
     _due: dict[str, float] = field(default_factory=dict)
     _rng: random.Random = field(default_factory=random.Random)
@@ -209,7 +213,11 @@ class Cluster(FakeSlurm):
         """See `Scheduler.submit`."""
         with self._own():
             number = super().submit(script)
-            self._needs[number] = _asked(self.jobs[number].text)
+            asked = self._asked[number] = _asked(self.jobs[number].text)
+            whole = max(1, self.given.node_cores)
+            self._needs[number] = Counter(
+                {n: math.ceil(c / whole) * whole if n == "cores" else c for n, c in asked.items()}
+            )
             self.kinds.append(self.jobs[number].name.split("-")[1])
             self.queued = max(self.queued, sum(not one.ended for one in self.jobs.values()))
             return number
@@ -260,7 +268,7 @@ class Cluster(FakeSlurm):
         share = 1.0 / one.batch.get("at_a_time", 1)
         super()._happen(one)
         if one.state not in ("TIMEOUT", "NODE_FAIL"):
-            for name, number in self._needs[one.number].items():
+            for name, number in self._asked[one.number].items():
                 hours = (self.time - ended.since) / HOUR
                 self.useful[name] += share * number * hours
 

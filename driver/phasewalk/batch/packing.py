@@ -81,7 +81,7 @@ class Line:
             site: of the jobs.
             times: of earlier jobs.
             free: number of batch jobs that may be submitted now; short labels are packed only as
-                far as there are more of them.
+                far as there are more of them, or to fill `pack_cores`.
         """
         first = self._pop()
         if first is None:
@@ -98,11 +98,14 @@ class Line:
         return found
 
     def _most(self, wait: Wait, site: SiteSettings, times: Times, free: int) -> int:
-        mean = times.mean(wait.job)
-        if wait.alone or wait.job.kind not in PACKED or mean is None:
+        if wait.alone or wait.job.kind not in PACKED or not site.pack_min:
             return 1
-        fit = math.floor(site.pack_min * 60 / max(mean, 1.0)) * beside(wait.job, site)
-        return max(1, min(fit, math.ceil((len(self._here) + 1) / max(free, 1))))
+        # A node that is given as a whole costs the same with one label as with all that fit.
+        node, mean = beside(wait.job, site), times.mean(wait.job)
+        if mean is None:
+            return node
+        fit = math.floor(site.pack_min * 60 / max(mean, 1.0)) * node
+        return max(node, min(fit, math.ceil((len(self._here) + 1) / max(free, 1))))
 
     def _pop(self) -> Wait | None:
         while self._waits:

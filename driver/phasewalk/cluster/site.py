@@ -131,7 +131,8 @@ class SiteSettings(Settings):
         None,
         ge=1,
         description="Number of cores of such a job, in which labels then run side by side, as for "
-        "partitions that give whole nodes. Default: those of one label.",
+        "partitions that give whole nodes; as many labels as fit share it, also if there are few. "
+        "Default: those of one label.",
     )
     scratch: Word | None = Field(
         None,
