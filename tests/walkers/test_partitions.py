@@ -30,7 +30,7 @@ from phasewalk.files import hash_bytes
 from phasewalk.jobs import Finished, Job, run
 from phasewalk.structures import bonds
 from phasewalk.units import BOLTZMANN_KJ_PER_MOL_K
-from phasewalk.walkers import outcomes, partitions
+from phasewalk.walkers import division, outcomes, partitions
 from phasewalk.walkers.limits import LIMITS, WALLTIME
 from phasewalk.walkers.segment import (
     SegmentPlan,
@@ -514,6 +514,45 @@ def test_one_of_two_real_walkers_stops_softly_and_both_go_on(
     # Nothing is lost between segments: same temperature, energy, volume at the same step.
     for column, digits in (("Temp", 1e-9), ("PotEng", 1e-9), ("Volume", 1e-9), ("Press", 1e-7)):
         assert second.thermo[column][0] == pytest.approx(well.thermo[column][-1], rel=digits)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("sharing", ["merged", "own"])
+def test_launches_of_some_walkers_give_what_one_of_all_gives(
+    tmp_path: Path, real: discovery.Engines, sharing: str
+) -> None:
+    """Bit for bit: frames, hills, variables and logs; also with earlier hills."""
+    settings = system(plumed=PLUMED, bias_sharing=sharing, walkers=3)
+    walkers = tuple(Walker(f"ar-{i}", "ar", i, ARGON, 110) for i in range(3))
+    histories = {"ar": history(tmp_path)} if sharing == "merged" else {}
+    made = plan(tmp_path, settings=settings, walkers=walkers, histories=histories)
+
+    def walked(part: SegmentPlan, name: str) -> Finished:
+        job = partitions.job(part, engines=real, directory=tmp_path / name)
+        return run(LocalLauncher(), with_argon(job)).require_success()
+
+    parts = division.parts(made, 2)
+    assert [len(part.walkers) for part in parts] == [2, 1]
+    ends = [(walked(part, f"part-{n}"), part) for n, part in enumerate(parts)]
+    together, apart = outcomes.read(walked(made, "all"), made), outcomes.read_launches(ends)
+    for one, other in zip(together.walkers, apart.walkers, strict=True):
+        assert (one.id, one.last_step, one.halted) == (other.id, other.last_step, None)
+        assert [frame.step for frame in one.frames] == [120, 140, 160, 180, 200, 220]
+        assert [repr(f.atoms.arrays) for f in one.frames] == [
+            repr(f.atoms.arrays) for f in other.frames
+        ]
+        assert one.frames[-1].atoms == other.frames[-1].atoms
+        assert len(one.new_hills) == 4
+        assert (one.new_hills, one.colvars) == (other.new_hills, other.colvars)
+        assert all(np.array_equal(one.thermo[name], other.thermo[name]) for name in one.thermo)
+    gathered = {
+        name
+        for number, (end, part) in enumerate(ends)
+        for name in division.files_of(part, 2 * number, end.directory)
+    }
+    kept = {path.name for path in (tmp_path / "all").iterdir() if "colvar" in path.name}
+    assert len(kept) == 3
+    assert kept <= gathered
 
 
 @pytest.mark.engine
