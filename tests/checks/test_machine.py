@@ -5,18 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from helpers import fake_engines
+from helpers import fake_engines, slurm
 from helpers.elsewhere import GPU_NODE, answer, asks
 from helpers.fake_slurm import FakeSlurm
 from helpers.fakes import SALT, FakeLauncher, write_campaign
 from phasewalk.batch import JobsLauncher
-from phasewalk.campaign import inputs
+from phasewalk.campaign import config, inputs
 from phasewalk.checks import check
 from phasewalk.cluster import SiteSettings
+from phasewalk.cluster.nodes import Node
+from phasewalk.cluster.workstation import WorkstationLauncher
 from phasewalk.engines import Machine
 from phasewalk.engines.machine import RESULT
 from phasewalk.errors import InputError
-from phasewalk.jobs import Job
+from phasewalk.jobs import Job, Launcher
+from phasewalk.settings_files import parse
 
 NO_GPU = replace(GPU_NODE, host="node8", has_gpu=False)
 PLAIN = SALT[: SALT.index("    plumed:")]
@@ -69,6 +72,36 @@ def test_a_queue_does_not_limit_walkers_by_its_number_of_jobs(tmp_path: Path) ->
     check.check_machine(campaign, NO_GPU, launcher)
     with pytest.raises(InputError, match="60 walkers, but 1 core"):
         check.check_machine(campaign, NO_GPU, FakeLauncher(cores=1))
+
+
+SHARED = SALT.replace("    plumed:", "    bias_sharing: live\n    plumed:", 1)
+
+
+@pytest.mark.parametrize("mode", ["steps", "workstation", "jobs"])
+def test_on_a_site_too_many_walkers_are_several_launches(tmp_path: Path, mode: str) -> None:
+    """Unless they must run together, which is said before anything is started."""
+    text = "segment: {walkers: 6}"
+    launcher: Launcher = JobsLauncher(
+        parse(f"site: x\n{text}", "s", SiteSettings), FakeSlurm(), tmp_path / "slurm"
+    )
+    if mode == "steps":
+        launcher = slurm.fake_steps(tmp_path, Node("n1", 2), Node("n2", 2), text="poll_s: 15")
+    if mode == "workstation":
+        site = parse("site: x\nscheduler: none", "s", SiteSettings)
+        launcher = WorkstationLauncher(site, 4, (), {})
+    most = 6 if mode == "jobs" else 8
+    for number in (most, most + 1, 1000):
+        for plain in (PLAIN, SHARED):
+            made = inputs.load(
+                write_campaign(tmp_path, plain.replace("walkers: 2", f"walkers: {number}"))
+            )
+            assert config.most_walkers(made.settings, launcher) == most
+            if plain is PLAIN or number <= most:
+                check.check_machine(made, NO_GPU, launcher)
+                continue
+            with pytest.raises(InputError, match=f"salt: its {number} walkers share hills") as said:
+                check.check_machine(made, NO_GPU, launcher)
+            assert f"at most {most} fit into one here" in str(said.value)
 
 
 def rows(folder: Path, text: str, launcher: FakeLauncher) -> list[check.Row]:
