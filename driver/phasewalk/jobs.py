@@ -44,6 +44,7 @@ class Job:
         inputs: file name → content of small files, which are written before the start.
         links: file name → file of large files, which are linked before the start.
         copies: file name → file of files that the program appends to, which are copied.
+        grows: names of the inputs that the program appends to.
         env: variables to add to the environment of the launcher.
         mpiexec: the MPI launcher of the program's MPI library, without the number of ranks; empty
             for a program that does not use MPI. The launcher puts it, or that of its cluster,
@@ -64,6 +65,7 @@ class Job:
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     links: Mapping[str, Path] = field(default_factory=dict)
     copies: Mapping[str, Path] = field(default_factory=dict)
+    grows: frozenset[str] = frozenset()
     env: Mapping[str, str] = field(default_factory=dict)
     mpiexec: tuple[str, ...] = ()
     nodes: int = 1
@@ -352,9 +354,17 @@ def done_before(job: Job) -> Finished | None:
 
 
 def same_inputs(job: Job, place: Path) -> bool:
-    """Whether the directory of an earlier attempt has exactly the input files of this job."""
+    """Whether the directory of an earlier attempt has exactly the input files of this job.
+
+    Files that its program appends to begin with their content.
+    """
+
+    def same(name: str, text: bytes) -> bool:
+        content = (place / name).read_bytes()
+        return content.startswith(text) if name in job.grows else content == text
+
     try:
-        written = all((place / name).read_bytes() == text for name, text in job.inputs.items())
+        written = all(same(name, text) for name, text in job.inputs.items())
         linked = all(_same_file(place / name, path) for name, path in job.links.items())
     except OSError:
         return False

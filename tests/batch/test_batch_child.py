@@ -175,15 +175,17 @@ def test_a_batch_job_that_is_started_again_goes_on(batch: Batch, tmp_path: Path)
     done = batch.job(1, "open('count', 'a').write('x')")
     goes = (
         "import pathlib, time\n"
-        "print('begun', flush=True); hills = pathlib.Path('hills')\n"
+        "print('begun', flush=True)\n"
         "first = not pathlib.Path('../again').exists()\n"
         "old = pathlib.Path('left').exists() or pathlib.Path('deep/left').exists()\n"
         "pathlib.Path('left').touch(); pathlib.Path('deep/left').touch()\n"
-        "hills.write_text(hills.read_text() + '2\\n')\n"
+        "for name in ('hills', 'mine'):\n"
+        "    path = pathlib.Path(name); path.write_text(path.read_text() + '2\\n')\n"
         "if first: pathlib.Path('../again').touch(); time.sleep(30)\n"
         "print(old)"
     )
-    cut = batch.job(2, goes, copies={"hills": source}, inputs={"deep/in": b"1"})
+    inputs = {"deep/in": b"1", "mine": b"1\n"}
+    cut = batch.job(2, goes, copies={"hills": source}, inputs=inputs, grows=frozenset({"mine"}))
     place = batch.write([done, cut], Plan(Need(), pack_min=5))
     process = batch.start(place)
     until(begun(cut))
@@ -193,7 +195,8 @@ def test_a_batch_job_that_is_started_again_goes_on(batch: Batch, tmp_path: Path)
     assert batch.start(place).wait(30) == 0
     assert (done.directory / "count").read_text() == "x"
     assert (cut.directory / Finished.STDOUT).read_text() == "begun\nFalse\n"
-    assert (cut.directory / "hills").read_text() == "1\n2\n"
+    for name in ("hills", "mine"):
+        assert (cut.directory / name).read_text() == "1\n2\n"
     assert (cut.directory / "deep/in").read_text() == "1"
 
 

@@ -307,6 +307,24 @@ def test_what_slurm_loses_too_often_is_given_up(site: Site, most: int) -> None:
     assert site.started(["label-1", "label-2"]) == {"label-1": most + 1, "label-2": 1}
 
 
+def test_a_job_that_has_appended_to_its_input_is_taken_over(site: Site) -> None:
+    """As METAD does to its file of hills; another change is not the same job."""
+    names = {"hills": frozenset({"in"}), "other": frozenset[str]()}
+    site.slurm.takes = lambda job: 500.0
+    for name, grows in names.items():
+        job, first = replace(site.job(name), grows=grows), site.launcher.session()
+        first.add(job)
+        next(event for event in first.events() if isinstance(event, Started))
+        (job.directory / "in").write_bytes(b"%s and more" % name.encode())
+        assert site.launcher.session().resume(job) == bool(grows)
+        states = [one.state for one in site.slurm.jobs.values() if one.name in batch_of(job)]
+        assert states == (["RUNNING"] if grows else ["CANCELLED"])
+
+
+def batch_of(job: Job) -> str:
+    return (job.directory / "slurm.json").read_text()
+
+
 def test_losses_are_counted_across_drivers(site: Site) -> None:
     site.settings = SETTINGS.model_copy(update={"max_losses": 4})
     site.slurm.fate = lambda job: "NODE_FAIL"

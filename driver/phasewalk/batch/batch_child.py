@@ -162,6 +162,8 @@ def _clean(directory: Path, job: Mapping[str, Any], batch: Mapping[str, Any]) ->
                 path.unlink()
     for name, source in job["copies"].items():
         shutil.copyfile(source, directory / name)
+    for name, text in job.get("grows", {}).items():
+        (directory / name).write_bytes(text.encode())
 
 
 def _ended(one: _Running, batch: Mapping[str, Any]) -> bool:

@@ -233,6 +233,7 @@ def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object
         "timeout_s": job.timeout_s,
         "where": to_json(where_of(job, place)),
         "keep": [*job.inputs, *job.links],
+        "grows": {name: job.inputs[name].decode() for name in sorted(job.grows)},
         "copies": {name: str(source.absolute()) for name, source in job.copies.items()},
     }
 

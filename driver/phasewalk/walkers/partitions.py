@@ -63,6 +63,12 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
         inputs=files(plan),
         links={_model_name(plan): plan.model, **_histories(plan, appends=False)},
         copies=_histories(plan, appends=True),
+        grows=frozenset(
+            item.name
+            for walker in plan.walkers
+            for item in hills_files(plan, walker)
+            if item.content
+        ),
         timeout_s=plan.settings.timeout_s and plan.settings.timeout_s + GRACE_S,
     )
 
