@@ -274,3 +274,9 @@ def test_a_job_that_could_not_start() -> None:
         "compile in the site file, or deploy.mode: torchscript, which compiles on one core; sinfo "
         "shows nodes that are down"
     )
+    many = Job("segment", ("x",), Path("x"), "segment", ranks=60)
+    assert findings.refused(many, 0, "Requested node configuration is not available").found == (
+        "no such job (60 core(s)) could start: Requested node configuration is not available; "
+        "correct segment in the site file, or set its key walkers, which divides a segment into "
+        "several launches; sinfo shows nodes that are down"
+    )

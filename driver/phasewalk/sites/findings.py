@@ -166,13 +166,16 @@ def before(
 def refused(job: Job, gpus: int, why: str) -> check.Row:
     """A job that the scheduler would never start."""
     needs = f"{job.cores} core(s)" + (f", {gpus} GPU(s) per node" if gpus else "")
-    or_ = ", or deploy.mode: torchscript, which compiles on one core"
+    smaller = {
+        "compile": ", or deploy.mode: torchscript, which compiles on one core",
+        "segment": ", or set its key walkers, which divides a segment into several launches",
+    }
+    or_ = smaller.get(job.kind, "") if job.cores > 1 else ""
     return check.Row(
         job.name,
         "wrong",
         f"no such job ({needs}) could start: {why.rstrip('.')}; correct {job.name} in the site "
-        f"file{or_ if job.kind == 'compile' and job.cores > 1 else ''}; sinfo shows nodes that are "
-        "down",
+        f"file{or_}; sinfo shows nodes that are down",
     )
 
 
