@@ -93,7 +93,7 @@ def test_the_reference_shows_types_defaults_and_limits() -> None:
     for start in (
         "| `temperature_K` | number | `300.0` | > 0, ≤ 10000 | Temperature",
         "| `structure` | text | required |  | File with the start structure",
-        "| `first` | group | `{epochs: 70, learning_rate: 0.02}` |  | ",
+        "| `first` | group | `{epochs: 70, learning_rate: 0.05}` |  | ",
         "| `ensemble` | `nvt` or `npt` | `nvt` |  | ",
         "| `reference` | group | defaults of its keys |  | ",
     ):
