@@ -204,6 +204,6 @@ def test_pairs_that_are_nearly_bonded_may_become_bonded() -> None:
 def test_example_systems() -> None:
     counts = {}
     for path in sorted(Path(ROOT / "examples").glob("*/*.extxyz")):
-        if path.stem not in ("test", "wide"):
+        if path.stem not in ("test", "wide", "al_fumarate_wide"):
             counts[path.stem] = sum(guard(ase.io.read(path)).counts().values())
-    assert counts == {"ice_xi": 8, "kcl": 0, "mil53_al": 46, "urea": 14}
+    assert counts == {"ice_xi": 8, "kcl": 0, "mil53_al": 46, "al_fumarate": 32, "urea": 14}
