@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -420,7 +421,9 @@ def test_a_pair_that_attracts_is_a_warning() -> None:
     assert proof.passed
     (warning,) = proof.warnings
     assert "the energy does not increase when the closest pair of atoms is compressed" in warning
-    assert "model.zbl: true" in warning
+    assert re.search(r"collapse: -\S+ eV at 0\.6 and -\S+ eV at 0\.4 of its distance", warning)
+    assert "If model.zbl is false" in warning
+    assert "If it is true, the network outweighs it" in warning
 
 
 def test_frames_without_a_bond_have_no_pair_to_squeeze() -> None:

@@ -326,14 +326,18 @@ def _runs(runs: Conservation | None) -> dict[str, Any]:
 
 
 def _repulsion(pairs: Sequence[tuple[Probe, Prediction]], real: Sequence[Prediction]) -> list[str]:
-    energies = [p.energy for probe, p in pairs if probe.kind == "squeezed"]
-    if energies and not (energies[-1] > energies[0] > real[0].energy):
-        return [
-            "the energy does not increase when the closest pair of atoms is compressed, so atoms "
-            "of a walker may collapse; model.zbl: true adds a repulsion, but it must be set before "
-            "generation 0: start a new campaign with another --dir, which reuses the labels"
-        ]
-    return []
+    squeezed = [(probe.weight, p.energy) for probe, p in pairs if probe.kind == "squeezed"]
+    if not squeezed or squeezed[-1][1] > squeezed[0][1] > real[0].energy:
+        return []
+    rises = " and ".join(f"{e - real[0].energy:+.3g} eV at {part:g}" for part, e in squeezed)
+    return [
+        "the energy does not increase when the closest pair of atoms is compressed, so atoms "
+        f"of a walker may collapse: {rises} of its distance. If model.zbl is false, true adds a "
+        "repulsion, but it must be set before generation 0: start a new campaign with another "
+        "--dir, which reuses the labels. If it is true, the network outweighs it at distances "
+        "that no label covers: do not use the model for hot or dense conditions, or add labels "
+        "with closer atoms"
+    ]
 
 
 def proof_text(proof: Proof, versions: Mapping[str, str]) -> str:
