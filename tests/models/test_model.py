@@ -120,7 +120,7 @@ def test_the_recipe_trains_stress_for_the_budget() -> None:
     assert config["trainer"]["max_epochs"] == 7
     assert "max_time" not in config["trainer"]
     groups = config["training_module"]["optimizer"]["param_groups"]
-    assert (groups["muon"], groups["adam"]) == ({"lr": 0.02}, {"lr": 0.02})
+    assert (groups["muon"], groups["adam"]) == ({"lr": 0.02, "weight_decay": 0.02}, {"lr": 0.02})
     assert config["data"]["seed"] == config["training_module"]["model"]["seed"] == 5
 
 
