@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase import Atoms
+from ase.calculators.lj import LennardJones
 from ruamel.yaml import YAML
 
 from phasewalk.bias import plumed
@@ -85,3 +87,13 @@ def test_a_training_on_the_labels_of_a_campaign_with_other_settings(tmp_path: Pa
     assert (read.model.optimizer, read.model.loss_weights.energy) == ("adam", 2.0)
     assert (read.model.first.epochs, read.model.first.learning_rate) == (9, 0.5)
     assert read.model.warm.epochs == 25  # as it was
+
+
+@pytest.mark.parametrize(("epsilon", "hole"), [(1.0, False), (-1.0, True)])
+def test_a_hole_is_an_energy_that_falls_when_a_bond_is_compressed(
+    epsilon: float, hole: bool
+) -> None:
+    pair = Atoms("CO", positions=[(0, 0, 0), (0, 0, 1.15)])
+    potential = LennardJones(epsilon=epsilon, sigma=1.0, rc=5.0)  # upside down if negative
+    assert trainings.has_hole(pair, potential) == hole
+    assert not trainings.has_hole(Atoms("C"), potential)

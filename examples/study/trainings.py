@@ -8,7 +8,8 @@ RUN is a campaign's directory. Its labels are imported into a campaign without r
 whose generation 0 is trained on them from random weights, with RUN's settings except those given.
 If its structures are not given by absolute paths, copy them to FOLDER. For each file of labelled
 frames (DATA) and for the labels themselves: force MAE (meV/Å), scatter of energies (meV/atom) and
-pressure MAE (GPa).
+pressure MAE (GPa). Then in how many of the labelled frames there is a hole: the energy does not
+rise when their closest bond is compressed to 0.6 and then to 0.4 of its length.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import covalent_radii
 from ase.io import write
+from ase.neighborlist import neighbor_list
 from ruamel.yaml import YAML
 from study import PHASEWALK, evaluated
 
@@ -47,6 +53,22 @@ def settings(run: Path, data: Path, changes: list[str]) -> dict[str, Any]:
     return found
 
 
+def has_hole(atoms: Atoms, model: Calculator) -> bool:
+    """Whether the energy does not rise when the closest bond is compressed."""
+    first, second, vectors = neighbor_list("ijD", atoms, 1.3 * covalent_radii[atoms.numbers])
+    if len(first) == 0:
+        return False
+    at = np.linalg.norm(vectors, axis=1).argmin()
+    energies = []
+    for fraction in (1.0, 0.6, 0.4):
+        pressed = atoms.copy()
+        pressed.calc = model
+        pressed.positions[first[at]] += 0.5 * (1 - fraction) * vectors[at]
+        pressed.positions[second[at]] -= 0.5 * (1 - fraction) * vectors[at]
+        energies.append(pressed.get_potential_energy())
+    return energies != sorted(energies)
+
+
 def main() -> None:
     """See the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -67,6 +89,9 @@ def main() -> None:
     for data in (*asked.data, labels):
         found = evaluated(folder / "run", data)
         print(data, json.dumps({key: round(found[key], 3) for key in SHOWN}))
+    trained = Campaign(folder / "run")
+    holes = [has_hole(atoms, trained.calculator()) for atoms in trained.labels]
+    print(f"holes: {sum(holes)} of {len(holes)} frames")
 
 
 if __name__ == "__main__":
