@@ -11,7 +11,7 @@ import pytest
 from helpers import campaigns
 from helpers.campaigns import PACE, PHASEWALK, STEPS, TinyCampaign
 
-ASIDE = ("rewriting", "settings")
+ASIDE = ("rewriting", "settings", "end")  # "end": that the end of before holds no more
 """Stages of records that are no work: of files about to change, and of settings that have."""
 
 pytestmark = [
