@@ -53,6 +53,7 @@ policy: {{max_energy_error_meV_per_atom: null}}
 reference: {{command: {command}}}
 model:
   preset: tiny
+  optimizer: adam  # with so few epochs the better of the two
   first: {{epochs: 20, learning_rate: 0.01}}
   warm: {{epochs: 10, learning_rate: 0.005}}
   final: {final}
