@@ -17,19 +17,18 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.data import covalent_radii
 from ase.io import write
-from ase.neighborlist import neighbor_list
 from ruamel.yaml import YAML
 from study import PHASEWALK, evaluated
 
 from phasewalk import Campaign
+from phasewalk.validation.probes import squeezed
 
 SHOWN = ("force_mae_meV_per_A", "energy_scatter_meV_per_atom", "pressure_mae_GPa")
 
@@ -55,18 +54,9 @@ def settings(run: Path, data: Path, changes: list[str]) -> dict[str, Any]:
 
 def has_hole(atoms: Atoms, model: Calculator) -> bool:
     """Whether the energy does not rise when the closest bond is compressed."""
-    first, second, vectors = neighbor_list("ijD", atoms, 1.3 * covalent_radii[atoms.numbers])
-    if len(first) == 0:
-        return False
-    at = np.linalg.norm(vectors, axis=1).argmin()
-    energies = []
-    for fraction in (1.0, 0.6, 0.4):
-        pressed = atoms.copy()
-        pressed.calc = model
-        pressed.positions[first[at]] += 0.5 * (1 - fraction) * vectors[at]
-        pressed.positions[second[at]] -= 0.5 * (1 - fraction) * vectors[at]
-        energies.append(pressed.get_potential_energy())
-    return energies != sorted(energies)
+    found = [atoms, *squeezed(atoms).values()]
+    energies = [float(model.get_potential_energy(one)) for one in found]
+    return any(second <= first for first, second in pairwise(energies))
 
 
 def main() -> None:

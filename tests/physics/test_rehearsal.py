@@ -64,7 +64,10 @@ def test_what_a_run_would_do_is_done(tmp_path: Path, engines: Engines, model: Pa
         "n: METAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=30\nPRINT ARG=d,v STRIDE=5"
     )
     told = rehearse(tmp_path, text, engines, model)
-    assert told.startswith("2 walker(s) did 10 steps together; 4 hills deposited; printed: d, v; ")
+    assert told.startswith(
+        "2 walker(s), at most 2 of each system, did 10 steps together; 4 hills deposited; "
+        "printed: d, v; "
+    )
     assert (tmp_path / "ten/salt-1.dump").is_file()
 
 

@@ -342,7 +342,10 @@ def test_for_people(opened: Store) -> None:
     text = shown(summary.collect(opened.root))
     assert "campaign salt: running; 3 labels, 1 failed" in text
     assert "250 → 120" in text
-    assert "hills deposited 40, expected 40, in the record 40 (active 38)" in text
+    assert (
+        "hills deposited 40, expected 40, in the record 40 (active at the end of the segment: 38)"
+        in text
+    )
     opened.close()
     assert "salt: stopped" in shown(summary.collect(opened.root))
     end(opened, 1)

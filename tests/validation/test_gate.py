@@ -420,10 +420,30 @@ def test_a_pair_that_attracts_is_a_warning() -> None:
     proof = probes.judge(Predictions(said, 0.001, nve()), len(said))
     assert proof.passed
     (warning,) = proof.warnings
-    assert "the energy does not increase when the closest pair of atoms is compressed" in warning
+    of = f"in {len(probes.frames)} of {len(probes.frames)} frames the energy does not increase when"
+    assert f"{of} the closest pair of atoms is compressed" in warning
     assert re.search(r"collapse: -\S+ eV at 0\.6 and -\S+ eV at 0\.4 of its distance", warning)
     assert "If model.zbl is false" in warning
     assert "If it is true, the network outweighs it" in warning
+
+
+def test_a_hole_in_any_frame_is_a_warning() -> None:
+    """Also where the energy has only fallen again from 0.6 to 0.4 of the pair's distance."""
+    probes = asked("float32")
+    assert len(probes.frames) > 1
+    assert not judged().warnings
+
+    def holed(probe: Probe, energy: float) -> float:
+        last = len(probes.frames) - 1
+        inner = probe.kind == "squeezed" and probe.frame == last and probe.weight == 0.4
+        return energy - 1000.0 if inner else energy
+
+    said = tuple(
+        dataclasses.replace(p, energy=holed(probe, p.energy)) for probe, p in answers("float32")
+    )
+    proof = probes.judge(Predictions(said, 0.001, nve()), len(said))
+    (warning,) = proof.warnings
+    assert warning.startswith(f"in 1 of {len(probes.frames)} frames the energy does not increase")
 
 
 def test_frames_without_a_bond_have_no_pair_to_squeeze() -> None:

@@ -81,7 +81,8 @@ def rehearse(
     names = sorted({colvar.name for walker in result.walkers for colvar in walker.colvars})
     return "; ".join(
         [
-            f"{len(plan.walkers)} walker(s) did {plan.settings.steps} steps together",
+            f"{len(plan.walkers)} walker(s), at most {WALKERS} of each system, did "
+            f"{plan.settings.steps} steps together",
             *([f"{hills} hills deposited"] if hills else []),
             *([f"printed: {', '.join(names)}"] if names else []),
             *(

@@ -235,7 +235,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
             console.print(
                 f"round {entry['round']}, {system}: hills deposited {hills['deposited']}, "
                 f"expected {hills['expected']}, in the record {hills['in_record']} "
-                f"(active {hills['active']})",
+                f"(active at the end of the segment: {hills['active']})",
                 highlight=False,
             )
 

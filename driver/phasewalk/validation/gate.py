@@ -11,6 +11,7 @@ forces; they do not measure the accuracy of the potential.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -326,17 +327,23 @@ def _runs(runs: Conservation | None) -> dict[str, Any]:
 
 
 def _repulsion(pairs: Sequence[tuple[Probe, Prediction]], real: Sequence[Prediction]) -> list[str]:
-    squeezed = [(probe.weight, p.energy) for probe, p in pairs if probe.kind == "squeezed"]
-    if not squeezed or squeezed[-1][1] > squeezed[0][1] > real[0].energy:
+    """A warning if in a frame the energy does not increase as its closest pair is compressed."""
+    holes = []
+    for i, own in enumerate(real):
+        at = {p.weight: e.energy for p, e in pairs if p.kind == "squeezed" and p.frame == i}
+        energies = [own.energy, *at.values()]
+        if any(second <= first for first, second in pairwise(energies)):
+            holes.append({fraction: energy - own.energy for fraction, energy in at.items()})
+    if not holes:
         return []
-    rises = " and ".join(f"{e - real[0].energy:+.3g} eV at {part:g}" for part, e in squeezed)
+    rises = " and ".join(f"{energy:+.3g} eV at {part:g}" for part, energy in holes[0].items())
     return [
-        "the energy does not increase when the closest pair of atoms is compressed, so atoms "
-        f"of a walker may collapse: {rises} of its distance. If model.zbl is false, true adds a "
-        "repulsion, but it must be set before generation 0: start a new campaign with another "
-        "--dir, which reuses the labels. If it is true, the network outweighs it at distances "
-        "that no label covers: do not use the model for hot or dense conditions, or add labels "
-        "with closer atoms"
+        f"in {len(holes)} of {len(real)} frames the energy does not increase when the closest pair "
+        f"of atoms is compressed, so atoms of a walker may collapse: {rises} of its distance. If "
+        "model.zbl is false, true adds a repulsion, but it must be set before generation 0: start "
+        "a new campaign with another --dir, which reuses the labels. If it is true, the network "
+        "outweighs it at distances that no label covers: do not use the model for hot or dense "
+        "conditions, or add labels with closer atoms"
     ]
 
 

@@ -44,7 +44,7 @@ def probes(frames: Sequence[Atoms], dtype: str, *, full: bool, seed: int) -> lis
     if full:
         for i, atoms in enumerate(frames):
             found += _transformed(i, atoms, rng)
-        found += _squeezed(0, frames[0])
+            found += [Probe("squeezed", i, one, part) for part, one in squeezed(atoms).items()]
     return found
 
 
@@ -89,18 +89,20 @@ def _transformed(i: int, atoms: Atoms, rng: np.random.Generator) -> list[Probe]:
     return [Probe("permuted", i, permuted), Probe("rotated", i, rotated), Probe("moved", i, moved)]
 
 
-def _squeezed(i: int, atoms: Atoms) -> list[Probe]:
-    """The closest pair pushed together along its bond."""
+def squeezed(atoms: Atoms) -> dict[float, Atoms]:
+    """Copies with the closest bonded pair pushed together, by the fraction of its length left.
+
+    Empty if no two atoms are closer than 1.3 times the sum of their covalent radii.
+    """
     from ase.neighborlist import neighbor_list
 
     first, second, vectors = neighbor_list("ijD", atoms, covalent_radii[atoms.numbers] * 1.3)
     if len(first) == 0:
-        return []
+        return {}
     k = int(np.argmin(np.linalg.norm(vectors, axis=1)))
-    made = []
+    made = {}
     for fraction in (0.6, 0.4):
-        compressed = bare(atoms)
+        made[fraction] = compressed = bare(atoms)
         compressed.positions[first[k]] += 0.5 * (1 - fraction) * vectors[k]
         compressed.positions[second[k]] -= 0.5 * (1 - fraction) * vectors[k]
-        made.append(Probe("squeezed", i, compressed, fraction))
     return made
