@@ -93,7 +93,7 @@ def test_a_training_on_the_labels_of_a_campaign_with_other_settings(tmp_path: Pa
 def test_a_hole_is_an_energy_that_falls_when_a_bond_is_compressed(
     epsilon: float, hole: bool
 ) -> None:
-    pair = Atoms("CO", positions=[(0, 0, 0), (0, 0, 1.15)])
+    pair = Atoms("CO", positions=[(0, 0, 0), (0, 0, 1.15)], cell=[12.0] * 3)
     potential = LennardJones(epsilon=epsilon, sigma=1.0, rc=5.0)  # upside down if negative
     assert trainings.has_hole(pair, potential) == hole
-    assert not trainings.has_hole(Atoms("C"), potential)
+    assert not trainings.has_hole(Atoms("C", cell=[12.0] * 3), potential)

@@ -50,14 +50,16 @@ WAYS = (
     "MD at 600 K",  # likewise unbiased
     "biased walkers at 600 K",
 )
+UNITS = {"force": "meV/Å", "energy": "meV/atom", "pressure": "GPa"}
 COLUMNS = {
     "path: force MAE": ("path", "force_mae_meV_per_A"),
     "path: energy scatter": ("path", "energy_scatter_meV_per_atom"),
+    "path: pressure MAE": ("path", "pressure_mae_GPa"),
     "wide, intact: force MAE": ("wide-intact", "force_mae_meV_per_A"),
     "wide, intact: energy scatter": ("wide-intact", "energy_scatter_meV_per_atom"),
     "wide, opened: force MAE": ("wide-opened", "force_mae_meV_per_A"),
 }
-"""Heading → test set and error; meV/Å, meV/atom."""
+"""Heading → test set and error; meV/Å, meV/atom, GPa."""
 
 
 def settings(way: str, seed: int, labels: int = LABELS) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def figure(folder: Path, labels: int, output: Path) -> None:
             values = [one[data][error] for one in each]
             axes.plot(values, [row] * len(values), "o", color="tab:blue", alpha=0.6)
             axes.plot(statistics.mean(values), row, "|", color="black", markersize=14)
-        unit = "meV/Å" if "force" in heading else "meV/atom"
+        unit = next(one for name, one in UNITS.items() if name in heading)
         widest = max(one[data][error] for each in found.values() for one in each)
         axes.set(xlabel=unit, xlim=(0, 1.1 * widest), ylim=(len(found) - 0.5, -0.5))
         axes.set_title(heading.replace(": ", ":\n"), fontsize=9)
