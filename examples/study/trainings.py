@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ruamel.yaml import YAML
 from study import PHASEWALK, evaluated
 
 from phasewalk import Campaign
-from phasewalk.validation.probes import squeezed
+from phasewalk.validation.probes import attracts, squeezed
 
 SHOWN = ("force_mae_meV_per_A", "energy_scatter_meV_per_atom", "pressure_mae_GPa")
 
@@ -55,8 +54,7 @@ def settings(run: Path, data: Path, changes: list[str]) -> dict[str, Any]:
 def has_hole(atoms: Atoms, model: Calculator) -> bool:
     """Whether the energy does not rise when the closest bond is compressed."""
     found = [atoms, *squeezed(atoms).values()]
-    energies = [float(model.get_potential_energy(one)) for one in found]
-    return any(second <= first for first, second in pairwise(energies))
+    return attracts([float(model.get_potential_energy(one)) for one in found])
 
 
 def main() -> None:
@@ -80,7 +78,8 @@ def main() -> None:
         found = evaluated(folder / "run", data)
         print(data, json.dumps({key: round(found[key], 3) for key in SHOWN}))
     trained = Campaign(folder / "run")
-    holes = [has_hole(atoms, trained.calculator()) for atoms in trained.labels]
+    model = trained.calculator()
+    holes = [has_hole(atoms, model) for atoms in trained.labels]
     print(f"holes: {sum(holes)} of {len(holes)} frames")
 
 

@@ -11,7 +11,6 @@ forces; they do not measure the accuracy of the potential.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from ..units import GPA_PER_EV_PER_A3
 from . import conservation
 from .accuracy import Prediction, Predictions
 from .conservation import STEPS_FS, Conservation
-from .probes import Probe, probes
+from .probes import Probe, attracts, probes
 
 Array = NDArray[np.float64]
 
@@ -331,8 +330,7 @@ def _repulsion(pairs: Sequence[tuple[Probe, Prediction]], real: Sequence[Predict
     holes = []
     for i, own in enumerate(real):
         at = {p.weight: e.energy for p, e in pairs if p.kind == "squeezed" and p.frame == i}
-        energies = [own.energy, *at.values()]
-        if any(second <= first for first, second in pairwise(energies)):
+        if attracts([own.energy, *at.values()]):
             holes.append({fraction: energy - own.energy for fraction, energy in at.items()})
     if not holes:
         return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
@@ -87,6 +88,11 @@ def _transformed(i: int, atoms: Atoms, rng: np.random.Generator) -> list[Probe]:
     rotated.info["rotation"] = rotation
     moved.positions += rng.uniform(-5, 5, 3)
     return [Probe("permuted", i, permuted), Probe("rotated", i, rotated), Probe("moved", i, moved)]
+
+
+def attracts(energies: Sequence[float]) -> bool:
+    """Whether energies do not increase: of a frame, then of its copies from `squeezed`."""
+    return any(second <= first for first, second in pairwise(energies))
 
 
 def squeezed(atoms: Atoms) -> dict[float, Atoms]:
