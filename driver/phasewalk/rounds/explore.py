@@ -301,7 +301,7 @@ def _watch_segment(work: Work, walk: Walk, early: Early | None = None) -> Callab
         rows = [row for launch in look.rows for row in launch]
         running = [row for row in rows if row.state == RUNNING]
         # Remaining steps of stopped walkers do not count.
-        total = sum(row.steps if row in running else row.steps_done for row in rows)
+        total = sum(row.steps if row.state == RUNNING else row.steps_done for row in rows)
         slowest = min((row.steps_done for row in running), default=0)
         work.observer.advance(
             sum(row.steps_done for row in rows),
