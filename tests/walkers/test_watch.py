@@ -113,7 +113,8 @@ def test_many_walkers_are_looked_at_less_often(
 ) -> None:
     watch = Watch(plan())
     watch.look(folder, 100.0)
-    assert watch.is_due(101.0)
+    assert not watch.is_due(100.1)
+    assert watch.is_due(100.2)  # 2 walkers, 10 in a second
     monkeypatch.setattr(watching, "LOOK_FREE_S", -10.0)  # as if it had taken 10 s more
     watch.look(folder, 200.0)
     assert not watch.is_due(1190.0)

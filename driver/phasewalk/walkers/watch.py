@@ -23,6 +23,9 @@ CONTACT_EVERY_S, CONTACT_SHARE = 2.0, 0.02
 LOOK_FREE_S, LOOK_SHARE = 0.05, 0.01
 """Looking at all walkers may take so long each time; if there are thousands of files, the rest is
 at most this fraction of the time."""
+WALKERS_PER_S = 10
+"""Walkers whose files are opened in a second, on average: those of thousands are on a file system
+that others use as well."""
 MAX_ATOMS = 2000
 """The closest contact of larger systems is not computed, because it takes too long."""
 
@@ -61,7 +64,8 @@ class Watch:
         rows = tuple(self._row(n, directory, seconds) for n in range(len(self.plan.walkers)))
         self._last = seconds
         took = time.perf_counter() - began
-        self._due = seconds + max(0.0, took - LOOK_FREE_S) / LOOK_SHARE
+        busy = max(0.0, took - LOOK_FREE_S) / LOOK_SHARE
+        self._due = seconds + max(busy, len(rows) / WALKERS_PER_S)
         return rows
 
     def seconds_left(self, rows: tuple[WalkerNow, ...], seconds: float) -> float | None:
