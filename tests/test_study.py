@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
+from ase.io import read
 from ruamel.yaml import YAML
 
 from phasewalk.bias import plumed
@@ -49,6 +50,15 @@ def test_the_table_has_a_row_for_each_way_and_an_empty_cell_for_what_was_not_run
     assert lines[3].startswith("| random perturbations | 1 | 90 | 1 |")
     assert set(lines[4].split("|")[3:-1]) == {"  "}
     assert study.shown([1.0, 2.0, 3.0]) == "2 (1–3)"
+
+
+def test_the_test_sets_are_written_into_a_new_folder(tmp_path: Path) -> None:
+    files = study.test_sets(tmp_path / "study" / "new")
+    assert {name: len(read(path, ":")) for name, path in files.items()} == {
+        "path": 30,
+        "wide-intact": 24,
+        "wide-opened": 12,
+    }
 
 
 def curve(shift: float, error: float | None, offset: float = 0.0) -> dict[str, Any]:

@@ -142,6 +142,7 @@ def test_sets(folder: Path) -> dict[str, Path]:
 
     files = {"path": EXAMPLE / "test.extxyz"}
     frames = read(EXAMPLE / "wide.extxyz", ":")
+    folder.mkdir(parents=True, exist_ok=True)
     for name, intact in zip(NAMES[1:], (True, False), strict=True):
         files[name] = folder / f"{name}.extxyz"
         write(files[name], [one for one in frames if one.info["intact"] == intact])

@@ -98,7 +98,6 @@ def run(folder: Path, asked: argparse.Namespace) -> None:
 
 def test_sets(folder: Path) -> dict[str, Path]:
     """Files of the test sets."""
-    folder.mkdir(parents=True, exist_ok=True)
     files = study.test_sets(folder) | {"fumarate": STUDY / "al_fumarate_wide.extxyz"}
     return {name: files[name] for name in SETS}
 
