@@ -16,7 +16,7 @@ from phasewalk.bias.hills import Hill, HillsRecord
 from phasewalk.errors import StoreError
 from phasewalk.free_energies import free_energy
 from phasewalk.free_energies.free_energy import FreeEnergy, Variable
-from phasewalk.report import free_figures, maps
+from phasewalk.report import figures, free_figures, maps
 from phasewalk.report import page as report
 from phasewalk.report.pictures import Picture
 from phasewalk.status import history, verdict
@@ -184,6 +184,23 @@ def test_free_energies_of_two_variables(recorded: History) -> None:
     assert picture.rows[0] == (0.0, 5.0, None)
     assert picture.rows[-1] == (1.0, 6.0, 11.0)
     assert free_energy.from_dict(one["a"]).values[3, 2] == 11.0
+
+
+def test_one_label_whose_error_is_the_mean_up_to_rounding(recorded: History) -> None:
+    error, state = 0.16119219585728303, recorded.state
+    before = {"generation": "0"} | {key: error for key, _, _ in figures.ERRORS}
+    one = next(c for c in recorded.comparisons if c.of == "new" and c.generation == "0")
+    found = replace(
+        recorded,
+        state={
+            **state,
+            "rounds": [{**state["rounds"][1], "before_learning": before}],
+            "generations": [{**entry, "test": None} for entry in state["generations"]],
+        },
+        comparisons=[replace(one, pressure=np.array([0.0, np.nextafter(error, 1.0)]))],
+    )
+    (curve,) = (p for p in figures.learning(found).pictures if p.name == "learning-pressure")
+    drawn(curve)  # without a warning of matplotlib
 
 
 def test_names_never_break_the_page(recorded: History) -> None:

@@ -138,8 +138,11 @@ def _plain_numbers(axes: "Axes") -> None:
     """Use plain numbers, instead of powers of ten, on logarithmic axes."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-    for which in (axes.xaxis, axes.yaxis):
+    for which, limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
         low, high = sorted(which.get_view_interval())
+        if high - low < 1e-9 * high:  # one value, from sums in different orders
+            low, high = low / 1.1, high * 1.1
+            limits(low, high)
         if low > 0 and high / low < 8:  # less than a decade: as on a linear axis
             which.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         else:
