@@ -353,6 +353,27 @@ def test_goals_that_are_met_are_converged(copy: Path) -> None:
     assert "stop.errors" in found.reasons[0]
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_campaign_whose_last_model_is_being_made(copy: Path, later: bool) -> None:
+    """The rules have judged the last round; nothing but its end is missing, or a round follows."""
+
+    def change(records: Sequence[Record]) -> Sequence[Record]:
+        kept = [r for r in tamed(records) if r.stage != "end"]
+        last = max(r.round for r in kept if r.stage == "stop") - later
+        return [
+            replace(r, outputs={**r.outputs, "ended_by": ["stop.errors"]})
+            if r.stage == "stop" and r.round == last
+            else r
+            for r in kept
+            if r.stage != "stop" or r.round <= last
+        ]
+
+    found = judged(copy, change)
+    assert found.word == verdict.GO_ON
+    says = "its last model is being made; then it ends by stop.errors"
+    assert (found.reasons[0] == says) != later
+
+
 def test_a_budget_that_is_spent_is_not_converged(copy: Path) -> None:
     found = judged(copy, ended("stop.max_labels"))
     assert found.word == verdict.NOT_CONVERGED

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..campaign import deck_versions, stop
-from ..store import Ended, Walked, each
+from ..store import Ended, Judged, Walked, each
 from ..walkers import broke_down
 from . import intact
 from .history import History
@@ -75,7 +75,8 @@ def _judge(history: History) -> Verdict:
         return Verdict(CONVERGED, [converged, *lines, thumb])
     if ended == ["rounds"]:
         return Verdict(NOT_CONVERGED, [_all_rounds(history), *lines, *rules, *_trend(history)])
-    return Verdict(GO_ON, [*rules, *lines, *_trend(history)] or ["no round is finished yet"])
+    reasons = [*_ending(history), *rules, *lines, *_trend(history)]
+    return Verdict(GO_ON, reasons or ["no round is finished yet"])
 
 
 def _all_rounds(history: History) -> str:
@@ -246,6 +247,15 @@ def _rule_lines(history: History) -> list[str]:
 def _ended_by(history: History) -> list[str]:
     ends = [ended for _, ended in each(history.records, Ended)]
     return ends[-1].by if ends and history.state["finished"] else []
+
+
+def _ending(history: History) -> list[str]:
+    """What ends the campaign, while its last model is being made; empty in all other cases."""
+    judged = [(record.round, one.ended_by) for record, one in each(history.records, Judged)]
+    round_, by = judged[-1] if judged else (0, [])
+    if not by or history.state["rounds"][-1]["round"] != round_:
+        return []
+    return [f"its last model is being made; then it ends by {', '.join(by)}"]
 
 
 def _converged(history: History) -> str:
