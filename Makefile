@@ -1,5 +1,5 @@
 # phasewalk: what a user types. Every target sets up what it needs.
-#   make example     learn MIL-53(Al) (about a quarter of an hour on two cores)
+#   make example     learn MIL-53(Al), then its free energy (about a quarter of an hour on two cores)
 #   make test        everything that can be proved without a GPU or Slurm
 #   make test-long   what proves more and takes longer: the paper's network, more kills and random cases
 #   make test-slurm  jobs on a Slurm cluster of several nodes, which it starts on this machine
@@ -43,6 +43,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt plumed.txt cmake/system-packages
 
 example: setup
 	phasewalk run examples/mil53_al/campaign.yaml --dir $(CAMPAIGNS)/mil53_al
+	phasewalk fes $(CAMPAIGNS)/mil53_al --segments 24
+	phasewalk report $(CAMPAIGNS)/mil53_al
 	phasewalk status $(CAMPAIGNS)/mil53_al
 
 format: setup

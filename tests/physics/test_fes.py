@@ -186,6 +186,19 @@ def test_labels_say_how_far_the_model_is_and_are_learned(story: Story, tmp_path:
     assert len(campaign.labelled()) == len(set(campaign.labelled()))
 
 
+def test_another_seed_is_a_run_of_its_own(story: Story) -> None:
+    first = files(story.place, Path.read_bytes)
+    one = fes(story.campaign, "--segments", "1", "--seed", "7", "--json")
+    out, err = one.communicate(timeout=120)
+    assert one.returncode == 0, err
+    told = json.loads(out)["NaCl"]
+    assert (told["segments"], told["made_from"]["seed"]) == (1, 7)
+    place = story.place.with_name("gen-001-seed-7")
+    dump = "rounds/001/segment/NaCl-0.dump"
+    assert (place / dump).read_bytes() != (story.place / dump).read_bytes()
+    assert files(story.place, Path.read_bytes) == first
+
+
 def test_another_model_is_no_continuation(story: Story) -> None:
     root = story.place
     identity = directory.read_identity(root)

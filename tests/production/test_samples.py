@@ -216,3 +216,4 @@ def test_places() -> None:
     assert freeze.place("3", samples.HILLS) == "fes/gen-003"
     assert freeze.place("final", samples.HILLS) == "fes/final"
     assert freeze.place("3", 1.0) == "fes/gen-003-hills-1"
+    assert freeze.place("final", 1.0, 7) == "fes/final-hills-1-seed-7"

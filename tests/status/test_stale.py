@@ -87,6 +87,15 @@ def test_a_free_energy_of_the_present_model_is_current(copy: Path) -> None:
     assert "earlier" not in shown(found)
 
 
+def test_free_energies_of_other_seeds_are_told_apart(copy: Path) -> None:
+    leave(copy, made_from={"seed": 1})  # the campaign's
+    leave(copy, place="final-seed-77", made_from={"seed": 77})
+    found = history.read(copy)
+    assert "seed" not in found.free_energies[0]["mil53_al"]
+    assert "generation final (48 labels), seed 77" in shown(found)
+    assert "seed 1" not in shown(found)
+
+
 def test_a_free_energy_of_an_earlier_final_model_says_so(copy: Path) -> None:
     leave(copy)
     append_trained_again(copy)

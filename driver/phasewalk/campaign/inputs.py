@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ class Campaign:
     reference: Reference
     initial: tuple[Label, ...] = ()
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def with_seed(self, seed: int | None) -> "Campaign":
+        """The same with another seed; None: with its own."""
+        changed = {} if seed is None else {"seed": seed}
+        return replace(self, settings=self.settings.model_copy(update=changed))
 
     @property
     def cores(self) -> int:

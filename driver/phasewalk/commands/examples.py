@@ -9,7 +9,11 @@ EXAMPLES = {
     "cancel": ("cancel my.run",),
     "status": ("status my.run", "status my.run --watch", "status my.run --json"),
     "report": ("report my.run", "report my.run --figures figures"),
-    "fes": ("fes my.run --segments 10", "fes my.run --generation 3 --segments 20"),
+    "fes": (
+        "fes my.run --segments 10",
+        "fes my.run --generation 3 --segments 20",
+        "fes my.run --seed 2 --segments 10",
+    ),
     "evaluate": ("evaluate my.run --data test.extxyz", "evaluate my.nequip.pth --data test.extxyz"),
     "deploy": (
         "deploy my.run/models/final/checkpoint.ckpt -o my.nequip.pth",

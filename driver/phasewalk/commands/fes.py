@@ -41,6 +41,14 @@ Hills = Annotated[
         "more accurate free energy."
     ),
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Seed of the random numbers, for a run that is independent of others, in a folder of "
+        "its own; default: the campaign's.",
+    ),
+]
 AgainstReference = Annotated[
     int,
     typer.Option(
@@ -80,6 +88,7 @@ def fes(
     ] = 10,
     bins: Bins = None,
     hills: Hills = None,
+    seed: Seed = None,
     against_reference: AgainstReference = 0,
     learn: Learn = False,
     campaign_file: CampaignFile = None,
@@ -103,6 +112,7 @@ def fes(
         segments=segments,
         bins=bins,
         hills=hills,
+        seed=seed,
         against=against_reference,
         learn=learn,
         campaign_file=campaign_file,
@@ -113,7 +123,7 @@ def fes(
     shown = terminal.stderr(wide=True) if as_json else terminal.stdout()
     found = _computed(asked, height, shown)
     name = next(iter(found.values())).generation
-    place = asked.root / freeze.place(name, height)
+    place = asked.root / freeze.place(name, height, seed)
     if as_json:
         typer.echo(json.dumps({name: one.as_dict() for name, one in found.items()}, indent=1))
     else:
@@ -131,6 +141,7 @@ class _Asked:
     segments: int
     bins: int | None
     hills: float | None
+    seed: int | None
     against: int
     learn: bool
     campaign_file: Path | None
@@ -142,6 +153,7 @@ class _Asked:
         return (
             f"{shlex.quote(str(self.root))} --generation {generation} --segments {self.segments}"
             + (f" --hills {self.hills:g}" if self.hills is not None else "")
+            + (f" --seed {self.seed}" if self.seed is not None else "")
             + (f" --bins {self.bins}" if self.bins is not None else "")
             + (f" --against-reference {self.against}" if self.against else "")
             + (" --learn" if self.learn else "")
@@ -190,6 +202,7 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
                 bins=asked.bins,
                 hills=height,
                 against=asked.against,
+                seed=asked.seed,
             )
     except (KeyboardInterrupt, Interrupted) as error:
         again = asked.again(chosen.name)

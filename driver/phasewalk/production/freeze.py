@@ -73,7 +73,7 @@ class Frozen:
             deposited none.
         covered: for each variable, the fraction of that range that was sampled here.
         printed: values are from COLVAR; else from the centres of hills.
-        made_from: provenance: the model, its labels, and the state of the campaign's journal.
+        made_from: the seed, the model, its labels, and the state of the campaign's journal.
         against: comparison with the reference on frames of this run; None if there are no labels.
     """
 
@@ -148,6 +148,7 @@ def freeze(
     bins: int | None = None,
     hills: float = HILLS,
     against: int = 0,
+    seed: int | None = None,
 ) -> dict[str, Frozen]:
     """The free energy of each system with METAD; also written to `fes.json` after each segment.
 
@@ -160,14 +161,16 @@ def freeze(
         bins: number of bins of each variable.
         hills: height of the hills, relative to the campaign's.
         against: number of frames of each system to label with the reference at the end.
+        seed: of an independent run, which has a folder of its own; None: the campaign's.
 
     Raises:
         InputError: no system has METAD; NothingLeft: there is no frame to use.
     """
     systems = samples.biased(work.campaign.settings.systems)
+    work = replace(work, campaign=work.campaign.with_seed(seed))
     campaign = _campaign(work.campaign, generation, [system.name for system in systems], hills)
     systems = samples.biased(campaign.settings.systems)
-    root = work.store.root / place(generation.name, hills)
+    root = work.store.root / place(generation.name, hills, seed)
     identity = _identity(campaign, generation)
     _keep_apart(work, root, identity)
     _check_same(root, identity)
@@ -186,9 +189,11 @@ def freeze(
         return found
 
 
-def place(name: str, hills: float) -> str:
+def place(name: str, hills: float, seed: int | None = None) -> str:
     """Folder of the free energies of a generation, relative to the campaign's directory."""
-    return f"fes/{folder(name).partition('/')[2]}{'' if hills == HILLS else f'-hills-{hills:g}'}"
+    more = "" if hills == HILLS else f"-hills-{hills:g}"
+    more += "" if seed is None else f"-seed-{seed}"
+    return f"fes/{folder(name).partition('/')[2]}{more}"
 
 
 def _campaign(
@@ -368,6 +373,8 @@ def _frozen(
     walkers = len({entry.walker for entry in entries})
     explored = _explored(campaign, system)
     covered = [free.covered(axis, ends) for axis, ends in enumerate(explored)]
+    records = campaign.store.records()
+    made_from = lineage.made_from(records, generation.name, generation.checkpoint_hash)
     return Frozen(
         system=system.name,
         found=free,
@@ -381,9 +388,7 @@ def _frozen(
         explored=explored,
         covered=tuple(covered),
         printed=all(piece.printed for piece in pieces[system.name]),
-        made_from=lineage.made_from(
-            campaign.store.records(), generation.name, generation.checkpoint_hash
-        ),
+        made_from={"seed": campaign.campaign.settings.seed, **made_from},
     )
 
 

@@ -52,6 +52,7 @@ def _title(one: Mapping[str, Any], *, begin: bool = False) -> str:
     former = str(one.get("outdated", "")).startswith("of ")
     title = f"{'earlier ' if former else ''}generation {name}"
     title += "" if labels is None else f" ({labels} labels)"
+    title += f", seed {one['seed']}" if "seed" in one else ""
     return title[0].upper() + title[1:] if begin else title
 
 

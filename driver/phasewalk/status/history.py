@@ -325,9 +325,16 @@ def _free_energy(
         marks = {
             "outdated": "; ".join(filter(None, reasons)),
             "labels": lineage.labels_of(one, former),
+            **_seed(one, settings),
         }
         found[system] = {**one, **marks}
     return found
+
+
+def _seed(one: Mapping[str, Any], settings: CampaignSettings | None) -> Mapping[str, int]:
+    """The seed of a free energy, if it is not that of the campaign."""
+    seed = one.get("made_from", {}).get("seed")
+    return {} if seed is None or (settings and seed == settings.seed) else {"seed": seed}
 
 
 class _Frozen(BaseModel):
