@@ -84,7 +84,7 @@ OWNERS = {
     "pandas": {"report.notebook"},
     "chemiscope": {"report.chemiscope"},
     # Heavy, and never in a process that goes on to start others.
-    "torch": {"models.checkpoints", "models.repulsion", *CHILDREN},
+    "torch": {"models.checkpoints", "models.exchange", "models.repulsion", *CHILDREN},
     "lightning": {"models.train_child"},
     "nequip": {"report.notebook", "models.nequip_private", "models.repulsion", *CHILDREN},
     "tblite": {"reference.__main__"},

@@ -243,8 +243,8 @@ def deploy(
     target: Annotated[
         str,
         typer.Option(
-            help="Program that loads it: lammps or ase. A TorchScript model (.nequip.pth) works "
-            "with both, an AOTInductor model (.nequip.pt2) only with this one."
+            help="What loads it: lammps, ase, or ranks (LAMMPS on several MPI ranks). A "
+            "TorchScript model for lammps works with ase, too; an AOTInductor model does not."
         ),
     ] = "lammps",
 ) -> None:
@@ -254,25 +254,11 @@ def deploy(
     network, only its weights are replaced, which takes seconds.
     """
     from .. import engines as finding
-    from .. import models, scratch, store
+    from .. import scratch
     from ..checks import deployment
     from ..engines.local import LocalLauncher
 
-    if target not in deployment.TARGETS:
-        raise InputError(f"--target {target}: use lammps or ase")
-    if mode not in models.ENDINGS:
-        raise InputError(f"--mode {mode}: use torchscript or aotinductor")
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device}: use auto, cpu or cuda")
-    if not checkpoint.is_file():
-        raise InputError(f"{checkpoint}: no such file; give a checkpoint of nequip-train")
-    store.check_kept(checkpoint)
-    if not output.name.endswith(models.ENDINGS[mode]):
-        raise InputError(
-            f"-o {output}: with --mode {mode} the name must end in {models.ENDINGS[mode]}"
-        )
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"-o {output}: its folder does not exist; make it first")
+    deployment.check(checkpoint, output, mode=mode, device=device, target=target)
     with scratch.folder("deploy", keep_failed=True) as folder, out.status("deploying …") as shown:
         stamp, how = deployment.deploy(
             checkpoint,

@@ -15,9 +15,10 @@ from ..files import check_file, file_hash, read
 from ..jobs import Event, Finished, Job, Running
 from ..labelling import isolated_atoms, locate
 from ..labels import Label
-from ..models import Budget, Statistics, explained, left_behind, network
+from ..models import Budget, Statistics, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
 from ..store import FINAL, TRAIN, Trained, held_out_task, train_task
+from ..validation import explained
 from . import inputs
 from . import known as known_labels
 from .deploy import Generation, deploy, folder, made, plan
