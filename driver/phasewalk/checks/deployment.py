@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import engines as finding
-from .. import models, status, store
+from .. import models, store
 from ..campaign import config
 from ..engines import EngineSettings, Machine, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
@@ -213,20 +213,37 @@ def in_lammps(
     ]
 
 
-def of_campaign(
-    root: Path, environ: Mapping[str, str], state: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Lines that show how to use the last model of a campaign; none if it cannot be read."""
+def of_campaign(root: Path, environ: Mapping[str, str], state: Mapping[str, Any]) -> list[str]:
+    """Lines that name the forms of a campaign's last model, the fastest first, and show their use.
+
+    There are none if a model or its stamp cannot be read.
+    """
+    forms = state["deployed_models"]
     try:
-        model = status.deployed_model(root, None, state).absolute()
-        stamp = models.read_stamp(model.with_name(compile.STAMP))
+        stamps = [models.read_stamp((root / one["file"]).with_name(compile.STAMP)) for one in forms]
         settings = config.parse(*store.settings_text(root)).engines
     except PhasewalkError:
         return []
-    lines = ["use the last model in LAMMPS:", *in_lammps(model, stamp.types, settings, environ)]
-    if model.name.endswith(models.ENDINGS["torchscript"]):
-        lines += ["or in ASE:", in_ase(model, stamp.device)]
+    if not forms:
+        return []
+    fast = (root / forms[0]["file"]).absolute()
+    lines = [f"the last model, generation {forms[0]['generation']}:"]
+    lines += [_form(one, stamp) for one, stamp in zip(forms, stamps, strict=True)]
+    lines += ["use it in LAMMPS:", *in_lammps(fast, stamps[0].types, settings, environ)]
+    for one in forms:
+        if one["mode"] == "torchscript":
+            lines += ["or in ASE:", in_ase((root / one["file"]).absolute(), one["device"])]
     return [line if line.endswith(":") else f"  {line}" for line in lines]
+
+
+def _form(one: Mapping[str, Any], stamp: Deployed) -> str:
+    """A form of a model: file, speed, and where it runs."""
+    speed = "" if one["ms_per_step"] is None else f"{one['ms_per_step']:.1f} ms/step; "
+    where = "LAMMPS and ASE, any machine"
+    if one["mode"] == "aotinductor":
+        machine = f"this type of {'GPU' if stamp.device == 'cuda' else 'processor'}"
+        where = f"LAMMPS, {machine}, torch {stamp.torch}"
+    return f"{one['file']}: {speed}{where}"
 
 
 def in_ase(model: Path, device: str) -> str:
