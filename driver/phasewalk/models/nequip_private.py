@@ -4,9 +4,12 @@ A new release may move or change any of them; pyproject.toml limits nequip to th
 tested.
 """
 
+from pathlib import Path
+
 from nequip.data.ase import from_ase
 from nequip.model.inference_models.torchscript import save_torchscript_model
 from nequip.model.saved_models.load_utils import load_saved_model
+from nequip.scripts import _package_utils, package
 from nequip.scripts._compile_utils import ASE_TARGET, BATCH_TARGET, PAIR_NEQUIP_TARGET
 from nequip.scripts._workflow_utils import set_workflow_state
 from nequip.utils.aot import aot_export_model
@@ -25,6 +28,7 @@ __all__ = [
     "NEQUIP_AOTI_OUTPUTS_KEY",
     "PAIR_NEQUIP_TARGET",
     "aot_export_model",
+    "build_package",
     "conditional_torchscript_mode",
     "from_ase",
     "get_latest_global_state",
@@ -34,3 +38,16 @@ __all__ = [
     "set_global_state",
     "set_workflow_state",
 ]
+
+
+def build_package(checkpoint: Path, output: str, *, own: str) -> None:
+    """Run `nequip-package build` with the modules of another library put into the package.
+
+    Args:
+        checkpoint: of nequip-train; its code is executed.
+        output: file to write, `.nequip.zip`.
+        own: the library, of which the network's classes import torch, nequip and ase alone.
+    """
+    _package_utils._INTERNAL_MODULES.add(own)
+    _package_utils._EXTERNAL_MODULES.add("ase")
+    package.main(["build", str(checkpoint), output])
