@@ -4,6 +4,8 @@ A new release may move or change any of them; pyproject.toml limits nequip to th
 tested.
 """
 
+from pathlib import Path
+
 from nequip.data import AtomicDataDict
 from nequip.data.ase import from_ase
 from nequip.model.inference_models.torchscript import save_torchscript_model
@@ -12,6 +14,7 @@ from nequip.nn._ghost_exchange_base import GhostExchangeModule, NoOpGhostExchang
 from nequip.nn.compile import DictInputOutputWrapper, ListInputOutputWrapper
 from nequip.nn.interaction_block import InteractionBlock
 from nequip.nn.model_modifier_utils import replace_submodules
+from nequip.scripts import _package_utils, package
 from nequip.scripts._compile_utils import ASE_TARGET, BATCH_TARGET, PAIR_NEQUIP_TARGET
 from nequip.scripts._workflow_utils import set_workflow_state
 from nequip.utils.aot import aot_export_model
@@ -39,6 +42,7 @@ __all__ = [
     "ListInputOutputWrapper",
     "NoOpGhostExchangeModule",
     "aot_export_model",
+    "build_package",
     "check_similar",
     "check_traces",
     "conditional_torchscript_mode",
@@ -53,3 +57,16 @@ __all__ = [
     "set_workflow_state",
     "trace",
 ]
+
+
+def build_package(checkpoint: Path, output: str, *, own: str) -> None:
+    """Run `nequip-package build` with the modules of another library put into the package.
+
+    Args:
+        checkpoint: of nequip-train; its code is executed.
+        output: file to write, `.nequip.zip`.
+        own: the library, of which the network's classes import torch, nequip and ase alone.
+    """
+    _package_utils._INTERNAL_MODULES.add(own)
+    _package_utils._EXTERNAL_MODULES.add("ase")
+    package.main(["build", str(checkpoint), output])

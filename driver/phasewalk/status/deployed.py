@@ -1,4 +1,4 @@
-"""The last deployed model of a campaign in all its forms."""
+"""The deployed models of a generation in all its forms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 from ..store import DeployedModel, OtherForm, Record, Trained, each
 
 
-def of_last(
-    records: Sequence[Record], generations: Sequence[Mapping[str, Any]]
+def forms(
+    records: Sequence[Record],
+    generations: Sequence[Mapping[str, Any]],
+    generation: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The forms of the last generation that was deployed, AOTInductor first, which is faster.
+    """The forms of a deployed generation, AOTInductor first, which is faster; empty without one.
 
     Keys: generation, mode, device, file (relative to the campaign), ms_per_step (of LAMMPS on one
     thread when it was validated; null if it was not yet).
@@ -17,8 +19,10 @@ def of_last(
     Args:
         records: of the campaign.
         generations: as `summary.collect` returns them.
+        generation: its name; None for the last one that was deployed.
     """
-    last = next((entry for entry in reversed(generations) if "deployed" in entry), None)
+    made_ones = (entry for entry in reversed(generations) if "deployed" in entry)
+    last = next((e for e in made_ones if generation in (None, e["generation"])), None)
     if last is None:
         return []
     name = last["generation"]
@@ -43,10 +47,10 @@ def of_last(
     return [found[mode] for mode in sorted(found)]
 
 
-def groups(forms: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str]]]]:
+def groups(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str]]]]:
     """The forms of the last model for the report: a title, and for each its file and speed."""
-    rows = [(f"{one['mode']}, {one['device']}", _with_speed(one)) for one in forms]
-    return [(f"Deployed models of generation {forms[0]['generation']}", rows)] if rows else []
+    rows = [(f"{one['mode']}, {one['device']}", _with_speed(one)) for one in found]
+    return [(f"Deployed models of generation {found[0]['generation']}", rows)] if rows else []
 
 
 def _with_speed(one: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     one), now (see `moment.Now`; null if not running or not known), site (see `moment.SiteNow`; also
     partitions, allocations; null without one), labels, generations (each with errors on the new
     frames of its round, on those of the next round, and on the test set), deployed_models (see
-    `deployed.of_last`), rounds (each with walkers, hills, errors before and after learning, seconds
+    `deployed.forms`), rounds (each with walkers, hills, errors before and after learning, seconds
     by stage), intact (see `intact.collect`), last_model (see docs/status-json.md), seconds, wall
     (see ledger.timeline), stop (rules, ended_by), cost (see ledger.costs), identity.
     """
@@ -86,7 +86,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
             "added": sum(len(r.of(Imported).labels) for r in added(records)),
         },
         "generations": generations,
-        "deployed_models": deployed.of_last(records, generations),
+        "deployed_models": deployed.forms(records, generations),
         "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],
         "intact": intact.collect(records),
         "last_model": _last_model(records),
