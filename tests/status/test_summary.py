@@ -376,7 +376,14 @@ def test_both_forms_of_the_last_model_the_fast_one_first(opened: Store) -> None:
         return [(one["file"], one["ms_per_step"]) for one in forms]
 
     assert listed() == [("models/1/model.nequip.pth", 4.2)]
-    fast = {"file": "models/1/model.nequip.pt2", "mode": "aotinductor", "seconds_per_step": 0.002}
+    fast: dict[str, Any] = {
+        "file": "models/1/model.nequip.pt2",
+        "mode": "aotinductor",
+        "seconds_per_step": 0.002,
+    }
+    trained = opened.find("train generation 1")
+    assert trained is not None
+    fast["stamp"] = {"checkpoint": trained.outputs["sha256"]}
     add(opened, "other form of generation 1", "form", 1, generation="1", **fast)
     assert listed() == [("models/1/model.nequip.pt2", 2.0), ("models/1/model.nequip.pth", 4.2)]
     train(opened, 2, "2")
