@@ -107,7 +107,7 @@ class Case:
 CASES = {
     "force": Case("force 50", KICK, "force"),
     "temperature": Case("temperature 300", KICK, "temperature"),
-    "close": Case(f"close {(CLOSEST - 0.1) / 2 / RADIUS} {RADIUS}", PUSH, "close"),
+    "close": Case(f"close {(CLOSEST - 0.1) / 2 / RADIUS} {RADIUS} strict 0.99", PUSH, "close"),
     "bond": Case("bonds bonds.dat 5 10", KICK, "bond broken"),
     "pair": Case("bonds pairs.dat 2 0", PUSH, "pair too close"),
     "plumed": Case("force 1000", "fix bias all plumed plumedfile plumed.dat", "plumed stop"),
