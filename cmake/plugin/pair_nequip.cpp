@@ -11,6 +11,7 @@
 #include "error.h"
 #include "failure.h"
 #include "force.h"
+#include "gathering.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
@@ -108,12 +109,17 @@ void PairNequIP::all_stop(const std::optional<std::string> &failure) const {
   int first = failure ? comm->me : comm->nprocs;
   MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, world);
   if (first == comm->nprocs) return;
-  std::string text = failure.value_or("");
-  int size = static_cast<int>(text.size());
-  MPI_Bcast(&size, 1, MPI_INT, first, world);
-  text.resize(static_cast<std::size_t>(size));
-  MPI_Bcast(text.data(), size, MPI_CHAR, first, world);
-  error->all(FLERR, "{}: {}", kStyle, text);
+  error->all(FLERR, "{}: {}", kStyle, text_of(world, first, failure.value_or("")));
+}
+
+/// Two ranks on one GPU would take turns, and be slower than one rank.
+void PairNequIP::check_gpus(int gpu) const {
+  std::vector<std::string> identities;
+  for (int rank = 0; rank < comm->nprocs; ++rank)
+    identities.push_back(text_of(world, rank, rank == comm->me ? gpu_identity(gpu) : ""));
+  if (const auto two = same_gpu(identities))
+    error->all(FLERR, "{}: ranks {} and {} have the same GPU: use at most one rank per GPU", kStyle,
+               two->first, two->second);
 }
 
 void PairNequIP::load(const std::string &named) {
@@ -130,6 +136,7 @@ void PairNequIP::load(const std::string &named) {
                        "; make one with phasewalk deploy CHECKPOINT --target ranks");
   }));
   const ModelInfo &info = evaluator_->info();
+  if (comm->nprocs > 1 && info.device != "cpu") check_gpus(gpu.number);
   // LAMMPS makes its buffers of this size; forces have three numbers
   comm_forward = comm_reverse = comm_reverse_off = on_ranks() ? std::max(3, info.exchanged) : 0;
   const std::string chosen = info.device == "cpu" ? "" : " (chosen by " + gpu.chosen_by + ")";

@@ -50,6 +50,7 @@ class PairNequIP : public LAMMPS_NS::Pair, private Ranks {
   double *row(int atom) const;
   bool on_ranks() const { return evaluator_->info().exchanged > 0; }
   std::string file_for_ranks(const std::string &path) const;
+  void check_gpus(int gpu) const;
   void all_stop(const std::optional<std::string> &failure) const;
   void allocate();
   Gpu pick_gpu() const;

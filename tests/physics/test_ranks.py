@@ -12,9 +12,12 @@ import ase.io
 import numpy as np
 import physics_lammps as engine
 import physics_models as models
+import physics_training
 import pytest
 from physics_models import ModelSpec
 
+from phasewalk.checks import deployment
+from phasewalk.engines.local import LocalLauncher
 from phasewalk.walkers import decks
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -96,7 +99,6 @@ class Run:
 
     thermo: np.ndarray
     forces: np.ndarray
-    log: str
 
     @property
     def pressures(self) -> np.ndarray:
@@ -111,15 +113,17 @@ def run(plugin: Path, folder: Path, text: str, ranks: int) -> Run:
     """Raises AssertionError if LAMMPS fails."""
     done = engine.run_program(plugin, folder, text, ranks=ranks)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    rows: dict[int, list[float]] = {}
-    for line in done.stdout.splitlines():
-        words = line.split()
-        if len(words) == 10 and words[0].isdigit():
-            rows[int(words[0])] = [float(word) for word in words]
     dump = folder / "forces"
     text = dump.read_text().rpartition("id fx fy fz\n")[2] if dump.exists() else ""
     forces = [[float(word) for word in line.split()[1:]] for line in text.splitlines()]
-    return Run(np.array([rows[step] for step in sorted(rows)]), np.array(forces), done.stdout)
+    return Run(rows(done.stdout), np.array(forces))
+
+
+def rows(log: str) -> np.ndarray:
+    """The rows of the thermo output, each step once."""
+    lines = (line.split() for line in log.splitlines())
+    found = {int(w[0]): w for w in lines if len(w) == 10 and w[0].isdigit()}
+    return np.array([found[step] for step in sorted(found)], dtype=float)
 
 
 def write(folder: Path, atoms: ase.Atoms) -> None:
@@ -215,3 +219,64 @@ def test_without_the_file_for_ranks(model: str, plugin_path: Path, tmp_path: Pat
         r"make it with phasewalk deploy CHECKPOINT --target ranks -o model.exchange.nequip.pth"
     )
     assert re.search(words, told)
+
+
+MD = "neighbor 0.3 bin\n timestep 0.0005\n fix move all nve\n thermo 10"
+START = "velocity all create 400 4711 loop all"
+
+
+@pytest.mark.parametrize("style", ["shift xyz 5 1.0", "rcb"])
+def test_balance(style: str, model: str, plugin_path: Path, tmp_path: Path) -> None:
+    """Atoms that change their rank while the run goes on, in bricks and in tiles."""
+    write(tmp_path, corner())
+    tiles = "comm_style tiled" if style == "rcb" else ""
+    one = run(plugin_path, tmp_path, deck(model, f"{START}\n{MD}\n run 40"), 1)
+    balance = f"{tiles}\n {START}\n {MD}\n fix share all balance 10 1.0 {style}\n run 40"
+    several = run(plugin_path, tmp_path, deck(model, balance), 4)
+    np.testing.assert_allclose(several.thermo, one.thermo, rtol=1e-7, atol=1e-6)
+
+
+def test_a_restart_on_another_number_of_ranks(
+    model: str, plugin_path: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, CELLS["tilted"]())
+    whole = run(plugin_path, tmp_path, deck(model, f"{START}\n{MD}\n run 40"), 1)
+    first = deck(model, f"{START}\n{MD}\n run 20\n write_restart half")
+    run(plugin_path, tmp_path, first, 2)
+    second = deck(model, f"{MD}\n run 20").replace("read_data x.data", "read_restart half")
+    rest = run(plugin_path, tmp_path, second, 3)
+    np.testing.assert_allclose(rest.thermo, whole.thermo[2:], rtol=1e-7, atol=1e-6)
+
+
+def test_partitions_of_ranks(model: str, plugin_path: Path, tmp_path: Path) -> None:
+    write(tmp_path, CELLS["tilted"]())
+    one = run(plugin_path, tmp_path, deck(model, "run 0"), 1)
+    text = f"variable w world 1 2\n log walker.$w\n {deck(model, 'run 0')}"
+    done = engine.run_program(plugin_path, tmp_path, text, "-partition", "2x2", ranks=4)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for walker in (1, 2):
+        found = rows((tmp_path / f"walker.{walker}").read_text())
+        np.testing.assert_allclose(found, one.thermo, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", models.KINDS)
+def test_what_deploy_makes(
+    mode: str, workshop: physics_training.Workshop, plugin_path: Path, tmp_path: Path
+) -> None:
+    """A trained model, with its repulsion of close atoms, for one rank and for several."""
+    recipe = physics_training.Recipe(dtype="float64")
+    for target, name in (("lammps", "model"), ("ranks", "model.exchange")):
+        deployment.deploy(
+            workshop.train(recipe).checkpoint, tmp_path / f"{name}{models.KINDS[mode]}",
+            mode=mode, device="cpu", target=target, launcher=LocalLauncher(),
+            cache=tmp_path / "cache", place=tmp_path / target, trusted=True, show=print,
+        )  # fmt: skip
+    salt = decks.lammps_frame(physics_training.frames(1)[0].repeat((2, 1, 1)))
+    salt.positions[0, 0] += 0.9
+    assert salt.get_all_distances(mic=True)[0, 1:].min() < 2.1  # within the range of the repulsion
+    engine.write_data(tmp_path / "x.data", salt, physics_training.SPECIES)
+    text = deck(f"model{models.KINDS[mode]}", POINT)
+    text = text.replace(" ".join(SPEC.type_names), " ".join(physics_training.SPECIES))
+    one = run(plugin_path, tmp_path, text, 1)
+    assert np.abs(one.forces).max() > 0.05
+    assert_same(run(plugin_path, tmp_path, text, 2), one, LIMITS["float64"])
