@@ -60,6 +60,7 @@ OWNERS = {
     },
     "shutil": {
         "engines.workplace",  # a job's scratch folder
+        "exports.folder",  # copies of models and sources
         "engines.discovery",  # which
         "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder
@@ -79,12 +80,12 @@ OWNERS = {
     "concurrent": set[str](),
     "asyncio": set[str](),
     "typer": {"commands"},
-    "jinja2": {"walkers.decks", "report.page"},
+    "jinja2": {"exports.folder", "walkers.decks", "report.page"},
     "matplotlib": {"report"},
     "pandas": {"report.notebook"},
     "chemiscope": {"report.chemiscope"},
     # Heavy, and never in a process that goes on to start others.
-    "torch": {"models.checkpoints", "models.repulsion", *CHILDREN},
+    "torch": {"models.checkpoints", "models.exchange", "models.repulsion", *CHILDREN},
     "lightning": {"models.train_child"},
     "nequip": {"report.notebook", "models.nequip_private", "models.repulsion", *CHILDREN},
     "tblite": {"reference.__main__"},

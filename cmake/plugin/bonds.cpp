@@ -128,11 +128,31 @@ void BondGuard::forget() {
   change_ = {};
 }
 
-void BondGuard::look(std::int64_t step, const Places &places) {
+void ClosePairs::add(const std::pair<int, int> &ids, const Close &close) {
+  const auto [known, added] = try_emplace(ids, close);
+  if (!added && close.distance < known->second.distance) known->second = close;
+}
+
+std::vector<double> ClosePairs::numbers() const {
+  std::vector<double> flat;
+  for (const auto &[ids, close] : *this)
+    flat.insert(flat.end(), {static_cast<double>(ids.first), static_cast<double>(ids.second),
+                             close.distance, close.limit, close.bonding ? 1.0 : 0.0});
+  return flat;
+}
+
+ClosePairs ClosePairs::of(const std::vector<double> &numbers) {
+  ClosePairs pairs;
+  for (auto at = numbers.begin(); at != numbers.end(); at += 5)
+    pairs.add({static_cast<int>(at[0]), static_cast<int>(at[1])}, {at[2], at[3], at[4] != 0.0});
+  return pairs;
+}
+
+void BondGuard::look(std::int64_t step, const Places &places, const Complete &complete) {
   intact_ = true;
   change_ = {};
   look_at_bonds(step, places);
-  look_at_pairs(step, places);
+  look_at_pairs(step, places, complete);
 }
 
 void BondGuard::look_at_bonds(std::int64_t step, const Places &places) {
@@ -156,9 +176,11 @@ void BondGuard::look_at_bonds(std::int64_t step, const Places &places) {
   }
 }
 
-void BondGuard::look_at_pairs(std::int64_t step, const Places &places) {
+void BondGuard::look_at_pairs(std::int64_t step, const Places &places, const Complete &complete) {
+  ClosePairs pairs = close_pairs(places);
+  if (complete) complete(pairs);
   std::map<Pair, std::int64_t> since;
-  for (const auto &[pair, close] : close_pairs(places)) {
+  for (const auto &[pair, close] : pairs) {
     const auto before = close_since_.find(pair);
     since[pair] = before == close_since_.end() ? step : before->second;
     consider(step, since[pair],
@@ -170,8 +192,8 @@ void BondGuard::look_at_pairs(std::int64_t step, const Places &places) {
 }
 
 /// Pairs within their limits that are not bonded: the nearest images of each.
-std::map<BondGuard::Pair, BondGuard::Close> BondGuard::close_pairs(const Places &places) const {
-  std::map<Pair, Close> found;
+ClosePairs BondGuard::close_pairs(const Places &places) const {
+  ClosePairs found;
   const Neighbours &list = places.neighbours;
   for (int ii = 0; ii < list.inum; ++ii) {
     const int i = list.ilist[ii];
@@ -185,10 +207,8 @@ std::map<BondGuard::Pair, BondGuard::Close> BondGuard::close_pairs(const Places 
       if (length >= near.limit * near.limit) continue;
       const int first = places.ids[i], second = places.ids[j];
       if (table_.loose(first, second) || bonded(first, second, vector)) continue;
-      Close &close = found[{std::min(first, second), std::max(first, second)}];
-      const double distance = std::sqrt(length);
-      if (close.limit == 0.0 || distance < close.distance)
-        close = {distance, near.limit, near.bonding};
+      found.add({std::min(first, second), std::max(first, second)},
+                {std::sqrt(length), near.limit, near.bonding});
     }
   }
   return found;

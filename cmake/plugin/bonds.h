@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -90,9 +91,29 @@ struct BondChange {
   std::int64_t since = 0;  ///< the step at which it was first seen
 };
 
+/// A pair of atoms that is nearer than it may be: their nearest images.
+struct Close {
+  double distance = 0.0, limit = 0.0;
+  bool bonding = false;
+};
+
+/// Such pairs, by their IDs, the smaller first.
+class ClosePairs : public std::map<std::pair<int, int>, Close> {
+ public:
+  /// Add a pair, or a nearer image of one.
+  void add(const std::pair<int, int> &ids, const Close &close);
+
+  /// As numbers, of which those of several ranks may be joined; and the reverse.
+  std::vector<double> numbers() const;
+  static ClosePairs of(const std::vector<double> &numbers);
+};
+
 /// Watches the bonds of a run.
 class BondGuard {
  public:
+  /// Completes the close pairs that a rank has found by those of the others.
+  using Complete = std::function<void(ClosePairs &)>;
+
   BondGuard() = default;
   /// A change counts when it was seen at each look for `hold` steps.
   BondGuard(BondTable table, std::int64_t hold);
@@ -102,8 +123,9 @@ class BondGuard {
   /// A run begins: nothing was seen yet.
   void forget();
 
-  /// Look at all bonds and pairs; steps only grow.
-  void look(std::int64_t step, const Places &places);
+  /// Look at all bonds and pairs; steps only grow. On several ranks, `places` has the whole frame
+  /// by ID, but neighbours of this rank only.
+  void look(std::int64_t step, const Places &places, const Complete &complete = {});
 
   /// Whether nothing was beyond a limit at the last look.
   bool intact() const { return intact_; }
@@ -113,14 +135,9 @@ class BondGuard {
 
  private:
   using Pair = std::pair<int, int>;
-  struct Close {
-    double distance = 0.0, limit = 0.0;
-    bool bonding = false;
-  };
-
   void look_at_bonds(std::int64_t step, const Places &places);
-  void look_at_pairs(std::int64_t step, const Places &places);
-  std::map<Pair, Close> close_pairs(const Places &places) const;
+  void look_at_pairs(std::int64_t step, const Places &places, const Complete &complete);
+  ClosePairs close_pairs(const Places &places) const;
   bool bonded(int first, int second, const double *vector) const;
   void consider(std::int64_t step, std::int64_t since, Finding finding, Pair pair,
                 const Places &places);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -60,9 +61,15 @@ void EdgeBuilder::set_images(const Atoms &atoms, const std::vector<int> &owners)
   }
 }
 
+void EdgeBuilder::keep_ghosts(const Atoms &atoms) {
+  owners_.resize(static_cast<std::size_t>(atoms.nall));
+  std::iota(owners_.begin(), owners_.end(), 0);
+  image_shifts_.clear();
+}
+
 void EdgeBuilder::build(const Atoms &atoms, const Neighbours &neighbours) {
   if (atoms.nall != num_images())
-    throw std::invalid_argument("the ghosts changed since set_images()");
+    throw std::invalid_argument("the ghosts changed since set_images() or keep_ghosts()");
   edge_index_.clear();
   edge_targets_.clear();
   shifts_.clear();
@@ -77,6 +84,7 @@ void EdgeBuilder::build(const Atoms &atoms, const Neighbours &neighbours) {
       if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] >= cutoff * cutoff) continue;
       edge_index_.push_back(i);
       edge_targets_.push_back(owners_[j]);
+      if (image_shifts_.empty()) continue;
       shifts_.insert(shifts_.end(),
                      {image_shifts_[3 * j], image_shifts_[3 * j + 1], image_shifts_[3 * j + 2]});
     }

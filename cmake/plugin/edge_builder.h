@@ -35,7 +35,8 @@ struct Atoms {
   int nlocal = 0;
   int nall = 0;
   const double *positions = nullptr;    ///< nall x 3
-  const std::int64_t *types = nullptr;  ///< model types of the nlocal owned atoms, from 0
+  const std::int64_t *types = nullptr;  ///< model types from 0: of owned atoms, or with
+                                        ///< keep_ghosts() of all
   Cell cell{};
 };
 
@@ -49,9 +50,8 @@ struct Neighbours {
 };
 
 /// Converts neighbour lists with ghosts to edges between owned atoms with integer cell shifts:
-/// neighbour - centre = x[edge(1)] + shift * cell - x[edge(0)].
-///
-/// An owner of -1 is reserved for ghosts of other ranks, and is an error at present.
+/// neighbour - centre = x[edge(1)] + shift * cell - x[edge(0)]; or, with keep_ghosts(), to edges
+/// from owned atoms to owned atoms or ghosts, without shifts.
 class EdgeBuilder {
  public:
   explicit EdgeBuilder(Cutoffs cutoffs) : cutoffs_(std::move(cutoffs)) {}
@@ -63,22 +63,25 @@ class EdgeBuilder {
   /// [0, nlocal) and for a singular cell.
   void set_images(const Atoms &atoms, const std::vector<int> &owners);
 
-  /// Number of atoms (owned and ghosts) in the last call of set_images().
+  /// To be called after each update of the ghosts, in place of set_images().
+  void keep_ghosts(const Atoms &atoms);
+
+  /// Number of atoms (owned and ghosts) in the last call of set_images() or keep_ghosts().
   int num_images() const { return static_cast<int>(owners_.size()); }
 
   /// To be called in every step.
   void build(const Atoms &atoms, const Neighbours &neighbours);
 
-  std::int64_t num_edges() const { return static_cast<std::int64_t>(shifts_.size() / 3); }
+  std::int64_t num_edges() const { return static_cast<std::int64_t>(edge_index_.size() / 2); }
   /// 2 x num_edges: all centres, then all neighbours.
   const std::vector<std::int64_t> &edge_index() const { return edge_index_; }
-  /// num_edges x 3, integers.
+  /// num_edges x 3, integers; empty with keep_ghosts().
   const std::vector<double> &shifts() const { return shifts_; }
 
  private:
   Cutoffs cutoffs_;
   std::vector<int> owners_;
-  std::vector<double> image_shifts_;  // nall x 3
+  std::vector<double> image_shifts_;  // nall x 3; empty if ghosts are kept
   std::vector<std::int64_t> edge_index_;
   std::vector<std::int64_t> edge_targets_;
   std::vector<double> shifts_;

@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <sys/utsname.h>
@@ -18,6 +19,7 @@
 #include <sstream>
 #include <unordered_map>
 
+#include "exchange.h"
 #include "failure.h"
 
 namespace phasewalk {
@@ -30,6 +32,9 @@ constexpr const char *kTorchScriptEnding = ".nequip.pth";
 constexpr const char *kInductorEnding = ".nequip.pt2";
 // order of nequip's compile target "pair_nequip"
 constexpr const char *kInductorInputs = "pos edge_index atom_types cell edge_cell_shift";
+// order of the driver's models/exchange.py
+constexpr const char *kRanksInputs = "pos edge_index atom_types owned";
+constexpr const char *kRanksKey = "phasewalk_exchange";
 constexpr const char *kInductorOutputs = "atomic_energy forces virial";
 
 bool ends_with(const std::string &text, const std::string &ending) {
@@ -82,10 +87,11 @@ ModelInfo read_info(const std::string &path, const Metadata &metadata, const at:
                      "one with phasewalk deploy");
   try {
     const auto num_types = static_cast<int>(names.size());
+    const std::string exchanged = lookup(metadata, kRanksKey);
     return {std::move(names), read_cutoffs(metadata, num_types), lookup(metadata, "model_dtype"),
-            device.str()};
+            device.str(), exchanged.empty() ? 0 : std::stoi(exchanged)};
   } catch (const std::exception &error) {
-    throw ModelError("model file " + path + " has unreadable cutoffs: " + error.what());
+    throw ModelError("model file " + path + " has unreadable cutoffs or features: " + error.what());
   }
 }
 
@@ -95,8 +101,10 @@ void allow_tf32(const Metadata &metadata) {
   at::globalContext().setAllowTF32CuDNN(allowed);
 }
 
+/// Of a model of one rank, or of several: those have `owned`, of which only the length counts, in
+/// place of cell and shifts.
 struct Inputs {
-  at::Tensor positions, edge_index, types, cell, shifts;
+  at::Tensor positions, edge_index, types, cell, shifts, owned;
 };
 
 struct Outputs {
@@ -110,28 +118,40 @@ at::Tensor view(const T *data, at::IntArrayRef shape) {
 }
 
 /// Compiled models may require at least two atoms and two edges. For smaller frames, two dummy
-/// atoms are added, connected only to each other, at a distance beyond the cutoff, so that they do
-/// not contribute to energies, forces or virial of the real atoms.
+/// atoms are added between atoms and ghosts, connected only to each other, at a distance beyond the
+/// cutoff, so that they do not contribute to energies, forces or virial of the real atoms.
 class Padding {
  public:
   Frame apply(const Frame &frame, double r_max) {
-    if (frame.num_atoms >= 2 && frame.num_edges >= 2) return frame;
-    const auto atoms = frame.num_atoms, edges = frame.num_edges;
-    positions_.assign(frame.positions, frame.positions + 3 * atoms);
-    positions_.insert(positions_.end(), {0.0, 0.0, 0.0, 2.0 * r_max, 0.0, 0.0});
-    types_.assign(frame.types, frame.types + atoms);
-    types_.insert(types_.end(), 2, 0);
-    edge_index_.assign(frame.edge_index, frame.edge_index + edges);
-    edge_index_.insert(edge_index_.end(), {atoms, atoms + 1});
-    edge_index_.insert(edge_index_.end(), frame.edge_index + edges, frame.edge_index + 2 * edges);
+    atoms_ = frame.num_atoms;
+    padded_ = frame.num_atoms < 2 || frame.num_edges < 2;
+    if (!padded_) return frame;
+    const auto atoms = frame.num_atoms, edges = frame.num_edges, all = atoms + frame.num_ghosts;
+    positions_.assign(frame.positions, frame.positions + 3 * all);
+    positions_.insert(positions_.begin() + 3 * atoms, {0.0, 0.0, 0.0, 2.0 * r_max, 0.0, 0.0});
+    types_.assign(frame.types, frame.types + all);
+    types_.insert(types_.begin() + atoms, 2, 0);
+    edge_index_.assign(frame.edge_index, frame.edge_index + 2 * edges);
+    for (std::int64_t &atom : edge_index_) atom += atom < atoms ? 0 : 2;
+    edge_index_.insert(edge_index_.begin() + edges, {atoms, atoms + 1});
     edge_index_.insert(edge_index_.end(), {atoms + 1, atoms});
-    shifts_.assign(frame.shifts, frame.shifts + 3 * edges);
+    shifts_.clear();
+    if (frame.shifts) shifts_.assign(frame.shifts, frame.shifts + 3 * edges);
     shifts_.insert(shifts_.end(), 6, 0.0);
     return {atoms + 2,          edges + 2,      positions_.data(), types_.data(),
-            edge_index_.data(), shifts_.data(), frame.cell};
+            edge_index_.data(), shifts_.data(), frame.cell,        frame.num_ghosts};
+  }
+
+  /// Remove the dummy atoms from values of all atoms.
+  void remove(std::vector<double> &values, int width) const {
+    if (!padded_) return;
+    const auto first = values.begin() + width * atoms_;
+    values.erase(first, first + 2 * width);
   }
 
  private:
+  bool padded_ = false;
+  std::int64_t atoms_ = 0;
   std::vector<double> positions_, shifts_;
   std::vector<std::int64_t> types_, edge_index_;
 };
@@ -178,15 +198,23 @@ class TensorEvaluator : public Evaluator {
   void evaluate_one(const Frame &real, Prediction &prediction) {
     const c10::DeviceGuard guard(device_);
     const Frame frame = padding_.apply(real, info().cutoffs.max());
-    const Outputs outputs = run({view(frame.positions, {frame.num_atoms, 3}).to(device_),
-                                 view(frame.edge_index, {2, frame.num_edges}).to(device_),
-                                 view(frame.types, {frame.num_atoms}).to(device_),
-                                 view(frame.cell.data(), {1, 3, 3}).to(device_),
-                                 view(frame.shifts, {frame.num_edges, 3}).to(device_)});
+    const auto all = frame.num_atoms + frame.num_ghosts;
+    Inputs inputs;
+    inputs.positions = view(frame.positions, {all, 3}).to(device_);
+    inputs.edge_index = view(frame.edge_index, {2, frame.num_edges}).to(device_);
+    inputs.types = view(frame.types, {all}).to(device_);
+    if (info().exchanged > 0) {
+      inputs.owned = at::empty({frame.num_atoms}, at::TensorOptions(device_).dtype(at::kLong));
+    } else {
+      inputs.cell = view(frame.cell.data(), {1, 3, 3}).to(device_);
+      inputs.shifts = view(frame.shifts, {frame.num_edges, 3}).to(device_);
+    }
+    const Outputs outputs = run(inputs);
     prediction.atom_energies.resize(static_cast<std::size_t>(real.num_atoms));
-    prediction.forces.resize(static_cast<std::size_t>(3 * real.num_atoms));
+    prediction.forces.resize(static_cast<std::size_t>(3 * all));
     copy_out(outputs.atom_energies, prediction.atom_energies);
     copy_out(outputs.forces, prediction.forces);
+    padding_.remove(prediction.forces, 3);
     prediction.energy = 0.0;
     for (const double energy : prediction.atom_energies) prediction.energy += energy;
     std::vector<double> &v = tensor_virial_;
@@ -210,8 +238,12 @@ class TorchScriptEvaluator final : public TensorEvaluator {
     fields.insert("pos", inputs.positions);
     fields.insert("edge_index", inputs.edge_index);
     fields.insert("atom_types", inputs.types);
-    fields.insert("cell", inputs.cell);
-    fields.insert("edge_cell_shift", inputs.shifts);
+    if (inputs.owned.defined()) {
+      fields.insert("owned", inputs.owned);
+    } else {
+      fields.insert("cell", inputs.cell);
+      fields.insert("edge_cell_shift", inputs.shifts);
+    }
     const auto result = module_.forward({fields}).toGenericDict();
     return {result.at("atomic_energy").toTensor().detach(), result.at("forces").toTensor().detach(),
             result.at("virial").toTensor().detach()};
@@ -229,8 +261,12 @@ class InductorEvaluator final : public TensorEvaluator {
  private:
   Outputs run(const Inputs &inputs) override {
     const at::NoGradGuard no_grad;
-    const auto outputs = loader_->run(
-        {inputs.positions, inputs.edge_index, inputs.types, inputs.cell, inputs.shifts});
+    std::vector<at::Tensor> list = {inputs.positions, inputs.edge_index, inputs.types};
+    if (inputs.owned.defined())
+      list.push_back(inputs.owned);
+    else
+      list.insert(list.end(), {inputs.cell, inputs.shifts});
+    const auto outputs = loader_->run(list);
     return {outputs.at(0), outputs.at(1), outputs.at(2)};
   }
 
@@ -241,11 +277,8 @@ std::unique_ptr<Evaluator> open_torchscript(const std::string &path, Device want
   const bool on_gpu = wanted != Device::cpu && num_gpus() > 0;
   const at::Device device =
       on_gpu ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)) : at::kCPU;
-  Metadata metadata = {{"r_max", ""},
-                       {"type_names", ""},
-                       {"per_edge_type_cutoff", ""},
-                       {"model_dtype", ""},
-                       {"allow_tf32", ""}};
+  Metadata metadata = {{"r_max", ""},       {"type_names", ""}, {"per_edge_type_cutoff", ""},
+                       {"model_dtype", ""}, {kRanksKey, ""},    {"allow_tf32", ""}};
   auto module = torch::jit::load(path, device, metadata);
   module.eval();
   allow_tf32(metadata);
@@ -267,7 +300,8 @@ void check_package(const std::string &path, const Metadata &metadata, Device wan
     const std::string fields = lookup(metadata, key);
     return fields.empty() || fields == expected;
   };
-  require(fields_match("nequip_aoti_inputs", kInductorInputs) &&
+  const bool ranks = !lookup(metadata, kRanksKey).empty();
+  require(fields_match("nequip_aoti_inputs", ranks ? kRanksInputs : kInductorInputs) &&
               fields_match("nequip_aoti_outputs", kInductorOutputs),
           "was not compiled for the target pair_nequip");
   require(lookup(metadata, "nequip_custom_ops_libs").empty(),
@@ -319,6 +353,7 @@ std::unique_ptr<Evaluator> open_model(const std::string &path, Device device, in
         "torch built with CUDA, and a GPU that CUDA_VISIBLE_DEVICES does not hide; or use device "
         "cpu");
   try {
+    register_exchange();
     return torchscript ? open_torchscript(path, device, gpu) : open_inductor(path, device, gpu);
   } catch (const ModelError &) {
     throw;

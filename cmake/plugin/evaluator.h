@@ -25,18 +25,21 @@ struct ModelInfo {
   Cutoffs cutoffs;
   std::string dtype;   ///< "float32" or "float64", as recorded in the file
   std::string device;  ///< "cpu", "cuda:0", ...
+  int exchanged = 0;   ///< most features of an atom that ranks exchange; 0: for one rank only
 };
 
 /// One frame, in the model's conventions (Angstrom, types from 0). The caller owns the data, which
-/// are only read.
+/// are only read. Models of one rank have no ghosts; those of several ranks need neither shifts nor
+/// cell.
 struct Frame {
   std::int64_t num_atoms = 0;
   std::int64_t num_edges = 0;
-  const double *positions = nullptr;         ///< num_atoms x 3
-  const std::int64_t *types = nullptr;       ///< num_atoms
+  const double *positions = nullptr;         ///< (num_atoms + num_ghosts) x 3
+  const std::int64_t *types = nullptr;       ///< num_atoms + num_ghosts
   const std::int64_t *edge_index = nullptr;  ///< 2 x num_edges
   const double *shifts = nullptr;            ///< num_edges x 3, integers
   Cell cell{};
+  std::int64_t num_ghosts = 0;
 };
 
 /// Energies in eV, forces in eV/Angstrom, virial in eV as xx, yy, zz, xy, xz, yz. The virial is
@@ -44,7 +47,7 @@ struct Frame {
 struct Prediction {
   double energy = 0.0;
   std::vector<double> atom_energies;  ///< num_atoms
-  std::vector<double> forces;         ///< num_atoms x 3
+  std::vector<double> forces;         ///< (num_atoms + num_ghosts) x 3
   std::array<double, 6> virial{};
 };
 

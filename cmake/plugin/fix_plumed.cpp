@@ -72,7 +72,7 @@ constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
 /// because an error would end all partitions; PLUMED is not called again then.
 template <typename... Args>
 void FixPlumed::cmd(const char *key, Args... args) {
-  if (broken_) return;
+  if (broken_ || idle()) return;
   const auto failure =
       failure_of([&] { plumed_->cmd(key, args...); },
                  [](const std::exception &thrown) { return sentence(thrown.what()); });
@@ -165,11 +165,17 @@ bool FixPlumed::kernel_has_mpi() {
   return !failure_of([&] { PLMD::Plumed::dlopen(kernel().c_str()).cmd("setMPIComm", &world); });
 }
 
+/// Whether PLUMED runs on another rank, for this one, too.
+bool FixPlumed::idle() const { return on_first_ && comm->me != 0; }
+
+/// What PLUMED says on the first rank, on all of them.
+void FixPlumed::tell(void *data, int count, MPI_Datatype type) const {
+  if (on_first_) MPI_Bcast(data, count, type, 0, world);
+}
+
 void FixPlumed::set_communicators() {
   if (!kernel_has_mpi()) {
-    if (comm->nprocs > 1)
-      error->all(FLERR, "fix plumed: PLUMED without MPI requires one rank per partition (found {})",
-                 comm->nprocs);
+    on_first_ = comm->nprocs > 1;
     return;
   }
   if (universe->existflag) {
@@ -307,6 +313,7 @@ void FixPlumed::post_force(int /*vflag*/) {
   add_energy();
   calculate(update->ntimestep != repeated_);
   running_ = false;
+  tell(&stop, 1, MPI_INT);
   if (stop) end();
   potential_energy_->addstep(update->ntimestep + 1);
   pressure_->addstep(update->ntimestep + 1);
@@ -325,27 +332,44 @@ void FixPlumed::share_atoms() {
                "a change of the number of atoms",
                natoms_, total);
 
-  int changed = n != static_cast<int>(indices_.size());
-  indices_.resize(n);
-  masses_.resize(n);
-  charges_.resize(n);
+  int changed = n != static_cast<int>(own_.indices.size());
+  own_.indices.resize(n);
+  own_.masses.resize(n);
+  own_.charges.resize(n);
   for (int i = 0; i < n; ++i) {
     const int index = static_cast<int>(atom->tag[i]) - 1;
-    changed |= index != indices_[i];
-    indices_[i] = index;
-    masses_[i] = atom->rmass ? atom->rmass[i] : atom->mass[atom->type[i]];
-    charges_[i] = atom->q ? atom->q[i] : 0.0;
+    changed |= index != own_.indices[i];
+    own_.indices[i] = index;
+    own_.masses[i] = atom->rmass ? atom->rmass[i] : atom->mass[atom->type[i]];
+    own_.charges[i] = atom->q ? atom->q[i] : 0.0;
   }
   if (comm->nprocs > 1) MPI_Allreduce(MPI_IN_PLACE, &changed, 1, MPI_INT, MPI_MAX, world);
-  const auto rows = static_cast<std::size_t>(n);
-  if (changed) {
-    cmd("setAtomsNlocal", n);
-    cmd("setAtomsGatindex", indices_.data(), rows);
+  double *x = n ? atom->x[0] : nullptr, *f = n ? atom->f[0] : nullptr;
+  if (!on_first_) {
+    give_atoms(own_, changed, x, f);
+    return;
   }
-  cmd("setMasses", masses_.data(), rows);
-  cmd("setCharges", charges_.data(), rows);
-  cmd("setPositions", n ? atom->x[0] : nullptr, 3 * rows);
-  cmd("setForces", n ? atom->f[0] : nullptr, 3 * rows);
+  if (changed) {
+    ranks_.emplace(world, n);
+    all_.indices = ranks_->gather(own_.indices.data(), 1);
+  }
+  all_.masses = ranks_->gather(own_.masses.data(), 1);
+  all_.charges = ranks_->gather(own_.charges.data(), 1);
+  all_positions_ = ranks_->gather(x, 3);
+  all_forces_ = ranks_->gather(f, 3);
+  give_atoms(all_, changed, all_positions_.data(), all_forces_.data());
+}
+
+void FixPlumed::give_atoms(const Given &atoms, bool changed, const double *x, double *f) {
+  const auto rows = atoms.indices.size();
+  if (changed) {
+    cmd("setAtomsNlocal", static_cast<int>(rows));
+    cmd("setAtomsGatindex", atoms.indices.data(), rows);
+  }
+  cmd("setMasses", atoms.masses.data(), rows);
+  cmd("setCharges", atoms.charges.data(), rows);
+  cmd("setPositions", x, 3 * rows);
+  cmd("setForces", f, 3 * rows);
 }
 
 void FixPlumed::share_box() {
@@ -363,9 +387,12 @@ void FixPlumed::add_energy() {
   std::fill(unbiased_virial_.begin(), unbiased_virial_.end(), 0.0);
   int needed = 0;
   cmd("isEnergyNeeded", &needed);
+  tell(&needed, 1, MPI_INT);
   if (!needed) return;
-  if (comm->nprocs > 1)
-    error->all(FLERR, "fix plumed: PLUMED's ENERGY requires one MPI rank per partition");
+  if (comm->nprocs > 1 && !on_first_)
+    error->all(FLERR,
+               "fix plumed: PLUMED's ENERGY requires one MPI rank per partition, or a "
+               "PLUMED without MPI");
   if (force->pair && force->pair->tail_flag)
     error->warning(FLERR,
                    "fix plumed: pair_modify tail corrections are part of PLUMED's ENERGY, "
@@ -387,6 +414,8 @@ void FixPlumed::calculate(bool update_too) {
   for (int k = 0; k < 6; ++k)
     virial[k] = -virial_[kVoigt[k][0]][kVoigt[k][1]] - unbiased_virial_[k];
   cmd("getBias", &bias_);
+  tell(&bias_, 1, MPI_DOUBLE);
+  if (on_first_) ranks_->scatter(all_forces_, atom->nlocal ? atom->f[0] : nullptr, 3);
 }
 
 /// Stop the run as requested by the PLUMED input (COMMITTOR); this is not an error.
@@ -402,7 +431,7 @@ void FixPlumed::end() {
 double FixPlumed::compute_scalar() { return bias_; }
 
 double FixPlumed::memory_usage() {
-  return static_cast<double>(indices_.size() * (sizeof(int) + 2 * sizeof(double)));
+  return static_cast<double>(own_.indices.size() * (sizeof(int) + 2 * sizeof(double)));
 }
 
 }  // namespace phasewalk

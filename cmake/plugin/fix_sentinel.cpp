@@ -15,6 +15,7 @@
 #include "domain.h"
 #include "error.h"
 #include "force.h"
+#include "gathering.h"
 #include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
@@ -35,6 +36,11 @@ Box box_of(const Domain &domain) {
   return box;
 }
 
+/// A number that the largest of several can be found of; not-a-number would be lost.
+double comparable(double value) {
+  return std::isnan(value) ? std::numeric_limits<double>::infinity() : value;
+}
+
 /// The keywords that set limits.
 std::string limit_names() {
   std::string names, last;
@@ -51,8 +57,6 @@ FixSentinel::FixSentinel(LAMMPS *lmp, int narg, char **arg)
     : Fix(lmp, narg, arg), started_(platform::walltime()), entry_(lmp, *this) {
   nevery = 1;
   if (igroup != 0) error->all(FLERR, "{} always checks all atoms: use group all", kStyle);
-  if (comm->nprocs > 1)
-    error->all(FLERR, "{} requires one MPI rank per partition, found {}", kStyle, comm->nprocs);
   parse(narg, arg);
 }
 
@@ -119,6 +123,7 @@ void FixSentinel::init_list(int /*id*/, NeighList *list) { list_ = list; }
 
 /// Store the first frame of the run, which may be the only good one.
 void FixSentinel::setup(int /*vflag*/) {
+  hear();
   const bool stuck = !tripped_.reason.empty() || !asked_.reason.empty();
   pairs_.forget();
   bonds_.forget();
@@ -133,6 +138,7 @@ void FixSentinel::end_of_step() {
     timer->force_timeout();  // also after a stop in setup()
     return;
   }
+  hear();
   const bool look = update->ntimestep % ring_every_ == 0;
   Finding finding = tripped_.reason.empty() ? worst(state(look), limits_) : tripped_;
   std::string message = message_;
@@ -156,22 +162,45 @@ void FixSentinel::end_of_step() {
     stop({"another walker", 0.0, 0.0, 0.0}, "", update->ntimestep);
 }
 
+/// What a style has told this fix on one rank is known to all afterwards.
+void FixSentinel::hear() {
+  if (comm->nprocs == 1) return;
+  const auto teller = [this](const Finding &told) {
+    return told.reason.empty() ? comm->nprocs : comm->me;
+  };
+  int first[2] = {teller(tripped_), teller(asked_)};
+  MPI_Allreduce(MPI_IN_PLACE, first, 2, MPI_INT, MPI_MIN, world);
+  if (first[0] < comm->nprocs) {
+    const std::string reason = text_of(world, first[0], tripped_.reason);
+    trip(reason, text_of(world, first[0], message_));
+  }
+  if (first[1] < comm->nprocs) ask(text_of(world, first[1], asked_.reason));
+}
+
 /// Quantities at the end of a step; `strictly`: exact enough to decide whether a frame is good.
 State FixSentinel::state(bool strictly) {
   const auto n = static_cast<std::size_t>(atom->nlocal);
   const double *v = n ? atom->v[0] : nullptr, *f = n ? atom->f[0] : nullptr;
-  const Motion moving = motion(atom->nlocal, v, atom->type, atom->mass, atom->rmass);
+  Motion moving = motion(atom->nlocal, v, atom->type, atom->mass, atom->rmass);
   const Box box = box_of(*domain);
-  const double move = moving.speed * update->dt;
   State now;
   now.force = largest_component(f, 3 * n);
+  now.walltime = platform::walltime() - started_;
+  if (comm->nprocs > 1) {
+    double largest[] = {comparable(now.force), comparable(moving.speed), now.walltime};
+    MPI_Allreduce(MPI_IN_PLACE, largest, 3, MPI_DOUBLE, MPI_MAX, world);
+    MPI_Allreduce(MPI_IN_PLACE, &moving.twice_kinetic, 1, MPI_DOUBLE, MPI_SUM, world);
+    now.force = largest[0];
+    moving.speed = largest[1];
+    now.walltime = largest[2];
+  }
+  const double move = moving.speed * update->dt;
   now.temperature = moving.twice_kinetic * force->mvv2e / (freedom() * force->boltz);
   now.move = move;
   if (limits_.close > 0.0)
     now.close = closest_pair(move, limits_.close / (strictly ? strict_ : 1.0));
   now.volume = volume(box);
   now.tilt = largest_tilt(box);
-  now.walltime = platform::walltime() - started_;
   return now;
 }
 
@@ -185,8 +214,10 @@ double FixSentinel::freedom() const {
 
 double FixSentinel::closest_pair(double move, double needed) {
   return pairs_.step(move, needed, box_of(*domain), [this] {
-    return closest_fraction(atom->nlocal ? atom->x[0] : nullptr, atom->type, pairs_.radii(),
-                            neighbours());
+    double closest = closest_fraction(atom->nlocal ? atom->x[0] : nullptr, atom->type,
+                                      pairs_.radii(), neighbours());
+    if (comm->nprocs > 1) MPI_Allreduce(MPI_IN_PLACE, &closest, 1, MPI_DOUBLE, MPI_MIN, world);
+    return closest;
   });
 }
 
@@ -213,6 +244,11 @@ void FixSentinel::read_bonds(const std::string &file, int every, int hold) {
 /// IDs stay with their atoms, whatever order LAMMPS keeps those in, and images with their boxes.
 void FixSentinel::look_at_bonds() {
   const auto known = static_cast<tagint>(type_of_.size());
+  const bool several = comm->nprocs > 1;
+  if (several) {
+    std::fill(whole_.begin(), whole_.end(), 0.0);
+    std::fill(type_of_.begin(), type_of_.end(), 0);
+  }
   for (int i = 0; i < atom->nlocal; ++i) {
     const tagint id = atom->tag[i];
     if (id < 1 || id >= known)
@@ -220,6 +256,11 @@ void FixSentinel::look_at_bonds() {
                  id);
     domain->unmap(atom->x[i], atom->image[i], &whole_[3 * static_cast<std::size_t>(id)]);
     type_of_[static_cast<std::size_t>(id)] = atom->type[i];
+  }
+  if (several) {
+    MPI_Allreduce(MPI_IN_PLACE, whole_.data(), static_cast<int>(whole_.size()), MPI_DOUBLE, MPI_SUM,
+                  world);
+    MPI_Allreduce(MPI_IN_PLACE, type_of_.data(), static_cast<int>(known), MPI_INT, MPI_SUM, world);
   }
   Places places;
   places.whole = whole_.data();
@@ -230,7 +271,10 @@ void FixSentinel::look_at_bonds() {
   places.ids = ids_.data();
   places.neighbours = neighbours();
   places.box = box_of(*domain);
-  bonds_.look(update->ntimestep, places);
+  const auto complete = [this](ClosePairs &pairs) {
+    pairs = ClosePairs::of(gather_on_all(world, pairs.numbers()));
+  };
+  bonds_.look(update->ntimestep, places, several ? BondGuard::Complete(complete) : nullptr);
 }
 
 void FixSentinel::remember(bool good) {
@@ -254,6 +298,9 @@ void FixSentinel::remember(bool good) {
     to = std::copy_n(image, 3, to);
     to = std::copy_n(v, 3, to);
   }
+  if (comm->nprocs > 1)
+    frame.values = Gathering(world, atom->nlocal)
+                       .gather(frame.values.data(), static_cast<int>(Snapshot::kColumns));
 }
 
 /// `since` is the step at which the breakdown began.
@@ -267,6 +314,7 @@ void FixSentinel::stop(const Finding &finding, const std::string &message, std::
 }
 
 void FixSentinel::write(const Snapshot &snapshot) const {
+  if (comm->me != 0) return;
   const std::string text = dump_text(snapshot, domain->triclinic != 0);
   std::FILE *file = std::fopen(good_file_.c_str(), "w");
   const bool written = file && std::fwrite(text.data(), 1, text.size(), file) == text.size();

@@ -36,6 +36,8 @@ namespace phasewalk {
 ///                        BondTable); checked every EVERY steps, a change counts after HOLD steps
 ///   together             stop all partitions of the launch if one stops
 ///
+/// On several ranks, all of them find the same, and the first one keeps the frames.
+///
 /// On a stop one line is written to the log (see stop_line), with the limit's keyword as the
 /// reason: phasewalk/stop: {"step": S, "reason": "R", "value": V, "limit": L, "good": G, "says":
 /// "…"}
@@ -57,6 +59,7 @@ class FixSentinel : public LAMMPS_NS::Fix, private Stopper {
   bool ask(const std::string &reason) override;
 
   void parse(int narg, char **arg);
+  void hear();
   State state(bool strictly);
   double freedom() const;
   double closest_pair(double move, double needed);

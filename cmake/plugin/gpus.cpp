@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "gpus.h"
 
+#include <dlfcn.h>
+
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <optional>
 
 namespace phasewalk {
@@ -44,6 +47,32 @@ Gpu choose_gpu(int gpus, const Rank &rank, const Environment &environment) {
       return {*local % gpus, launcher.local};
   }
   return {rank.number % gpus, "MPI rank"};
+}
+
+std::string gpu_identity(int number) {
+  // of NVIDIA's driver, which torch has loaded if it uses a GPU
+  using Get = int (*)(int *, int);
+  using GetUuid = int (*)(char *, int);
+  void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  if (!driver) return "";
+  const auto get = reinterpret_cast<Get>(dlsym(driver, "cuDeviceGet"));
+  const auto get_uuid = reinterpret_cast<GetUuid>(dlsym(driver, "cuDeviceGetUuid_v2"));
+  int device = 0;
+  std::string uuid(16, '\0');
+  const bool known =
+      get && get_uuid && get(&device, number) == 0 && get_uuid(uuid.data(), device) == 0;
+  dlclose(driver);
+  return known ? uuid : "";
+}
+
+std::optional<std::pair<int, int>> same_gpu(const std::vector<std::string> &identities) {
+  std::map<std::string, int> users;
+  for (std::size_t rank = 0; rank < identities.size(); ++rank) {
+    if (identities[rank].empty()) continue;
+    const auto [user, added] = users.try_emplace(identities[rank], static_cast<int>(rank));
+    if (!added) return std::pair(user->second, static_cast<int>(rank));
+  }
+  return std::nullopt;
 }
 
 }  // namespace phasewalk

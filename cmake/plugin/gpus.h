@@ -3,7 +3,10 @@
 #define PHASEWALK_GPUS_H
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace phasewalk {
 
@@ -32,6 +35,13 @@ struct Gpu {
 /// is correct on one node, and if consecutive ranks, a multiple of the number of GPUs, are on each
 /// node.
 Gpu choose_gpu(int gpus, const Rank &rank, const Environment &environment);
+
+/// The identity of a GPU of this process, the same in all processes that see it; empty if it is not
+/// known. Numbers will not do: each process may see only one GPU, as its number 0.
+std::string gpu_identity(int number);
+
+/// The first two ranks that have the same GPU, given the identity of each rank's.
+std::optional<std::pair<int, int>> same_gpu(const std::vector<std::string> &identities);
 
 }  // namespace phasewalk
 

@@ -11,11 +11,11 @@
 #include "error.h"
 #include "failure.h"
 #include "force.h"
+#include "gathering.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "stopper.h"
-#include "universe.h"
 #include "update.h"
 
 using namespace LAMMPS_NS;
@@ -88,15 +88,57 @@ Gpu PairNequIP::pick_gpu() const {
   return choose_gpu(num_gpus(), rank, [](const char *name) { return std::getenv(name); });
 }
 
-void PairNequIP::load(const std::string &path) {
+/// The file for several ranks beside a model's file: model.exchange.nequip.pth.
+std::string PairNequIP::file_for_ranks(const std::string &path) const {
+  const auto place = path.rfind(".nequip.");
+  const std::string marked = ".exchange";
+  if (place == std::string::npos) return path;  // no model's file, which is said when it is opened
+  if (place >= marked.size() && path.compare(place - marked.size(), marked.size(), marked) == 0)
+    return path;
+  const std::string file = path.substr(0, place) + marked + path.substr(place);
+  if (!platform::file_is_readable(file))
+    throw ModelError("on " + std::to_string(comm->nprocs) + " MPI ranks the file " + file +
+                     " is needed beside " + platform::path_basename(path) +
+                     "; make it with phasewalk deploy CHECKPOINT --target ranks" +
+                     (utils::strmatch(path, "pt2$") ? " --mode aotinductor" : "") + " -o " + file);
+  return file;
+}
+
+/// Stop on all ranks if one has failed, with the message of the first.
+void PairNequIP::all_stop(const std::optional<std::string> &failure) const {
+  int first = failure ? comm->me : comm->nprocs;
+  MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, world);
+  if (first == comm->nprocs) return;
+  error->all(FLERR, "{}: {}", kStyle, text_of(world, first, failure.value_or("")));
+}
+
+/// Two ranks on one GPU would take turns, and be slower than one rank.
+void PairNequIP::check_gpus(int gpu) const {
+  std::vector<std::string> identities;
+  for (int rank = 0; rank < comm->nprocs; ++rank)
+    identities.push_back(text_of(world, rank, rank == comm->me ? gpu_identity(gpu) : ""));
+  if (const auto two = same_gpu(identities))
+    error->all(FLERR, "{}: ranks {} and {} have the same GPU: use at most one rank per GPU", kStyle,
+               two->first, two->second);
+}
+
+void PairNequIP::load(const std::string &named) {
   Gpu gpu;
-  const auto failure = failure_of([&] {
+  std::string path = named;
+  all_stop(failure_of([&] {
     gpu = pick_gpu();
+    if (comm->nprocs > 1) path = file_for_ranks(named);
     evaluator_ = open_model(path, device_, gpu.number);
     edges_ = std::make_unique<EdgeBuilder>(evaluator_->info().cutoffs);
-  });
-  if (failure) error->all(FLERR, "{}: {}", kStyle, *failure);
+    if (comm->nprocs > 1 && !on_ranks())
+      throw ModelError("model file " + path + " is for one MPI rank, found " +
+                       std::to_string(comm->nprocs) +
+                       "; make one with phasewalk deploy CHECKPOINT --target ranks");
+  }));
   const ModelInfo &info = evaluator_->info();
+  if (comm->nprocs > 1 && info.device != "cpu") check_gpus(gpu.number);
+  // LAMMPS makes its buffers of this size; forces have three numbers
+  comm_forward = comm_reverse = comm_reverse_off = on_ranks() ? std::max(3, info.exchanged) : 0;
   const std::string chosen = info.device == "cpu" ? "" : " (chosen by " + gpu.chosen_by + ")";
   utils::logmesg(lmp, "NequIP model {}: {} on {}{}, cutoff {} A, types:", path, info.dtype,
                  info.device, chosen, info.cutoffs.max());
@@ -133,11 +175,6 @@ void PairNequIP::init_style() {
     error->all(FLERR, "pair_style nequip requires units metal or real, found units {}", units);
   if (!atom->tag_enable)
     error->all(FLERR, "pair_style nequip requires atom IDs: use atom_modify id yes");
-  if (comm->nprocs > 1)
-    error->all(FLERR,
-               "pair_style nequip requires one MPI rank per partition, found {}: start "
-               "more partitions (-partition {}x1) or fewer ranks",
-               comm->nprocs, universe->nprocs);
   if (!uses_all_neighbours())
     error->all(FLERR,
                "pair_style nequip requires all neighbours: use special_bonds lj/coul 1 1 1 "
@@ -171,22 +208,32 @@ void PairNequIP::find_owners() {
 }
 
 Frame PairNequIP::make_frame() {
-  types_.resize(atom->nlocal);
-  for (int i = 0; i < atom->nlocal; ++i) types_[i] = model_types_[atom->type[i]];
+  const int nall = atom->nlocal + atom->nghost;
+  types_.resize(on_ranks() ? nall : atom->nlocal);
+  for (std::size_t i = 0; i < types_.size(); ++i) types_[i] = model_types_[atom->type[i]];
   const double *h = domain->h;  // xx yy zz yz xz xy
   const Atoms atoms = {atom->nlocal,
-                       atom->nlocal + atom->nghost,
-                       atom->x[0],
+                       nall,
+                       nall ? atom->x[0] : nullptr,
                        types_.data(),
                        {h[0], 0.0, 0.0, h[5], h[1], 0.0, h[4], h[3], h[2]}};
   if (neighbor->ago == 0 || edges_->num_images() != atoms.nall) {
-    find_owners();
-    edges_->set_images(atoms, owners_);
+    if (on_ranks()) {
+      edges_->keep_ghosts(atoms);
+    } else {
+      find_owners();
+      edges_->set_images(atoms, owners_);
+    }
   }
   edges_->build(atoms, {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK});
-  return {atoms.nlocal,  edges_->num_edges(),         atoms.positions,
-          types_.data(), edges_->edge_index().data(), edges_->shifts().data(),
-          atoms.cell};
+  return {atoms.nlocal,  edges_->num_edges(),          atoms.positions,
+          types_.data(), edges_->edge_index().data(),  edges_->shifts().data(),
+          atoms.cell,    on_ranks() ? atom->nghost : 0};
+}
+
+void PairNequIP::evaluate() {
+  const UseRanks use(*this);
+  evaluator_->evaluate(frames_, predictions_);
 }
 
 void PairNequIP::compute(int eflag, int vflag) {
@@ -195,15 +242,18 @@ void PairNequIP::compute(int eflag, int vflag) {
     error->all(FLERR,
                "pair_style nequip has no per-atom virial: remove compute stress/atom and similar "
                "computes; the global pressure is available");
-  if (atom->nlocal == 0) return;
+  if (atom->nlocal == 0 && !on_ranks()) return;
   const double begin = platform::walltime();
   const auto failure = failure_of([&] {
     frames_.assign(1, make_frame());
     const double before = platform::walltime();
-    evaluator_->evaluate(frames_, predictions_);
+    evaluate();
     model_seconds_ += platform::walltime() - before;
   });
   if (failure) {
+    // the other ranks wait in an exchange: they can only be ended
+    if (comm->nprocs > 1)
+      error->one(FLERR, "{}, step {}, rank {}: {}", kStyle, update->ntimestep, comm->me, *failure);
     if (Stopper *stopper = stopper_of(lmp); stopper && stopper->trip("model", *failure)) return;
     error->one(FLERR, "{}, step {}: {}", kStyle, update->ntimestep, *failure);
   }
@@ -214,16 +264,70 @@ void PairNequIP::compute(int eflag, int vflag) {
 
 /// Print the time per step at the end of a run if `timing` is set.
 void PairNequIP::finish() {
-  if (timing_ && calls_ > 0)
+  if (timing_ && calls_ > 0) {
     utils::logmesg(
         lmp, "pair_style nequip: {} calls, {:.4f} ms each in the model, {:.4f} ms outside of it\n",
         calls_, 1000.0 * model_seconds_ / calls_, 1000.0 * (seconds_ - model_seconds_) / calls_);
+    if (on_ranks())
+      utils::logmesg(lmp, "pair_style nequip: {:.4f} ms of those in the model for exchanges\n",
+                     1000.0 * exchange_seconds_ / calls_);
+  }
   calls_ = 0;
-  model_seconds_ = seconds_ = 0.0;
+  model_seconds_ = seconds_ = exchange_seconds_ = 0.0;
 }
 
-void PairNequIP::add(const Prediction &prediction) {
-  double *f = atom->f[0];
+// ---- exchanges between ranks, called by the model's operators
+// ------------------------------------
+
+void PairNequIP::forward(const Rows &rows) {
+  const double begin = platform::walltime();
+  rows_ = rows;
+  comm->forward_comm(this, rows.width);
+  exchange_seconds_ += platform::walltime() - begin;
+}
+
+void PairNequIP::reverse(const Rows &rows) {
+  const double begin = platform::walltime();
+  rows_ = rows;
+  comm->reverse_comm(this, rows.width);
+  exchange_seconds_ += platform::walltime() - begin;
+}
+
+/// The row of an atom: atoms that exist only in the model are before the ghosts.
+double *PairNequIP::row(int i) const {
+  const std::int64_t added = rows_.count - atom->nlocal - atom->nghost;
+  return rows_.data + rows_.width * (i + (i < atom->nlocal ? 0 : added));
+}
+
+int PairNequIP::pack_forward_comm(int count, int *atoms, double *buffer, int, int *) {
+  for (int i = 0; i < count; ++i) buffer = std::copy_n(row(atoms[i]), rows_.width, buffer);
+  return count * rows_.width;
+}
+
+void PairNequIP::unpack_forward_comm(int count, int first, double *buffer) {
+  std::copy_n(buffer, count * rows_.width, row(first));
+}
+
+int PairNequIP::pack_reverse_comm(int count, int first, double *buffer) {
+  std::copy_n(row(first), count * rows_.width, buffer);
+  return count * rows_.width;
+}
+
+void PairNequIP::unpack_reverse_comm(int count, int *atoms, double *buffer) {
+  for (int i = 0; i < count; ++i) {
+    double *to = row(atoms[i]);
+    for (int k = 0; k < rows_.width; ++k) to[k] += *buffer++;
+  }
+}
+
+void PairNequIP::add(Prediction &prediction) {
+  const int nall = atom->nlocal + atom->nghost;
+  // with newton on, LAMMPS itself sums the forces on ghosts
+  if (on_ranks() && !force->newton_pair) {
+    reverse({prediction.forces.data(), nall, 3});
+    prediction.forces.resize(3 * static_cast<std::size_t>(atom->nlocal));
+  }
+  double *f = nall ? atom->f[0] : nullptr;
   for (std::size_t k = 0; k < prediction.forces.size(); ++k)
     f[k] += energy_unit_ * prediction.forces[k];
   if (eflag_global) eng_vdwl += energy_unit_ * prediction.energy;

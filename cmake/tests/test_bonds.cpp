@@ -250,6 +250,28 @@ TEST_CASE("a table that cannot be read names the line") {
   }
 }
 
+TEST_CASE("pairs that another rank has found count like own ones") {
+  BondGuard guard(BondTable("name 1 A\napart 1 1 1.5\n", 1, 2), 10);
+  Scene far({0, 0, 0, 4, 0, 0}, {1, 1}, kCube);
+  const auto others = [](ClosePairs &pairs) {
+    CHECK(pairs.empty());
+    ClosePairs theirs;
+    theirs.add({1, 2}, {1.2, 1.5, false});
+    theirs.add({1, 2}, {1.1, 1.5, false});  // a nearer image
+    theirs.add({1, 2}, {1.3, 1.5, false});
+    pairs = ClosePairs::of(theirs.numbers());
+  };
+  guard.look(0, far.places(), others);
+  CHECK_FALSE(guard.intact());
+  CHECK(guard.change().finding.reason.empty());
+  guard.look(10, far.places(), others);
+  CHECK(guard.change().finding.reason == "pair too close");
+  CHECK(guard.change().finding.value == 1.1);
+  CHECK(guard.change().since == 0);
+  guard.look(11, far.places());
+  CHECK(guard.intact());
+}
+
 TEST_CASE("an empty table watches nothing") {
   BondGuard guard(BondTable("# none\n", 1, 3), 0);
   Scene scene({0, 0, 0, 0.1, 0, 0, 0.2, 0, 0}, {1, 1, 1}, kCube);

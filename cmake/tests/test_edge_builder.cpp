@@ -170,6 +170,27 @@ TEST_CASE("an isolated atom has no edges") {
   CHECK(builder.edge_index().empty());
 }
 
+TEST_CASE("ghosts that are kept are ends of the same edges, without shifts") {
+  const Cutoffs cutoffs(2, {3.5, 2.0, 3.0, 1.5});
+  Scene scene = make_scene(kTilted, 10, 2, 2, 4.5, 3);
+  EdgeBuilder builder(cutoffs);
+  builder.set_images(scene.atoms(), scene.owners);
+  builder.build(scene.atoms(), scene.lists());
+  const auto index = builder.edge_index();
+  for (std::size_t j = 10; j < scene.owners.size(); ++j)
+    scene.types.push_back(scene.types[static_cast<std::size_t>(scene.owners[j])]);
+  builder.keep_ghosts(scene.atoms());
+  CHECK(builder.num_images() == static_cast<int>(scene.owners.size()));
+  builder.build(scene.atoms(), scene.lists());
+  auto kept = builder.edge_index();
+  REQUIRE(kept.size() == index.size());
+  CHECK(*std::max_element(kept.begin(), kept.end()) >= scene.nlocal);
+  for (auto &atom : kept) atom = scene.owners[static_cast<std::size_t>(atom)];
+  CHECK(kept == index);
+  CHECK(builder.shifts().empty());
+  CHECK(builder.num_edges() == static_cast<std::int64_t>(index.size() / 2));
+}
+
 TEST_CASE("bad input is refused") {
   Scene scene = make_scene(kOrthogonal, 4, 1, 1, 4.0, 1);
   EdgeBuilder builder(Cutoffs(1, 3.0));

@@ -34,6 +34,24 @@ def forward(self, data: Dict[str, Tensor]) -> Dict[str, Tensor]:
     return {"atomic_energy": energy, "forces": forces, "virial": virial}
 )";
 
+/// The same for the owned atoms of a rank, with ghosts in place of shifts.
+constexpr const char *kSpringsOnRanks = R"(
+def forward(self, data: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    pos = data["pos"]
+    owned = data["owned"].size(0)
+    centre = data["edge_index"][0]
+    neighbour = data["edge_index"][1]
+    vector = pos[neighbour] - pos[centre]
+    length = torch.sqrt((vector * vector).sum(1))
+    bond = torch.where(length < 4.0, length - 4.0, torch.zeros_like(length))
+    energy = torch.ones_like(pos[:owned, :1]) * data["atom_types"][:owned].unsqueeze(1)
+    energy = energy.index_add(0, centre, (0.5 * bond * bond).unsqueeze(1))
+    pull = (bond / length).unsqueeze(1) * vector
+    forces = torch.zeros_like(pos).index_add(0, centre, pull).index_add(0, neighbour, -pull)
+    virial = -torch.mm(vector.t(), pull).view(1, 3, 3)
+    return {"atomic_energy": energy, "forces": forces, "virial": virial}
+)";
+
 class Folder {
  public:
   Folder() { fs::create_directories(path_); }
@@ -44,10 +62,11 @@ class Folder {
   fs::path path_ = fs::temp_directory_path() / ("phasewalk_test_" + std::to_string(getpid()));
 };
 
-std::string save(const Folder &folder, const torch::jit::ExtraFilesMap &metadata) {
+std::string save(const Folder &folder, const torch::jit::ExtraFilesMap &metadata,
+                 const char *code = kSprings) {
   torch::jit::Module module("springs");
   module.register_attribute("training", c10::BoolType::get(), true);
-  module.define(kSprings);
+  module.define(code);
   const std::string path = folder / "springs.nequip.pth";
   torch::jit::ExportModule(module, path, metadata);
   return path;
@@ -142,6 +161,43 @@ TEST_CASE("few atoms or edges are padded, and the padding is not seen") {
   CHECK(predictions[0].atom_energies.size() == 2);
   CHECK(predictions[0].forces == std::vector<double>(6, 0.0));
   CHECK(predictions[0].virial == std::array<double, 6>{});
+}
+
+TEST_CASE("ghosts are at the end of the forces, also if the frame is padded") {
+  const Folder folder;
+  auto metadata = kMetadata;
+  metadata["phasewalk_exchange"] = "16";
+  const auto model = open_model(save(folder, metadata, kSpringsOnRanks));
+  CHECK(model->info().exchanged == 16);
+  // an owned atom between two ghosts, at distances of 3 and 2.5; with one edge, or two
+  const std::vector<double> positions = {0, 0, 0, 3, 0, 0, 0, -2.5, 0};
+  const std::vector<std::int64_t> types = {1, 0, 0}, index = {0, 0, 1, 2}, single = {0, 1};
+  Frame frame;
+  frame.num_atoms = 1;
+  frame.num_ghosts = 2;
+  frame.num_edges = 2;
+  frame.positions = positions.data();
+  frame.types = types.data();
+  frame.edge_index = index.data();
+  std::vector<Prediction> predictions;
+  model->evaluate({frame}, predictions);
+  CHECK(predictions[0].energy == Approx(1.0 + 0.5 + 0.5 * 2.25));
+  const std::vector<double> expected = {-1.0, 1.5, 0, 1.0, 0, 0, 0, -1.5, 0};
+  REQUIRE(predictions[0].forces.size() == expected.size());
+  for (std::size_t k = 0; k < expected.size(); ++k)
+    CHECK(predictions[0].forces[k] == Approx(expected[k]));
+  CHECK(predictions[0].virial[0] == Approx(3.0));
+  frame.num_edges = 1;
+  frame.edge_index = single.data();
+  model->evaluate({frame}, predictions);
+  CHECK(predictions[0].atom_energies == std::vector<double>{1.5});
+  CHECK(predictions[0].forces[3] == Approx(1.0));
+  frame.num_atoms = 0;  // a rank without atoms
+  frame.num_ghosts = 3;
+  frame.num_edges = 0;
+  model->evaluate({frame}, predictions);
+  CHECK(predictions[0].energy == 0.0);
+  CHECK(predictions[0].forces == std::vector<double>(9, 0.0));
 }
 
 TEST_CASE("files that are no models are refused in one line") {

@@ -21,6 +21,13 @@ Gpu chosen(int gpus, const Rank &rank, const Variables &variables) {
 
 }  // namespace
 
+TEST_CASE("two ranks on one GPU are found") {
+  CHECK_FALSE(same_gpu({"a", "b", "c"}).has_value());
+  CHECK(same_gpu({"a", "b", "c", "b", "a"}) == std::pair(1, 3));
+  CHECK_FALSE(same_gpu({"", "", "a"}).has_value());  // not known
+  CHECK(gpu_identity(1000).empty());
+}
+
 TEST_CASE("the rank on the node chooses the GPU") {
   // rank 6 of 8 on two nodes: the third of its node
   const auto [local, number, size] = GENERATE(table<const char *, const char *, const char *>({

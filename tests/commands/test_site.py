@@ -95,7 +95,7 @@ def test_jobs_that_nobody_takes_over_leave_the_queue(
 
 def test_what_continues_a_free_energy_has_the_site(tmp_path: Path) -> None:
     asked = fes._Asked(
-        root=tmp_path, generation=None, segments=3, bins=None, hills=None, against=0, learn=False,
-        campaign_file=None, trust=True, site="it's",
+        root=tmp_path, generation=None, segments=3, bins=None, hills=None, seed=None, against=0,
+        learn=False, campaign_file=None, trust=True, site="it's",
     )  # fmt: skip
     assert asked.again("2").endswith("--segments 3 --trust --site 'it'\"'\"'s'")

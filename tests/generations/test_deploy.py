@@ -23,7 +23,7 @@ from phasewalk.cluster import SiteSettings
 from phasewalk.engines import discovery, here, shared_code
 from phasewalk.engines.discovery import EngineSettings
 from phasewalk.errors import EngineFailed, GateFailed
-from phasewalk.generations import compile, deploy, refit
+from phasewalk.generations import compile, deploy, forms, refit
 from phasewalk.generations.deploy import Generation, Plan
 from phasewalk.jobs import Finished, Job
 from phasewalk.models import model, training_config
@@ -405,7 +405,7 @@ def freezing_of(folder: Path, mode: str, passes: bool, monkeypatch: Any) -> Iter
 
     monkeypatch.setattr(refit.evaluate, "proof_task", proof)
     monkeypatch.setattr(refit.evaluate, "probes_for", lambda *_: None)
-    monkeypatch.setattr(refit, "_network", lambda campaign: NETWORK)
+    monkeypatch.setattr(forms, "network", lambda work: NETWORK)
     with at_work(folder, "torchscript", play) as work:
         outputs = {**trained(work, "0"), "generation": "0", "epochs": 80}
         work.store.append(whole(Record("train generation 0", "train", 0, "", outputs, 0.0, 0.0)))

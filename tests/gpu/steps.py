@@ -307,7 +307,7 @@ def refusals(place: Place) -> None:
     script = place.model(place.networks[0], "torchscript")
     last = place.model(place.networks[0], place.modes[-1])
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
-    _refused(place, "two ranks in one partition", last, ranks=2, words="one MPI rank per partition")
+    _refused(place, "two ranks without a model for them", last, ranks=2, words="--target ranks")
     _refused(
         place, "device cuda, and no GPU is seen", script, pair="device cuda", env=hidden,
         words="torch finds no GPU",

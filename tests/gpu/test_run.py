@@ -17,7 +17,7 @@ MEASURED = {
     "train": "force RMSE",
     "compile": "seconds",
     "gate": "29 of 29 passed",
-    "refusals": "one MPI rank per partition",
+    "refusals": "--target ranks",
     "steps": "step in LAMMPS",
     "batch": "one call for 4 frames",
     "walkers": "steps of all",

@@ -48,7 +48,7 @@ model:
   warm: {{epochs: 1, learning_rate: 0.005}}
   final: {final}
   max_force_error_ratio: null
-deploy: {{mode: torchscript, device: cpu}}
+deploy: {{mode: {mode}, device: cpu}}
 {more}
 """
 
@@ -118,6 +118,7 @@ def make(
     steps: int = 100,
     final: str = "null",
     bonds: str = "auto",
+    mode: str = "torchscript",
     more: str = "",
     programs: FakeEngines | None = None,
     takes: Callable[[Job], float] | None = None,
@@ -136,6 +137,7 @@ def make(
         bootstrap=bootstrap,
         steps=steps,
         final=final,
+        mode=mode,
         more=more,
     )
     (folder / "campaign.yaml").write_text(text)

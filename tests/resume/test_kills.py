@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from helpers import fake_campaign
 from helpers.disk import Deadly, Killed
 from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
+from phasewalk.engines import here
 from phasewalk.jobs import Job
 from phasewalk.store.directory import JOURNAL
 
@@ -47,6 +48,11 @@ CAMPAIGNS: dict[str, dict[str, Any]] = {
         "rounds": 3,
         "final": "{from_scratch: true, budget: {epochs: 3, learning_rate: 0.01}}",
         "more": "stop: {errors: {rounds: 1, force_mae_meV_per_A: 1000}}",
+    },
+    "the last model in both modes": {
+        "final": "{budget: {epochs: 2, learning_rate: 0.01}}",
+        "mode": "auto",
+        "programs": FakeEngines(machine=replace(here(), has_compiler=True)),
     },
     LATE: {
         "walkers": 4,

@@ -370,6 +370,27 @@ def test_the_deployed_model_of_a_generation(opened: Store) -> None:
         summary.deployed_model(opened.root, "7")
 
 
+def test_both_forms_of_the_last_model_the_fast_one_first(opened: Store) -> None:
+    def listed() -> list[tuple[str, float | None]]:
+        forms = summary.collect(opened.root)["deployed_models"]
+        return [(one["file"], one["ms_per_step"]) for one in forms]
+
+    assert listed() == [("models/1/model.nequip.pth", 4.2)]
+    fast: dict[str, Any] = {
+        "file": "models/1/model.nequip.pt2",
+        "mode": "aotinductor",
+        "seconds_per_step": 0.002,
+    }
+    trained = opened.find("train generation 1")
+    assert trained is not None
+    fast["stamp"] = {"checkpoint": trained.outputs["sha256"]}
+    add(opened, "other form of generation 1", "form", 1, generation="1", **fast)
+    assert listed() == [("models/1/model.nequip.pt2", 2.0), ("models/1/model.nequip.pth", 4.2)]
+    train(opened, 2, "2")
+    deploy(opened, 2, "2")
+    assert listed() == [("models/2/model.nequip.pth", None)]
+
+
 def test_no_deployed_model_yet(tmp_path: Path) -> None:
     with closing(directory.open_campaign(tmp_path / "run", {"name": "x"})) as found:
         train(found, 0, "0")

@@ -29,6 +29,11 @@ COMPARED = {
     "errors": {"force_mae": {"now": 80.0, "before": 70.0, "standard_error": 9.0}},
     "better": "models/gen-004/torchscript-cpu/model.nequip.pth",
 }
+OTHER_FORM = {
+    **{"generation": "final", "file": "models/final/aotinductor-cpu/model.nequip.pt2"},
+    **{"sha256": "0123", "mode": "aotinductor", "stamp": {"device": "cpu"}},
+    **{"seconds_per_step": 0.002, "proof": {"checks": 9, "warnings": []}},
+}
 HELD_OUT = {"labels": [{"key": "89ab", "walker": "mil53_al-1", "why": "its energy"}]}
 RECORDS = [
     *directory.read_campaign(RECORDED).records(),
@@ -43,6 +48,10 @@ RECORDS = [
     ),
     Record(
         *("errors of generation final compared", "compared", 4, "", COMPARED, 0.0, 0.0),
+        source=RECORDED / directory.JOURNAL,
+    ),
+    Record(
+        *("other form of generation final", "form", 4, "", OTHER_FORM, 0.0, 0.0),
         source=RECORDED / directory.JOURNAL,
     ),
 ]
@@ -237,6 +246,7 @@ def test_names_of_tasks_are_those_of_journals_that_are_there() -> None:
         "evaluate generation final on round 4",
         "end after round 4",
         "errors of generation final compared",
+        records_names.form_task(records_names.FINAL),
     ]
 
 

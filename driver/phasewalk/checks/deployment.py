@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import engines as finding
-from .. import models, status, store
+from .. import models, store
 from ..campaign import config
 from ..engines import EngineSettings, Machine, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
@@ -18,10 +18,36 @@ from ..models import TRUST, WEIGHTS, Deployed, swap
 
 SHARED = "models"
 """Folder of compilations in the cache."""
-TARGETS = ("lammps", "ase")
+TARGETS = ("lammps", "ase", "ranks")
+DEVICES = ("auto", "cpu", "cuda")
+FOR_RANKS = ".exchange"
+"""What LAMMPS adds to a model's name, before its ending, to find the file for several ranks."""
 SECONDS = {"torchscript": "about 10 s", "aotinductor": "about 1 min, 2 min for large networks"}
 """Duration of a compilation."""
 Show = Callable[[str], None]
+
+
+def check(checkpoint: Path, output: Path, *, mode: str, device: str, target: str) -> None:
+    """Raise InputError if `deploy` cannot be done as asked."""
+    asked = {
+        "target": (target, TARGETS),
+        "mode": (mode, models.ENDINGS),
+        "device": (device, DEVICES),
+    }
+    for name, (value, known) in asked.items():
+        if value not in known:
+            *some, last = known
+            raise InputError(f"--{name} {value}: use {', '.join(some)} or {last}")
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: no such file; give a checkpoint of nequip-train")
+    store.check_kept(checkpoint)
+    ending, options = models.ENDINGS[mode], f"--mode {mode}"
+    if target == "ranks":
+        ending, options = FOR_RANKS + ending, f"{options} --target {target}"
+    if not output.name.endswith(ending):
+        raise InputError(f"-o {output}: with {options} the name must end in {ending}")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"-o {output}: its folder does not exist; make it first")
 
 
 def deploy(
@@ -48,7 +74,8 @@ def deploy(
         output: file to write.
         mode: torchscript or aotinductor.
         device: auto, cpu or cuda.
-        target: program that will load it, lammps or ase; a TorchScript model works with both.
+        target: what will load it: lammps, ase, or ranks, which is LAMMPS on several MPI ranks; a
+            TorchScript model for lammps works with ase, too.
         launcher: runs the compiler.
         cache: the user's cache folder.
         place: an empty folder.
@@ -158,11 +185,13 @@ def use(
     """Lines that show how to use and prove a deployed model."""
     model, names = output.absolute(), (shlex.quote(str(output)), shlex.quote(str(checkpoint)))
     lines = []
-    if target == "lammps":
+    if target != "ase":
         how = in_lammps(model, stamp.types, EngineSettings(), environ)
+        lines += ["use it in LAMMPS:", *(f"  {line}" for line in how)]
+    if target == "lammps":
         proof = "prove it: phasewalk gate {} --checkpoint {} --data FRAMES.extxyz".format(*names)
-        lines += ["use it in LAMMPS:", *(f"  {line}" for line in how), proof]
-    if target == "ase" or stamp.mode == "torchscript":
+        lines.append(proof)
+    if target == "ase" or (target == "lammps" and stamp.mode == "torchscript"):
         lines += ["use it in ASE:", f"  {in_ase(model, stamp.device)}"]
     return lines
 
@@ -184,20 +213,37 @@ def in_lammps(
     ]
 
 
-def of_campaign(
-    root: Path, environ: Mapping[str, str], state: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Lines that show how to use the last model of a campaign; none if it cannot be read."""
+def of_campaign(root: Path, environ: Mapping[str, str], state: Mapping[str, Any]) -> list[str]:
+    """Lines that name the forms of a campaign's last model, the fastest first, and show their use.
+
+    There are none if a model or its stamp cannot be read.
+    """
+    forms = state["deployed_models"]
     try:
-        model = status.deployed_model(root, None, state).absolute()
-        stamp = models.read_stamp(model.with_name(compile.STAMP))
+        stamps = [models.read_stamp((root / one["file"]).with_name(compile.STAMP)) for one in forms]
         settings = config.parse(*store.settings_text(root)).engines
     except PhasewalkError:
         return []
-    lines = ["use the last model in LAMMPS:", *in_lammps(model, stamp.types, settings, environ)]
-    if model.name.endswith(models.ENDINGS["torchscript"]):
-        lines += ["or in ASE:", in_ase(model, stamp.device)]
+    if not forms:
+        return []
+    fast = (root / forms[0]["file"]).absolute()
+    lines = [f"the last model, generation {forms[0]['generation']}:"]
+    lines += [_form(one, stamp) for one, stamp in zip(forms, stamps, strict=True)]
+    lines += ["use it in LAMMPS:", *in_lammps(fast, stamps[0].types, settings, environ)]
+    for one in forms:
+        if one["mode"] == "torchscript":
+            lines += ["or in ASE:", in_ase((root / one["file"]).absolute(), one["device"])]
     return [line if line.endswith(":") else f"  {line}" for line in lines]
+
+
+def _form(one: Mapping[str, Any], stamp: Deployed) -> str:
+    """A form of a model: file, speed, and where it runs."""
+    speed = "" if one["ms_per_step"] is None else f"{one['ms_per_step']:.1f} ms/step; "
+    where = "LAMMPS and ASE, any machine"
+    if one["mode"] == "aotinductor":
+        machine = f"this type of {'GPU' if stamp.device == 'cuda' else 'processor'}"
+        where = f"LAMMPS, {machine}, torch {stamp.torch}"
+    return f"{one['file']}: {speed}{where}"
 
 
 def in_ase(model: Path, device: str) -> str:

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..errors import GateFailed, InputError, Interrupted, OutOfTime, PhasewalkError
+from ..errors import InputError, Interrupted, OutOfTime, PhasewalkError
 from . import (
-    evaluate,
     examples,
     fes,
     labels,
+    potential,
     report,
     schema,
     signals,
@@ -37,7 +37,6 @@ out, err = terminal.stdout(), terminal.stderr()
 
 GARBAGE = (50_000, 20, 20)
 """Thresholds of garbage collection: objects of a short command are mostly modules, which stay."""
-TRUST_HELP = "Load the checkpoint even if it contains code, which is then executed."
 
 
 def _show_version(asked: bool) -> None:
@@ -225,135 +224,8 @@ def build_plugin() -> None:
     out.print(Text(f"built: {built}"), soft_wrap=True)
 
 
-@app.command()
-def deploy(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of nequip-train (.ckpt).")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="File to write (.nequip.pth or .nequip.pt2).")
-    ],
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="torchscript (compiles in seconds) or aotinductor (compiles in about a minute, "
-            "but runs faster)."
-        ),
-    ] = "torchscript",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
-    target: Annotated[
-        str,
-        typer.Option(
-            help="Program that loads it: lammps or ase. A TorchScript model (.nequip.pth) works "
-            "with both, an AOTInductor model (.nequip.pt2) only with this one."
-        ),
-    ] = "lammps",
-) -> None:
-    """Make a model for LAMMPS or ASE from a checkpoint; writes the model and its stamp.
-
-    With AOTInductor, if the checkpoint's campaign or the cache has a compilation of the same
-    network, only its weights are replaced, which takes seconds.
-    """
-    from .. import engines as finding
-    from .. import models, scratch, store
-    from ..checks import deployment
-    from ..engines.local import LocalLauncher
-
-    if target not in deployment.TARGETS:
-        raise InputError(f"--target {target}: use lammps or ase")
-    if mode not in models.ENDINGS:
-        raise InputError(f"--mode {mode}: use torchscript or aotinductor")
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device}: use auto, cpu or cuda")
-    if not checkpoint.is_file():
-        raise InputError(f"{checkpoint}: no such file; give a checkpoint of nequip-train")
-    store.check_kept(checkpoint)
-    if not output.name.endswith(models.ENDINGS[mode]):
-        raise InputError(
-            f"-o {output}: with --mode {mode} the name must end in {models.ENDINGS[mode]}"
-        )
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"-o {output}: its folder does not exist; make it first")
-    with scratch.folder("deploy", keep_failed=True) as folder, out.status("deploying …") as shown:
-        stamp, how = deployment.deploy(
-            checkpoint,
-            output,
-            mode=mode,
-            device=device,
-            target=target,
-            launcher=LocalLauncher(),
-            cache=finding.cache_dir(os.environ),
-            place=folder,
-            trusted=trust,
-            show=(lambda line: shown.update(Text(line)))
-            if out.is_terminal
-            else deployment.once(lambda line: err.print(Text(line), soft_wrap=True)),
-        )
-    _print(f"{output}: {mode}, {stamp.device}, {stamp.dtype}, types {' '.join(stamp.types)}; {how}")
-    for line in deployment.use(output, checkpoint, stamp, target=target, environ=os.environ):
-        _print(line)
-
-
 def _print(line: str) -> None:
     out.print(Text(line), soft_wrap=True)
-
-
-@app.command()
-def gate(
-    model: Annotated[Path, typer.Argument(help="A deployed model (.nequip.pth or .nequip.pt2).")],
-    data: Annotated[Path, typer.Option("--data", help="Labelled frames of the material (extxyz).")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Its checkpoint; default: that of its campaign directory."),
-    ] = None,
-    trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
-    site: Site = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Prove a deployed model in LAMMPS.
-
-    Checks that it equals its checkpoint, that forces and stress are derivatives of the energy, and
-    that it is invariant under permutation, rotation and translation.
-    """
-    from .. import engines as finding
-    from .. import scratch, store
-    from ..checks import assess, prove
-    from ..engines import EngineSettings, plugin
-    from ..validation import accuracy, proof_text
-
-    if not model.is_file():
-        raise InputError(f"{model}: no such file; give a deployed model")
-    source = checkpoint or prove.find_checkpoint(model)
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; give the model's checkpoint with --checkpoint")
-    for file in (model, source):
-        store.check_kept(file)
-    frames = [label.atoms for label in accuracy.read_labelled(data)]
-    assess.check_species(model, frames, str(data))
-    launcher = sites.choose(site, model, cores=None, folder=Path(), leaves=False)
-    engines = finding.with_machine(finding.find(EngineSettings(), os.environ), launcher)
-    engines = plugin.ensure(engines, launcher, os.environ)
-    with (
-        scratch.folder("gate", within=launcher.scratch, keep_failed=True) as folder,
-        err.status("proving in LAMMPS …"),
-    ):
-        proof = prove.prove(
-            model,
-            source,
-            frames=frames,
-            engines=engines,
-            launcher=launcher,
-            place=folder,
-            trusted=trust,
-        )
-    if as_json:
-        print(proof_text(proof, engines.versions), end="")
-    else:
-        for check in proof.checks:
-            out.print(Text(str(check), style="" if check.ok else "bold red"), soft_wrap=True)
-        for warning in proof.warnings:
-            out.print(Text(f"warning: {warning}"), soft_wrap=True)
-    if not proof.passed:
-        raise GateFailed(f"{model} failed its gate: {proof.failure()}")
 
 
 def _quoted(path: Path) -> str:
@@ -371,7 +243,8 @@ def main() -> None:
         app.command("status")(view.show_status)
         app.command()(view.verify)
         app.command("report")(report.show_report)
-        app.command()(evaluate.evaluate)
+        for command in (potential.evaluate, potential.deploy, potential.gate, potential.export):
+            app.command()(command)
         app.command()(fes.fes)
         app.command()(labels.atoms)
         app.command()(schema.schema)

@@ -20,6 +20,7 @@ EXAMPLES = {
         "deploy my.run/models/final/checkpoint.ckpt --mode aotinductor -o my.nequip.pt2",
     ),
     "gate": ("gate my.run/models/final/torchscript-cpu/model.nequip.pth --data test.extxyz",),
+    "export": ("export my.run", "export my.run -o my-potential"),
     "render": ("render my.yaml", "render my.yaml --dir decks"),
     "rewind": ("rewind my.run --round 2",),
     "verify": ("verify my.run",),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import compile, evaluate, inputs, known, late_judged, learn, refit, worse
+    from . import compile, evaluate, forms, inputs, known, late_judged, learn, refit, worse
     from .deploy import Generation, folder
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "compile",
     "evaluate",
     "folder",
+    "forms",
     "inputs",
     "known",
     "late_judged",
@@ -26,6 +27,7 @@ __getattr__ = lazy(
     {
         "compile": (),
         "evaluate": (),
+        "forms": (),
         "inputs": (),
         "known": (),
         "late_judged": (),

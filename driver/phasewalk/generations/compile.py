@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,26 @@ def done_s(work: Work, mode: str, graph: str) -> float:
 
 def _kept(name: str) -> str:
     return f"models/compiled/{name}"
+
+
+def make(
+    work: Work, round_: int, *, mode: str, graph: str, network: Mapping[str, Any]
+) -> Compiled | None:
+    """The compilation of a network, made or awaited if there is none; None if that failed.
+
+    A failure is recorded, see `failure`, and tried again by the next call.
+    """
+    if needed(work, mode, graph):
+        work.observer.begin(round_, f"compile ({mode})", 0, "networks")
+        work.do([own_task(work, round_, mode, graph, network)])
+    return find(work, mode, graph)
+
+
+def own_task(work: Work, round_: int, mode: str, graph: str, network: Mapping[str, Any]) -> Task:
+    """The task of a compilation on all cores, whose failure is recorded and tried again."""
+    cores = cores_of(work.cores) if mode == "aotinductor" else 1
+    one = task(work, round_, mode=mode, graph=graph, network=network, cores=cores, optional=True)
+    return replace(one, again=True)
 
 
 def task(

@@ -86,6 +86,11 @@ def folder(name: str) -> str:
     return f"models/gen-{int(name):03d}" if name != FINAL else f"models/{FINAL}"
 
 
+def place_of(name: str, stamp: Deployed) -> str:
+    """Directory of a generation's model in one form, relative to the campaign."""
+    return f"{folder(name)}/{stamp.mode}-{stamp.device}"
+
+
 def plan(
     work: Work, number: int, name: str, network: Mapping[str, Any], *, again: bool = False
 ) -> Plan:
@@ -172,11 +177,11 @@ def deploy(
         graph, weights = swap.read_weights(work.store.checked(trained["weights"]))
         how = _that_compiles(work, how, graph)
         compiled = compile.find(work, how.mode, graph)
-        swapped = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
-        what = "weights swapped" if swapped else "compiled"
+        filled = swap_into(work, name, compiled, trained, graph, weights) if compiled else None
+        what = "weights swapped" if filled else "compiled"
         work.observer.say(f"generation {name}: {how.mode}, {what} ({how.why})")
         alone = _compilation(work, number, name, trained, how=how, graph=graph)
-        made = swapped or work.do([alone])[0]
+        made = filled or work.do([alone])[0]
         outputs, seconds = {**made, "why": how.why, "again": again}, made["seconds"]
         work.note(deploy_task(name), DEPLOY, number, outputs, inputs=inputs, seconds=seconds)
     else:
@@ -247,21 +252,28 @@ def swap_into(
     Returns the outputs for the journal; see `Generation`.
     """
     started = time.perf_counter()
-    try:
-        content = swap.swap(compiled.file.read_bytes(), compiled.template, graph, weights)
-    except (InputError, OSError) as error:
-        work.observer.say(f"{compiled.file}: not used ({error})")
+    content = swapped(work, compiled, graph, weights)
+    if content is None:
         return None
-    outputs = _keep(work, name, compiled.stamp, content, trained=trained, graph=graph)
+    outputs = keep(work, name, compiled.stamp, content, trained=trained, graph=graph)
     seconds = time.perf_counter() - started
     return {**outputs, "compiled": compiled.place.name, "seconds": round(seconds, 3)}
 
 
-def _keep(
+def swapped(work: Work, compiled: Compiled, graph: str, weights: Weights) -> bytes | None:
+    """The compiled network with the weights of a generation; None if they do not match."""
+    try:
+        return swap.swap(compiled.file.read_bytes(), compiled.template, graph, weights)
+    except (InputError, OSError) as error:
+        work.observer.say(f"{compiled.file}: not used ({error})")
+        return None
+
+
+def keep(
     work: Work, name: str, stamp: Deployed, content: bytes, *, trained: Outputs, graph: str
 ) -> dict[str, Any]:
     """Write a deployed model of a generation; what the journal says of it."""
-    place = f"{folder(name)}/{stamp.mode}-{stamp.device}"
+    place = place_of(name, stamp)
     stamp = replace(stamp, graph=graph, checkpoint=trained["sha256"])
     work.store.keep(f"{place}/stamp.json", models.stamp_text(stamp).encode())
     kept = work.store.keep(f"{place}/{stamp.file}", content)
@@ -292,7 +304,7 @@ def _compilation(
     def read(finished: Finished) -> Outputs:
         stamp = models.read_deployment(finished)
         content = (finished.directory / stamp.file).read_bytes()
-        outputs = _keep(work, name, stamp, content, trained=trained, graph=graph)
+        outputs = keep(work, name, stamp, content, trained=trained, graph=graph)
         return {**outputs, "compiled": None, "seconds": round(finished.seconds, 3)}
 
     return Task(
@@ -323,7 +335,7 @@ def choose_mode(
     if segments is None:
         segments = settings.rounds - int(name) if name != FINAL else 0
     if segments < 1:
-        return "torchscript", "no segment follows; for aotinductor use `phasewalk deploy`"
+        return "torchscript", "no segment follows; aotinductor is added at the end"
     step_s, wait_s = _measured(work, trained=trained)
     script = step_s.get("torchscript") or SPEEDUP * step_s.get("aotinductor", 0.0)
     free = {mode: compile.find(work, mode, graph) is not None for mode in models.ENDINGS}

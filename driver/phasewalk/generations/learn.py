@@ -15,10 +15,11 @@ from ..files import check_file, file_hash, read
 from ..jobs import Event, Finished, Job, Running
 from ..labelling import isolated_atoms, locate
 from ..labels import Label
-from ..models import Budget, Statistics, explained, left_behind, network
+from ..models import Budget, Statistics, left_behind, network
 from ..moment import FORCE_MAE, Pace, Seen
-from ..store import FINAL, TRAIN, Trained, held_out_task, train_task
-from . import inputs
+from ..store import FINAL, TRAIN, Trained, deploy_task, held_out_task, train_task
+from ..validation import explained
+from . import forms, inputs
 from . import known as known_labels
 from .deploy import Generation, deploy, folder, made, plan
 from .evaluate import evaluation_task, probes_for, proof_task, say_errors
@@ -146,6 +147,8 @@ def learn_final(work: Work, known: Sequence[Label], last: Generation) -> Generat
         previous=None if final.from_scratch else last,
         round_=last.number,
     )
+    if work.store.find(deploy_task(FINAL)) is None:
+        forms.begin(work, last.number, _network(work, sets.training))
     return _finish(work, last.number, FINAL, known, sets=sets, tasks=[train], new=(), previous=last)
 
 

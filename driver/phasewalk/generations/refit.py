@@ -1,21 +1,20 @@
 """Deploy a generation for a free energy in the mode with the shorter total time.
 
-A campaign deploys its last generation as TorchScript, because no segment follows. A free energy
-needs many segments. If a compilation of the same network exists or saves time, the weights of the
-generation are written into it, and the model is validated in full before walkers use it.
+A free energy needs many segments. If the campaign has the generation in the faster mode, which it
+makes of its last model, that is used. Otherwise, if a compilation of the same network exists or
+saves time, the weights of the generation are written into it, and the model is validated in full
+before walkers use it.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from .. import models
 from ..campaign import Outputs, Work
-from ..errors import EngineFailed, GateFailed
+from ..errors import GateFailed
 from ..files import check_file, hash_of
 from ..models import swap, training_config
 from ..store import DEPLOY, DeployedModel, Trained, deploy_task, train_task
-from . import compile, deploy, evaluate
+from . import compile, deploy, evaluate, forms
 from .compile import Compiled
 from .deploy import Generation
 
@@ -35,6 +34,8 @@ def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -
     trained = campaign.store.find(train_task(generation.name))
     if generation.stamp.mode == MODE or wanted == "torchscript" or trained is None or segments < 1:
         return generation
+    if (own := forms.in_mode(campaign, generation, MODE)) is not None:
+        return own
     graph, weights = swap.read_weights(campaign.store.root / trained.of(Trained).weights)
     mode: str = wanted
     why = "as configured"
@@ -99,32 +100,16 @@ def _with(frozen: Work, generation: Generation, outputs: Outputs) -> Generation:
 def _compiled(campaign: Work, frozen: Work, graph: str, why: str) -> Compiled | None:
     """A compilation of the network: of the campaign, of the cache, or a new one."""
     found = compile.find(campaign, MODE, graph) or compile.find(frozen, MODE, graph)
-    network = _network(campaign)
+    network = forms.network(campaign)
     if found is not None or network is None or training_config.graph_of(network) != graph:
         return found
-    cores = compile.cores_of(frozen.cores)
-    task = compile.task(frozen, 0, mode=MODE, graph=graph, network=network, cores=cores)
     frozen.observer.say(
         f"compiling the network, which takes a minute or two and is cached for later use ({why})"
     )
-    frozen.observer.begin(0, f"compile ({MODE})", 0, "networks")
-    try:
-        frozen.do([task])
-    except EngineFailed as error:
-        frozen.observer.say(f"compilation failed, TorchScript is used instead: {error}")
-    return compile.find(frozen, MODE, graph)
-
-
-def _network(campaign: Work) -> Mapping[str, Any] | None:
-    """Configuration of the network, which is the same for all generations."""
-    first = campaign.store.find(train_task(0))
-    if first is None:
-        return None
-    numbers = models.stored_statistics(first.of(Trained).statistics)
-    settings = campaign.campaign.settings
-    return training_config.network(
-        campaign.campaign.types, settings=settings.model, numbers=numbers, seed=settings.seed
-    )
+    made = compile.make(frozen, 0, mode=MODE, graph=graph, network=network)
+    if failed := compile.failure(frozen, MODE, graph):
+        frozen.observer.say(f"compilation failed, TorchScript is used instead: {failed}")
+    return made
 
 
 def _proved(

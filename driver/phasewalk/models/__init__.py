@@ -1,6 +1,6 @@
 """Models: NequIP's training, compilation, weights, and stamps of deployed models."""
 
-from . import explained, swap, training_config
+from . import swap, training_config
 from .checkpoints import TRUST
 from .model import (
     ENDINGS,
@@ -43,7 +43,6 @@ __all__ = [
     "Trained",
     "Weights",
     "deploy_job",
-    "explained",
     "graph_of",
     "left_behind",
     "misfit",

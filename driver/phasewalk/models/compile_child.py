@@ -27,6 +27,7 @@ from .model import Deployed, stamp_text
 from .training_config import WEIGHTS, graph_of
 
 SHIFTS = "per_type_energy_scale_shift.shifts"
+RANKS = "ranks"
 
 
 def load(source: Path, *, scripted: bool) -> Any:
@@ -83,12 +84,17 @@ def metadata_of(model: Any) -> dict[str, str]:
     return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in metadata.items()}
 
 
-def torchscript(source: Path, output: Path, device: str) -> dict[str, str]:
-    """Write a `.nequip.pth`; returns its metadata."""
+def torchscript(source: Path, output: Path, device: str, target: str) -> dict[str, str]:
+    """Write a `.nequip.pth`; returns its metadata. See `aotinductor`; for lammps it serves ase."""
     from .nequip_private import conditional_torchscript_mode, save_torchscript_model
 
     model = load(source, scripted=True)
     metadata = metadata_of(model)
+    if target == RANKS:
+        from . import exchange
+
+        model = exchange.OnRanks(model)
+        metadata |= exchange.metadata_of(model)
     with conditional_torchscript_mode(True):
         save_torchscript_model(model, metadata, str(output), device)
     return metadata
@@ -101,9 +107,11 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
         source: see `load`.
         output: file to write.
         device: cpu or cuda.
-        target: who calls it: `lammps` (its pair style), `ase`, or `batch` (several frames in one
-            call, for measurements).
+        target: who calls it: `lammps` (its pair style), `ranks` (the same, on several MPI ranks),
+            `ase`, or `batch` (several frames in one call, for measurements).
     """
+    if target == RANKS:
+        return _aotinductor_for_ranks(source, output, device)
     import torch
     from nequip.data import AtomicDataDict
 
@@ -148,15 +156,32 @@ def aotinductor(source: Path, output: Path, device: str, target: str = "lammps")
     return metadata
 
 
-def example_frame(types: list[str], r_max: float) -> Any:
-    """A small periodic frame with all types for tracing the model, instead of training data."""
+def _aotinductor_for_ranks(source: Path, output: Path, device: str) -> dict[str, str]:
+    from . import exchange
+    from .nequip_private import prepare_model_for_compile
+
+    model = load(source, scripted=False)
+    metadata = metadata_of(model)
+    types, r_max = metadata["type_names"].split(), float(metadata["r_max"])
+    model = prepare_model_for_compile(exchange.OnRanks(model), device)
+    metadata |= exchange.metadata_of(model)
+    frames = [exchange.with_ghosts(example_frame(types, r_max, more), device) for more in (0, 1)]
+    exchange.compile_inductor(model, frames, str(output), metadata)
+    return metadata
+
+
+def example_frame(types: list[str], r_max: float, more: int = 0) -> Any:
+    """A small periodic frame with all types for tracing the model, instead of training data.
+
+    With `more`, it is so many atoms larger along each side.
+    """
     import numpy as np
     from ase import Atoms
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 
     from .nequip_private import from_ase
 
-    side = max(2, math.ceil(len(types) ** (1 / 3)))
+    side = max(2, math.ceil(len(types) ** (1 / 3))) + more
     grid = np.array(list(itertools.product(range(side), repeat=3)))
     spacing = min(2.0, 0.6 * r_max)
     noise = np.random.default_rng(1).normal(size=grid.shape)
@@ -200,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--mode", choices=["torchscript", "aotinductor"], required=True)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(TRUST, action="store_true")
-    parser.add_argument("--target", choices=["lammps", "ase"], default="lammps")
+    parser.add_argument("--target", choices=["lammps", "ase", RANKS], default="lammps")
     parser.add_argument("--weights", action="store_true", help="write the weights alone")
     arguments = parser.parse_args(argv)
 
@@ -226,10 +251,8 @@ def main(argv: list[str] | None = None) -> int:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        if arguments.mode == "torchscript":  # one file serves LAMMPS and ASE
-            metadata = torchscript(source, arguments.output, device)
-        else:
-            metadata = aotinductor(source, arguments.output, device, arguments.target)
+        make = torchscript if arguments.mode == "torchscript" else aotinductor
+        metadata = make(source, arguments.output, device, arguments.target)
     except Exception as error:  # torch's end in pages of what the compiler has also said
         traceback.print_exc()
         print(f"torch {torch.__version__}, {device}: {reason(error)}", file=sys.stderr)

@@ -170,8 +170,9 @@ class DeploySettings(Settings):
     mode: Literal["auto", "torchscript", "aotinductor"] = Field(
         "auto",
         description="torchscript compiles in seconds; aotinductor compiles in about a minute and "
-        "runs 2–3 times faster; auto selects the one with which the next segment ends earlier, "
-        "and torchscript if the other fails to compile.",
+        "runs 2–7 times faster; auto selects the one with which the next segment ends earlier, "
+        "and torchscript if the other fails to compile. With aotinductor and auto the last model "
+        "is deployed with both at the end.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Device that runs the model; auto: cuda if torch finds a GPU, else cpu."

@@ -17,7 +17,7 @@ from ..errors import InputError, ParseError, PhasewalkError
 from ..files import file_hash, read, write_file
 from ..labels import levels
 from ..production import lineage
-from ..status import History, intact, verdict
+from ..status import History, deployed, intact, verdict
 from ..store import Versions, each, ledger, settings_text, site_ledger
 from . import figures, free_figures, maps, scatter, scenes
 from .figures import Section
@@ -226,6 +226,7 @@ def number_groups(found: History) -> list[tuple[str, list[tuple[str, str]]]]:
     """The main numbers in groups, each titled by the frames of its errors."""
     tested, now = verdict.tested(found), verdict.errors_now(found)
     groups = [("The campaign", _counts(found)), *intact.groups(found.state["intact"])]
+    groups += deployed.groups(found.state["deployed_models"])
     if tested:
         name, errors = tested
         groups.append(
@@ -242,10 +243,7 @@ def _counts(found: History) -> list[tuple[str, str]]:
     labels = state["labels"]
     generations = [entry["generation"] for entry in state["generations"]]
     rows = [
-        (
-            "Generations",
-            f"{len(generations)} (last: {', '.join(generations[-1:]) or 'none'})",
-        ),
+        ("Generations", f"{len(generations)} (last: {', '.join(generations[-1:]) or 'none'})"),
         ("Labels", str(labels["done"] + labels["initial"] + labels["added"])),
         ("Labels failed", str(labels["failed"])),
     ]

@@ -12,7 +12,7 @@ from ..bias import plumed
 from ..campaign import Work, parse, stop
 from ..errors import InputError, NothingLeft
 from ..files import file_hash
-from ..generations import Generation, late_judged, learn, worse
+from ..generations import Generation, forms, late_judged, learn, worse
 from ..labelling import Frame, initial, isolated_atoms
 from ..labels import Label
 from ..store import (
@@ -108,8 +108,9 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     late = _late(work, round_, into=round_ + 1)
     late_judged.judge(work, round_, before=known, late=late, last=generation)
     known = [*known, *late]
-    learn.learn_final(work, known, generation)
+    last = learn.learn_final(work, known, generation)
     worse.note(work, round_)
+    forms.add(work, last)
     labelling.pack_labels(work, round_)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import history, intact, library, progress, verdict, verifying
+    from . import deployed, history, intact, library, progress, verdict, verifying
     from .compared import Compared
     from .history import History
     from .progress import Progress
@@ -18,6 +18,7 @@ __all__ = [
     "Progress",
     "Trace",
     "collect",
+    "deployed",
     "deployed_model",
     "history",
     "intact",
@@ -33,6 +34,7 @@ __getattr__ = lazy(
     __name__,
     {
         "compared": ("Compared",),
+        "deployed": (),
         "history": ("History",),
         "intact": (),
         "library": (),

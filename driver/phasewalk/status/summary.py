@@ -40,7 +40,7 @@ from ..store import (
     read_identity,
 )
 from ..store import now as clock
-from . import intact, progress
+from . import deployed, intact, progress
 
 
 def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
@@ -54,19 +54,19 @@ def collect(root: Path, store: Store | None = None) -> dict[str, Any]:
     `proved_after_seconds` of a generation: wall time from its last epoch to its validation.
 
     Keys: campaign, directory, running, finished, submitted (see `submitted.Submitted`; null without
-    one), now (see `moment.Now`; null if not running or not
-    known), site (see `moment.SiteNow`; also partitions, allocations; null without one), labels,
-    generations (each with errors on the new frames of its round, on those of the next round, and on
-    the test set), rounds (each with walkers, hills, errors before and after learning, seconds by
-    stage), intact (see `intact.collect`), last_model (see docs/status-json.md), seconds, wall (see
-    ledger.timeline), stop (rules, ended_by), cost (see ledger.costs), identity.
+    one), now (see `moment.Now`; null if not running or not known), site (see `moment.SiteNow`; also
+    partitions, allocations; null without one), labels, generations (each with errors on the new
+    frames of its round, on those of the next round, and on the test set), deployed_models (see
+    `deployed.forms`), rounds (each with walkers, hills, errors before and after learning, seconds
+    by stage), intact (see `intact.collect`), last_model (see docs/status-json.md), seconds, wall
+    (see ledger.timeline), stop (rules, ended_by), cost (see ledger.costs), identity.
     """
     store = store or read_campaign(root)
     return _collect(root, read_identity(root), store.records())
 
 
 def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
-    rounds = by_round(records)
+    rounds, generations = by_round(records), _generations(records)
     last = max(rounds, default=0)
     running = locked(root)
     at = clock()
@@ -85,7 +85,8 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
             "initial": sum(len(r.of(Imported).labels) for r in records if r.task == INITIAL),
             "added": sum(len(r.of(Imported).labels) for r in added(records)),
         },
-        "generations": _generations(records),
+        "generations": generations,
+        "deployed_models": deployed.forms(records, generations),
         "rounds": [_round(number, rounds.get(number, ())) for number in sorted({0, *rounds})],
         "intact": intact.collect(records),
         "last_model": _last_model(records),

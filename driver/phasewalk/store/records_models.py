@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .records_names import COMPARED, COMPILE, DEPLOY, EVALUATE, TRAIN
+from .records_names import COMPARED, COMPILE, DEPLOY, EVALUATE, FORM, TRAIN
 from .records_parts import Number, Outputs, Part
 
 
@@ -128,6 +128,22 @@ class Evaluated(Outputs):
     seconds_per_step: Number
     bonds: Bonds | None = None
     proof: Proof | None = None
+
+
+class OtherForm(Outputs):
+    """The last model deployed in the other mode: TorchScript beside AOTInductor, or the reverse.
+
+    `proof` is the result of its own validation, `seconds_per_step` was measured in it.
+    """
+
+    STAGE = FORM
+    generation: str
+    file: str
+    sha256: str
+    mode: str
+    stamp: dict[str, Any]
+    seconds_per_step: Number
+    proof: Proof
 
 
 class TwoErrors(Part):

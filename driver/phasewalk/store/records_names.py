@@ -6,7 +6,7 @@ LABEL, TRAIN, COMPILE, DEPLOY, PROVE = "label", "train", "compile", "deploy", "p
 EVALUATE, GATE, SEGMENT, STEER, LOCATED = "evaluate", "gate", "segment", "steer", "colvars"
 STOP, END, VERSIONS, SETTINGS_KEPT = "stop", "end", "versions", "settings"
 BOOTSTRAP, ATOM, IMPORT, REWRITING = "bootstrap", "atom", "import", "rewriting"
-LATE, HELD_OUT, COMPARED = "late", "held out", "compared"
+LATE, HELD_OUT, COMPARED, FORM = "late", "held out", "compared", "form"
 FES, BEGIN, ESTIMATE = "fes", "begin", "estimate"
 """The stages: kinds of tasks."""
 
@@ -53,6 +53,11 @@ def train_task(generation: str | int) -> str:
 def deploy_task(generation: str) -> str:
     """Name of the task that deploys a generation for LAMMPS."""
     return f"deploy generation {generation}"
+
+
+def form_task(generation: str) -> str:
+    """Name of the task that adds the other form of a generation's deployed model."""
+    return f"other form of generation {generation}"
 
 
 def compile_task(mode: str, network: str) -> str:

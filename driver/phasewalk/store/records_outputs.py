@@ -9,7 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from .records_models import Compilation, DeployedModel, Evaluated, Trained, TwoModels
+from .records_models import (
+    Compilation,
+    DeployedModel,
+    Evaluated,
+    OtherForm,
+    Trained,
+    TwoModels,
+)
 from .records_names import (
     ATOM,
     BOOTSTRAP,
@@ -241,6 +248,7 @@ BY_STAGE: Mapping[str, type[Outputs]] = {
             Compilation,
             DeployedModel,
             Evaluated,
+            OtherForm,
             TwoModels,
             Segment,
             Steered,

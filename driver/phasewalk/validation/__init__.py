@@ -1,6 +1,6 @@
 """Validation: errors of a model on labels, and the proof of a deployed model."""
 
-from . import accuracy, gate
+from . import accuracy, explained, gate
 from .accuracy import Errors, Prediction, compared, read_labelled
 from .gate import Probes, Proof, proof_text
 
@@ -11,6 +11,7 @@ __all__ = [
     "Proof",
     "accuracy",
     "compared",
+    "explained",
     "gate",
     "proof_text",
     "read_labelled",

@@ -8,9 +8,9 @@ import pytest
 from helpers.fakes import label
 from phasewalk.errors import TooPoor
 from phasewalk.labels.label import Label
-from phasewalk.models import explained
-from phasewalk.models.explained import Explained
 from phasewalk.models.settings import Budget, ModelSettings, Statistics
+from phasewalk.validation import explained
+from phasewalk.validation.explained import Explained
 
 NUMBERS = Statistics(average_neighbors=6.0, energy_scale=0.08, energy_shifts=(-1.0, -2.0))
 KCL = Explained(4, 39.0, 51.0, 62.0, 80.0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import TooPoor
 from ..labels import Label
-from .settings import Budget, ModelSettings, Statistics
+from ..models import Budget, ModelSettings, Statistics
 
 WORST_LATER = 1.0
 """Limit of later generations, whose frames are more difficult than those of the bootstrap."""
