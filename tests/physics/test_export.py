@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 LMP = Path(sys.executable).with_name("lmp")
-WITHOUT = "import sys; sys.modules['phasewalk'] = None; import runpy; sys.argv = sys.argv[1:]; "
+WITHOUT = "import sys; sys.modules['phasewalk'] = None; sys.argv = sys.argv[1:] or ['']; "
 """Python in which phasewalk cannot be imported."""
 
 
@@ -60,7 +60,7 @@ def test_md_in_lammps(exported: Exported, engines: Engines, tmp_path: Path) -> N
 
 
 def test_md_in_ase(exported: Exported, tmp_path: Path) -> None:
-    code = WITHOUT + "runpy.run_path('example_ase.py', run_name='__main__')"
+    code = WITHOUT + "import runpy; runpy.run_path('example_ase.py', run_name='__main__')"
     out = colleague(exported, tmp_path, sys.executable, "-c", code)
     assert " eV\n" in out
     total = energies(out, 1)
