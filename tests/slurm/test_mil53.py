@@ -21,6 +21,7 @@ site: lab
 mode: {mode}
 poll_s: 1
 default: {{memory_GB: 1.5, time_min: 10}}
+compile: {{memory_GB: 2}}
 segment: {{nodes: 2}}
 """
 
