@@ -33,6 +33,8 @@ def made(folder: Path, mode: str) -> list[str]:
     del settings["stop"]
     settings |= {"rounds": 2, "model": {**settings["model"], "final": None}}
     settings["reference"]["share"] = False
+    # auto would use what the first campaign has compiled from the start of the second.
+    settings["deploy"] = {"mode": "aotinductor"}
     (folder / "campaign.yaml").write_text(yaml.safe_dump(settings))
     (folder / "lab.yaml").write_text(SITE.format(mode=mode))
     where = ("--dir", str(folder / "run"), "--site", "lab")
