@@ -6,7 +6,7 @@
 #   make check       format, lint, types, fast tests
 #   make test-dft    a campaign with PBE-D3 labels from CP2K (about twenty minutes)
 #   make docs        the documentation, in build/site (its generated pages first)
-#   make bench       what a step, a swap, a compilation cost, as ratios; how the driver grows
+#   make bench       what a step, a swap, a compilation cost, as ratios; large cells, MPI ranks; how the driver grows
 #   make gpu-kit     what a GPU machine without a network needs to run tests/gpu/run, in one archive
 #   make image-cpu   container image for CPUs
 SHELL := /bin/bash
@@ -95,6 +95,7 @@ docs: setup
 
 bench: setup
 	OMP_NUM_THREADS=1 python tests/bench/bench.py
+	OMP_NUM_THREADS=1 python tests/bench/scaling.py
 	OMP_NUM_THREADS=1 python tests/bench/growth.py
 	OMP_NUM_THREADS=1 python tests/bench/cluster_simulation.py --walkers 20 --rounds 5
 

@@ -238,26 +238,25 @@ class Launcher(Protocol):
     @property
     def cores(self) -> int | None:
         """Maximum number of cores in use at a time; None if each job has as many as it asks for."""
-        ...
 
     @property
     def here(self) -> bool:
         """Whether its jobs run on the machine of this process."""
-        ...
 
     @property
     def scratch(self) -> Path | None:
         """Folder for temporary folders that its jobs see; None: that of the system."""
-        ...
 
     @property
     def walkers(self) -> int | None:
         """Maximum number of walkers of one launch that the site file gives; None: none."""
-        ...
+
+    @property
+    def walker_gpus(self) -> int | None:
+        """Number of GPUs of a launch of walkers, on all its nodes; None if it is not known."""
 
     def session(self) -> Session:
         """Open a session, without jobs."""
-        ...
 
 
 @dataclass(frozen=True)

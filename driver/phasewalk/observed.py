@@ -35,6 +35,11 @@ class Observed:
         """See `Launcher.walkers`."""
         return self.launcher.walkers
 
+    @property
+    def walker_gpus(self) -> int | None:
+        """See `Launcher.walker_gpus`."""
+        return self.launcher.walker_gpus
+
     def session(self) -> Session:
         """Open a session of the launcher."""
         return ObservedSession(self.launcher.session(), self.each, self.see)

@@ -76,16 +76,14 @@ def main() -> None:
     show(rows)
 
 
-def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
-    """Train for one epoch, compile both ways, swap, and measure in a child process."""
+def train(preset: str, folder: Path) -> Any:
+    """Train on a few frames of the example for one epoch; the files of the training."""
     from phasewalk.engines.local import LocalLauncher
     from phasewalk.jobs import run
     from phasewalk.models import model as models
-    from phasewalk.models import swap
     from phasewalk.models.settings import Budget, ModelSettings
     from phasewalk.validation import accuracy
 
-    launcher = LocalLauncher()
     labels = accuracy.read_labelled(EXAMPLE / "test.extxyz")
     types = tuple(sorted(set(labels[0].atoms.symbols)))
     settings = ModelSettings(preset=preset)  # type: ignore[arg-type]
@@ -100,9 +98,20 @@ def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
         previous=None,
         probed=[labels[0].atoms],
         seed=1,
-        directory=folder / preset / "train",
+        directory=folder,
     )
-    trained = models.read_training(run(launcher, job))
+    return models.read_training(run(LocalLauncher(), job))
+
+
+def preset_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
+    """Train for one epoch, compile both ways, swap, and measure in a child process."""
+    from phasewalk.engines.local import LocalLauncher
+    from phasewalk.jobs import run
+    from phasewalk.models import model as models
+    from phasewalk.models import swap
+
+    launcher = LocalLauncher()
+    trained = train(preset, folder / preset / "train")
     graph, weights = swap.read_weights(trained.weights)
     rows = []
     for mode in models.ENDINGS:

@@ -11,7 +11,7 @@ from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.fakes import MIL53, SALT, crystal, label, write_campaign
+from helpers.fakes import MIL53, SALT, FakeLauncher, crystal, label, write_campaign
 from phasewalk.campaign import config, inputs
 from phasewalk.errors import InputError
 from phasewalk.structures.structure import fingerprint, read_structure
@@ -325,6 +325,52 @@ def test_more_walkers_than_slots(tmp_path: Path) -> None:
     message = refused_file(write_campaign(tmp_path, text))
     assert "5 walkers, but 2 core(s) × 2 (resources.walkers_per_core) allow 4" in message
     inputs.load(write_campaign(tmp_path, text.replace("walkers: 5", "walkers: 4")))
+
+
+RANKS = "resources: {cores: 2, ranks_per_walker: 4}\n"
+
+
+def test_ranks_of_walkers_count(tmp_path: Path) -> None:
+    message = refused_file(write_campaign(tmp_path, SALT + RANKS))
+    assert (
+        "2 walkers of 4 MPI ranks (resources.ranks_per_walker), but 2 core(s) × 2 "
+        "(resources.walkers_per_core) allow 1; use fewer walkers, or fewer ranks of each, or "
+    ) in message
+    inputs.load(write_campaign(tmp_path, SALT.replace("walkers: 2", "walkers: 1") + RANKS))
+    message = refused_file(write_campaign(tmp_path, SALT + RANKS.replace("4", "9")))
+    assert "resources.ranks_per_walker: 9, but systems.salt has 8 atoms" in message
+
+
+@pytest.mark.parametrize(
+    ("launcher", "device", "words"),
+    [
+        (FakeLauncher(cores=1), "auto", r"4 MPI ranks .*but 1 core\(s\) × 2 .* allow 2"),
+        (FakeLauncher(cores=8, walker_gpus=2), "auto", r"a GPU of its own, but .*launch .* has 2 "),
+        (FakeLauncher(cores=8, walker_gpus=2), "cpu", None),
+        (FakeLauncher(cores=8, walker_gpus=4), "cuda", None),
+        (FakeLauncher(cores=8, walker_gpus=0), "auto", None),
+        (FakeLauncher(cores=8), "cuda", None),
+        (FakeLauncher(cores=3, here=False), "auto", None),
+    ],
+)
+def test_one_walker_on_the_cores_and_gpus_of_a_launcher(
+    tmp_path: Path, launcher: FakeLauncher, device: str, words: str | None
+) -> None:
+    text = f"{SALT}{RANKS.replace('cores: 2, ', '')}deploy: {{device: {device}}}\n"
+    found = inputs.load(write_campaign(tmp_path, text))
+    if words is None:
+        return config.check_launches(found.settings, launcher, found.path)
+    with pytest.raises(InputError, match=words):
+        config.check_launches(found.settings, launcher, found.path)
+    return None
+
+
+def test_launches_are_divided_by_ranks(tmp_path: Path) -> None:
+    text = SALT.replace("walkers: 2", "walkers: 9") + RANKS.replace("cores: 2, ", "")
+    settings = inputs.load(write_campaign(tmp_path, text)).settings
+    assert config.most_walkers(settings, FakeLauncher(cores=8, here=False)) == 4
+    assert config.most_walkers(settings, FakeLauncher(cores=8, here=False, walkers=3)) == 3
+    assert config.most_walkers(settings, FakeLauncher(cores=8)) is None
 
 
 def test_a_bootstrap_that_leaves_nothing_to_validate_on(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from phasewalk.models.model import Deployed
 GRAPH, OLD, NEW = "graph", np.arange(4.0), np.arange(4.0) + 10
 
 
-def stamp(mode: str = "aotinductor", device: str = "cpu") -> Deployed:
-    file = f"model{models.ENDINGS[mode]}"
+def stamp(mode: str = "aotinductor", device: str = "cpu", *, for_ranks: bool = False) -> Deployed:
+    file = f"model{models.ending(mode, for_ranks=for_ranks)}"
     return Deployed(
         file, mode, device, "float32", ("Cl", "Na"), 4.0, here().torch, "0.19", "any",
         here().processor, 50.0,
@@ -41,9 +41,11 @@ def archive(weights: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def compiled(folder: Path, graph: str = GRAPH, device: str = "cpu") -> None:
+def compiled(
+    folder: Path, graph: str = GRAPH, device: str = "cpu", *, for_ranks: bool = False
+) -> None:
     """A compilation as a campaign keeps it."""
-    content, made = archive(OLD), stamp(device=device)
+    content, made = archive(OLD), stamp(device=device, for_ranks=for_ranks)
     template = swap.find_weights(content, graph, {"w": OLD})
     files = {
         made.file: content,
@@ -83,12 +85,14 @@ def deploy(
 ) -> tuple[bytes, str, list[str], list[str]]:
     """What was written, how, what was started, and what was told meanwhile."""
     asked = {"mode": "aotinductor", "device": "cpu", "target": "lammps", **changes}
-    output, told, launcher = tmp_path / "my.nequip.pt2", list[str](), FakeLauncher(play)
+    ranks = asked["target"] == "ranks"
+    output = tmp_path / ("my.exchange.nequip.pt2" if ranks else "my.nequip.pt2")
+    told, launcher = list[str](), FakeLauncher(play)
     made, how = deployment.deploy(
         checkpoint, output, launcher=launcher, cache=tmp_path / "cache",
         place=tmp_path / "scratch", trusted=trusted, show=told.append, **asked,
     )  # fmt: skip
-    written = models.read_stamp(output.with_name("my.nequip.pt2.json"))
+    written = models.read_stamp(output.with_name(f"{output.name}.json"))
     assert written == made
     assert (made.file, made.checkpoint) == (output.name, files.file_hash(checkpoint))
     kinds = ["weights" if "--weights" in job.argv else target_of(job) for job in launcher.jobs]
@@ -111,6 +115,7 @@ def test_weights_go_into_what_was_compiled(campaign: Path, tmp_path: Path, place
         ("another", "cpu", {}),
         (GRAPH, "cuda", {}),  # a compilation that this machine, or this device, cannot run
         (GRAPH, "cpu", {"target": "ase"}),  # compiled for another reader
+        (GRAPH, "cpu", {"target": "ranks"}),
         (GRAPH, "cpu", {"mode": "torchscript"}),  # as fast as a swap
     ],
 )
@@ -123,6 +128,17 @@ def test_else_it_is_compiled(
     assert how.startswith("compiled in ")
     assert started[-1] == changes.get("target", "lammps")
     assert told[-1].startswith(f"compiling ({changes.get('mode', 'aotinductor')}, ")
+
+
+def test_weights_go_into_what_was_compiled_for_several_ranks(
+    campaign: Path, tmp_path: Path
+) -> None:
+    compiled(tmp_path / "cache/models/abc", for_ranks=True)
+    content, how, started, _ = deploy(campaign, tmp_path, target="ranks")
+    assert (content, started) == (archive(NEW), ["weights"])
+    assert how.startswith("weights replaced")
+    other, _, _, _ = deploy(campaign, tmp_path)  # never into one for one rank
+    assert other == b"compiled for lammps"
 
 
 @pytest.mark.parametrize(

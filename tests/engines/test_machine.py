@@ -28,6 +28,7 @@ class Remote:
     here: bool = False
     scratch: Path | None = None
     walkers: int | None = None
+    walker_gpus: int | None = None
 
     def session(self) -> Session:
         return self.inner.session()

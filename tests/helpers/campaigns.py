@@ -229,7 +229,7 @@ def _essence(record: dict[str, Any]) -> dict[str, Any]:
         outputs = {"name": str(outputs["name"]).partition(" (")[0]}
     if record["stage"] == "label":
         outputs = {k: v for k, v in outputs.items() if k not in ("try", "guess", "reused")}
-    if record["stage"] in ("deploy", "form"):
+    if record["stage"] in ("deploy", "form", "ranks"):
         outputs = {**outputs, "seconds_per_step": 0} if record["stage"] == "form" else outputs
         stamp = {**outputs["stamp"], "seconds": 0, "checkpoint": ""}
         outputs = {**outputs, "stamp": stamp, "seconds": 0, "sha256": ""}

@@ -38,6 +38,7 @@ class Elsewhere:
     here: bool = False
     scratch: Path | None = None
     walkers: int | None = None
+    walker_gpus: int | None = None
 
     def session(self) -> Session:
         """Open a session."""

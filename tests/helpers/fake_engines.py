@@ -38,7 +38,7 @@ REFERENCE = "phasewalk.reference"
 EPSILON, SIGMA = 0.1, 2.4
 MEASURED = ("total_energy", "per_atom_energy", "forces", "stress")
 VERSION = f"tblite {version('tblite')}"
-_MODEL = re.compile(r"model\.nequip\.(pth|pt2)")
+_MODEL = re.compile(r"model(\.exchange)?\.nequip\.(pth|pt2)")
 
 
 def engines(folder: Path, machine: Machine | None = None) -> Engines:
@@ -218,6 +218,16 @@ def _prediction(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[
     nve = {repr(dt): (1.0 + 1e-3 * dt**2 * wiggle).tolist() for dt in request["nve_fs"][:2]}
     result = {"frames": frames, "seconds_per_step": 0.001, "nve": nve}
     return {"result.json": json.dumps(result).encode()}
+
+
+def _on_ranks(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[str, bytes]:
+    request = json.loads(held["request.json"])
+    found = {}
+    for result, part in (("one.json", ""), ("several.json", ".exchange")):
+        model = _unpacked(held[request["model"].replace(".nequip", f"{part}.nequip")])
+        frames = [predicted(frame_from_json(frame), model) for frame in request["frames"]]
+        found[result] = json.dumps({"frames": frames}).encode()
+    return found
 
 
 def _collective(self: FakeEngines, held: Mapping[str, bytes], job: Job) -> dict[str, bytes]:
@@ -443,6 +453,7 @@ PROGRAMS: dict[str, Program] = {
     "phasewalk.models.train_child": _training,
     "phasewalk.models.compile_child": _deployment,
     "phasewalk.validation.predict_child": _prediction,
+    "phasewalk.validation.ranks_child": _on_ranks,
     "phasewalk.bias.colvars_child": _collective,
     "-partition": _segment,
 }

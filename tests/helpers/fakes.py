@@ -99,6 +99,7 @@ class FakeLauncher:
         watch: called with each running job and its seconds before each of its signs of life.
         here: whether its jobs run on this machine.
         walkers: maximum number of a launch.
+        walker_gpus: number of GPUs of a launch.
         jobs: what was started.
         stopped: those that were running when the session was closed, or that were stopped.
     """
@@ -110,6 +111,7 @@ class FakeLauncher:
     here: bool = True
     scratch: Path | None = None
     walkers: int | None = None
+    walker_gpus: int | None = None
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Job] = field(default_factory=list)
 

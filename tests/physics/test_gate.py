@@ -133,6 +133,18 @@ def test_what_phasewalk_deploy_makes_passes(bench: Bench, tmp_path: Path) -> Non
     assert {"torch", "nequip", "lammps"} <= set(proof["versions"])
 
 
+def test_its_file_for_several_ranks(bench: Bench, model: Path) -> None:
+    code, _, err = bench.gate(model, "--ranks", "2")
+    assert code == 2
+    assert "model.exchange.nequip.pth: no such file, which several MPI ranks need" in err
+    several = model.with_name("model.exchange.nequip.pth")
+    code, _, err = command("deploy", bench.checkpoint, "-o", several, "--target", "ranks")
+    assert code == 0, err
+    code, out, err = bench.gate(model, "--ranks", "2")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("ok: 2 MPI ranks = 1 rank: ")
+
+
 def test_species_swapped(bench: Bench, model: Path) -> None:
     """The stamp knows nothing of it: only the numbers can tell."""
     rewrite(model, type_names="Na Cl")

@@ -34,6 +34,11 @@ OTHER_FORM = {
     **{"sha256": "0123", "mode": "aotinductor", "stamp": {"device": "cpu"}},
     **{"seconds_per_step": 0.002, "proof": {"checks": 9, "warnings": []}},
 }
+FOR_RANKS = {
+    **{"generation": "3", "file": "models/gen-003/torchscript-cpu/model.exchange.nequip.pth"},
+    **{"sha256": "4567", "mode": "torchscript", "stamp": {"device": "cpu"}, "ranks": 2},
+    "proof": {"checks": 1, "warnings": []},
+}
 HELD_OUT = {"labels": [{"key": "89ab", "walker": "mil53_al-1", "why": "its energy"}]}
 RECORDS = [
     *directory.read_campaign(RECORDED).records(),
@@ -52,6 +57,10 @@ RECORDS = [
     ),
     Record(
         *("other form of generation final", "form", 4, "", OTHER_FORM, 0.0, 0.0),
+        source=RECORDED / directory.JOURNAL,
+    ),
+    Record(
+        *("generation 3 on several ranks, torchscript", "ranks", 3, "", FOR_RANKS, 0.0, 0.0),
         source=RECORDED / directory.JOURNAL,
     ),
 ]
@@ -238,6 +247,7 @@ def test_names_of_tasks_are_those_of_journals_that_are_there() -> None:
         ),
         *(records_names.colvars_task("mil53_al", number) for number in (1, None)),
         records_names.compile_task("torchscript", "3792538976ac2f1129bf7dba"),
+        records_names.ranks_task("3", "torchscript"),
     }
     assert made <= {record.task for record in RECORDS}
     final = [record.task for record in RECORDS if at_end(record)]

@@ -6,6 +6,7 @@ Golden decks change on purpose with `PHASEWALK_GOLDEN=write pytest tests/walkers
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,11 +162,12 @@ def test_what_lammps_begins_each_run_without(
 
 
 def test_templates_are_strict_both_ways() -> None:
-    values = {"walkers": ("a",)}
+    values: dict[str, Any] = {"walkers": ("a",), "ranks": 3}
     assert "world a" in decks.render("segment.lmp.j2", values)
+    assert "mpiexec -n 3 lmp -partition 1x3 " in decks.render("segment.lmp.j2", values)
     with pytest.raises(InputError, match="unknown values: extra"):
         decks.render("segment.lmp.j2", {**values, "extra": 1})
-    with pytest.raises(InputError, match="missing values: walkers"):
+    with pytest.raises(InputError, match="missing values: ranks, walkers"):
         decks.render("segment.lmp.j2", {})
 
 

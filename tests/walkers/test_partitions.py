@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
-from helpers import needs
+from helpers import fake_engines, needs
 from helpers.outputs import stop_line
 from phasewalk.bias import hill_tables, plumed
 from phasewalk.bias import hills as bias
@@ -118,6 +118,28 @@ def test_every_walkers_model_runs_where_it_was_compiled_for(
     found = partitions.files(plan(tmp_path, settings=system(), device=device))
     line = f"pair_style nequip device {device}\n" if device else "pair_style nequip\n"
     assert all(line in found[f"ar-{i}.lmp"].decode() for i in range(2))
+
+
+def test_a_walker_on_several_ranks(tmp_path: Path) -> None:
+    """LAMMPS finds the model for them beside the other, by its name."""
+    engines = fake_engines.engines(tmp_path)
+    several = tmp_path / "other.nequip.pth"
+    made = plan(tmp_path, settings=system(), ranks=3, for_ranks=several)
+    with pytest.raises(InputError, match=r"other\.nequip\.pth: no such file"):
+        partitions.files(made)
+    several.touch()
+    job = partitions.job(made, engines=engines, directory=tmp_path / "segment")
+    assert (job.ranks, job.cores) == (6, 6)
+    assert job.argv[1:3] == ("-partition", "2x3")
+    assert job.links["model.exchange.nequip.pth"] == several
+    assert job.links["model.nequip.pth"] == made.model
+    one = partitions.job(
+        plan(tmp_path, settings=system()), engines=engines, directory=tmp_path / "segment"
+    )
+    assert list(one.links) == ["model.nequip.pth"]
+    assert {k: v for k, v in one.inputs.items() if k != partitions.SEGMENT} == {
+        k: v for k, v in job.inputs.items() if k != partitions.SEGMENT
+    }
 
 
 def test_recorded_segment(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ class JobsLauncher:
         """Maximum number of walkers of one launch."""
         return self.site.place("segment").walkers
 
+    @property
+    def walker_gpus(self) -> int | None:
+        """Number of GPUs of a launch of walkers."""
+        return self.site.gpus_of_walkers
+
     def session(self) -> Session:
         """Open a session."""
         from .jobs_mode import JobsSession

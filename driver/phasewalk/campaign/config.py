@@ -1,5 +1,6 @@
 """The settings of campaign.yaml."""
 
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,17 @@ class ResourceSettings(Settings):
 
     cores: int | None = Field(None, ge=1, description="Number of cores. Default: all available.")
     walkers_per_core: int = Field(
-        2, ge=1, description="Maximum number of walkers per core in a segment."
+        2,
+        ge=1,
+        description="Maximum number of walkers per core in a segment; of their MPI ranks, if "
+        "ranks_per_walker is more than 1.",
+    )
+    ranks_per_walker: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="Number of MPI ranks of each walker, which share the atoms of a large cell. "
+        "Each needs a core, and on GPUs a GPU of its own.",
     )
 
 
@@ -120,12 +131,47 @@ class CampaignSettings(Settings):
 
 def check_walkers(settings: CampaignSettings, cores: int, path: Path) -> None:
     """Raise InputError if there are more walkers than a number of cores allows."""
-    per_core = settings.resources.walkers_per_core
-    if settings.rounds and settings.walkers > cores * per_core:
+    per_core, ranks = settings.resources.walkers_per_core, settings.resources.ranks_per_walker
+    if settings.rounds and settings.walkers * ranks > cores * per_core:
+        each, fewer = "", "fewer walkers"
+        if ranks > 1:
+            each = f" of {ranks} MPI ranks (resources.ranks_per_walker)"
+            fewer = "fewer walkers, or fewer ranks of each"
         raise InputError(
-            f"{path}: {settings.walkers} walkers, but {cores} core(s) × {per_core} "
-            f"(resources.walkers_per_core) allow {cores * per_core}; use fewer walkers, or "
+            f"{path}: {settings.walkers} walkers{each}, but {cores} core(s) × {per_core} "
+            f"(resources.walkers_per_core) allow {cores * per_core // ranks}; use {fewer}, or "
             "increase resources.walkers_per_core"
+        )
+
+
+def check_atoms(settings: CampaignSettings, atoms: Mapping[str, Sized], path: Path) -> None:
+    """Raise InputError if a walker has more MPI ranks than atoms, by system."""
+    ranks = settings.resources.ranks_per_walker
+    for name, its in atoms.items():
+        if len(its) < ranks:
+            raise InputError(
+                f"{path}: resources.ranks_per_walker: {ranks}, but systems.{name} has {len(its)} "
+                "atoms; use fewer ranks, or a supercell"
+            )
+
+
+def check_ranks(settings: CampaignSettings, launcher: Launcher, path: Path) -> None:
+    """Raise InputError if there are too few cores or GPUs for the MPI ranks of one walker."""
+    ranks, per_core = settings.resources.ranks_per_walker, settings.resources.walkers_per_core
+    if not settings.rounds or ranks == 1:
+        return
+    what = f"{path}: a walker has {ranks} MPI ranks (resources.ranks_per_walker)"
+    gpus = launcher.walker_gpus
+    if gpus and gpus < ranks and settings.deploy.device != "cpu":
+        raise InputError(
+            f"{what}, each of which needs a GPU of its own, but a launch of walkers has {gpus} (in "
+            "a site file: gpus × nodes of segment); use fewer ranks, more GPUs, or deploy.device: "
+            "cpu"
+        )
+    if launcher.cores is not None and launcher.cores * per_core < ranks:
+        raise InputError(
+            f"{what}, but {launcher.cores} core(s) × {per_core} (resources.walkers_per_core) allow "
+            f"{launcher.cores * per_core}; use fewer ranks, or increase resources.walkers_per_core"
         )
 
 
@@ -136,12 +182,14 @@ def most_walkers(settings: CampaignSettings, launcher: Launcher) -> int | None:
     """
     limits = [] if launcher.walkers is None else [launcher.walkers]
     if launcher.cores is not None and not launcher.here:
-        limits.append(max(1, launcher.cores * settings.resources.walkers_per_core))
+        ranks = launcher.cores * settings.resources.walkers_per_core
+        limits.append(max(1, ranks // settings.resources.ranks_per_walker))
     return min(limits, default=None)
 
 
 def check_launches(settings: CampaignSettings, launcher: Launcher, path: Path) -> None:
     """Raise InputError if the walkers do not fit into launches on the machines of a launcher."""
+    check_ranks(settings, launcher, path)
     most = most_walkers(settings, launcher)
     if most is not None:
         division.check(settings.systems, most)

@@ -28,7 +28,7 @@ from ..structures import (
 from ..validation import read_labelled
 from ..walkers import SystemSettings
 from . import begun, guards, plumed_inputs
-from .config import CampaignSettings, check_walkers, parse
+from .config import CampaignSettings, check_atoms, check_walkers, parse
 
 BOOTSTRAP_COUNT = 32
 MAX_CHARGE = 0.01
@@ -139,6 +139,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Campaign:
         for name, atoms in structures.items()
     }
     plumed_inputs.check(settings, structures, path)
+    check_atoms(settings, structures, path)
     types = _types(path, settings, structures)
     campaign = Campaign(
         path=path,

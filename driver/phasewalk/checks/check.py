@@ -357,7 +357,8 @@ def _parity(campaign: Campaign, engines: Engines, launcher: Launcher, place: Pat
     model, said = untrained.deployed(
         atoms, made, engines=engines, launcher=launcher, place=place / PARITY
     )
-    proof = untrained.proof(atoms, model, said, engines=engines, launcher=launcher)
+    count = campaign.settings.resources.ranks_per_walker
+    proof = untrained.proof(atoms, model, said, engines=engines, launcher=launcher, count=count)
     shown = (
         f"LAMMPS − ASE, {settings.dtype}: {untrained.in_words(proof)}; "
         f"model on {'cuda' if said['cuda'] else 'cpu'}"

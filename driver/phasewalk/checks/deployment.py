@@ -18,10 +18,9 @@ from ..models import TRUST, WEIGHTS, Deployed, swap
 
 SHARED = "models"
 """Folder of compilations in the cache."""
-TARGETS = ("lammps", "ase", "ranks")
+RANKS = "ranks"
+TARGETS = ("lammps", "ase", RANKS)
 DEVICES = ("auto", "cpu", "cuda")
-FOR_RANKS = ".exchange"
-"""What LAMMPS adds to a model's name, before its ending, to find the file for several ranks."""
 SECONDS = {"torchscript": "about 10 s", "aotinductor": "about 1 min, 2 min for large networks"}
 """Duration of a compilation."""
 Show = Callable[[str], None]
@@ -41,9 +40,8 @@ def check(checkpoint: Path, output: Path, *, mode: str, device: str, target: str
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such file; give a checkpoint of nequip-train")
     store.check_kept(checkpoint)
-    ending, options = models.ENDINGS[mode], f"--mode {mode}"
-    if target == "ranks":
-        ending, options = FOR_RANKS + ending, f"{options} --target {target}"
+    options = f"--mode {mode}" + (f" --target {target}" if target == RANKS else "")
+    ending = models.ending(mode, for_ranks=target == RANKS)
     if not output.name.endswith(ending):
         raise InputError(f"-o {output}: with {options} the name must end in {ending}")
     if not output.absolute().parent.is_dir():
@@ -86,12 +84,13 @@ def deploy(
         The stamp, and a description of how the model was made.
     """
     made, trust = None, (TRUST,) if trusted else ()
-    if mode == "aotinductor" and target == "lammps":
+    if mode == "aotinductor" and target != "ase":
         kept = [cache / SHARED]
         if trusted:
             kept.insert(0, checkpoint.absolute().parent.parent / "compiled")
         weights = _child(checkpoint, mode, device, place / "weights", ("--weights", *trust))
-        made = _swapped(kept, weights, device, launcher, show)
+        usable = _usable(kept, device, launcher, for_ranks=target == RANKS)
+        made = _swapped(usable, weights, launcher, show)
     if made is None:
         more = ("--target", target, *trust)
         compilation = _child(checkpoint, mode, device, place / "compile", more)
@@ -104,10 +103,16 @@ def deploy(
 
 
 def _swapped(
-    kept: Sequence[Path], job: Job, device: str, launcher: Launcher, show: Show
+    found: Sequence[compile.Compiled], job: Job, launcher: Launcher, show: Show
 ) -> tuple[bytes, Deployed, str] | None:
-    """An existing compilation with the weights replaced; None if there is no suitable one."""
-    found = _usable(kept, device, launcher)
+    """An existing compilation with the weights replaced; None if there is no suitable one.
+
+    Args:
+        found: compilations that could be used.
+        job: extracts the weights.
+        launcher: runs it.
+        show: shows the present step.
+    """
     if not found:
         return None
     finished = _wait(launcher, job, "reading the checkpoint", show)
@@ -124,9 +129,12 @@ def _swapped(
     return None
 
 
-def _usable(kept: Sequence[Path], device: str, launcher: Launcher) -> list[compile.Compiled]:
+def _usable(
+    kept: Sequence[Path], device: str, launcher: Launcher, *, for_ranks: bool
+) -> list[compile.Compiled]:
     """Compilations for this device that can run where the jobs of a launcher run."""
-    found = [one for folder in kept for one in compile.all_in(folder, sealed=folder.name == SHARED)]
+    every = [one for folder in kept for one in compile.all_in(folder, sealed=folder.name == SHARED)]
+    found = [one for one in every if one.stamp.for_ranks == for_ranks]
     if not found:
         return []  # no machine needs to be asked
     machine = finding.ask(launcher)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..jobs import Job, Launcher, run
 from ..labels import frame_to_json
 from ..models import TRUST, Deployed
 from ..store import check_kept
-from ..validation import Probes, Proof, accuracy, gate
+from ..validation import Probes, Proof, accuracy, gate, ranks
 
 MAX_FRAMES = 3
 REQUEST, RESULT = "request.json", "result.json"
@@ -31,20 +32,27 @@ def prove(
     launcher: Launcher,
     place: Path,
     trusted: bool = False,
+    count: int = 1,
 ) -> Proof:
     """Prove a deployed model against its checkpoint on a few of the frames.
 
+    With a `count` of more than one MPI rank, the model for several ranks beside it is compared
+    with it, too.
+
     Raises:
+        InputError: there is no model for several ranks.
         GateFailed: its stamp does not fit this machine or the checkpoint.
         EngineFailed: the model, or the checkpoint, cannot be loaded.
     """
+    several = ranks.beside(model) if count > 1 else None
     chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
     said = eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
     stamp = find_stamp(model)
     if stamp is not None:
         here = {**said, "sha256": file_hash(checkpoint)}
         check_stamp(model, stamp, here, engines.machine)
-    return in_lammps(
+    device = None if stamp is None else stamp.device
+    proof = in_lammps(
         model,
         chosen,
         said,
@@ -52,8 +60,23 @@ def prove(
         launcher=launcher,
         directory=place / "lammps",
         nve_fs=gate.NVE_STEPS_FS,
-        device=None if stamp is None else stamp.device,
+        device=device,
     )
+    if several is None:
+        return proof
+    job = ranks.job(
+        "the model on several ranks",
+        model,
+        several.read_bytes(),
+        ranks=count,
+        frames=chosen,
+        directory=place / "ranks",
+        mpiexec=engines.mpiexec,
+        env=engines.env,
+        device=device,
+    )
+    check = ranks.read(run(launcher, job), ranks=count, dtype=str(said["dtype"]))
+    return replace(proof, checks=(*proof.checks, check))
 
 
 def in_lammps(

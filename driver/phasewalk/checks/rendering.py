@@ -15,7 +15,7 @@ from ..rounds import walker_id
 from ..walkers import SegmentPlan, Walker, volume_limits
 from . import plumed_words
 
-MODEL = "model.nequip.pth"
+MODEL, MODEL_FOR_RANKS = "model.nequip.pth", "model.exchange.nequip.pth"
 
 
 def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -28,12 +28,14 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
         raise StoreError(f"{root}: exists and is not empty; choose another --dir")
     settings = campaign.settings
     with scratch.folder("render") as folder:  # the model does not exist yet
-        model = folder / MODEL
-        model.touch()
-        written = dict(walkers.files(first_segment(campaign, model)))
+        for name in (MODEL, MODEL_FOR_RANKS):
+            (folder / name).touch()
+        written = dict(walkers.files(first_segment(campaign, folder / MODEL)))
     for name, content in written.items():
         write_file(root / name, content)
-    yield f"{len(written)} files written to {root}; copy a deployed model to {root / MODEL}"
+    ranks = settings.resources.ranks_per_walker
+    more = f", and the one for several ranks to {MODEL_FOR_RANKS} there" if ranks > 1 else ""
+    yield f"{len(written)} files written to {root}; copy a deployed model to {root / MODEL}{more}"
     for name, system in settings.systems.items():
         if system.plumed:
             ours = written[f"{walker_id(name, 0)}.plumed"].decode()
@@ -48,12 +50,13 @@ def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterat
             )
     yield "to run it by hand:"
     yield f"  cd {shlex.quote(str(root))}"
-    yield from _command(campaign, environ, campaign.walkers)
+    yield from _command(campaign, environ, ranks)
 
 
 def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
-    """The segment of round 1 with a deployed model."""
+    """The segment of round 1 with a deployed model, and the one for several ranks beside it."""
     settings = campaign.settings
+    ranks = settings.resources.ranks_per_walker
     return SegmentPlan(
         round=1,
         generation=0,
@@ -75,10 +78,12 @@ def first_segment(campaign: Campaign, model: Path) -> SegmentPlan:
         plumed_files=campaign.plumed_files,
         device=None if settings.deploy.device == "auto" else settings.deploy.device,
         guards=guards.of(campaign),
+        ranks=ranks,
+        for_ranks=model.with_name(MODEL_FOR_RANKS) if ranks > 1 else None,
     )
 
 
-def _command(campaign: Campaign, environ: Mapping[str, str], count: int) -> Iterator[str]:
+def _command(campaign: Campaign, environ: Mapping[str, str], ranks: int) -> Iterator[str]:
     try:
         engines = finding.find(campaign.settings.engines, environ)
     except EngineMissing as error:
@@ -92,6 +97,7 @@ def _command(campaign: Campaign, environ: Mapping[str, str], count: int) -> Iter
         yield "  (first: phasewalk build-plugin)"
     for name, value in env.items():
         yield f"  export {name}={shlex.quote(value)}"
-    argv = (*engines.mpiexec, "-n", str(count), str(engines.lmp))
-    partition = ("-partition", f"{count}x1", "-in", walkers.SEGMENT)
+    count = campaign.walkers
+    argv = (*engines.mpiexec, "-n", str(count * ranks), str(engines.lmp))
+    partition = ("-partition", f"{count}x{ranks}", "-in", walkers.SEGMENT)
     yield f"  {shlex.join((*argv, *partition))}"

@@ -23,13 +23,13 @@ def jobs(
         most: maximum number of walkers of one launch; None: no limit.
     """
     settings = campaign.settings
-    count = division.largest(settings.systems, most)
+    count, ranks = division.largest(settings.systems, most), settings.resources.ranks_per_walker
     mode = "torchscript" if settings.deploy.mode == "torchscript" else "aotinductor"
     model = folder / f"model{models.ENDINGS[mode]}"
     labels = [trial.sample(campaign, folder / "label")] if campaign.reference.command else []
     return [
         *labels,
-        walkers.launch("segment", count, engines, folder / "segment"),
+        walkers.launch("segment", count, engines, folder / "segment", ranks=ranks),
         models.training_launch("train", settings.model, folder / "train"),
         models.deploy_job(
             "compile",

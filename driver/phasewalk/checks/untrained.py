@@ -17,7 +17,7 @@ from ..engines import Engines
 from ..files import write_file
 from ..jobs import Launcher, run
 from ..models import NETWORK
-from ..validation import Proof
+from ..validation import Proof, ranks
 from . import prove
 
 DEPLOY = "deploy"
@@ -81,7 +81,13 @@ def deployed(
 
 
 def proof(
-    atoms: Atoms, model: Path, said: dict[str, Any], *, engines: Engines, launcher: Launcher
+    atoms: Atoms,
+    model: Path,
+    said: dict[str, Any],
+    *,
+    engines: Engines,
+    launcher: Launcher,
+    count: int = 1,
 ) -> Proof:
     """The gate's proof of a compiled network on one frame, without runs in NVE.
 
@@ -91,11 +97,51 @@ def proof(
         said: what it says of the frame in Python, from `deployed`.
         engines: to run with.
         launcher: runs LAMMPS.
+        count: number of MPI ranks of a walker; for several the network is compiled as well, into
+            the folder of the model.
     """
-    directory = model.parent.with_name("in-lammps")
-    return prove.in_lammps(
-        model, [atoms], said, engines=engines, launcher=launcher, directory=directory
+    found = prove.in_lammps(
+        model,
+        [atoms],
+        said,
+        engines=engines,
+        launcher=launcher,
+        directory=model.parent.with_name("in-lammps"),
     )
+    if count == 1:
+        return found
+    content = _for_ranks(model, launcher)
+    job = ranks.job(
+        "the compiled network on several ranks",
+        model,
+        content,
+        ranks=count,
+        frames=[atoms],
+        directory=model.parent.with_name("on-ranks"),
+        mpiexec=engines.mpiexec,
+        env=engines.env,
+    )
+    job = replace(job, timeout_s=LIMIT_S)
+    check = ranks.read(run(launcher, job), ranks=count, dtype=str(said["dtype"]))
+    return replace(found, checks=(*found.checks, check))
+
+
+def _for_ranks(model: Path, launcher: Launcher) -> bytes:
+    """The network compiled for several MPI ranks, also written beside the model for one."""
+    job = models.deploy_job(
+        "the compilation of a tiny network for several ranks",
+        None,
+        inputs={NETWORK: (model.parent / NETWORK).read_bytes()},
+        mode="torchscript",
+        device="cpu",
+        directory=model.parent.with_name("for-ranks"),
+        cores=1,
+        for_ranks=True,
+    )
+    stamp = models.read_deployment(run(launcher, replace(job, timeout_s=LIMIT_S)))
+    content = (job.directory / stamp.file).read_bytes()
+    write_file(model.with_name(stamp.file), content)
+    return content
 
 
 def in_words(proof: Proof) -> str:
@@ -106,4 +152,5 @@ def in_words(proof: Proof) -> str:
         for check in proof.checks
         if check.name == name
     ]
-    return ", ".join([*apart, f"{len(proof.checks)} checks"])
+    several = [check.name for check in proof.checks if check.name.endswith("= 1 rank")]
+    return ", ".join([*apart, *several, f"{len(proof.checks)} checks"])

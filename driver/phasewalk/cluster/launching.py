@@ -39,11 +39,11 @@ def launcher(
     from ..engines.local import LocalLauncher
 
     cores = cores or available_cores()
+    gpus = workstation.gpus_here(environ, DEVICES, KFD)
     if site is None:
-        return LocalLauncher(cores)
+        return LocalLauncher(cores, len(gpus))
     scratch = _scratch(site, folder)
     if site.scheduler == "none":
-        gpus = workstation.gpus_here(environ, DEVICES, KFD)
         here = scratch if site.scratch else None
         return workstation.WorkstationLauncher(site, cores, gpus, environ, here)
     return open_steps(site, environ, scratch)

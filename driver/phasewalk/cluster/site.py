@@ -187,6 +187,12 @@ class SiteSettings(Settings):
             given["environment"] = {**self.default.environment, **own.environment}
         return self.default.model_copy(update=given)
 
+    @property
+    def gpus_of_walkers(self) -> int | None:
+        """Number of GPUs of a launch of walkers, on all its nodes; None if it does not say."""
+        place = self.place("segment")
+        return None if place.gpus is None else place.gpus * (place.nodes or 1)
+
     def place_of(self, job: Job) -> PlaceSettings:
         """The settings that a job uses."""
         return self.place(KIND_OF[job.kind])

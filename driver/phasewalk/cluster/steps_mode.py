@@ -310,6 +310,11 @@ class StepsLauncher:
         """Maximum number of walkers of one launch."""
         return self.site.place(WALKERS).walkers
 
+    @property
+    def walker_gpus(self) -> int | None:
+        """Number of GPUs of a launch of walkers."""
+        return self.site.gpus_of_walkers
+
     def session(self) -> Session:
         """Open a session."""
         return ProcessSession(Steps(self.site, self.allocation, self.environ))

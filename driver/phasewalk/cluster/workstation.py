@@ -170,6 +170,12 @@ class WorkstationLauncher:
         """Maximum number of walkers of one launch."""
         return self.site.place(WALKERS).walkers
 
+    @property
+    def walker_gpus(self) -> int:
+        """Number of GPUs of a launch of walkers."""
+        given = self.site.gpus_of_walkers
+        return len(self.gpus) if given is None else given
+
     def session(self) -> Session:
         """Open a session."""
         return ProcessSession(Workstation(self.site, self.cores, self.gpus, self.environ))

@@ -136,6 +136,12 @@ def gate(
         typer.Option(help="Its checkpoint; default: that of its campaign directory."),
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help=TRUST_HELP)] = False,
+    ranks: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Also compare its file for several MPI ranks, on so many, with one rank."
+        ),
+    ] = 1,
     site: Site = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -174,6 +180,7 @@ def gate(
             launcher=launcher,
             place=folder,
             trusted=trust,
+            count=ranks,
         )
     if as_json:
         print(proof_text(proof, engines.versions), end="")

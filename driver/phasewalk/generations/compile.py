@@ -35,20 +35,33 @@ class Compiled:
     stamp: Deployed
     template: Template
 
+    @property
+    def made_of(self) -> tuple[str, str, bool]:
+        """Its graph, its mode, and whether it is for several MPI ranks."""
+        return self.template.graph, self.stamp.mode, self.stamp.for_ranks
+
 
 def cores_of(free: float) -> int:
     """Number of cores of a compilation; `MOST_CORES` of infinitely many."""
     return MOST_CORES if math.isinf(free) else int(free)
 
 
-def key(work: Work, mode: str, graph: str) -> str:
-    """Hash of what a compilation depends on: graph, versions, device, processor, GPU."""
+def key(work: Work, mode: str, graph: str, *, for_ranks: bool = False) -> str:
+    """Hash of what a compilation depends on: graph, versions, device, processor, GPU.
+
+    Args:
+        work: the campaign.
+        mode: torchscript or aotinductor.
+        graph: of the network.
+        for_ranks: it is for several MPI ranks; likewise below.
+    """
     machine = work.engines.machine
     versions = [machine.versions.get(name) for name in ("torch", "nequip")]
     device = work.campaign.settings.deploy.device
     made_for = [machine.processor] if mode == "aotinductor" else []
     made_for += [machine.gpu] if made_for and machine.gpu else []
-    return hash_of(graph, mode, device, versions, made_for, machine.has_gpu)
+    more = ["ranks"] if for_ranks else []
+    return hash_of(graph, mode, device, versions, made_for, machine.has_gpu, *more)
 
 
 def _files(finished: Finished, stamp: Deployed) -> dict[str, bytes]:
@@ -65,16 +78,16 @@ def _files(finished: Finished, stamp: Deployed) -> dict[str, bytes]:
     }
 
 
-def find(work: Work, mode: str, graph: str) -> Compiled | None:
+def find(work: Work, mode: str, graph: str, *, for_ranks: bool = False) -> Compiled | None:
     """A compilation of this graph in this mode, in the campaign or in the user's cache.
 
     A damaged compilation is ignored and made again.
     """
-    name = key(work, mode, graph)
+    name, wanted = key(work, mode, graph, for_ranks=for_ranks), (graph, mode, for_ranks)
     own, shared = work.store.root / _kept(name), _shared(work, name)
     for place in (own, shared):
         found = _in(place, sealed=place == shared)
-        if found is not None and found.template.graph == graph and found.stamp.mode == mode:
+        if found is not None and found.made_of == wanted:
             with contextlib.suppress(ParseError):
                 for file in (found.stamp.file, STAMP, TEMPLATE) if place == own else ():
                     work.store.checked(f"{_kept(name)}/{file}")
@@ -113,16 +126,17 @@ def _sealed(place: Path) -> bool:
     return not shared_code.why_not(place, names)
 
 
-def failure(work: Work, mode: str, graph: str) -> str:
+def failure(work: Work, mode: str, graph: str, *, for_ranks: bool = False) -> str:
     """Why this network could not be compiled on this machine; empty if that is not known."""
-    record = work.store.find(compile_task(mode, key(work, mode, graph)))
+    record = work.store.find(compile_task(mode, key(work, mode, graph, for_ranks=for_ranks)))
     return str(record.outputs.get(FAILED, "")) if record else ""
 
 
-def needed(work: Work, mode: str, graph: str) -> bool:
+def needed(work: Work, mode: str, graph: str, *, for_ranks: bool = False) -> bool:
     """Whether `task` must be run, also to record a compilation that finished before a kill."""
-    compiled = find(work, mode, graph)
-    unrecorded = work.store.find(compile_task(mode, key(work, mode, graph))) is None
+    compiled = find(work, mode, graph, for_ranks=for_ranks)
+    name = compile_task(mode, key(work, mode, graph, for_ranks=for_ranks))
+    unrecorded = work.store.find(name) is None
     own = compiled is not None and compiled.place.is_relative_to(work.store.root)
     return compiled is None or (own and unrecorded)
 
@@ -137,22 +151,65 @@ def _kept(name: str) -> str:
 
 
 def make(
-    work: Work, round_: int, *, mode: str, graph: str, network: Mapping[str, Any]
+    work: Work,
+    round_: int,
+    *,
+    mode: str,
+    graph: str,
+    network: Mapping[str, Any],
+    for_ranks: bool = False,
 ) -> Compiled | None:
     """The compilation of a network, made or awaited if there is none; None if that failed.
 
     A failure is recorded, see `failure`, and tried again by the next call.
     """
-    if needed(work, mode, graph):
+    if needed(work, mode, graph, for_ranks=for_ranks):
         work.observer.begin(round_, f"compile ({mode})", 0, "networks")
-        work.do([own_task(work, round_, mode, graph, network)])
-    return find(work, mode, graph)
+        work.do([own_task(work, round_, mode, graph, network, for_ranks=for_ranks)])
+    return find(work, mode, graph, for_ranks=for_ranks)
 
 
-def own_task(work: Work, round_: int, mode: str, graph: str, network: Mapping[str, Any]) -> Task:
+def for_ranks(
+    work: Work, round_: int, mode: str, network: Mapping[str, Any], *, cores: int
+) -> tuple[Task, ...]:
+    """The compilation that walkers on several ranks need; none if it exists, or they have one."""
+    graph = models.graph_of(network)
+    several = work.campaign.settings.resources.ranks_per_walker > 1
+    if not several or not needed(work, mode, graph, for_ranks=True):
+        return ()
+    made = task(
+        work,
+        round_,
+        mode=mode,
+        graph=graph,
+        network=network,
+        cores=cores,
+        optional=True,
+        for_ranks=True,
+    )
+    return (made,)
+
+
+def own_task(
+    work: Work,
+    round_: int,
+    mode: str,
+    graph: str,
+    network: Mapping[str, Any],
+    *,
+    for_ranks: bool = False,
+) -> Task:
     """The task of a compilation on all cores, whose failure is recorded and tried again."""
-    cores = cores_of(work.cores) if mode == "aotinductor" else 1
-    one = task(work, round_, mode=mode, graph=graph, network=network, cores=cores, optional=True)
+    one = task(
+        work,
+        round_,
+        mode=mode,
+        graph=graph,
+        network=network,
+        cores=cores_of(work.cores) if mode == "aotinductor" else 1,
+        optional=True,
+        for_ranks=for_ranks,
+    )
     return replace(one, again=True)
 
 
@@ -165,6 +222,7 @@ def task(
     network: Mapping[str, Any],
     cores: int,
     optional: bool = False,
+    for_ranks: bool = False,
 ) -> Task:
     """The task that compiles a network; its outputs show whether weights can be replaced.
 
@@ -176,19 +234,23 @@ def task(
         network: its configuration.
         cores: number of cores for the compiler.
         optional: a failure is recorded instead of ending the run; another mode is used then.
+        for_ranks: for several MPI ranks.
     """
-    name = key(work, mode, graph)
-    done = {"mode": mode, "graph": graph, "place": _kept(name)}
+    name = key(work, mode, graph, for_ranks=for_ranks)
+    more = " for several ranks" if for_ranks else ""
+    done: dict[str, Any] = {"mode": mode, "graph": graph, "place": _kept(name)}
+    done |= {"for_ranks": True} if for_ranks else {}
 
     def job(directory: Path) -> Job:
         return models.deploy_job(
-            f"compile {mode}",
+            f"compile {mode}{more}",
             None,
             inputs={models.NETWORK: json.dumps(network).encode()},
             mode=mode,
             device=work.campaign.settings.deploy.device,
             directory=directory,
             cores=cores,
+            for_ranks=for_ranks,
         )
 
     def read(finished: Finished) -> Outputs:
@@ -204,7 +266,7 @@ def task(
         return done
 
     def adopt(directory: Path) -> Outputs | None:
-        found = find(work, mode, graph)
+        found = find(work, mode, graph, for_ranks=for_ranks)
         if found is not None and found.place.is_relative_to(work.store.root):
             for file in (found.file, found.place / STAMP, found.place / TEMPLATE):
                 work.store.vouch(file)
@@ -215,7 +277,7 @@ def task(
         stage=COMPILE,
         round=round_,
         inputs=name,
-        place=f"rounds/{round_:03d}/compile-{mode}",
+        place=f"rounds/{round_:03d}/compile-{mode}{'-ranks' if for_ranks else ''}",
         job=job,
         read=read,
         may_fail=optional,

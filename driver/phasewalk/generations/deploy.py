@@ -51,6 +51,8 @@ class Generation:
         checkpoint_hash, deployed_hash: SHA-256 of both files.
         again: deployed again on another machine.
         unproved_graph: its compilation was not validated in this campaign before.
+        ranks: number of MPI ranks of a walker.
+        for_ranks: file of the deployed model for several of them; see `ranks`.
     """
 
     number: int
@@ -62,6 +64,8 @@ class Generation:
     deployed_hash: str
     again: bool
     unproved_graph: bool
+    ranks: int = 1
+    for_ranks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Plan:
     Attributes:
         mode: torchscript or aotinductor.
         why: reason as text.
-        compilation: compilation to run in parallel with the training; empty if it exists.
+        compilation: compilations to run in parallel with the training; empty if they exist.
         ahead: compilation for later generations, for which no segment waits.
     """
 
@@ -121,8 +125,11 @@ def plan(
     if not done and wanted == "auto" and not again and name != FINAL:
         reason = _meanwhile(work, task, mode, graph)
         if reason:
-            return Plan("torchscript", reason, (), ahead=(task,))
-    return Plan(mode, why, () if done else (task,))
+            more = compile.for_ranks(work, number, "torchscript", network, cores=1)
+            return Plan("torchscript", reason, more, ahead=(task,))
+    cores = _cores(mode, beside)
+    more = () if name == FINAL else compile.for_ranks(work, number, mode, network, cores=cores)
+    return Plan(mode, why, more if done else (task, *more))
 
 
 def _meanwhile(work: Work, task: Task, mode: str, graph: str) -> str:
@@ -373,7 +380,7 @@ def _measured(work: Work, *, trained: bool) -> tuple[dict[str, float], dict[str,
     beside = 0.0
     for record in work.store.records():
         made = record.made
-        if isinstance(made, Compilation):
+        if isinstance(made, Compilation) and not made.for_ranks:
             compile_s[made.mode] = record.seconds
         elif isinstance(made, Trained):
             beside = record.seconds / made.epochs * work.campaign.settings.model.warm.epochs

@@ -14,7 +14,7 @@ from ..errors import GateFailed
 from ..files import check_file, hash_of
 from ..models import swap, training_config
 from ..store import DEPLOY, DeployedModel, Trained, deploy_task, train_task
-from . import compile, deploy, evaluate, forms
+from . import compile, deploy, evaluate, forms, ranks
 from .compile import Compiled
 from .deploy import Generation
 
@@ -24,15 +24,23 @@ MODE = "aotinductor"
 def refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -> Generation:
     """The generation in the best mode for the remaining segments; unchanged if there is no gain.
 
+    It is also made ready for the ranks of the walkers.
+
     Args:
         campaign: campaign of the generation; its store is only read.
         frozen: the free energy, in whose store the deployed model is saved.
         generation: the generation.
         segments: number of remaining segments.
     """
+    if segments < 1:
+        return generation
+    return ranks.ready(frozen, _refit(campaign, frozen, generation, segments), campaign)
+
+
+def _refit(campaign: Work, frozen: Work, generation: Generation, segments: int) -> Generation:
     wanted = campaign.campaign.settings.deploy.mode
     trained = campaign.store.find(train_task(generation.name))
-    if generation.stamp.mode == MODE or wanted == "torchscript" or trained is None or segments < 1:
+    if generation.stamp.mode == MODE or wanted == "torchscript" or trained is None:
         return generation
     if (own := forms.in_mode(campaign, generation, MODE)) is not None:
         return own

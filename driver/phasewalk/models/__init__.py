@@ -4,10 +4,12 @@ from . import swap, training_config
 from .checkpoints import TRUST
 from .model import (
     ENDINGS,
+    FOR_RANKS,
     NETWORK,
     Deployed,
     Trained,
     deploy_job,
+    ending,
     misfit,
     read_deployment,
     read_stamp,
@@ -28,6 +30,7 @@ from .training_config import PROGRESS, WEIGHTS, graph_of, network
 
 __all__ = [
     "ENDINGS",
+    "FOR_RANKS",
     "NETWORK",
     "PRESETS",
     "PROGRESS",
@@ -43,6 +46,7 @@ __all__ = [
     "Trained",
     "Weights",
     "deploy_job",
+    "ending",
     "graph_of",
     "left_behind",
     "misfit",

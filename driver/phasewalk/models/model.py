@@ -36,6 +36,9 @@ CHECKPOINT = "last.ckpt"
 NETWORK = "network.json"
 _UNLIKE = "not a deployed model's stamp"
 ENDINGS = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
+FOR_RANKS = ".exchange"
+"""What is before the ending of a model's name if it is for several MPI ranks: LAMMPS looks for that
+file beside the one for one rank."""
 
 
 def statistics(
@@ -267,6 +270,16 @@ class Deployed:
     checkpoint: str = ""
     gpu: str = ""
 
+    @property
+    def for_ranks(self) -> bool:
+        """Whether it is for several MPI ranks."""
+        return self.file.endswith(ending(self.mode, for_ranks=True))
+
+
+def ending(mode: str, *, for_ranks: bool = False) -> str:
+    """Ending of the name of a deployed model, which says who can load it."""
+    return (FOR_RANKS if for_ranks else "") + ENDINGS[mode]
+
 
 def misfit(stamp: Deployed, machine: Machine) -> str:
     """Why a model with this stamp cannot run on a machine; empty if it can."""
@@ -294,8 +307,11 @@ def deploy_job(
     directory: Path,
     cores: int,
     trusted: bool = True,
+    for_ranks: bool = False,
 ) -> Job:
     """The job that compiles for LAMMPS; it writes `model.nequip.*` and `stamp.json`.
+
+    For several MPI ranks it writes `model.exchange.nequip.*`.
 
     Args:
         name: of the job.
@@ -307,6 +323,7 @@ def deploy_job(
         directory: where it runs.
         cores: number of cores for the compiler.
         trusted: load the checkpoint without checking it for code.
+        for_ranks: for several MPI ranks.
     """
     threads = str(cores)
     source = NETWORK if checkpoint is None else str(checkpoint.absolute())
@@ -314,7 +331,8 @@ def deploy_job(
         name=name,
         argv=(
             *(sys.executable, "-m", "phasewalk.models.compile_child", source),
-            *(f"model{ENDINGS[mode]}", "--mode", mode, "--device", device),
+            *(f"model{ending(mode, for_ranks=for_ranks)}", "--mode", mode, "--device", device),
+            *(("--target", "ranks") if for_ranks else ()),
             *((TRUST,) if trusted else ()),
         ),
         directory=directory,

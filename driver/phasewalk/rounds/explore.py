@@ -177,6 +177,8 @@ def segment_plan(
         plumed_files=work.campaign.plumed_files,
         device=generation.stamp.device,
         guards=work.guards,
+        ranks=generation.ranks,
+        for_ranks=generation.for_ranks,
     )
     return plan, decisions
 

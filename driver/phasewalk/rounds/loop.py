@@ -12,7 +12,7 @@ from ..bias import plumed
 from ..campaign import Work, parse, stop
 from ..errors import InputError, NothingLeft
 from ..files import file_hash
-from ..generations import Generation, forms, late_judged, learn, worse
+from ..generations import Generation, forms, late_judged, learn, ranks, worse
 from ..labelling import Frame, initial, isolated_atoms
 from ..labels import Label
 from ..store import (
@@ -111,6 +111,7 @@ def _run(work: Work, after_round: Callable[[], None], compare: Compare) -> None:
     last = learn.learn_final(work, known, generation)
     worse.note(work, round_)
     forms.add(work, last)
+    ranks.add(work, last)
     labelling.pack_labels(work, round_)
     _end(work, round_)
     work.observer.begin(round_, "report", 0, "")
@@ -138,6 +139,7 @@ def _round(
     if fit:
         generation = learn.fit(work, generation)
     seen: list[Label | Frame] = [*known, *(frame for frame, *_ in late)]
+    generation = ranks.ready(work, generation)
     proposals = explore.walk(work, round_, generation, seen)
     own = labelling.label_proposals(work, round_, proposals, wait=_is_last(work, round_))
     new = [*_late(work, round_ - 1, into=round_), *own]

@@ -153,7 +153,7 @@ class Early:
                 continue
             self.ended.add(walker.id)
             left = sum(one.id not in self.ended for one in launch.walkers)
-            self.work.under_way.narrow(directory, max(1, left))
+            self.work.under_way.narrow(directory, max(1, left) * launch.ranks)
             if len(self.ended) < len(self.plan.walkers):
                 self._start(walker, outcome)
 

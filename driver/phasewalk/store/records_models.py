@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .records_names import COMPARED, COMPILE, DEPLOY, EVALUATE, FORM, TRAIN
+from .records_names import COMPARED, COMPILE, DEPLOY, EVALUATE, FORM, RANKS, TRAIN
 from .records_parts import Number, Outputs, Part
 
 
@@ -51,6 +51,7 @@ class Compilation(Outputs):
     graph: str = ""
     place: str | None = None
     why: str = ""
+    for_ranks: bool = False
 
 
 class DeployedModel(Outputs):
@@ -143,6 +144,19 @@ class OtherForm(Outputs):
     mode: str
     stamp: dict[str, Any]
     seconds_per_step: Number
+    proof: Proof
+
+
+class ForRanks(Outputs):
+    """A model for several MPI ranks, and the proof that on so many it is as on one."""
+
+    STAGE = RANKS
+    generation: str
+    file: str
+    sha256: str
+    mode: str
+    stamp: dict[str, Any]
+    ranks: int
     proof: Proof
 
 

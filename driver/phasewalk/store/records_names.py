@@ -6,7 +6,7 @@ LABEL, TRAIN, COMPILE, DEPLOY, PROVE = "label", "train", "compile", "deploy", "p
 EVALUATE, GATE, SEGMENT, STEER, LOCATED = "evaluate", "gate", "segment", "steer", "colvars"
 STOP, END, VERSIONS, SETTINGS_KEPT = "stop", "end", "versions", "settings"
 BOOTSTRAP, ATOM, IMPORT, REWRITING = "bootstrap", "atom", "import", "rewriting"
-LATE, HELD_OUT, COMPARED, FORM = "late", "held out", "compared", "form"
+LATE, HELD_OUT, COMPARED, FORM, RANKS = "late", "held out", "compared", "form", "ranks"
 FES, BEGIN, ESTIMATE = "fes", "begin", "estimate"
 """The stages: kinds of tasks."""
 
@@ -58,6 +58,11 @@ def deploy_task(generation: str) -> str:
 def form_task(generation: str) -> str:
     """Name of the task that adds the other form of a generation's deployed model."""
     return f"other form of generation {generation}"
+
+
+def ranks_task(generation: str, mode: str) -> str:
+    """Name of the task that makes and validates a generation's model for several MPI ranks."""
+    return f"generation {generation} on several ranks, {mode}"
 
 
 def compile_task(mode: str, network: str) -> str:

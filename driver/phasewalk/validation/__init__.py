@@ -1,6 +1,6 @@
 """Validation: errors of a model on labels, and the proof of a deployed model."""
 
-from . import accuracy, explained, gate
+from . import accuracy, explained, gate, ranks
 from .accuracy import Errors, Prediction, compared, read_labelled
 from .gate import Probes, Proof, proof_text
 
@@ -14,5 +14,6 @@ __all__ = [
     "explained",
     "gate",
     "proof_text",
+    "ranks",
     "read_labelled",
 ]

@@ -29,7 +29,13 @@ class Model:
     """A deployed model in a LAMMPS instance, which evaluates one periodic frame at a time."""
 
     def __init__(
-        self, model: Path, species: list[str], log: Path | None = None, device: str | None = None
+        self,
+        model: Path,
+        species: list[str],
+        log: Path | None = None,
+        device: str | None = None,
+        *,
+        partitions: Sequence[str] = (),
     ) -> None:
         """Start LAMMPS, load the plugin's pair style and the model.
 
@@ -38,9 +44,10 @@ class Model:
             species: all element symbols of the frames; LAMMPS type i + 1 is species[i].
             log: LAMMPS's log file.
             device: of the model, cpu or cuda; None: on a GPU if there is one.
+            partitions: of the MPI ranks, each of which evaluates the frames.
         """
         style = "nequip" if device is None else f"nequip device {device}"
-        self.library = Library(species, pair_style=style, log=log)
+        self.library = Library(species, pair_style=style, log=log, partitions=partitions)
         self.lmp = self.library.lmp
         self.lmp.command(f'pair_coeff * * "{model}" {" ".join(species)}')
         self.lmp.commands_list(
@@ -55,14 +62,13 @@ class Model:
         """Energy (eV), per-atom energies, forces (N, 3; eV/Å), stress (Voigt; eV/Å³)."""
         prism = self.library.place(atoms)
         self.lmp.command("run 0")
-        order = np.argsort(self.lmp.numpy.extract_atom("id")[: len(atoms)])
-        forces = self.lmp.numpy.extract_atom("f")[: len(atoms)][order]
-        peratom = self.lmp.numpy.extract_compute("peratom", 1, 1)[: len(atoms)][order]
+        forces = np.array(self.lmp.gather("f", 1, 3)).reshape(-1, 3)
+        peratom = np.array(self.lmp.gather("c_peratom", 1, 1))
         pressure = np.array([self.lmp.get_thermo(name) for name in PRESSURES])
         return {
             "energy_eV": float(self.lmp.get_thermo("pe")),
             "energies_eV": peratom.tolist(),
-            "forces_eV_per_A": prism.vector_to_ase(forces.copy()).tolist(),
+            "forces_eV_per_A": prism.vector_to_ase(forces).tolist(),
             "stress_eV_per_A3": _rotated(stress_from_lammps_pressure(pressure), prism).tolist(),
         }
 

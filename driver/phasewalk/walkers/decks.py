@@ -97,9 +97,14 @@ def walker_deck(deck: WalkerDeck) -> str:
     return render("walker.lmp.j2", asdict(deck))
 
 
-def segment_deck(walkers: Sequence[str]) -> str:
-    """The LAMMPS script of all partitions, in which each includes the script of its walker."""
-    return render("segment.lmp.j2", {"walkers": tuple(walkers)})
+def segment_deck(walkers: Sequence[str], ranks: int = 1) -> str:
+    """The LAMMPS script of all partitions, in which each includes the script of its walker.
+
+    Args:
+        walkers: their ids.
+        ranks: number of MPI ranks of each.
+    """
+    return render("segment.lmp.j2", {"walkers": tuple(walkers), "ranks": ranks})
 
 
 def template_folder() -> Traversable:

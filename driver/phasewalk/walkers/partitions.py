@@ -56,12 +56,13 @@ GRACE_S = 60.0
 
 
 def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
-    """The MPI launch of a segment, with a partition of one rank for each walker."""
-    launched = launch(f"segment of round {plan.round}", len(plan.walkers), engines, directory)
+    """The MPI launch of a segment, with a partition for each walker."""
+    name, count = f"segment of round {plan.round}", len(plan.walkers)
+    launched = launch(name, count, engines, directory, ranks=plan.ranks)
     return replace(
         launched,
         inputs=files(plan),
-        links={_model_name(plan): plan.model, **_histories(plan, appends=False)},
+        links={**_models(plan), **_histories(plan, appends=False)},
         copies=_histories(plan, appends=True),
         grows=frozenset(
             item.name
@@ -73,10 +74,10 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
     )
 
 
-def launch(name: str, count: int, engines: Engines, directory: Path) -> Job:
-    """The MPI launch of so many walkers, without its files."""
+def launch(name: str, count: int, engines: Engines, directory: Path, *, ranks: int = 1) -> Job:
+    """The MPI launch of so many walkers, each with so many ranks, without its files."""
     quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
-    partitions = ("-partition", f"{count}x1")
+    partitions = ("-partition", f"{count}x{ranks}")
     return Job(
         name=name,
         argv=(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
@@ -84,7 +85,7 @@ def launch(name: str, count: int, engines: Engines, directory: Path) -> Job:
         kind="segment",
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
         mpiexec=engines.mpiexec,
-        ranks=count,
+        ranks=count * ranks,
     )
 
 
@@ -93,10 +94,11 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
     _check(plan)
     found: dict[str, bytes] = {}
     ids = [walker.id for walker in plan.walkers]
-    _add(found, SEGMENT, decks.segment_deck(ids).encode())
-    model = _model_name(plan)
-    if not plan.model.is_file():
-        raise InputError(f"deployed model {plan.model}: no such file")
+    _add(found, SEGMENT, decks.segment_deck(ids, plan.ranks).encode())
+    models = _models(plan)
+    for path in models.values():
+        if not path.is_file():
+            raise InputError(f"deployed model {path}: no such file")
     for walker in plan.walkers:
         atoms = decks.lammps_frame(walker.atoms)
         data = decks.data_file(atoms, plan.type_names, velocities=not _draws(plan, walker))
@@ -124,8 +126,9 @@ def files(plan: SegmentPlan) -> Mapping[str, bytes]:
         for item in hills:
             if item.content:
                 _add(found, item.name, item.content.encode())
-    if model in found:
-        raise InputError(f"two files have the name {model}; rename a system")
+    for model in models:
+        if model in found:
+            raise InputError(f"two files have the name {model}; rename a system")
     return found
 
 
@@ -206,9 +209,21 @@ def _add(found: dict[str, bytes], name: str, content: bytes) -> None:
 
 
 def _model_name(plan: SegmentPlan) -> str:
+    return f"model{_ending(plan)}"
+
+
+def _models(plan: SegmentPlan) -> dict[str, Path]:
+    """The files of the model that LAMMPS looks for: name → file."""
+    found = {_model_name(plan): plan.model}
+    if plan.for_ranks is not None:
+        found[f"model.exchange{_ending(plan)}"] = plan.for_ranks
+    return found
+
+
+def _ending(plan: SegmentPlan) -> str:
     for suffix in (".nequip.pth", ".nequip.pt2"):
         if plan.model.name.endswith(suffix):
-            return f"model{suffix}"
+            return suffix
     raise InputError(f"deployed model {plan.model}: its name must end with .nequip.pth or .pt2")
 
 

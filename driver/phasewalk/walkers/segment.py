@@ -274,6 +274,8 @@ class SegmentPlan:
         plumed_files: files that PLUMED reads in addition to its input: name → content.
         device: device of the model, cpu or cuda; None: a GPU if there is one.
         guards: bonds of each system that must not change; a system may be missing.
+        ranks: number of MPI ranks of each walker.
+        for_ranks: file of the deployed model for several ranks; None if there is one.
     """
 
     round: int
@@ -289,6 +291,8 @@ class SegmentPlan:
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
     device: str | None = None
     guards: Mapping[str, Guard] = field(default_factory=dict)
+    ranks: int = 1
+    for_ranks: Path | None = None
 
     @cached_property
     def members(self) -> Mapping[str, tuple[str, ...]]:
