@@ -73,18 +73,20 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
     )
 
 
-def launch(name: str, count: int, engines: Engines, directory: Path) -> Job:
-    """The MPI launch of so many walkers, without its files."""
+def launch(
+    name: str, count: int, engines: Engines, directory: Path, *, ranks: int = 1, deck: str = SEGMENT
+) -> Job:
+    """The MPI launch of so many walkers of so many ranks each, without its files."""
     quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
-    partitions = ("-partition", f"{count}x1")
+    partitions = ("-partition", f"{count}x{ranks}")
     return Job(
         name=name,
-        argv=(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
+        argv=(str(engines.lmp), *partitions, "-in", deck, *quiet),
         directory=directory,
         kind="segment",
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
         mpiexec=engines.mpiexec,
-        ranks=count,
+        ranks=count * ranks,
     )
 
 
@@ -159,7 +161,7 @@ def plumed_text(
     rewritten = plumed.rewrite(
         text,
         metad={key: replace(one, temperature_K=temperature_K) for key, one in metad.items()},
-        colvars=_colvar_files(walker, text),
+        colvars=colvar_files(walker, text),
         edits=plumed_files.renamed(text, f"{walker}.out."),
     )
     # PLUMED may buffer output for 10000 steps: too late for monitoring, and lost after a kill.
@@ -319,11 +321,7 @@ def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
     )
 
 
-def colvar_files(walker: Walker, text: str) -> list[str]:
-    """Output files of its PRINT actions."""
-    return _colvar_files(walker.id, text)
-
-
-def _colvar_files(walker: str, text: str) -> list[str]:
+def colvar_files(walker: str, text: str) -> list[str]:
+    """Output files of the PRINT actions of a walker."""
     count = plumed.print_count(text)
     return [f"{walker}.colvar" if n == 1 else f"{walker}.{n}.colvar" for n in range(1, count + 1)]

@@ -1,0 +1,180 @@
+"""`phasewalk produce` with real engines: killed and continued, nothing is lost or doubled."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from helpers.campaigns import PHASEWALK, TinyCampaign
+from phasewalk.bias.dumps import read_colvar, read_hills
+
+pytestmark = [
+    pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
+    pytest.mark.timeout(900),
+]
+STEPS, PACE, PRINTED, TABLE, DUMPED, RESTARTS = 3000, 14, 5, 10, 20, 150
+FS = 0.5
+
+SETTINGS = f"""
+campaign: run
+structure: NaCl
+supercell: [2, 1, 1]
+ensemble: npt
+temperature_K: 100
+length_ps: {STEPS * FS / 1000:g}
+thermo_every_steps: {TABLE}
+dump_every_steps: {DUMPED}
+restart_every_steps: {RESTARTS}
+plumed: |
+  vol: VOLUME
+  metad: METAD ARG=vol SIGMA=0.002 HEIGHT=0.05 PACE={PACE}
+  PRINT ARG=vol,metad.bias STRIDE={PRINTED} FILE=COLVAR
+"""
+
+
+class Run:
+    """A production file beside a learned campaign, and `phasewalk produce` as a process."""
+
+    def __init__(self, learned: TinyCampaign, folder: Path, more: str = "") -> None:
+        self.folder, self.file = folder, folder / "p.yaml"
+        self.root = folder / "p.production"
+        (folder / "run").symlink_to(learned.root)
+        self.write(SETTINGS + more)
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*PHASEWALK, "produce", "p.yaml"],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def to_end(self) -> str:
+        process = self.start()
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+        return said
+
+    def refused(self) -> str:
+        process = self.start()
+        said, _ = process.communicate(timeout=100)
+        assert process.returncode == 2, said
+        return said.splitlines()[-1]
+
+    def until(self, process: "subprocess.Popen[str]", happened: Callable[[], bool]) -> None:
+        """Wait for something that a running process does."""
+        end = time.monotonic() + 300
+        while not happened():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < end
+            time.sleep(0.002)
+
+    def step(self, walker: str = "walker-0") -> int:
+        """The last step in the table of a walker."""
+        path = self.root / f"{walker}.thermo"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return int(lines[-1].split()[0]) if lines and lines[-1][:1].isdigit() else 0
+
+    def hills(self, name: str) -> int:
+        path = self.root / name
+        lines = path.read_text().splitlines() if path.exists() else []
+        return sum(not line.startswith("#") for line in lines)
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    """As the system does without memory: the program, not those that it started."""
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def rows(path: Path) -> list[int]:
+    return [int(line.split()[0]) for line in path.read_text().splitlines() if line[0] != "#"]
+
+
+def check_continuous(run: Run, hills: dict[str, str]) -> None:
+    """All that a walker wrote, from its first to its last step: each entry once."""
+    for walker, name in hills.items():
+        assert rows(run.root / f"{walker}.thermo") == list(range(0, STEPS + 1, TABLE))
+        colvar = read_colvar(run.root / f"{walker}.colvar").values[:, 0]
+        assert np.rint(colvar * 1000 / FS).tolist() == list(range(0, STEPS + 1, PRINTED))
+        times = read_hills(run.root / name).table.values[:, 0]
+        assert np.rint(times * 1000 / FS).tolist() == list(range(PACE, STEPS + 1, PACE))
+        lines = (run.root / f"{walker}.dump").read_text().splitlines()
+        marks = [n for n, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
+        frames = [int(lines[n + 1]) for n in marks]
+        assert frames == list(range(0, STEPS + 1, DUMPED))
+        read = ase.io.read(run.root / f"{walker}.dump", index=":", format="lammps-dump-text")
+        assert [len(atoms) for atoms in read] == [16] * len(frames)
+        assert read[0].get_chemical_formula() == "Cl8Na8"
+
+
+def test_killed_three_times_no_hill_is_lost_or_doubled(
+    learned: TinyCampaign, tmp_path: Path
+) -> None:
+    run = Run(learned, tmp_path, "walkers: 2\n")
+    names = {"walker-0": "metad.hills.0", "walker-1": "metad.hills.1"}
+    first = run.start()  # killed at the moment of a hill
+    run.until(first, lambda: run.step() > RESTARTS)
+    count = run.hills("metad.hills.0")
+    run.until(first, lambda: run.hills("metad.hills.0") > count)
+    kill(first)
+    second = run.start()  # killed between two restart files
+    run.until(second, lambda: run.step() > 5 * RESTARTS)
+    run.until(second, lambda: run.step() % RESTARTS == RESTARTS // 3 // TABLE * TABLE)
+    kill(second)
+    third = run.start()  # stopped softly, anywhere
+    run.until(third, lambda: run.step() > 10 * RESTARTS)
+    third.send_signal(signal.SIGTERM)
+    said, _ = third.communicate(timeout=120)
+    assert third.returncode == 130, said
+    assert "Continue with: phasewalk produce p.yaml" in said
+    assert (run.root / "walker-1.restart.end").exists()
+    reached = run.step()
+    said = run.to_end()
+    assert int(said.split("walker-0 goes on at step ")[1].split()[0]) >= reached
+    assert f"walker-1: {STEPS} of {STEPS} steps" in said
+    check_continuous(run, names)
+    assert run.to_end().count(f"{STEPS} of {STEPS} steps") == 2  # nothing is left to do
+
+
+def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:
+    """A run without phasewalk begins as its own did; and an earlier end than its is no error."""
+    from phasewalk.engines import plugin
+    from phasewalk.engines.discovery import EngineSettings, find
+
+    run = Run(learned, tmp_path)
+    run.write(SETTINGS.replace("length_ps: 1.5", "length_ps: 0.05"))
+    run.to_end()
+    engines = find(EngineSettings(), os.environ)
+    library = plugin.cached(engines, os.environ)
+    assert library is not None
+    hand = tmp_path / "hand"
+    hand.mkdir()
+    for name in ("production.lmp", "walker-0.lmp", "walker-0.plumed", "start.data"):
+        shutil.copy(run.root / name, hand)
+    shutil.copy(run.root / "model.nequip.pth", hand)
+    (hand / "walker-0.metad.hills").touch()
+    for deck in ("production.lmp", "walker-0.lmp"):
+        (hand / "walker-0.thermo").unlink(missing_ok=True)
+        subprocess.run(
+            [str(engines.lmp), "-in", deck, "-log", "none", "-screen", "none"],
+            cwd=hand,
+            env={**os.environ, **engines.env, "LAMMPS_PLUGIN_PATH": str(library.parent)},
+            check=True,
+            timeout=120,
+        )
+        expected = (run.root / "walker-0.thermo").read_text().splitlines()[:3]
+        assert (hand / "walker-0.thermo").read_text().splitlines()[:3] == expected
+        (hand / "walker-0.metad.hills").write_text("")
