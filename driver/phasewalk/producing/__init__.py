@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
+    from . import reference
     from .needs import Estimate, check, estimate
     from .plan import Plan, make
     from .running import Outcome, Shown, begun_with, run, shown_decks
@@ -21,6 +22,7 @@ __all__ = [
     "estimate",
     "make",
     "read",
+    "reference",
     "run",
     "shown_decks",
 ]
@@ -31,6 +33,7 @@ __getattr__ = lazy(
         "needs": ("Estimate", "check", "estimate"),
         "plan": ("Plan", "make"),
         "running": ("Outcome", "Shown", "begun_with", "run", "shown_decks"),
+        "reference": (),
         "settings": ("ProductionSettings", "read"),
     },
 )

@@ -16,7 +16,7 @@ from ..models import Deployed
 from ..rounds import read_states, reopen, states_file
 from ..status import collect, deployed
 from ..store import IDENTITY, SEGMENT, Store, read_campaign
-from ..structures import carried, read_structure
+from ..structures import read_structure
 from ..walkers import decks, lammps_frame, reduce_cell
 from .settings import ProductionSettings
 
@@ -231,7 +231,7 @@ def _supercell(atoms: Atoms, settings: ProductionSettings) -> Atoms:
             f"supercell: {matrix.tolist()}: its determinant must be 1 or more; use positive "
             "numbers, or exchange two rows"
         )
-    whole = make_supercell(carried.checked(atoms), matrix)
+    whole = make_supercell(atoms, matrix)
     if whole.has("momenta"):
         del whole.arrays["momenta"]
     return reduce_cell(lammps_frame(whole))

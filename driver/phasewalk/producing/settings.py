@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ..bias import plumed, plumed_files, plumed_limits
 from ..engines import EngineSettings
@@ -14,6 +14,8 @@ from ..units import FS_PER_PS
 from ..walkers import Ensemble, Thermostat, check_damping
 
 Row = tuple[int, int, int]
+_THREE = {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}
+_SCHEMA = WithJsonSchema({"anyOf": [_THREE, {**_THREE, "items": _THREE}]})
 
 
 def _rows(value: Any) -> Any:
@@ -40,7 +42,7 @@ class ProductionSettings(Settings):
         description="A system of the campaign (its start structure), one of its walkers (SYSTEM-0: "
         "the last good frame), or a structure file beside this file."
     )
-    supercell: Annotated[tuple[Row, Row, Row], BeforeValidator(_rows)] = Field(
+    supercell: Annotated[tuple[Row, Row, Row], BeforeValidator(_rows), _SCHEMA] = Field(
         ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
         description="Number of cells along each vector, or a 3 × 3 matrix of integers, whose rows "
         "are the new vectors in the old ones. Default: [1, 1, 1].",
@@ -81,7 +83,7 @@ class ProductionSettings(Settings):
     )
     seed: int = Field(1, ge=0, le=2**31, description="Seed of all random numbers.")
     engines: EngineSettings = Field(
-        default_factory=EngineSettings, description="Programs. Default: those found here."
+        EngineSettings(), description="Programs. Default: those found here."
     )
 
     @property
