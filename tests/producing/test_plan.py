@@ -1,6 +1,10 @@
-"""What a production run is made from, and what is refused before anything starts."""
+"""What a production run is made from, and what is refused before anything starts.
+
+Golden decks change on purpose with `PHASEWALK_GOLDEN=write pytest tests/producing/test_plan.py`.
+"""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +27,7 @@ from phasewalk.rounds import read_states, states_file
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
 MACHINE = replace(here(), has_compiler=True)
 BASE = {"campaign": "a/run", "structure": "NaCl", "length_ps": 10, "ensemble": "npt"}
+OPES = "v: VOLUME\no: OPES_METAD ARG=v SIGMA=1 BARRIER=5 PACE=50"
 METAD = "v: VOLUME\nm: METAD ARG=v SIGMA=1 HEIGHT=1 PACE=50\nPRINT ARG=v STRIDE=10\n"
 
 
@@ -116,6 +121,28 @@ def test_decks_of_several_walkers(clean: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["walker-0.lmp", "walker-0.continue.lmp"])
+def test_golden_deck(clean: Path, name: str) -> None:
+    path = Path(__file__).parents[2] / "lammps_inputs/examples" / f"production-{name}"
+    text = deck.texts(planned(clean, plumed=METAD), "walker-0", step=500)[name]
+    if os.environ.get("PHASEWALK_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_opes_reads_its_kernels_when_there_are_some(clean: Path) -> None:
+    text = "v: VOLUME\no: OPES_METAD ARG=v SIGMA=1 BARRIER=5 PACE=50 FILE=K RESTART=NO\n"
+    plan = planned(clean, plumed=text)
+    for step, restart in ((0, "NO"), (49, "NO"), (50, "YES")):
+        ours = deck.texts(plan, "walker-0", step=step)["walker-0.plumed"]
+        words = f"FILE=walker-0.out.o.kernels RESTART={restart} ARG=v SIGMA=1 BARRIER=5 PACE=50"
+        assert " ".join(ours.split()).count(words) == 1
+        assert ours.count("FILE") == 1
+    kernels = deck.series(plan, "walker-0")[-1]
+    assert (kernels.name, kernels.every, kernels.first) == ("walker-0.out.o.kernels", 50, 50)
+    assert "kernels" in needs.estimate(plan).files_GB
+
+
 def test_what_it_will_write(clean: Path) -> None:
     plan = planned(clean, plumed=METAD, dump_every_steps=10, supercell=[2, 2, 2])
     found = needs.estimate(plan)
@@ -143,6 +170,11 @@ REFUSED = {
     "cell bias": ({"ensemble": "nvt", "plumed": METAD}, "biases the cell"),
     "output": ({"plumed": "v: VOLUME\nDUMPATOMS ATOMS=1 FILE=x.xyz"}, "DUMPATOMS: its file cannot"),
     "units": ({"plumed": f"UNITS TIME=ns\n{METAD}"}, "six digits, too few"),
+    "adaptive": ({"plumed": OPES.replace("SIGMA=1", "SIGMA=ADAPTIVE")}, "adaptive SIGMA"),
+    "opes walkers": ({"plumed": OPES, "walkers": 2}, "OPES shares its kernels through MPI only"),
+    "opes label": ({"plumed": OPES.replace("o: ", "")}, "OPES needs a label"),
+    "opes state": ({"plumed": f"{OPES} STATE_WFILE=s"}, "STATE_WFILE is not supported here"),
+    "expanded": ({"plumed": "v: VOLUME\nOPES_EXPANDED ARG=v"}, "cannot be continued"),
     "atoms": ({"plumed": "d: DISTANCE ATOMS=1,99"}, "99"),
     "restart": ({"plumed": f"RESTART\n{METAD}"}, "RESTART: not supported here"),
 }

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.timeout(900),
 ]
-STEPS, PACE, PRINTED, TABLE, DUMPED, RESTARTS = 3000, 14, 5, 10, 20, 150
+STEPS, PACE, PRINTED, TABLE, DUMPED, RESTARTS = 3000, 14, 5, 10, 20, 140
 FS = 0.5
 
 SETTINGS = f"""
@@ -45,6 +45,7 @@ class Run:
     def __init__(self, learned: TinyCampaign, folder: Path, more: str = "") -> None:
         self.folder, self.file = folder, folder / "p.yaml"
         self.root = folder / "p.production"
+        folder.mkdir(exist_ok=True)
         (folder / "run").symlink_to(learned.root)
         self.write(SETTINGS + more)
 
@@ -99,8 +100,10 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.communicate(timeout=60)
 
 
-def rows(path: Path) -> list[int]:
-    return [int(line.split()[0]) for line in path.read_text().splitlines() if line[0] != "#"]
+def rows(path: Path, steps: float = 1.0) -> list[int]:
+    """Steps of the rows of a table, of which there are so many in a unit of its first column."""
+    lines = [line for line in path.read_text().splitlines() if line[0] != "#"]
+    return [round(float(line.split()[0]) * steps) for line in lines]
 
 
 def check_continuous(run: Run, hills: dict[str, str]) -> None:
@@ -147,6 +150,55 @@ def test_killed_three_times_no_hill_is_lost_or_doubled(
     assert f"walker-1: {STEPS} of {STEPS} steps" in said
     check_continuous(run, names)
     assert run.to_end().count(f"{STEPS} of {STEPS} steps") == 2  # nothing is left to do
+    (run.root / "walker-1.restart.end").unlink()  # only one of the walkers has steps to do
+    assert f"walker-1 goes on at step {STEPS // RESTARTS * RESTARTS}" in run.to_end()
+    check_continuous(run, names)
+    run.write(SETTINGS.replace("SIGMA=0.002", "SIGMA=0.003") + "walkers: 2\n")
+    assert "this run was begun with other settings or another model (plumed: " in run.refused()
+    check_continuous(run, names)
+
+
+def test_two_ranks_stopped_by_a_file_and_continued_on_one(
+    learned: TinyCampaign, tmp_path: Path
+) -> None:
+    """The cell of two ranks has the energy and the pressure of one rank's."""
+    two = Run(learned, tmp_path / "two", "ranks: 2\n")
+    checkpoint = two.folder / "run/models/gen-001/checkpoint.ckpt"
+    assert f"{checkpoint} --mode torchscript --target ranks -o {two.folder}/" in two.refused()
+    words = f"deploy {checkpoint} --mode torchscript --target ranks -o model.exchange.nequip.pth"
+    subprocess.run([*PHASEWALK, *words.split()], cwd=two.folder, check=True, timeout=300)
+    process = two.start()
+    two.until(process, lambda: two.step() > RESTARTS)
+    (two.root / "production.stop").touch()
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    two.write(SETTINGS)
+    assert "walker-0 goes on at step" in two.to_end()
+    check_continuous(two, {"walker-0": "walker-0.metad.hills"})
+    one = Run(learned, tmp_path / "one")
+    one.write(SETTINGS.replace("length_ps: 1.5", "length_ps: 0.01"))
+    one.to_end()
+    rows = [np.loadtxt(each.root / "walker-0.thermo")[0] for each in (two, one)]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-5, abs=1e-4)
+
+
+def test_opes_goes_on_from_its_kernels(learned: TinyCampaign, tmp_path: Path) -> None:
+    run = Run(learned, tmp_path)
+    metad = f"metad: METAD ARG=vol SIGMA=0.002 HEIGHT=0.05 PACE={PACE}"
+    opes = f"metad: OPES_METAD ARG=vol SIGMA=0.002 BARRIER=5 PACE={PACE}"
+    assert metad in SETTINGS
+    run.write(SETTINGS.replace(metad, opes).replace("length_ps: 1.5", "length_ps: 0.3"))
+    process = run.start()
+    run.until(process, lambda: run.step() > 2 * RESTARTS)
+    kill(process)
+    before = read_colvar(run.root / "walker-0.colvar").values
+    run.to_end()
+    after = read_colvar(run.root / "walker-0.colvar").values
+    assert np.rint(after[:, 0] * 1000 / FS).tolist() == list(range(0, 601, PRINTED))
+    last = 2 * RESTARTS // PRINTED + 1  # the step at which it goes on
+    assert after[:last] == pytest.approx(before[:last], abs=2e-6)  # as many digits are printed
+    kernels = rows(run.root / "walker-0.out.metad.kernels", 1000 / FS)
+    assert kernels == list(range(PACE, 601, PACE))
 
 
 def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def produce(
         try:
             ended = producing.run(plan, root, launcher, engines, show=show, say=_print)
         except (KeyboardInterrupt, Interrupted) as error:
-            raise Interrupted(f"{error or 'stopped'}. Continue with: {again}") from error
+            raise Interrupted(f"{str(error) or 'stopped'}. Continue with: {again}") from error
     for walker, step in ended.steps.items():
         _print(f"{walker}: {step} of {ended.total} steps")
     if not ended.done:

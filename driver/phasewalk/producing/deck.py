@@ -12,6 +12,7 @@ from ..structures import carried
 from ..units import FS_PER_PS, bar_from_MPa
 from ..walkers import colvar_files, decks, plumed_text
 from .plan import Plan
+from .settings import KERNELS
 
 START = "start.data"
 MAIN = "production.lmp"
@@ -71,9 +72,17 @@ def series(plan: Plan, walker: str) -> list[Series]:
     prints = [action for action in plumed.parse(text) if action.name == "PRINT"]
     for name, action in zip(colvar_files(walker, text), prints, strict=True):
         found.append(Series(name, int(action.get("STRIDE") or 1), per_step=time))
-    for key, action in plumed.metad_actions(text).items():
+    deposits = {
+        _hills(plan, walker, key): action
+        for key, action in plumed.metad_actions(text, KERNELS).items()
+    }
+    deposits |= {
+        f"{walker}.out.{action.label}.kernels": action
+        for action in plumed.parse(text)
+        if action.name in KERNELS
+    }
+    for name, action in deposits.items():
         every = plumed.pace(action)
-        name = _hills(plan, walker, key)
         found.append(Series(name, every, first=every, again=False, per_step=time))
     return found
 
@@ -91,7 +100,7 @@ def texts(plan: Plan, walker: str, *, step: int) -> dict[str, str]:
         f"{walker}.continue.lmp": _deck(plan, walker, continued=True, step=step),
     }
     if plan.settings.plumed is not None:
-        found[f"{walker}.plumed"] = _plumed(plan, walker)
+        found[f"{walker}.plumed"] = _plumed(plan, walker, step)
     return found
 
 
@@ -136,9 +145,9 @@ def _look_every(plan: Plan) -> int:
     return math.gcd(LOOK_EVERY, plan.settings.restart_every_steps)
 
 
-def _plumed(plan: Plan, walker: str) -> str:
-    """Its PLUMED input, the same for each start: files of hills exist, and are empty at first."""
-    text = plan.settings.plumed or ""
+def _plumed(plan: Plan, walker: str, step: int) -> str:
+    """Its PLUMED input; files of hills exist at each start, and are empty at first."""
+    text = _with_kernels(plan.settings.plumed or "", step)
     count, index = plan.settings.walkers, plan.walkers.index(walker)
     found = plumed_text(
         text,
@@ -150,12 +159,29 @@ def _plumed(plan: Plan, walker: str) -> str:
                 walkers=count,
                 walker_id=index,
             )
-            for key in plumed.metad_actions(text)
+            for key in plumed.metad_actions(text, KERNELS)
         },
         temperature_K=plan.settings.temperature_K,
         flush_every_steps=_look_every(plan),
+        also=KERNELS,
     )
     return f"RESTART\n{found}"
+
+
+def _with_kernels(text: str, step: int) -> str:
+    """The text with FILE and RESTART of OPES, which does not read a file without kernels."""
+    edits: list[plumed.Edit] = []
+    for action in plumed.parse(text):
+        if action.name not in KERNELS:
+            continue
+        restart = "YES" if step >= plumed.pace(action) else "NO"
+        end = action.name_word.end
+        edits.append((end, end, f" FILE={action.label}.kernels RESTART={restart}"))
+        old = [word for word in action.words if word.key in ("FILE", "RESTART")]
+        edits += [(word.start, word.end, "") for word in old]
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
 
 
 def _hills(plan: Plan, walker: str, key: str) -> str:

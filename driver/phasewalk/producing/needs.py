@@ -16,7 +16,7 @@ BYTES_PER_EDGE = 20_000
 """Memory for each pair of neighbours, both directions counted: measured for the preset `small`."""
 BYTES_PER_RANK = 700e6
 """Memory of one rank without atoms: libraries and model."""
-BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110}
+BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
 """Of one restart file, of which there are up to four."""
 

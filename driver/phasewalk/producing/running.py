@@ -188,6 +188,9 @@ def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
         walker: outputs.resume(folder, walker, files[walker], every=every)
         for walker in plan.walkers
     }
+    for one in (one for each in files.values() for one in each):
+        if one.name.endswith(".kernels") and not (folder / one.name).stat().st_size:
+            (folder / one.name).unlink()  # OPES would keep a copy
     texts = {deck.MAIN: deck.main(plan, steps)}
     for walker, step in steps.items():
         texts |= deck.texts(plan, walker, step=step)

@@ -13,6 +13,8 @@ from ..settings_files import parse
 from ..units import FS_PER_PS
 from ..walkers import Ensemble, Thermostat, check_damping
 
+KERNELS = frozenset({"OPES_METAD", "OPES_METAD_EXPLORE"})
+"""Actions that continue from their file of kernels, to which they add one every PACE steps."""
 Row = tuple[int, int, int]
 _THREE = {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}
 _SCHEMA = WithJsonSchema({"anyOf": [_THREE, {**_THREE, "items": _THREE}]})
@@ -132,7 +134,7 @@ def read(path: Path) -> ProductionSettings:
 
 def _check_plumed(settings: ProductionSettings, text: str) -> None:
     """Raise InputError for PLUMED input whose files cannot be continued after a kill."""
-    plumed.metad_actions(text)
+    plumed.metad_actions(text, KERNELS)
     plumed_limits.check(text)
     plumed_files.check(text)
     on_cell = plumed.bias_on_cell(text)
@@ -144,14 +146,31 @@ def _check_plumed(settings: ProductionSettings, text: str) -> None:
             f"UNITS: PLUMED prints times with six digits, too few for steps of "
             f"{settings.timestep_fs:g} fs; use TIME=ps or TIME=fs"
         )
+    labels = [action.label for action in plumed.parse(text) if action.name in KERNELS]
+    if labels and settings.walkers > 1:
+        raise InputError("OPES shares its kernels through MPI only; use walkers: 1, or METAD")
+    if None in labels:
+        raise InputError("OPES needs a label here, as in `opes: OPES_METAD …`")
     for action in plumed.parse(text):
         where = f"PLUMED text, line {action.line}, {action.name}"
         if action.name in ("RESTART", "UPDATE_IF", "FLUSH"):
             raise InputError(f"{where}: not supported here; remove it")
-        if action.name not in ("PRINT", "METAD") and plumed_files.writes(action):
+        if action.name in KERNELS:
+            _check_opes(action, where)
+        elif action.name not in ("PRINT", "METAD") and plumed_files.writes(action):
             raise InputError(
                 f"{where}: its file cannot be continued after a kill; use PRINT, or compute it "
                 "from the frames afterwards"
             )
         if action.name == "PRINT" and any(word.key.startswith("UPDATE_") for word in action.words):
             raise InputError(f"{where}: UPDATE_FROM and UPDATE_UNTIL are not supported here")
+
+
+def _check_opes(action: plumed.Action, where: str) -> None:
+    """Raise InputError for OPES that does not continue from its file of kernels."""
+    plumed.pace(action)
+    if (action.get("SIGMA") or "ADAPTIVE").upper() == "ADAPTIVE":
+        raise InputError(f"{where}: an adaptive SIGMA is not continued after a stop; give SIGMA")
+    for key in ("STATE_RFILE", "STATE_WFILE", "WALKERS_MPI"):
+        if action.get(key) is not None:
+            raise InputError(f"{where}: {key} is not supported here; remove it")

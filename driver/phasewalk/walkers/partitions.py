@@ -13,7 +13,7 @@ names of a walker's files begin with its id:
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +148,7 @@ def plumed_text(
     metad: Mapping[str, plumed.MetadFiles],
     temperature_K: float,
     flush_every_steps: int,
+    also: Set[str] = frozenset(),
 ) -> str:
     """PLUMED input of one walker.
 
@@ -157,12 +158,14 @@ def plumed_text(
         metad: keywords for each METAD action.
         temperature_K: temperature of the walker.
         flush_every_steps: number of steps between flushing output files.
+        also: see `plumed.metad_actions`.
     """
     rewritten = plumed.rewrite(
         text,
         metad={key: replace(one, temperature_K=temperature_K) for key, one in metad.items()},
         colvars=colvar_files(walker, text),
         edits=plumed_files.renamed(text, f"{walker}.out."),
+        also=also,
     )
     # PLUMED may buffer output for 10000 steps: too late for monitoring, and lost after a kill.
     return f"{rewritten.rstrip()}\nFLUSH STRIDE={flush_every_steps}\n"
