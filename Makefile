@@ -91,6 +91,8 @@ docs: setup
 	phasewalk schema --markdown -o docs/configuration.md
 	phasewalk schema --site -o docs/site.schema.json
 	phasewalk schema --site --markdown -o docs/site-keys.md
+	phasewalk schema --production -o docs/production.schema.json
+	phasewalk schema --production --markdown -o docs/production-keys.md
 	python -m mkdocs build --quiet --strict
 
 bench: setup

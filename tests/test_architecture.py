@@ -61,6 +61,7 @@ OWNERS = {
     "shutil": {
         "engines.workplace",  # a job's scratch folder
         "exports.folder",  # copies of models and sources
+        "producing.needs",  # how full the disk is
         "engines.discovery",  # which
         "engines.machine_child",  # the same
         "engines.plugin",  # which; the build folder

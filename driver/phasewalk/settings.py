@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 MAX_VALUES, MAX_DEPTH = 100_000, 50
-_LINES = re.compile(r"systems\.[^.]*\.plumed")
+_LINES = re.compile(r"(systems\.[^.]*\.)?plumed")
 """Texts of several lines."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

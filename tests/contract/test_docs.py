@@ -20,6 +20,8 @@ from helpers.documents import DOCS, LANGUAGES, PAGES, ROOT, Block, blocks, inlin
 from phasewalk.campaign import config, config_reference
 from phasewalk.cluster import site_reference
 from phasewalk.commands import cli
+from phasewalk.producing import reference, settings
+from phasewalk.settings_files import parse
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 EXAMPLES = sorted(ROOT.glob("examples/*/campaign.yaml"))
@@ -51,6 +53,24 @@ def test_the_keys_of_a_site_are_up_to_date() -> None:
     assert (DOCS / "site-keys.md").read_text() == site_reference.markdown(), "type: make docs"
     shown = (DOCS / "site.schema.json").read_text()
     assert shown == site_reference.schema_text(), "type: make docs"
+
+
+def test_the_keys_of_a_production_file_are_up_to_date() -> None:
+    assert (DOCS / "production-keys.md").read_text() == reference.markdown(), "type: make docs"
+    shown = (DOCS / "production.schema.json").read_text()
+    assert shown == reference.schema_text(), "type: make docs"
+
+
+def test_the_example_of_a_production_file_is_valid_and_has_all_keys() -> None:
+    path = ROOT / "examples/mil53_al/production.yaml"
+    schema = reference.json_schema()
+    validator = jsonschema.Draft202012Validator(schema)
+    data = load(path.read_text())
+    assert [error.message for error in validator.iter_errors(data)] == []
+    for wrong in ({"ranks": 0}, {"supercell": [1, 2]}, {"ensemble": "nve"}, {"lenght_ps": 1}):
+        assert not validator.is_valid({**data, **wrong})
+    assert set(data) | {"generation", "engines"} == set(schema["properties"])
+    assert settings.read(path).supercell == ((2, 0, 0), (0, 2, 0), (0, 0, 2))
 
 
 def test_each_key_of_a_site_is_described_once() -> None:
@@ -233,6 +253,9 @@ def test_yaml_holds_settings(block: Block) -> None:
     if not (data := load(block.text)):
         return  # a comment
     text = block.text
+    if "length_ps" in data:
+        parse(text, str(block), settings.ProductionSettings)
+        return
     if "campaign" not in data:
         missing = {key: value for key, value in SMALLEST.items() if key not in data}
         text += "\n" + "\n".join(f"{key}: {value!r}" for key, value in missing.items())

@@ -121,15 +121,20 @@ def parse(text: str) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def metad_actions(text: str) -> dict[str, Action]:
+def metad_actions(text: str, also: Set[str] = frozenset()) -> dict[str, Action]:
     """The METAD actions by key: their label, or `metad1`, `metad2`, … (by position) without one.
+
+    Args:
+        text: PLUMED input.
+        also: other biases whose files the caller continues.
 
     Raises:
         InputError: a bias whose history cannot be continued in the next round.
     """
     found: dict[str, Action] = {}
     for action in parse(text):
-        _check_history(action)
+        if action.name not in also:
+            _check_history(action)
         if action.name != "METAD":
             continue
         key = action.label or f"metad{len(found) + 1}"
@@ -212,6 +217,7 @@ def rewrite(
     metad: Mapping[str, MetadFiles],
     colvars: Sequence[str],
     edits: Sequence[Edit] = (),
+    also: Set[str] = frozenset(),
 ) -> str:
     """Set the keywords of METAD and FILE of PRINT; all other bytes are unchanged.
 
@@ -220,9 +226,10 @@ def rewrite(
         metad: keywords for each key of `metad_actions`.
         colvars: file names for the PRINT actions, in their order.
         edits: additional edits, of other words.
+        also: see `metad_actions`.
     """
     files = iter(colvars)
-    keys = {action.name_word.start: key for key, action in metad_actions(text).items()}
+    keys = {action.name_word.start: key for key, action in metad_actions(text, also).items()}
     made = list(edits)
     for action in parse(text):
         if action.name == "METAD":

@@ -15,6 +15,7 @@ from . import (
     fes,
     labels,
     potential,
+    produce,
     report,
     schema,
     signals,
@@ -246,6 +247,7 @@ def main() -> None:
         for command in (potential.evaluate, potential.deploy, potential.gate, potential.export):
             app.command()(command)
         app.command()(fes.fes)
+        app.command()(produce.produce)
         app.command()(labels.atoms)
         app.command()(schema.schema)
         app.command()(submit.submit)

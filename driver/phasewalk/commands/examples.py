@@ -14,6 +14,7 @@ EXAMPLES = {
         "fes my.run --generation 3 --segments 20",
         "fes my.run --seed 2 --segments 10",
     ),
+    "produce": ("produce production.yaml", "produce production.yaml --dry-run"),
     "evaluate": ("evaluate my.run --data test.extxyz", "evaluate my.nequip.pth --data test.extxyz"),
     "deploy": (
         "deploy my.run/models/final/checkpoint.ckpt -o my.nequip.pth",

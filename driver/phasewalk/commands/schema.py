@@ -1,4 +1,4 @@
-"""`phasewalk schema`: the keys of campaign and site files, as JSON Schema or as tables."""
+"""`phasewalk schema`: the keys of all input files, as JSON Schema or as tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from ..errors import InputError
 from ..files import write_file
 from . import terminal
 
@@ -22,6 +23,9 @@ def schema(
     site: Annotated[
         bool, typer.Option("--site", help="The keys of a site file, instead of a campaign file.")
     ] = False,
+    production: Annotated[
+        bool, typer.Option("--production", help="The keys of a production file.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of campaign files, with which editors complete and check them.
 
@@ -30,8 +34,11 @@ def schema(
     """
     from ..campaign import config_reference
     from ..cluster import site_reference
+    from ..producing import reference
 
-    made = site_reference if site else config_reference
+    if site and production:
+        raise InputError("--site --production: give one of them")
+    made = site_reference if site else reference if production else config_reference
     text = made.markdown() if as_markdown else made.schema_text()
     if output is None:
         typer.echo(text, nl=False)

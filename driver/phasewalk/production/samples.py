@@ -264,7 +264,7 @@ def _printed(
 ) -> tuple[Whole, Array] | None:
     """Steps and values from the first COLVAR file with all variables; None if there is none."""
     time = timestep_ps / plumed.time_unit_ps(system.text)
-    for name in walkers.colvar_files(walker, system.text):
+    for name in walkers.colvar_files(walker.id, system.text):
         for path in (directory / name, directory / f"{name}.{walker.index}"):
             table = dumps.read_colvar(path) if path.is_file() else None
             if table is not None and names and set(names) <= set(table.fields):

@@ -214,7 +214,7 @@ def _read_segment(work: Work, plan: SegmentPlan, result: SegmentResult, director
     for name, text in texts.items():
         work.store.keep(name, text.encode())
     for walker in plan.walkers:
-        for name in walkers.colvar_files(walker, plan.systems[walker.system].plumed or ""):
+        for name in walkers.colvar_files(walker.id, plan.systems[walker.system].plumed or ""):
             if (directory / name).is_file():
                 work.store.vouch(directory / name)
     return {

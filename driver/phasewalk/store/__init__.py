@@ -19,7 +19,7 @@ from .directory import (
 )
 from .gathering import drop, gather, pack
 from .ledger import SECONDS_PER_HOUR, Meter
-from .locking import LOCK, locked
+from .locking import LOCK, Lock, locked, take
 from .records import (
     CRASH,
     EARLIER,
@@ -192,6 +192,7 @@ __all__ = [
     "Late",
     "LateLabel",
     "Located",
+    "Lock",
     "MeasuredErrors",
     "Meter",
     "NetworkStatistics",
@@ -246,6 +247,7 @@ __all__ = [
     "site_ledger",
     "steer_task",
     "stop_task",
+    "take",
     "train_task",
     "verify_task",
     "versions_task",

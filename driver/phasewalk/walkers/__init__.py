@@ -10,12 +10,15 @@ from .partitions import SEGMENT, colvar_files, files, job, launch, plumed_text, 
 from .policy import FrameError, HoldOutSettings, PolicySettings
 from .segment import (
     Engines,
+    Ensemble,
     SegmentPlan,
     SegmentResult,
     SegmentSettings,
     SystemSettings,
+    Thermostat,
     Walker,
     WalkerResult,
+    check_damping,
 )
 from .watch import Watch
 
@@ -28,6 +31,7 @@ __all__ = [
     "Candidate",
     "CandidateSettings",
     "Engines",
+    "Ensemble",
     "FrameError",
     "HoldOutSettings",
     "NearFrames",
@@ -37,10 +41,12 @@ __all__ = [
     "SegmentSettings",
     "Stop",
     "SystemSettings",
+    "Thermostat",
     "Walker",
     "WalkerResult",
     "Watch",
     "broke_down",
+    "check_damping",
     "colvar_files",
     "decks",
     "division",

@@ -135,8 +135,8 @@ def _template(name: str) -> tuple["jinja2.Template", frozenset[str]]:
     """A compiled template and the names of its values; compiled once for all walkers."""
     import jinja2.meta
 
-    text = (template_folder() / name).read_text(encoding="utf-8")
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: _number(value) if isinstance(value, float) else value,
         trim_blocks=True,
@@ -144,8 +144,17 @@ def _template(name: str) -> tuple["jinja2.Template", frozenset[str]]:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    wanted = jinja2.meta.find_undeclared_variables(environment.parse(text))
-    return environment.from_string(text), frozenset(wanted)
+    wanted: set[str] = set()
+    parts = [name]
+    for part in parts:
+        parsed = environment.parse(_source(part))
+        wanted |= jinja2.meta.find_undeclared_variables(parsed)
+        parts += [str(included) for included in jinja2.meta.find_referenced_templates(parsed)]
+    return environment.get_template(name), frozenset(wanted)
+
+
+def _source(template: str) -> str:
+    return (template_folder() / template).read_text(encoding="utf-8")
 
 
 def data_file(atoms: Atoms, type_names: Sequence[str], *, velocities: bool) -> str:

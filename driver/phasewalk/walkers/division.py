@@ -86,7 +86,7 @@ def files_of(part: SegmentPlan, first: int, directory: Path) -> dict[str, Path]:
     """
     found = {path.name: path for path in sorted(directory.iterdir()) if not path.is_dir()}
     for number, walker in enumerate(part.walkers):
-        for name in colvar_files(walker, part.systems[walker.system].plumed or ""):
+        for name in colvar_files(walker.id, part.systems[walker.system].plumed or ""):
             path = found.pop(f"{name}.{number}", None)
             if path is not None:
                 found[f"{name}.{first + number}"] = path

@@ -350,7 +350,7 @@ def _summaries(plan: SegmentPlan, partition: int, directory: Path) -> tuple[Colv
     """The printed variables; PLUMED with MPI appends the partition's number to file names."""
     walker = plan.walkers[partition]
     found: list[ColvarSummary] = []
-    for name in colvar_files(walker, plan.systems[walker.system].plumed or ""):
+    for name in colvar_files(walker.id, plan.systems[walker.system].plumed or ""):
         candidates = (directory / name, directory / f"{name}.{partition}")
         for path in [path for path in candidates if path.is_file()][:1]:
             table = dumps.read_colvar(path)

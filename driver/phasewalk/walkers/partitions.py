@@ -13,7 +13,7 @@ names of a walker's files begin with its id:
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,13 +74,15 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
     )
 
 
-def launch(name: str, count: int, engines: Engines, directory: Path, *, ranks: int = 1) -> Job:
-    """The MPI launch of so many walkers, each with so many ranks, without its files."""
+def launch(
+    name: str, count: int, engines: Engines, directory: Path, *, ranks: int = 1, deck: str = SEGMENT
+) -> Job:
+    """The MPI launch of so many walkers of so many ranks each, without its files."""
     quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
     partitions = ("-partition", f"{count}x{ranks}")
     return Job(
         name=name,
-        argv=(str(engines.lmp), *partitions, "-in", SEGMENT, *quiet),
+        argv=(str(engines.lmp), *partitions, "-in", deck, *quiet),
         directory=directory,
         kind="segment",
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
@@ -149,6 +151,7 @@ def plumed_text(
     metad: Mapping[str, plumed.MetadFiles],
     temperature_K: float,
     flush_every_steps: int,
+    also: Set[str] = frozenset(),
 ) -> str:
     """PLUMED input of one walker.
 
@@ -158,12 +161,14 @@ def plumed_text(
         metad: keywords for each METAD action.
         temperature_K: temperature of the walker.
         flush_every_steps: number of steps between flushing output files.
+        also: see `plumed.metad_actions`.
     """
     rewritten = plumed.rewrite(
         text,
         metad={key: replace(one, temperature_K=temperature_K) for key, one in metad.items()},
-        colvars=_colvar_files(walker, text),
+        colvars=colvar_files(walker, text),
         edits=plumed_files.renamed(text, f"{walker}.out."),
+        also=also,
     )
     # PLUMED may buffer output for 10000 steps: too late for monitoring, and lost after a kill.
     return f"{rewritten.rstrip()}\nFLUSH STRIDE={flush_every_steps}\n"
@@ -334,11 +339,7 @@ def hills_files(plan: SegmentPlan, walker: Walker) -> tuple[HillsOnDisk, ...]:
     )
 
 
-def colvar_files(walker: Walker, text: str) -> list[str]:
-    """Output files of its PRINT actions."""
-    return _colvar_files(walker.id, text)
-
-
-def _colvar_files(walker: str, text: str) -> list[str]:
+def colvar_files(walker: str, text: str) -> list[str]:
+    """Output files of the PRINT actions of a walker."""
     count = plumed.print_count(text)
     return [f"{walker}.colvar" if n == 1 else f"{walker}.{n}.colvar" for n in range(1, count + 1)]

@@ -26,6 +26,40 @@ Ensemble = Literal["nvt", "npt"]
 Thermostat = Literal["langevin", "csvr", "nose-hoover"]
 
 
+class Damped(Protocol):
+    """Settings with a time step and damping times."""
+
+    @property
+    def timestep_fs(self) -> float:
+        """Time step."""
+        ...
+
+    @property
+    def thermostat_damping_fs(self) -> float:
+        """Damping time of the thermostat."""
+        ...
+
+    @property
+    def barostat_damping_fs(self) -> float:
+        """Damping time of the barostat."""
+        ...
+
+
+def check_damping(settings: Damped) -> None:
+    """Raise ValueError if a damping time is too short for the time step."""
+    step = settings.timestep_fs
+    found = {
+        "thermostat_damping_fs": (settings.thermostat_damping_fs, 10),
+        "barostat_damping_fs": (settings.barostat_damping_fs, 50),
+    }
+    for name, (damping, least) in found.items():
+        if damping < least * step:
+            raise ValueError(
+                f"{name}: {damping:g} is less than {least} time steps of {step:g} fs, too fast for "
+                f"the integrator: write at least {least * step:g}"
+            )
+
+
 class RampSettings(Settings):
     """A temperature that increases over the first rounds, while the potential is inaccurate."""
 
@@ -215,14 +249,7 @@ class SegmentSettings(Settings):
 
     @model_validator(mode="after")
     def _slower_than_steps(self) -> "SegmentSettings":
-        for name, least in (("thermostat", 10), ("barostat", 50)):
-            damping = getattr(self, f"{name}_damping_fs")
-            if damping < least * self.timestep_fs:
-                raise ValueError(
-                    f"{name}_damping_fs: {damping:g} is less than {least} time steps of "
-                    f"{self.timestep_fs:g} fs, too fast for the integrator: write at least "
-                    f"{least * self.timestep_fs:g}"
-                )
+        check_damping(self)
         return self
 
 

@@ -110,7 +110,7 @@ class Watch:
         """The last line of each PRINT; PLUMED with MPI appends the partition's number."""
         walker = self.plan.walkers[partition]
         found: dict[str, float] = {}
-        for name in colvar_files(walker, self.plan.systems[walker.system].plumed or ""):
+        for name in colvar_files(walker.id, self.plan.systems[walker.system].plumed or ""):
             for path in (directory / name, directory / f"{name}.{partition}"):
                 found |= dumps.last_row(path)
         return {name: value for name, value in found.items() if name != "time"}

@@ -1,0 +1,95 @@
+"""`phasewalk produce`: a long run of a frozen model on a large cell."""
+
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from ..errors import Interrupted
+from . import site as sites
+from . import terminal
+
+if TYPE_CHECKING:
+    from ..producing import Plan
+
+out = terminal.stdout()
+PRINT_EVERY_S = 600.0
+"""Time between lines of progress in output to a file."""
+
+
+def produce(
+    file: Annotated[Path, typer.Argument(metavar="PRODUCTION.yaml", help="The production file.")],
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Folder of the run; default: NAME.production, next to it."),
+    ] = None,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only print decks and estimates; nothing is written."),
+    ] = False,
+) -> None:
+    """Run a frozen model for long on a large cell; the same command continues it.
+
+    Ctrl-C and SIGTERM stop it with a restart file. After a kill it continues from the last restart
+    file; its tables, frames and hills have no gap and no entry twice.
+    """
+    from .. import engines as finding
+    from .. import producing
+    from ..engines import plugin
+
+    settings = producing.read(file)
+    root = (directory or file.with_name(f"{file.stem}.production")).absolute()
+    launcher = sites.choose(None, file, cores=None, folder=root.parent)
+    engines = finding.with_machine(finding.find(settings.engines, os.environ), launcher)
+    begun = producing.begun_with(root)
+    plan = producing.make(settings, file, engines.machine, generation=begun)
+    needed = producing.estimate(plan)
+    for line in needed.lines():
+        _print(line)
+    producing.check(plan, needed, root, launcher.cores)
+    if dry:
+        _show_decks(plan)
+        return
+    engines = plugin.ensure(engines, launcher, os.environ)
+    again = f"phasewalk produce {shlex.quote(str(file))}"
+    again += f" --dir {shlex.quote(str(directory))}" if directory else ""
+    _print(f"folder: {root}")
+    with out.status("starting …") as status:
+        show = (lambda line: status.update(Text(line))) if out.is_terminal else _Seldom()
+        try:
+            ended = producing.run(plan, root, launcher, engines, show=show, say=_print)
+        except (KeyboardInterrupt, Interrupted) as error:
+            raise Interrupted(f"{str(error) or 'stopped'}. Continue with: {again}") from error
+    for walker, step in ended.steps.items():
+        _print(f"{walker}: {step} of {ended.total} steps")
+    if not ended.done:
+        raise Interrupted(f"stopped with restart files. Continue with: {again}")
+    _print(f"finished: {root}; for a longer run, increase length_ps and continue with: {again}")
+
+
+class _Seldom:
+    """Prints progress now and then."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def __call__(self, line: str) -> None:
+        """Print a line if it is time."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + PRINT_EVERY_S
+            _print(line)
+
+
+def _show_decks(plan: "Plan") -> None:
+    from .. import producing
+
+    for name, text in producing.shown_decks(plan).items():
+        _print(f"\n──── {name}\n{text.rstrip()}")
+
+
+def _print(line: str) -> None:
+    out.print(Text(line), soft_wrap=True)

@@ -1,0 +1,39 @@
+"""Producing: a long, restartable run of a frozen model on a large cell."""
+
+from typing import TYPE_CHECKING
+
+from ..faces import lazy
+
+if TYPE_CHECKING:
+    from . import reference
+    from .needs import Estimate, check, estimate
+    from .plan import Plan, make
+    from .running import Outcome, Shown, begun_with, run, shown_decks
+    from .settings import ProductionSettings, read
+
+__all__ = [
+    "Estimate",
+    "Outcome",
+    "Plan",
+    "ProductionSettings",
+    "Shown",
+    "begun_with",
+    "check",
+    "estimate",
+    "make",
+    "read",
+    "reference",
+    "run",
+    "shown_decks",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "needs": ("Estimate", "check", "estimate"),
+        "plan": ("Plan", "make"),
+        "running": ("Outcome", "Shown", "begun_with", "run", "shown_decks"),
+        "reference": (),
+        "settings": ("ProductionSettings", "read"),
+    },
+)

@@ -1,0 +1,196 @@
+"""The files of a run that goes on: the last complete restart file, and what was written after it.
+
+A LAMMPS restart file ends with a mark, without which it is incomplete. A walker goes on from the
+last complete one to which all its other files reach; these are cut to that step, so that no entry
+is lost or occurs twice.
+"""
+
+import mmap
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError, ParseError, named
+from ..files import write_file
+from .deck import Series
+
+RESTART = "restart"
+WRITTEN = (RESTART, "restart.a", "restart.b", "restart.end")
+"""Endings of restart files: the one from which a run has gone on, and those that LAMMPS writes."""
+MARK = b"LammpS RestartT\0"
+"""The first and the last bytes of a restart file (LAMMPS, lmprestart.h)."""
+_BEFORE_STEP = struct.pack("=ii", 4, 6) + b"metal\0" + struct.pack("=i", 5)
+"""The units, and the number that says that the step follows."""
+_HEAD = 1024
+_ITEM = b"ITEM: TIMESTEP\n"
+
+
+def restart_step(path: Path) -> int | None:
+    """Step of a restart file; None if it is incomplete, or not there.
+
+    Raises:
+        ParseError: a complete file of an unknown format.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+            stream.seek(max(0, path.stat().st_size - len(MARK)))
+            end = stream.read()
+    except FileNotFoundError:
+        return None
+    if not head.startswith(MARK) or end != MARK or len(head) <= len(MARK):
+        return None
+    _, found, rest = head.partition(_BEFORE_STEP)
+    if not found:
+        raise ParseError(path, "a restart file of an unknown format: units metal are expected")
+    return int(struct.unpack("=q", rest[:8])[0])
+
+
+def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) -> int:
+    """Cut the files of a walker to the step at which it goes on.
+
+    Args:
+        folder: of the run.
+        walker: name of the walker.
+        files: that it writes.
+        every: number of steps between restart files.
+
+    Returns:
+        The step; 0 if it has not written a restart file yet, and begins anew.
+
+    Raises:
+        InputError: there are restart files, but none is complete, or a file does not reach to one.
+    """
+    written = [folder / f"{walker}.{ending}" for ending in WRITTEN]
+    existing = [path for path in written if path.exists()]
+    if not existing:
+        _begin_anew(folder, walker, files, every)
+        return 0
+    steps = {path: step for path in existing if (step := restart_step(path)) is not None}
+    if not steps:
+        raise InputError(
+            f"{folder}: no restart file of {walker} is complete ({existing[0].name}, "
+            f"{existing[0].stat().st_size} bytes); restore one, or start anew with another --dir"
+        )
+    faults: list[InputError] = []
+    for path in sorted(steps, key=lambda path: -steps[path]):
+        try:
+            ends = {one.name: _end(folder / one.name, one, steps[path]) for one in files}
+        except InputError as error:
+            faults.append(error)
+            continue
+        _go_on_from(path, folder, walker, ends)
+        return steps[path]
+    raise faults[0]
+
+
+def last_step(folder: Path, walker: str) -> int:
+    """Step of the last complete restart file of a walker; 0 if there is none."""
+    steps = [restart_step(folder / f"{walker}.{ending}") for ending in WRITTEN]
+    return max((step for step in steps if step is not None), default=0)
+
+
+def _begin_anew(folder: Path, walker: str, files: Sequence[Series], every: int) -> None:
+    """Remove what a walker wrote before its first restart file."""
+    table = files[0]
+    path = folder / table.name
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    late = [line for line in lines if line[:1].isdigit() and int(line.split()[0]) > every]
+    if late:
+        raise InputError(
+            f"{folder}: {walker} has run beyond step {every}, but has no restart file; restore "
+            "one, or start anew with another --dir"
+        )
+    for one in files:
+        (folder / one.name).write_bytes(b"")  # PLUMED reads hills at each start
+
+
+def _go_on_from(path: Path, folder: Path, walker: str, ends: dict[str, int]) -> None:
+    """Make a restart file the one to go on from, and cut the other files. May be repeated."""
+    kept = folder / f"{walker}.{RESTART}"
+    for name, end in ends.items():
+        file = folder / name
+        with named(file):
+            file.touch()
+            with file.open("r+b") as stream:
+                stream.truncate(end)
+    if path != kept:
+        write_file(kept, path.read_bytes())
+    for ending in WRITTEN:
+        if ending != RESTART:  # later ones belong to what was cut
+            (folder / f"{walker}.{ending}").unlink(missing_ok=True)
+
+
+def _end(path: Path, series: Series, step: int) -> int:
+    """Number of bytes up to the end of the last entry before a run goes on at a step.
+
+    Raises:
+        ParseError: an entry is missing or occurs twice.
+    """
+    wanted = series.steps(step)
+    if not path.exists():
+        if not wanted:
+            return 0
+        raise ParseError(
+            path, f"missing, but the restart file is at step {step}; restore it, or start anew "
+            "with another --dir"
+        )  # fmt: skip
+    return (_end_of_frames if series.frames else _end_of_rows)(path, series, wanted, step)
+
+
+def _end_of_rows(path: Path, series: Series, wanted: range, step: int) -> int:
+    """The same for a table; all its entries are compared."""
+    end = position = count = 0
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            position += len(line)
+            if line.startswith(b"#") or not line.endswith(b"\n"):
+                continue
+            found = _step(path, number, line, series)
+            if not wanted or found > wanted[-1]:
+                break
+            if count == len(wanted) or found != wanted[count]:
+                due = wanted[min(count, len(wanted) - 1)]
+                raise _gap(path, f"step {found} where {due} is expected", step, number)
+            count, end = count + 1, position
+    if count < len(wanted):
+        raise _gap(path, f"it ends before step {wanted[count]}", step)
+    return end
+
+
+def _step(path: Path, number: int, line: bytes, series: Series) -> int:
+    """The step of a row."""
+    try:
+        return round(float(line.split()[0]) / series.per_step)
+    except (ValueError, IndexError, OverflowError) as error:
+        raise ParseError(path, "not a row of numbers", number) from error
+
+
+def _end_of_frames(path: Path, series: Series, wanted: range, step: int) -> int:
+    """The same for a dump, searched from its end."""
+    end = path.stat().st_size
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        while (start := text.rfind(_ITEM, 0, end)) >= 0:
+            words = text[start : start + 200].split()
+            found = int(words[2]) if len(words) > 2 and words[2].isdigit() else -1
+            if wanted and found == wanted[-1] and _whole(text[start:end]):
+                return end
+            if 0 <= found <= (wanted[-1] if wanted else -1):
+                break
+            end = start
+    if not wanted:
+        return 0
+    raise _gap(path, f"it has no whole frame of step {wanted[-1]}", step)
+
+
+def _whole(frame: bytes) -> bool:
+    """Whether a frame has all its lines."""
+    lines = frame.split(b"\n")
+    return len(lines) > 9 and lines[3].isdigit() and len(lines) == 10 + int(lines[3])
+
+
+def _gap(path: Path, what: str, step: int, line: int | None = None) -> ParseError:
+    return ParseError(
+        path, f"{what}, but the restart file is at step {step}; restore the file, or start anew "
+        "with another --dir", line
+    )  # fmt: skip

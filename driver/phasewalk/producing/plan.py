@@ -1,0 +1,250 @@
+"""What a production run is made from: settings, frozen model, start structure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from .. import models
+from ..bias import plumed_files, plumed_limits
+from ..campaign import config
+from ..engines import Machine
+from ..errors import InputError
+from ..files import file_hash, hash_bytes
+from ..models import Deployed, ModelSettings
+from ..rounds import read_states, reopen, states_file
+from ..status import collect, deployed
+from ..store import IDENTITY, SEGMENT, Store, read_campaign, settings_text
+from ..structures import read_structure
+from ..walkers import decks, lammps_frame, reduce_cell
+from .settings import ProductionSettings
+
+
+@dataclass(frozen=True)
+class Model:
+    """A deployed model.
+
+    Attributes:
+        file: its file.
+        stamp: its stamp.
+        generation: its generation in the campaign; empty for an exported one.
+        checkpoint: file of its checkpoint, for messages.
+        channels: layers × features × parities of its network, which its memory is proportional to;
+            of the preset `small` for an exported model, whose network is not known.
+        exchange: the file for several ranks beside it; None if one rank is used.
+    """
+
+    file: Path
+    stamp: Deployed
+    generation: str
+    checkpoint: Path
+    channels: int
+    exchange: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A production run.
+
+    Attributes:
+        settings: of the production file.
+        path: the production file.
+        model: the frozen model.
+        cell: the structure before it is repeated.
+        atoms: the whole, in LAMMPS's orientation.
+        source: where the structure is from, as compared when the run goes on.
+        plumed_files: files that PLUMED reads in addition to its input: name → content.
+    """
+
+    settings: ProductionSettings
+    path: Path
+    model: Model
+    cell: Atoms
+    atoms: Atoms
+    source: Mapping[str, Any]
+    plumed_files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def walkers(self) -> tuple[str, ...]:
+        """Names of the walkers."""
+        return tuple(f"walker-{n}" for n in range(self.settings.walkers))
+
+    @property
+    def data(self) -> bytes:
+        """Content of the data file that walkers begin with."""
+        return decks.data_file(self.atoms, self.model.stamp.types, velocities=False).encode()
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change between the starts of a run."""
+        free = {"campaign", "generation", "structure", "supercell", "length_ps", "ranks"}
+        free |= {"restart_every_steps", "engines"}
+        settings = self.settings.model_dump(mode="json", exclude=free)
+        files = {name: hash_bytes(content) for name, content in self.plumed_files.items()}
+        return {
+            "model": file_hash(self.model.file),
+            "structure": dict(self.source),
+            **settings,
+            **({"PLUMED's files": files} if files else {}),
+        }
+
+
+def make(
+    settings: ProductionSettings,
+    path: Path,
+    machine: Machine,
+    *,
+    generation: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """Find the model and the structure that a production file names.
+
+    Args:
+        settings: of the file.
+        path: the file; other names are relative to its folder.
+        machine: where it will run.
+        generation: the one that the run has begun with, if the file names none.
+        say: receives a remark.
+
+    Raises:
+        InputError: something is missing, or does not fit.
+    """
+    root = path.absolute().parent / settings.campaign
+    asked = None if settings.generation is None else str(settings.generation)
+    store = read_campaign(root) if (root / IDENTITY).is_file() else None
+    if store is None:
+        model = _exported(root, asked, machine)
+    else:
+        model = _of_campaign(store, asked or generation, machine)
+    if settings.ranks > 1:
+        model = _with_exchange(model, path)
+    atoms, source = _structure(settings, path, store)
+    whole = _supercell(atoms, settings)
+    text = settings.plumed or ""
+    try:
+        if text:
+            plumed_limits.check_structure(text, whole)
+        files = plumed_files.contents(text, path.absolute().parent)
+    except InputError as error:
+        raise InputError(f"{path}: plumed: {error}") from error
+    source = {**source, "supercell": [list(row) for row in settings.supercell]}
+    return Plan(settings, path, model, atoms, whole, source, files)
+
+
+def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Model:
+    """The fastest form of a generation that runs on a machine."""
+    state = collect(store.root, store)
+    forms = deployed.forms(store.records(), state["generations"], generation)
+    if not forms:
+        reopen.read_generation(store, generation)  # raises, and says which there are
+        raise InputError(f"{store.root}: generation {generation} has no deployed model")
+    checkpoint = reopen.read_generation(store, forms[0]["generation"]).checkpoint
+    channels = _channels(config.parse(*settings_text(store.root)).model)
+    found = []
+    for form in forms:
+        file = store.checked(str(form["file"]))
+        stamp = models.read_stamp(file.with_name("stamp.json"))
+        found.append(Model(file, stamp, str(form["generation"]), checkpoint, channels))
+    return _fitting(found, machine)
+
+
+def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
+    """The fastest form in a folder of `phasewalk export` that runs on a machine."""
+    files = [root / f"model{models.ENDINGS[mode]}" for mode in sorted(models.ENDINGS)]
+    stamped = [one for one in files if one.is_file() and _stamp(one).is_file()]
+    if not stamped:
+        raise InputError(
+            f"{root}: neither a campaign directory nor a folder of phasewalk export; correct "
+            "campaign:"
+        )
+    if generation is not None:
+        raise InputError(f"generation: {generation}: {root} has one model; remove this key")
+    checkpoint = root / "checkpoint.ckpt"
+    return _fitting(
+        [
+            Model(one, models.read_stamp(_stamp(one)), "", checkpoint, _channels(ModelSettings()))
+            for one in stamped
+        ],
+        machine,
+    )
+
+
+def _channels(settings: ModelSettings) -> int:
+    """See `Model`."""
+    own = {key.rpartition(".")[2]: value for key, value in settings.overrides.items()}
+    network = {**models.PRESETS[settings.preset]["network"], **own}
+    return int(network["num_layers"] * network["num_features"] * (1 + network["parity"]))
+
+
+def _stamp(model: Path) -> Path:
+    """The stamp beside a model."""
+    return model.with_name(f"{model.name}.json")
+
+
+def _fitting(found: list[Model], machine: Machine) -> Model:
+    """The first model that runs on a machine."""
+    reasons = [models.misfit(one.stamp, machine) for one in found]
+    for one, reason in zip(found, reasons, strict=True):
+        if not reason:
+            return one
+    raise InputError(f"{found[0].file}: {reasons[0]}; make another form with phasewalk deploy")
+
+
+def _with_exchange(model: Model, path: Path) -> Model:
+    """The model with its file for several ranks: beside it, or beside the production file."""
+    ending = models.ENDINGS[model.stamp.mode]
+    name = f"{model.file.name.removesuffix(ending)}{models.FOR_RANKS}{ending}"
+    here = path.absolute().parent / name
+    for file in (model.file.with_name(name), here):
+        if not file.is_file():
+            continue
+        stamp = models.read_stamp(_stamp(file))
+        if stamp.checkpoint == model.stamp.checkpoint and stamp.mode == model.stamp.mode:
+            return replace(model, exchange=file)
+        raise InputError(f"{file}: made from another checkpoint than {model.file}; make it again")
+    raise InputError(
+        f"ranks: the model has no file for several ranks; make it: phasewalk deploy "
+        f"{model.checkpoint} --mode {model.stamp.mode} --target ranks -o {here}"
+    )
+
+
+def _structure(
+    settings: ProductionSettings, path: Path, store: Store | None
+) -> tuple[Atoms, dict[str, Any]]:
+    """The structure before it is repeated, and where it is from."""
+    name = settings.structure
+    systems: tuple[str, ...] = ()
+    walkers: tuple[str, ...] = ()
+    if store is not None:
+        rounds = [record.round for record in store.records() if record.stage == SEGMENT]
+        states = read_states(store.checked(states_file(max(rounds)))) if rounds else []
+        structures = reopen.read_inputs(store).structures if rounds else {}
+        systems, walkers = tuple(structures), tuple(state.walker for state in states)
+        if name in structures:
+            return structures[name], {"system": name}
+        if name in walkers:
+            state = states[walkers.index(name)]
+            return (state.frames or [state.came_from])[0][1], {"walker": name}
+    file = path.absolute().parent / name
+    if not file.is_file():
+        known = f" (the campaign has {', '.join((*systems, *walkers))})" if systems else ""
+        raise InputError(f"{path}: structure: {name}: no such file, system or walker{known}")
+    return read_structure(file), {"file": name, "sha256": file_hash(file)}
+
+
+def _supercell(atoms: Atoms, settings: ProductionSettings) -> Atoms:
+    """The repeated cell in LAMMPS's orientation, without velocities."""
+    import numpy as np
+    from ase.build import make_supercell
+
+    matrix = np.array(settings.supercell)
+    if round(float(np.linalg.det(matrix))) < 1:
+        raise InputError(
+            f"supercell: {matrix.tolist()}: its determinant must be 1 or more; use positive "
+            "numbers, or exchange two rows"
+        )
+    whole = make_supercell(atoms, matrix)
+    if whole.has("momenta"):
+        del whole.arrays["momenta"]
+    return reduce_cell(lammps_frame(whole))
