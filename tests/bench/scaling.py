@@ -28,7 +28,7 @@ CELLS = {
     **{2432: (4, 4, 4), 4864: (8, 4, 4), 9728: (8, 4, 8)},
 }
 """Number of atoms → repetitions of the cell of 38 atoms."""
-WARM = 10
+WARM = 20
 """Steps before the time is taken: TorchScript compiles in the first ones."""
 DECK = """units metal
 atom_style atomic
@@ -42,11 +42,11 @@ fix nve all nve
 thermo 1000000
 run {warm}
 run {steps}
-info memory
+info out log memory
 """
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs for (\d+) steps with (\d+) atoms", re.M)
 _EXCHANGES = re.compile(r"^pair_style nequip: (\S+) ms of those in the model for exchanges", re.M)
-_MEMORY = re.compile(r"^Maximum working set size: (\S+) Mbyte|resident set size: (\S+) Mbyte", re.M)
+_MEMORY = re.compile(r"^Maximum resident set size: (\S+) Mbyte", re.M)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def launch(file: str, size: int, ranks: int, steps: int, *, model: Path, folder:
     several = beside(model)
     named = model if file == "one" else several
     deck = DECK.format(model=named.name, types=" ".join(types), warm=WARM, steps=steps)
-    place = folder / f"{file}-{size}-{ranks}-{steps}"
+    place = Path(tempfile.mkdtemp(dir=folder)) / f"{file}-{size}-{ranks}"
     job = Job(
         "measure",
         (str(found.lmp), "-in", "in.lmp", "-nocite"),
@@ -172,7 +172,7 @@ def read(file: str, log: str) -> Measured:
     """What LAMMPS says of the last run."""
     seconds, ranks, steps, atoms = _LOOP.findall(log)[-1]
     exchanges = _EXCHANGES.findall(log)
-    memory = [one or other for one, other in _MEMORY.findall(log)]
+    memory = _MEMORY.findall(log)
     return Measured(
         file=file,
         atoms=int(atoms),

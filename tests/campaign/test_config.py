@@ -327,7 +327,7 @@ def test_more_walkers_than_slots(tmp_path: Path) -> None:
     inputs.load(write_campaign(tmp_path, text.replace("walkers: 5", "walkers: 4")))
 
 
-RANKS = "resources: {cores: 2, ranks_per_walker: 4}\n"
+RANKS = "resources: {cores: 2, walkers_per_core: 2, ranks_per_walker: 4}\n"
 
 
 def test_ranks_of_walkers_count(tmp_path: Path) -> None:
@@ -337,6 +337,9 @@ def test_ranks_of_walkers_count(tmp_path: Path) -> None:
         "(resources.walkers_per_core) allow 1; use fewer walkers, or fewer ranks of each, or "
     ) in message
     inputs.load(write_campaign(tmp_path, SALT.replace("walkers: 2", "walkers: 1") + RANKS))
+    alone = RANKS.replace("walkers_per_core: 2, ", "")  # each rank has a core of its own
+    message = refused_file(write_campaign(tmp_path, SALT + alone))
+    assert "but 2 core(s) × 1 (resources.walkers_per_core) allow 0" in message
     message = refused_file(write_campaign(tmp_path, SALT + RANKS.replace("4", "9")))
     assert "resources.ranks_per_walker: 9, but systems.salt has 8 atoms" in message
 

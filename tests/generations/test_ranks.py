@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from helpers import fake_campaign
+from helpers import fake_campaign, fake_engines
 from helpers.fake_campaign import FakeCampaign
 from helpers.fakes import FakeLauncher
-from phasewalk.errors import EngineFailed, GateFailed, Interrupted
+from phasewalk.campaign.tasks import Work
+from phasewalk.errors import EngineFailed, GateFailed, Interrupted, ParseError
+from phasewalk.generations import deploy, refit
 from phasewalk.jobs import Finished, Job
 from phasewalk.models import model
 from phasewalk.status import verifying
+from phasewalk.store import directory
 from phasewalk.store.directory import read_campaign
 
 RANKS = "resources: {ranks_per_walker: 2}"
@@ -135,3 +139,31 @@ def test_the_final_model_has_it_in_both_modes(tmp_path: Path) -> None:
     assert found == ["model.exchange.nequip.pt2", "model.exchange.nequip.pth"]
     records = [r for r in read_campaign(made.root).records() if r.stage == "ranks"]
     assert [r.outputs["ranks"] for r in records if "final" in r.task] == [2, 2]
+
+
+def test_a_free_energy_has_its_own_and_compiles_nothing(tmp_path: Path) -> None:
+    made = make(tmp_path / "a")
+    made.run()
+    root, identity = made.root, made.campaign.identity()
+    with (
+        closing(directory.open_campaign(root, identity)) as opened,
+        closing(directory.open_campaign(root / "fes/gen-001", identity)) as frozen,
+    ):
+        launcher = FakeLauncher(made.programs)
+        found = fake_engines.engines(made.folder, made.programs.machine)
+        campaign, free = (
+            Work(made.campaign, store, launcher, found, made.watcher) for store in (opened, frozen)
+        )
+        trained = opened.find("train generation 1")
+        assert trained is not None
+        one = deploy.made(campaign, 1, "1", trained.outputs)
+        assert one is not None
+        assert refit.refit(campaign, free, one, 0) is one
+        for _ in range(2):  # the second time it is there
+            ready = refit.refit(campaign, free, one, 10)
+            assert ready.ranks == 2
+            assert ready.for_ranks == root / "fes/gen-001" / FILE.replace("000", "001")
+        assert [job.name for job in launcher.jobs] == [PROVE.replace("0", "1")]
+        ready.for_ranks.write_bytes(b"damaged")
+        with pytest.raises(ParseError):
+            refit.refit(campaign, free, one, 10)

@@ -77,19 +77,25 @@ class ResourceSettings(Settings):
     """Resources of this machine that the campaign may use."""
 
     cores: int | None = Field(None, ge=1, description="Number of cores. Default: all available.")
-    walkers_per_core: int = Field(
-        2,
+    walkers_per_core: int | None = Field(
+        None,
         ge=1,
-        description="Maximum number of walkers per core in a segment; of their MPI ranks, if "
-        "ranks_per_walker is more than 1.",
+        description="Maximum number of walkers (their MPI ranks) per core in a segment. Default: "
+        "2; 1 if ranks_per_walker is more than 1, since ranks wait for each other at every layer "
+        "of the network.",
     )
     ranks_per_walker: int = Field(
         1,
         ge=1,
         le=10_000,
         description="Number of MPI ranks of each walker, which share the atoms of a large cell. "
-        "Each needs a core, and on GPUs a GPU of its own.",
+        "On GPUs each needs a GPU of its own.",
     )
+
+    @property
+    def ranks_per_core(self) -> int:
+        """Maximum number of MPI ranks of walkers per core."""
+        return self.walkers_per_core or (2 if self.ranks_per_walker == 1 else 1)
 
 
 class CampaignSettings(Settings):
@@ -131,7 +137,7 @@ class CampaignSettings(Settings):
 
 def check_walkers(settings: CampaignSettings, cores: int, path: Path) -> None:
     """Raise InputError if there are more walkers than a number of cores allows."""
-    per_core, ranks = settings.resources.walkers_per_core, settings.resources.ranks_per_walker
+    per_core, ranks = settings.resources.ranks_per_core, settings.resources.ranks_per_walker
     if settings.rounds and settings.walkers * ranks > cores * per_core:
         each, fewer = "", "fewer walkers"
         if ranks > 1:
@@ -157,7 +163,7 @@ def check_atoms(settings: CampaignSettings, atoms: Mapping[str, Sized], path: Pa
 
 def check_ranks(settings: CampaignSettings, launcher: Launcher, path: Path) -> None:
     """Raise InputError if there are too few cores or GPUs for the MPI ranks of one walker."""
-    ranks, per_core = settings.resources.ranks_per_walker, settings.resources.walkers_per_core
+    ranks, per_core = settings.resources.ranks_per_walker, settings.resources.ranks_per_core
     if not settings.rounds or ranks == 1:
         return
     what = f"{path}: a walker has {ranks} MPI ranks (resources.ranks_per_walker)"
@@ -182,7 +188,7 @@ def most_walkers(settings: CampaignSettings, launcher: Launcher) -> int | None:
     """
     limits = [] if launcher.walkers is None else [launcher.walkers]
     if launcher.cores is not None and not launcher.here:
-        ranks = launcher.cores * settings.resources.walkers_per_core
+        ranks = launcher.cores * settings.resources.ranks_per_core
         limits.append(max(1, ranks // settings.resources.ranks_per_walker))
     return min(limits, default=None)
 
