@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..errors import InputError, Interrupted, OutOfTime, PhasewalkError
 from . import (
+    alarms,
     examples,
     fes,
     labels,
@@ -248,6 +249,7 @@ def main() -> None:
             app.command()(command)
         app.command()(fes.fes)
         app.command()(produce.produce)
+        app.command()(alarms.alarms)
         app.command()(labels.atoms)
         app.command()(schema.schema)
         app.command()(submit.submit)
