@@ -91,6 +91,24 @@ def read_dump(path: Path, type_names: Sequence[str]) -> list[Frame]:
     return frames
 
 
+def still_frame(path: Path, lines: Sequence[str], type_names: Sequence[str]) -> Frame | None:
+    """The frame of these lines, without velocities; None if it is incomplete.
+
+    It may have a column `element`; with fx fy fz it has an array `forces` (N, 3), eV/Å.
+    """
+    sections = _sections(path, lines, 0)
+    if not _complete(path, lines, sections):
+        return None
+    (start, stop), found = sections["ATOMS"], list(lines)
+    if "element" in (titles := found[start].split()[2:]):  # the only word among numbers
+        at = titles.index("element")
+        found[start] = found[start].replace(" element", "", 1)
+        for number in range(start + 1, stop):
+            words = found[number].split()
+            found[number] = " ".join(words[:at] + words[at + 1 :])
+    return _frame(path, found, sections, type_names, needed=_COLUMNS[:8])
+
+
 def last_frame(path: Path, type_names: Sequence[str], count: int) -> Frame | None:
     """The last complete frame of a growing dump, from the end of the file.
 
@@ -217,7 +235,13 @@ def _count(path: Path, lines: Sequence[str], section: tuple[int, int]) -> int:
     return int(lines[start + 1])
 
 
-def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence[str]) -> Frame:
+def _frame(
+    path: Path,
+    lines: Sequence[str],
+    sections: Sections,
+    names: Sequence[str],
+    needed: Sequence[str] = _COLUMNS,
+) -> Frame:
     if missing := [name for name in _ITEMS if name not in sections]:
         raise ParseError(
             path, f"'ITEM: {missing[0]}' is missing in this frame", sections["TIMESTEP"][0] + 1
@@ -229,16 +253,18 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
     if stop - start - 1 != count:
         raise ParseError(path, f"{stop - start - 1} atoms, expected {count}", start + 1)
     titles = lines[start].split()[2:]
-    if missing := [name for name in _COLUMNS if name not in titles]:
+    if missing := [name for name in needed if name not in titles]:
         raise ParseError(path, f"the dump has no column '{missing[0]}'", start + 1)
     rows = _rows(path, lines, start + 1, stop, len(titles))
-    ids, types, *columns = (rows[:, titles.index(name)] for name in _COLUMNS)
+    ids, types, *columns = (rows[:, titles.index(name)] for name in needed)
     order = np.argsort(ids, kind="stable")
     if not np.array_equal(ids[order], np.arange(1, count + 1)):
         raise ParseError(path, f"atom ids are not 1 … {count}", start + 1)
     if not np.isin(types, np.arange(1, len(names) + 1)).all():
         raise ParseError(path, f"an atom type is not in 1 … {len(names)}", start + 1)
-    positions, images, velocities = (np.array(columns[i : i + 3]).T[order] for i in (0, 3, 6))
+    positions, images, *velocities = (
+        np.array(columns[i : i + 3]).T[order] for i in range(0, len(columns), 3)
+    )
     with np.errstate(all="ignore"):  # values of an unstable walker
         atoms = Atoms(
             [names[int(kind) - 1] for kind in types[order]],
@@ -246,7 +272,11 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
             cell=cell,
             pbc=True,
         )
-        atoms.set_velocities(velocities_from_lammps(velocities))
+        for each in velocities:
+            atoms.set_velocities(velocities_from_lammps(each))
+    if {"fx", "fy", "fz"} <= set(titles):
+        forces = rows[:, [titles.index(name) for name in ("fx", "fy", "fz")]][order]
+        atoms.set_array("forces", forces)
     return Frame(step, atoms)
 
 

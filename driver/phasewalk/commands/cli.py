@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..errors import InputError, Interrupted, OutOfTime, PhasewalkError
 from . import (
+    alarms,
     examples,
     fes,
     labels,
@@ -249,6 +250,7 @@ def main() -> None:
         app.command()(fes.fes)
         app.command()(produce.produce)
         app.command()(produce.analyse)
+        app.command()(alarms.alarms)
         app.command()(labels.atoms)
         app.command()(schema.schema)
         app.command()(submit.submit)

@@ -16,6 +16,7 @@ EXAMPLES = {
     ),
     "produce": ("produce production.yaml", "produce production.yaml --dry-run"),
     "analyse": ("analyse production.production", "analyse production.production --discard-ps 20"),
+    "alarms": ("alarms production.production",),
     "evaluate": ("evaluate my.run --data test.extxyz", "evaluate my.nequip.pth --data test.extxyz"),
     "deploy": (
         "deploy my.run/models/final/checkpoint.ckpt -o my.nequip.pth",

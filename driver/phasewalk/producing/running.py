@@ -10,6 +10,7 @@ walker-0.plumed walker-0.log        PLUMED input, log of all starts
 walker-0.thermo .dump .colvar       output, continuous over all starts
 walker-0.metad.hills                hills; metad.hills.0 if there are several walkers
 walker-0.restart .a .b .end         restart files; the first is that of the last start
+alarms.jsonl alarms.extxyz          frames unlike what the model was trained on (trained.npz)
 """
 
 import time
@@ -29,6 +30,7 @@ from ..store import LOCK, Lock, take
 from ..units import FS_PER_PS
 from ..walkers import Engines, launch
 from . import deck, outputs
+from .alarmed import Alarms
 from .plan import Plan
 
 BEGUN = "production.json"
@@ -122,11 +124,13 @@ def run(
         if before.done:  # nothing is cut
             return before
         steps = _prepare(plan, folder)
+        alarms = Alarms(plan, folder, steps, say)
         for walker, step in steps.items():
             if step:
                 say(f"{walker} goes on at step {step}")
-        progress = _Progress(plan, folder, lock, show, say)
+        progress = _Progress(plan, folder, lock, show, say, alarms)
         ended = _walk(plan, folder, launcher, engines, progress)
+        alarms.end()
         (folder / deck.STOP).unlink(missing_ok=True)
         _check_ended(plan, folder, ended)
         return _reached(plan, folder)
@@ -253,13 +257,17 @@ def _check_ended(plan: Plan, folder: Path, ended: Finished) -> None:
 class _Progress:
     """The progress of a run, from the ends of its tables."""
 
-    def __init__(self, plan: Plan, folder: Path, lock: Lock, show: Shown, say: Shown) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, lock: Lock, show: Shown, say: Shown, alarms: Alarms
+    ) -> None:
         self.plan, self.folder, self.lock, self.show, self.say = plan, folder, lock, show, say
+        self.alarms = alarms
         self._first: tuple[float, float] | None = None
 
     def look(self, seconds: float) -> None:
         """Show it, so long after the start."""
         self.lock.beat()
+        self.alarms.look()
         total = self.plan.settings.steps
         done = min(self._step(walker) for walker in self.plan.walkers)
         per_ps = FS_PER_PS / self.plan.settings.timestep_fs
@@ -270,7 +278,7 @@ class _Progress:
         if rate > 0.0:
             speed = rate * SECONDS_PER_DAY / per_ps
             text += f", {speed:.3g} ps/day, {duration((total - done) / rate)} left"
-        self.show(text)
+        self.show(text + self.alarms.status)
 
     def _step(self, walker: str) -> int:
         """Step of the last row of a walker's table."""
