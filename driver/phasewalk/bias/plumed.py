@@ -124,9 +124,7 @@ def parse(text: str) -> tuple[Action, ...]:
 def metad_actions(text: str, also: Set[str] = frozenset()) -> dict[str, Action]:
     """The METAD actions by key: their label, or `metad1`, `metad2`, … (by position) without one.
 
-    Args:
-        text: PLUMED input.
-        also: other biases whose files the caller continues.
+    `also` names other biases whose files the caller continues.
 
     Raises:
         InputError: a bias whose history cannot be continued in the next round.

@@ -1,4 +1,4 @@
-"""`phasewalk produce`, `analyse`: a long run of a frozen model on a large cell, and its results."""
+"""Commands for production runs: a frozen model on a large cell, its results, its alarms."""
 
 import math
 import os
@@ -131,6 +131,27 @@ def analyse(
     out.print(table)
     for line in (*found.remarks, f"{folder / analyses.FOLDER}: {len(files)} files"):
         _print(line)
+
+
+def alarms(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run of phasewalk produce.")
+    ],
+) -> None:
+    """Look at the frames of a long run for what is unlike the labels of its model.
+
+    `phasewalk produce` does so while it runs; this is for frames that were written without it.
+    """
+    from ..alarms import again
+    from ..store import take
+
+    root = folder.absolute()
+    lock = take(root)
+    try:
+        for line in again(root, _print).summary():
+            _print(line)
+    finally:
+        lock.release()
 
 
 def _cells(row: "Row") -> tuple[str, str, str]:
