@@ -67,6 +67,10 @@ def job(folder: Path, name: str, **how: Any) -> Job:
             {"kind": "segment", "mpiexec": ("mpiexec",), "ranks": 12},
             {"nodelist": "g1", "gres": "gpu:4", "ntasks": "12", "overcommit": ""},
         ),
+        (
+            {"kind": "segment", "mpiexec": ("mpiexec",), "ranks": 2},
+            {"nodelist": "g1", "gres": "gpu:2", "ntasks": "2"},  # one for each walker at most
+        ),
         ({"kind": "compile", "threads": 99}, {"nodelist": "g1", "cpus-per-task": "8"}),
         ({"kind": "colvars"}, {"nodelist": "g1", "gres": "none"}),
         (

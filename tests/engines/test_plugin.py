@@ -10,7 +10,7 @@ from helpers.fakes import FakeLauncher
 from phasewalk.engines import Machine, here, plugin, shared_code
 from phasewalk.engines.discovery import Engines, Plumed
 from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError
-from phasewalk.jobs import Job
+from phasewalk.jobs import Finished, Job
 
 
 def with_versions(**versions: str) -> Machine:
@@ -209,6 +209,23 @@ def test_what_cmake_says_is_one_line(engines: Engines, environ: dict[str, str]) 
 
     with pytest.raises(EngineFailed, match=r"torch 2\.9\.1 in /there: 2\.10 or later is required "):
         plugin.ensure(engines, FakeLauncher(fail), environ)
+
+
+def test_a_compiler_that_was_killed_for_memory(
+    engines: Engines, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Slurm prints is not shown as an error of the compiler."""
+    why = "killed for memory: 1.6 of 1.5 GB; raise memory_GB of compile"
+
+    def killed(launcher: FakeLauncher, job: Job) -> Finished:
+        assert job.memory_GB == plugin.COMPILERS * plugin.COMPILER_GB
+        job.directory.mkdir(parents=True)
+        (job.directory / Finished.STDERR).write_text("slurmstepd-n2: error: exceeded memory\n")
+        return Finished(job, -9, 1.0, why=why)
+
+    monkeypatch.setattr(plugin, "run", killed)
+    with pytest.raises(EngineFailed, match=rf"\(configure\): {why} \(all files"):
+        plugin.ensure(engines, FakeLauncher(), environ)
 
 
 def test_no_compiler(

@@ -21,6 +21,7 @@ site: lab
 mode: {mode}
 poll_s: 1
 default: {{memory_GB: 1.5, time_min: 10}}
+compile: {{memory_GB: 2}}
 segment: {{nodes: 2}}
 """
 
@@ -32,6 +33,8 @@ def made(folder: Path, mode: str) -> list[str]:
     del settings["stop"]
     settings |= {"rounds": 2, "model": {**settings["model"], "final": None}}
     settings["reference"]["share"] = False
+    # auto would use what the first campaign has compiled from the start of the second.
+    settings["deploy"] = {"mode": "aotinductor"}
     (folder / "campaign.yaml").write_text(yaml.safe_dump(settings))
     (folder / "lab.yaml").write_text(SITE.format(mode=mode))
     where = ("--dir", str(folder / "run"), "--site", "lab")

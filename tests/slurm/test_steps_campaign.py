@@ -66,6 +66,23 @@ def test_it_stops_before_the_allocation_ends_and_gives_the_same_results_in_the_n
     assert not list(campaign.folder.glob("phasewalk-*"))  # temporary folders beside the campaign
 
 
+def test_walkers_that_do_not_fit_are_divided_and_the_results_are_the_same(
+    cluster: slurm.Cluster, learned: TinyCampaign, tmp_path: Path
+) -> None:
+    campaign = campaigns.make(tmp_path / "c", ["NaCl"], rounds=1)
+    campaign.file.with_name("lab.yaml").write_text(SITE.replace("segment: {nodes: 2}", ""))
+    with campaign.file.open("a") as stream:
+        stream.write("resources: {walkers_per_core: 1}\n")
+    command = ("run", str(campaign.file), "--dir", str(campaign.root), "--site", "lab")
+    one_core = ("-pcpu", "-N1", "-n1", "-c1", "--mem=3500", "--time=60")
+    with slurm.allocated(cluster, *one_core) as environ:
+        done = phasewalk(campaign, environ, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    launches = campaign.root / "rounds/001/segment"
+    assert sorted(path.name for path in launches.glob("launch-*")) == ["launch-1", "launch-2"]
+    campaigns.assert_same(campaign, learned)
+
+
 def test_outside_of_an_allocation_it_says_what_to_do(tmp_path: Path) -> None:
     campaign = campaigns.make(tmp_path / "c", ["NaCl"], rounds=1)
     campaign.file.with_name("lab.yaml").write_text(SITE)

@@ -255,7 +255,7 @@ def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, 
     if finished.returncode != 0:
         printed = finished.directory / Finished.STDERR
         errors = printed.read_text(errors="replace", encoding="utf-8")
-        why = plumed_words.complaint(errors, text) or finished.last_lines()
+        why = finished.why or plumed_words.complaint(errors, text) or finished.last_lines()
         raise InputError(f"PLUMED rejects it: {why}")
     biases = ", ".join(f"{key} (a hill every {plumed.pace(a)} steps)" for key, a in actions.items())
     atoms = campaign.structures[name]

@@ -136,7 +136,9 @@ def _check(plan: SegmentPlan, result: SegmentResult) -> None:
 
 
 def _reason(finished: Finished, plan: SegmentPlan) -> str:
-    """The error message of LAMMPS or PLUMED; empty if there is none."""
+    """Why it was ended from outside, or the error message of LAMMPS or PLUMED; else empty."""
+    if finished.why:
+        return f"LAMMPS was {finished.why}"
     for walker in plan.walkers:
         log = finished.directory / f"{walker.id}.log"
         stop = logs.read_log(log).stop if log.is_file() else None

@@ -102,11 +102,13 @@ def megabytes(memory_GB: float | None) -> int:
 
 
 def gpus_of(job: Job, place: PlaceSettings) -> int:
-    """Number of GPUs of a job on each node; a program without MPI uses one of those of walkers."""
+    """Number of GPUs of a job on each node, at most one for each rank of a job with walkers."""
     gpus = job.gpus if place.gpus is None else place.gpus
     if job.kind == "colvars":  # PLUMED alone
         return 0
-    return gpus if job.mpiexec or job.kind not in (WALKERS, "check") else min(gpus, 1)
+    if job.kind not in (WALKERS, "check"):
+        return gpus
+    return min(gpus, math.ceil(job.nodes * job.ranks / (place.nodes or 1)))
 
 
 def limit_min(job: Job, place: PlaceSettings) -> float:

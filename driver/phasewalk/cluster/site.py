@@ -42,8 +42,8 @@ class PlaceSettings(Settings):
     gpus: int | None = Field(
         None,
         ge=0,
-        description="Number of GPUs per node. Default: 0; without a scheduler all GPUs for "
-        "segment, one for train, compile and evaluate.",
+        description="Number of GPUs per node; a segment takes at most one for each walker. "
+        "Default: 0; without a scheduler all for segment, one for train, compile and evaluate.",
     )
     gpu_type: Word | None = Field(None, description="Type of the GPUs, as in `--gres=gpu:TYPE:1`.")
     memory_GB: float | None = Field(

@@ -19,6 +19,9 @@ from .machine_child import which
 LIBRARY = "phasewalkplugin.so"
 STAMP = "phasewalk_stamp.json"
 BUILD_LIMIT_S = 1200.0
+COMPILERS, COMPILER_GB = 2, 1.0
+"""Number of compilers side by side, and memory of each: without a limit, cmake starts one for each
+processor of the machine, whatever was granted of it."""
 VERSION = "0.3.0"
 """Version of the plugin's sources that decks and logs need.
 
@@ -148,12 +151,21 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
             "configure",
             (str(cmake), "-S", str(source_dir()), "-B", str(built), *generator, *options),
         ),
-        ("compile", (str(cmake), "--build", str(built), "--target", "phasewalkplugin")),
+        (
+            "compile",
+            (
+                *(str(cmake), "--build", str(built), "--target", "phasewalkplugin"),
+                *("--parallel", str(COMPILERS)),
+            ),
+        ),
     )
     for name, argv in steps:
-        finished = run(
-            launcher, Job(f"plugin {name}", argv, work / name, "build", timeout_s=BUILD_LIMIT_S)
+        job = Job(
+            *(f"plugin {name}", argv, work / name, "build"),
+            memory_GB=COMPILERS * COMPILER_GB,
+            timeout_s=BUILD_LIMIT_S,
         )
+        finished = run(launcher, job)
         if finished.returncode != 0:
             raise EngineFailed(
                 f"building the plugin failed ({name}): {_first_error(finished)} "
@@ -169,7 +181,9 @@ def build(engines: Engines, launcher: Launcher, environ: Mapping[str, str]) -> P
 
 
 def _first_error(finished: Finished) -> str:
-    """The first error line of cmake or the compiler; the last lines if there is none."""
+    """Why it was ended from outside, else the first error line; the last lines if there is none."""
+    if finished.why:
+        return finished.why
     for name in (Finished.STDERR, Finished.STDOUT):
         path = finished.directory / name
         text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
