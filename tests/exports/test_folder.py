@@ -106,6 +106,18 @@ def test_the_readme_says_what_a_colleague_must_know(made: FakeCampaign, tmp_path
         assert (tmp_path / "salt-potential" / name).exists(), name
 
 
+def test_it_has_the_files_for_several_ranks_if_there_are_any(tmp_path: Path) -> None:
+    several = fake_campaign.make(tmp_path / "a", more="resources: {ranks_per_walker: 2}")
+    several.run()
+    found = exported(several, tmp_path)
+    name = "model.exchange.nequip.pth"
+    kept = several.root / f"models/gen-001/torchscript-cpu/{name}"
+    assert (found.folder / name).read_bytes() == kept.read_bytes()
+    text = (found.folder / "README.md").read_text()
+    assert f"On several MPI ranks, also with partitions, LAMMPS uses {name}, which" in text
+    assert "--target ranks" not in text
+
+
 def test_where_packaging_fails_it_has_the_checkpoint(made: FakeCampaign, tmp_path: Path) -> None:
     found = exported(made, tmp_path, play=refused)
     assert "it cannot be packaged" in found.missing

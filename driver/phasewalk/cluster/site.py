@@ -42,7 +42,7 @@ class PlaceSettings(Settings):
     gpus: int | None = Field(
         None,
         ge=0,
-        description="Number of GPUs per node; a segment takes at most one for each walker. "
+        description="Number of GPUs per node; a segment takes at most one for each MPI rank. "
         "Default: 0; without a scheduler all for segment, one for train, compile and evaluate.",
     )
     gpu_type: Word | None = Field(None, description="Type of the GPUs, as in `--gres=gpu:TYPE:1`.")

@@ -13,7 +13,16 @@ from ..errors import InputError, StoreError
 from ..labels import Label
 from ..models import Deployed
 from ..status import History, deployed, history, library, verdict
-from ..store import Store, Trained, Versions, each, read_campaign, train_task
+from ..store import (
+    ForRanks,
+    Store,
+    Trained,
+    Versions,
+    each,
+    ranks_task,
+    read_campaign,
+    train_task,
+)
 
 EXAMPLE_FRAMES = 4
 """Number of frames in the example with which a package is compiled."""
@@ -21,11 +30,15 @@ EXAMPLE_FRAMES = 4
 
 @dataclass(frozen=True)
 class Form:
-    """A deployed model: its file in the campaign, its stamp, and its speed on one thread."""
+    """A deployed model: its file in the campaign, its stamp, and its speed on one thread.
+
+    `several` is the file for several MPI ranks; None if there is none.
+    """
 
     source: Path
     stamp: Deployed
     ms_per_step: float | None
+    several: Path | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,12 @@ def _checked(store: Store, name: str) -> Path:
 
 def _form(store: Store, one: Mapping[str, Any]) -> Form:
     source = store.checked(str(one["file"]))
-    return Form(source, models.read_stamp(source.with_name("stamp.json")), one["ms_per_step"])
+    stamp = models.read_stamp(source.with_name("stamp.json"))
+    record = store.find(ranks_task(one["generation"], stamp.mode))
+    several = None if record is None or record.failed else record.of(ForRanks)
+    of_same = several is not None and several.stamp.get("checkpoint") == stamp.checkpoint
+    path = store.checked(several.file) if several is not None and of_same else None
+    return Form(source, stamp, one["ms_per_step"], path)
 
 
 def _range(found: History, system: str, variable: str, ends: tuple[float, float]) -> str:

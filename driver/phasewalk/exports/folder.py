@@ -107,6 +107,8 @@ def _fill(place: Path, found: Facts, folder: str, package: Path | None) -> None:
         shutil.copyfile(form.source, place / _name(form))
         stamp = replace(form.stamp, file=_name(form), checkpoint=file_hash(found.checkpoint))
         (place / f"{_name(form)}.json").write_text(models.stamp_text(stamp), encoding="utf-8")
+        if form.several is not None:
+            shutil.copyfile(form.several, place / form.several.name)
     shutil.copyfile(package or found.checkpoint, place / (PACKAGE if package else CHECKPOINT))
     sources = plugin.source_dir()
     (place / "plugin/plugin").mkdir(parents=True)
@@ -136,6 +138,7 @@ def _texts(found: Facts, folder: str, *, packaged: bool) -> dict[str, str]:
             forms=[{"file": _name(form), "about": _about(form)} for form in found.forms],
             packaged=packaged,
             package=PACKAGE if packaged else CHECKPOINT,
+            several=[form.several.name for form in found.forms if form.several is not None],
             ase=slow is not None,
             nequip=stamp.nequip,
             versions=", ".join(f"{n} {found.versions[n]}" for n in names if found.versions.get(n)),
