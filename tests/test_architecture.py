@@ -82,7 +82,7 @@ OWNERS = {
     "asyncio": set[str](),
     "typer": {"commands"},
     "jinja2": {"exports.folder", "walkers.decks", "report.page"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "analyses.figures"},
     "pandas": {"report.notebook"},
     "chemiscope": {"report.chemiscope"},
     # Heavy, and never in a process that goes on to start others.

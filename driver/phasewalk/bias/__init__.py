@@ -18,6 +18,7 @@ from .hills import (
     header,
     kernels,
     merge,
+    period,
     record_to_text,
 )
 from .plumed import metad_actions
@@ -53,6 +54,7 @@ __all__ = [
     "metad_actions",
     "numbers",
     "on_disk",
+    "period",
     "plumed",
     "plumed_files",
     "plumed_limits",

@@ -224,7 +224,7 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
         )
     step = _count(path, lines, sections["TIMESTEP"])
     count = _count(path, lines, sections["NUMBER OF ATOMS"])
-    origin, cell = _box(path, lines, sections["BOX BOUNDS"])
+    origin, cell = box(path, lines, sections["BOX BOUNDS"])
     start, stop = sections["ATOMS"]
     if stop - start - 1 != count:
         raise ParseError(path, f"{stop - start - 1} atoms, expected {count}", start + 1)
@@ -250,7 +250,7 @@ def _frame(path: Path, lines: Sequence[str], sections: Sections, names: Sequence
     return Frame(step, atoms)
 
 
-def _box(path: Path, lines: Sequence[str], section: tuple[int, int]) -> tuple[Array, Array]:
+def box(path: Path, lines: Sequence[str], section: tuple[int, int]) -> tuple[Array, Array]:
     """Corner (3,) and row-vector cell (3, 3), Å, for the three box formats of LAMMPS.
 
     For restricted triclinic boxes, LAMMPS writes the bounds of the tilted box (Howto_triclinic).

@@ -247,7 +247,7 @@ def gaussians(record: HillsRecord, *, action: str) -> Gaussians:
         centres=rows[:, 1 : 1 + count],
         sigmas=rows[:, 1 + count : 1 + 2 * count],
         heights=rows[:, -2] * scale,
-        periods=np.array([_period(constants, name) for name in fields[1 : 1 + count]]),
+        periods=np.array([period(constants, name) for name in fields[1 : 1 + count]]),
         stretched=constants.get("kerneltype", "gaussian") == "stretched-gaussian",
     )
 
@@ -378,7 +378,7 @@ def _step(time: float, deposit: Deposit) -> int:
     return round(time / deposit.time_per_step)
 
 
-def _period(constants: Mapping[str, str], name: str) -> float:
+def period(constants: Mapping[str, str], name: str) -> float:
     """Period of a variable, from the ends that PLUMED writes (numbers, -pi, pi); inf if none."""
     ends = [constants.get(f"{end}_{name}") for end in ("min", "max")]
     if None in ends:

@@ -248,6 +248,7 @@ def main() -> None:
             app.command()(command)
         app.command()(fes.fes)
         app.command()(produce.produce)
+        app.command()(produce.analyse)
         app.command()(labels.atoms)
         app.command()(schema.schema)
         app.command()(submit.submit)

@@ -15,6 +15,7 @@ EXAMPLES = {
         "fes my.run --seed 2 --segments 10",
     ),
     "produce": ("produce production.yaml", "produce production.yaml --dry-run"),
+    "analyse": ("analyse production.production", "analyse production.production --discard-ps 20"),
     "evaluate": ("evaluate my.run --data test.extxyz", "evaluate my.nequip.pth --data test.extxyz"),
     "deploy": (
         "deploy my.run/models/final/checkpoint.ckpt -o my.nequip.pth",

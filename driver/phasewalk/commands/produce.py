@@ -1,5 +1,6 @@
-"""`phasewalk produce`: a long run of a frozen model on a large cell."""
+"""`phasewalk produce`, `analyse`: a long run of a frozen model on a large cell, and its results."""
 
+import math
 import os
 import shlex
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from ..errors import Interrupted
@@ -14,6 +16,7 @@ from . import site as sites
 from . import terminal
 
 if TYPE_CHECKING:
+    from ..analyses import Row
     from ..producing import Plan
 
 out = terminal.stdout()
@@ -93,3 +96,52 @@ def _show_decks(plan: "Plan") -> None:
 
 def _print(line: str) -> None:
     out.print(Text(line), soft_wrap=True)
+
+
+def analyse(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run of phasewalk produce.")
+    ],
+    discard_ps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PS",
+            help="Time at the beginning of each walker that is not used; default: found by pymbar.",
+        ),
+    ] = None,
+) -> None:
+    """Analyse a production run, while it runs or afterwards.
+
+    The table has each result with ± one standard error and the number of independent samples. All
+    numbers and figures are written into RUN/analysis.
+    """
+    from .. import analyses
+
+    run = analyses.find(folder)
+    with terminal.stderr().status("analysing …"):
+        found = analyses.analyse(run, discard_ps=discard_ps)
+        files = analyses.write(found, folder / analyses.FOLDER)
+    table = Table()
+    table.add_column("quantity")
+    for column in ("value", "± error", "independent"):
+        table.add_column(column, justify="right")
+    table.add_column("remark")
+    for row in found.rows:
+        table.add_row(row.quantity, *_cells(row), row.remark)
+    out.print(table)
+    for line in (*found.remarks, f"{folder / analyses.FOLDER}: {len(files)} files"):
+        _print(line)
+
+
+def _cells(row: "Row") -> tuple[str, str, str]:
+    """Value, error and number of samples as text; the value has the digits of its error."""
+    value = f"{row.value:.6g}"
+    error = f"{row.error:.2g}"
+    if math.isfinite(row.error) and row.error > 0.0:
+        digits = max(0, 1 - math.floor(math.log10(row.error)))
+        value, error = f"{row.value:.{digits}f}", f"{row.error:.{digits}f}"
+    count = f"{row.independent:.0f}"
+    texts = ((row.value, value), (row.error, error), (row.independent, count))
+    shown = ("–" if not math.isfinite(number) else text for number, text in texts)
+    first, second, third = shown
+    return first, second, third

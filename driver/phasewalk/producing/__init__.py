@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from . import reference
     from .needs import Estimate, check, estimate
     from .plan import Plan, make
-    from .running import Outcome, Shown, begun_with, run, shown_decks
+    from .running import BEGUN, Begun, Outcome, Shown, begun_with, run, shown_decks
     from .settings import ProductionSettings, read
 
 __all__ = [
+    "BEGUN",
+    "Begun",
     "Estimate",
     "Outcome",
     "Plan",
@@ -32,7 +34,7 @@ __getattr__ = lazy(
     {
         "needs": ("Estimate", "check", "estimate"),
         "plan": ("Plan", "make"),
-        "running": ("Outcome", "Shown", "begun_with", "run", "shown_decks"),
+        "running": ("BEGUN", "Begun", "Outcome", "Shown", "begun_with", "run", "shown_decks"),
         "reference": (),
         "settings": ("ProductionSettings", "read"),
     },

@@ -1,6 +1,6 @@
 """Production: use of a frozen model, and free energies from it."""
 
-from . import agree, freeze, labelled, lineage
+from . import agree, freeze, labelled, lineage, samples
 from .freeze import Frozen
 from .lineage import Model
 from .samples import HILLS
@@ -13,4 +13,5 @@ __all__ = [
     "freeze",
     "labelled",
     "lineage",
+    "samples",
 ]

@@ -135,14 +135,16 @@ def variables(record: HillsRecord, action: str) -> tuple[Variable, ...]:
     """The variables of a METAD action, from the header of its hills."""
     lines = [line.split() for line in record.headers.get(action, ())]
     fields = next((words[2:] for words in lines if words[1:2] == ["FIELDS"]), [])
-    lowest = {words[2]: words[3] for words in lines if words[1:2] == ["SET"]}
-    found = []
-    periods = bias.gaussians(record, action=action).periods
-    for name, period in zip(fields[1:], periods, strict=False):
-        start = lowest.get(f"min_{name}", "0")
-        low = -math.pi if start == "-pi" else float(start)
-        found.append(Variable(name, float(period), low))
-    return tuple(found)
+    constants = {words[2]: words[3] for words in lines if words[1:2] == ["SET"]}
+    count = len(bias.gaussians(record, action=action).periods)
+    return tuple(variable(name, constants) for name in fields[1 : 1 + count])
+
+
+def variable(name: str, constants: Mapping[str, str]) -> Variable:
+    """A variable from the constants (`SET`) that PLUMED writes into a file with it."""
+    start = constants.get(f"min_{name}", "0")
+    low = -math.pi if start == "-pi" else float(start)
+    return Variable(name, bias.period(constants, name), low)
 
 
 def pieces(work: Work, system: Biased, round_: int, record: HillsRecord) -> list[Piece]:

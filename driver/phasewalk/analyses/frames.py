@@ -1,0 +1,126 @@
+"""Frames of a dump, as arrays; an incomplete last one is ignored."""
+
+import mmap
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bias import dumps
+from ..errors import UNREADABLE, ParseError, brief
+from . import shapes
+from .runs import last_of_each
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+MOST_NUMBERS = 30_000_000
+"""Maximum number of coordinates in memory; of more frames, every n-th is read."""
+_ITEM = b"ITEM: TIMESTEP\n"
+_COLUMNS = ("id", "x", "y", "z", "ix", "iy", "iz")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of one walker, evenly spaced.
+
+    Attributes:
+        steps: (n,) increasing.
+        cells: (n, 3, 3) Å, rows are vectors, all in the same choice of vectors.
+        places: (n, atoms, 3) unwrapped positions in units of these vectors.
+        symbols: (atoms,) elements.
+        every: of the frames in the file, every n-th was read.
+    """
+
+    steps: Whole
+    cells: Array
+    places: Array
+    symbols: NDArray[np.str_]
+    every: int = 1
+
+    def since(self, step: int) -> "Frames":
+        """Those from a step on."""
+        rest = self.steps >= step
+        return replace(
+            self, steps=self.steps[rest], cells=self.cells[rest], places=self.places[rest]
+        )
+
+
+def read(path: Path) -> Frames | None:
+    """The frames of a dump of `phasewalk produce`; None if it has no complete one yet.
+
+    Raises:
+        ParseError: a frame is malformed.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        marks = list(_marks(text))
+        spans = list(pairwise([*marks, len(text)]))
+        if spans and not _whole(text[spans[-1][0] : spans[-1][1]]):
+            spans.pop()
+        if not spans:
+            return None
+        steps = np.array([_step(path, text, start) for start, _ in spans], dtype=np.int64)
+        kept = last_of_each(steps)
+        start, end = spans[0]
+        atoms = len(_frame(path, text[start:end])[1])
+        every = max(1, -(-len(kept) * 3 * atoms // MOST_NUMBERS))
+        kept = kept[::every]
+        found = [_frame(path, text[slice(*spans[index])]) for index in kept]
+    if {len(symbols) for _, symbols, _ in found} != {atoms}:
+        raise ParseError(path, "frames with different numbers of atoms")
+    cells = np.array([cell for cell, _, _ in found])
+    turned = shapes.exchanges(cells)
+    places = np.array([places for _, _, places in found]) @ turned
+    return Frames(steps[kept], np.linalg.solve(turned, cells), places, found[0][1], every)
+
+
+def _marks(text: mmap.mmap) -> list[int]:
+    """Where frames begin."""
+    found, start = [], text.find(_ITEM)
+    while start >= 0:
+        found.append(start)
+        start = text.find(_ITEM, start + 1)
+    return found
+
+
+def _whole(frame: bytes) -> bool:
+    """Whether a frame has all its lines."""
+    lines = frame.split(b"\n")
+    return len(lines) > 9 and lines[3].isdigit() and len(lines) >= 10 + int(lines[3])
+
+
+def _step(path: Path, text: mmap.mmap, start: int) -> int:
+    words = text[start : start + 60].split()
+    if len(words) < 3 or not words[2].isdigit():
+        raise ParseError(path, f"expected a step after byte {start}")
+    return int(words[2])
+
+
+def _frame(path: Path, content: bytes) -> tuple[Array, NDArray[np.str_], Array]:
+    """Cell (3, 3), elements (atoms,), and unwrapped positions (atoms, 3) in units of the cell."""
+    lines = content.decode(errors="replace").splitlines()
+    if len(lines) < 9 or not lines[3].isdigit():
+        raise ParseError(path, f"an incomplete frame: {brief(lines[:2])}")
+    titles = lines[8].split()[2:]
+    missing = [name for name in (*_COLUMNS, "element") if name not in titles]
+    if missing:
+        raise ParseError(path, f"a frame has no column '{missing[0]}'")
+    rows, rest = lines[9 : 9 + int(lines[3])], lines[9 + int(lines[3]) :]
+    begun = "".join(rest)  # of the next frame
+    if not _whole(content) or not _ITEM.decode().startswith(begun):
+        raise ParseError(path, f"the frame of step {lines[1]} has not {lines[3]} atoms")
+    origin, cell = dumps.box(path, lines, (4, 8))
+    columns = [titles.index(name) for name in _COLUMNS]
+    element = titles.index("element")
+    try:
+        values = np.loadtxt(rows, usecols=columns, ndmin=2)
+        symbols = np.array([line.split()[element] for line in rows])
+        order = np.argsort(values[:, 0], kind="stable")
+        places = np.linalg.solve(cell.T, (values[:, 1:4] - origin).T).T + values[:, 4:7]
+    except (*UNREADABLE, np.linalg.LinAlgError) as error:
+        raise ParseError(path, f"the frame of step {lines[1]}: {brief(error)}") from error
+    return cell, symbols[order], places[order]
