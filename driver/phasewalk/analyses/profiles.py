@@ -226,10 +226,10 @@ def _by_hills(run: Run, metad: dict[str, plumed.Action], found: Sequence[_Sample
         samples.Piece(one.walker, 1, one.steps, one.values, one.bias / unit, printed=True)
         for one in found
     ]
-    return samples.estimate(pieces, _hills(run, key, system.text), system)
+    return samples.estimate(pieces, hills(run, key, system.text), system)
 
 
-def _hills(run: Run, key: str, text: str) -> HillsRecord:
+def hills(run: Run, key: str, text: str) -> HillsRecord:
     """All hills that the walkers have written so far; an incomplete last line is not one."""
     record = HillsRecord(str(run.folder))
     time = run.timestep_ps / plumed.time_unit_ps(text)
@@ -239,7 +239,7 @@ def _hills(run: Run, key: str, text: str) -> HillsRecord:
         if read is None or not read.rows:
             continue
         steps = np.rint(read.table.values[:, 0] / time).astype(np.int64)
-        hills = [
+        mine = [
             Hill(
                 system=record.system,
                 action=key,
@@ -252,5 +252,5 @@ def _hills(run: Run, key: str, text: str) -> HillsRecord:
             )
             for n in runs.last_of_each(steps)
         ]
-        record = bias.merge(record, hills, headers={key: read.header})
+        record = bias.merge(record, mine, headers={key: read.header})
     return record
