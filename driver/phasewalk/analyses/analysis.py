@@ -286,6 +286,7 @@ def _profiles(run: Run, tables: Sequence[Rows], shares: Sequence[float]) -> _Par
     rows = [
         _row(quantities.axis(one.name, quantities.of(one.name, known)), one.average)
         for one in found.histograms
+        if not one.periodic
     ]
     remarks = list(found.remarks)
     for free in found.free:
