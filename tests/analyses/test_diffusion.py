@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helpers.productions import correlated
 from phasewalk.analyses.diffusion import diffusion, displacements, squares
 from phasewalk.analyses.frames import Frames
 
@@ -38,18 +39,42 @@ def test_squares_are_those_of_the_definition() -> None:
 
 
 @pytest.mark.parametrize("walkers", [1, 3])
-def test_random_walkers(walkers: int) -> None:
+@pytest.mark.parametrize("vibration", [0.0, 0.3])
+def test_random_walkers(walkers: int, vibration: float) -> None:
     rng = np.random.default_rng(9)
     walks = []
     for n in range(walkers):
         still = rng.normal(0.0, 0.1, size=(2000, 60, 3))
-        everything = np.concatenate([wandering(n, 2000, 60), still], axis=1)
+        moving = wandering(n, 2000, 60) + vibration * rng.normal(size=still.shape)
+        everything = np.concatenate([moving, still], axis=1)
         walks.append(frames(everything, ["Li"] * 60 + ["U"] * 60))
     lithium, uranium = diffusion(walks, PS)
-    assert (lithium.element, lithium.diffusive) == ("Li", True)
+    assert (lithium.element, lithium.against) == ("Li", "")
     assert lithium.error < 0.1 * D
     assert abs(lithium.coefficient - D) < 3.0 * lithium.error + 0.01 * D
-    assert (uranium.element, uranium.diffusive) == ("U", False)
+    assert (uranium.element, uranium.against) == ("U", "the displacement does not grow")
+
+
+def test_the_errors_of_many_runs_are_right() -> None:
+    found = [diffusion([frames(wandering(n, 600, 30), ["Li"] * 30)], PS)[0] for n in range(40)]
+    exact = D * (1.0 - 1.0 / 30.0)  # the motion of the centre of mass is subtracted
+    pulls = np.array([(one.coefficient - exact) / one.error for one in found])
+    assert 0.7 < np.sqrt(np.mean(pulls**2)) < 1.5
+    assert np.mean([one.against == "" for one in found]) > 0.9
+
+
+def test_confined_atoms_do_not_diffuse() -> None:
+    rng = np.random.default_rng(5)
+    everything = np.stack([correlated(rng, 2000, 0.97) for _ in range(180)], axis=1)
+    found = diffusion([frames(everything.reshape(2000, 60, 3), ["Li"] * 60)], PS)
+    assert found[0].against.startswith("its growth slows down")
+
+
+def test_free_flight_is_not_diffusion() -> None:
+    velocities = np.random.default_rng(5).normal(size=(1, 60, 3))
+    everything = 0.1 * np.arange(2000)[:, None, None] * velocities
+    found = diffusion([frames(everything, ["Li"] * 60)], PS)
+    assert found[0].against.startswith("its growth becomes faster")
 
 
 def test_a_cell_that_breathes_is_not_motion() -> None:
@@ -59,7 +84,7 @@ def test_a_cell_that_breathes_is_not_motion() -> None:
     cells = SIDE * breathing[:, None, None] * np.eye(3)
     positions = wandering(4, count, 50) + 100.0 * SIDE
     (found,) = diffusion([frames(positions, ["Li"] * 50, cells)], PS)
-    assert found.diffusive
+    assert found.against == ""
     assert abs(found.coefficient - D) < 3.0 * found.error + 0.02 * D  # the centre of mass
 
 

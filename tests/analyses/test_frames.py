@@ -85,6 +85,14 @@ def test_many_frames_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (found.every, found.steps.tolist()) == (3, [0, 30, 60, 90])
 
 
+@pytest.mark.parametrize("size", [1, 14, 15, 16, 1000])
+def test_marks_may_be_at_the_end_of_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(frames, "_BLOCK", size)
+    assert written(tmp_path / "w.dump").steps.tolist() == list(range(0, 120, 10))
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [("ix iy iz", "vx vy vz"), ("NUMBER OF ATOMS\n3", "NUMBER OF ATOMS\n4"), ("1 1 Na", "1 1 N a")],

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers.productions import begin, correlated, write_colvar, write_thermo
-from phasewalk.analyses import find, runs
+from phasewalk.analyses import analyse, find, runs
 from phasewalk.analyses.profiles import Profiles, profiles
 
 Array = NDArray[np.float64]
@@ -117,11 +117,28 @@ def test_without_a_bias_there_is_a_histogram(tmp_path: Path) -> None:
     found = analysed(folder)
     assert (found.free, found.remarks) == ((), ())
     (one,) = found.histograms
+    assert not one.periodic
     assert abs(one.average.mean - 2.0) < 3.0 * one.average.error
     exact = np.exp(-0.5 * ((one.centres - 2.0) / 0.3) ** 2) / (0.3 * math.sqrt(2.0 * math.pi))
     high = exact > 0.1
     pulls = (one.density - exact)[high] / one.errors[high]
     assert 0.4 < np.sqrt(np.mean(pulls**2)) < 1.6
+
+
+def test_a_periodic_variable_has_no_mean(tmp_path: Path) -> None:
+    folder = begin(tmp_path, plumed="d: TORSION ATOMS=1,2,3,4\nPRINT ARG=d STRIDE=1")
+    values = np.random.default_rng(1).uniform(-math.pi, math.pi, 1000)
+    write(
+        folder,
+        0,
+        values=values,
+        bias=np.zeros(1000),
+        constants="#! SET min_d -pi\n#! SET max_d pi\n",
+    )
+    (one,) = analysed(folder).histograms
+    assert one.periodic
+    assert one.density.sum() * (one.centres[1] - one.centres[0]) == pytest.approx(1.0)
+    assert not [row for row in analyse(find(folder)).rows if row.quantity.startswith("d")]
 
 
 def test_variables_that_were_not_printed_with_the_bias(tmp_path: Path) -> None:

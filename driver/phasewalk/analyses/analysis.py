@@ -273,9 +273,8 @@ def _diffused(one: diffusion.Diffusion) -> Row:
     remark = ""
     if one.blocks < diffusion.BLOCKS // 2:
         remark, error = f"too short: {one.blocks} blocks of {diffusion.MIN_FRAMES} frames", math.nan
-    if not one.diffusive:
-        remark = f"not diffusive: the displacement grows with time to the power {one.power:.2f}"
-        value = error = math.nan
+    elif one.against:
+        remark, value, error = f"not diffusive: {one.against}", math.nan, math.nan
     return Row(f"D_{one.element}_1e-9_m2_per_s", value, error, float(one.blocks), remark)
 
 
@@ -287,6 +286,7 @@ def _profiles(run: Run, tables: Sequence[Rows], shares: Sequence[float]) -> _Par
     rows = [
         _row(quantities.axis(one.name, quantities.of(one.name, known)), one.average)
         for one in found.histograms
+        if not one.periodic
     ]
     remarks = list(found.remarks)
     for free in found.free:

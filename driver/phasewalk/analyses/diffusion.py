@@ -7,7 +7,8 @@ The motion of the centre of mass is subtracted.
 
 Each walker is divided into blocks; D is the slope of the mean square displacement over a window of
 times, over 6, and its error the scatter between blocks. An element diffuses if the displacement
-grows with the first power of time, within `TOLERANCE`: in a crystal it is constant.
+grows, and as fast in the second half of the window as in the first: in a crystal it is constant, of
+confined atoms it slows down, and of free flight it becomes faster. Vibrations add a constant.
 """
 
 import math
@@ -28,8 +29,12 @@ WINDOW = (0.1, 0.5)
 """Window of the fit, relative to the length of a block."""
 MIN_FRAMES = 20
 """Minimum number of frames of a block."""
-TOLERANCE = 0.2
-"""Maximum deviation of the power of time from 1."""
+MIN_GROWTH = 0.1
+"""Minimum growth over the window, relative to the displacement at its end."""
+MAX_BEND = 0.3
+"""Maximum difference of the slopes of the two halves of the window, relative to their mean."""
+SIGNIFICANT, BENT = 3.0, 2.0
+"""Number of standard errors from which D differs from 0, and the two slopes from each other."""
 _ATOMS_AT_ONCE = 256
 
 
@@ -42,9 +47,11 @@ class Diffusion:
         times_ps: (n,) time differences, up to half of a block.
         msd: (n,) mean square displacement, Å².
         errors: (n,) its standard error; NaN for one block.
-        coefficient: D, Å²/ps; NaN if there are too few frames.
-        error: its standard error.
-        power: of time, with which the displacement grows in the window.
+        coefficient: D, Å²/ps.
+        error: its standard error; NaN for one block.
+        growth: of the displacement over the window, relative to that at its end.
+        bend: slope in the second half of the window minus that in the first, relative to the mean.
+        bend_error: its standard error; NaN for one block.
         window_ps: of the fit.
         blocks: number of blocks.
     """
@@ -55,14 +62,21 @@ class Diffusion:
     errors: Array
     coefficient: float
     error: float
-    power: float
+    growth: float
+    bend: float
+    bend_error: float
     window_ps: tuple[float, float]
     blocks: int
 
     @property
-    def diffusive(self) -> bool:
-        """Whether the displacement grows with the first power of time."""
-        return abs(self.power - 1.0) <= TOLERANCE
+    def against(self) -> str:
+        """Why it is not diffusion; empty if it is."""
+        if self.growth < MIN_GROWTH or self.coefficient < SIGNIFICANT * self.error:
+            return "the displacement does not grow"
+        if abs(self.bend) > max(MAX_BEND, BENT * self.bend_error):
+            change = "slows down" if self.bend < 0.0 else "becomes faster"
+            return f"its growth {change} (by {100 * abs(self.bend):.0f} % within the window)"
+        return ""
 
 
 def diffusion(walks: Sequence[Frames], timestep_ps: float) -> list[Diffusion]:
@@ -131,23 +145,39 @@ def squares(moved: Array) -> Array:
 def _fitted(element: str, curves: Array, times_ps: Array, block_ps: float) -> Diffusion:
     """The diffusion coefficient from (blocks, n) mean square displacements."""
     low, high = (share * block_ps for share in WINDOW)
-    window = (times_ps >= low) & (times_ps <= high) & (times_ps > 0)
-    slopes = [float(np.polyfit(times_ps[window], one[window], 1)[0]) / 6.0 for one in curves]
+    slopes = _slopes(curves, times_ps, low, high)
+    halves = [_slopes(curves, times_ps, *ends) for ends in _halves(low, high)]
     mean, blocks = curves.mean(axis=0), len(curves)
-    known = mean[window] > 0
-    power = 0.0
-    if known.sum() > 1:
-        logs = np.log(times_ps[window][known]), np.log(mean[window][known])
-        power = float(np.polyfit(*logs, 1)[0])
+    slope = float(slopes.mean())
+    bends = (halves[1] - halves[0]) / (slope or 1.0)
+    end = float(mean[times_ps <= high][-1])
+
+    def error(values: Array) -> float:
+        return float(values.std(ddof=1)) / math.sqrt(blocks) if blocks > 1 else math.nan
+
     scatter = curves.std(axis=0, ddof=1) if blocks > 1 else np.full(len(mean), math.nan)
     return Diffusion(
         element=element,
         times_ps=times_ps,
         msd=mean,
         errors=scatter / math.sqrt(blocks),
-        coefficient=float(np.mean(slopes)),
-        error=float(np.std(slopes, ddof=1)) / math.sqrt(blocks) if blocks > 1 else math.nan,
-        power=power,
+        coefficient=slope / 6.0,
+        error=error(slopes / 6.0),
+        growth=slope * (high - low) / (end or 1.0),
+        bend=float(bends.mean()),
+        bend_error=error(bends),
         window_ps=(low, high),
         blocks=blocks,
     )
+
+
+def _halves(low: float, high: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    middle = (low + high) / 2.0
+    return (low, middle), (middle, high)
+
+
+def _slopes(curves: Array, times_ps: Array, low: float, high: float) -> Array:
+    """(blocks,) slopes of (blocks, n) curves within a window, Å²/ps."""
+    window = (times_ps >= low) & (times_ps <= high)
+    found: Array = np.polyfit(times_ps[window], curves[:, window].T, 1)[0]
+    return found

@@ -1,9 +1,9 @@
 """Frames of a dump, as arrays; an incomplete last one is ignored."""
 
-import mmap
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ Whole = NDArray[np.int64]
 
 MOST_NUMBERS = 30_000_000
 """Maximum number of coordinates in memory; of more frames, every n-th is read."""
+_BLOCK, _HEAD = 2**24, 60
 _ITEM = b"ITEM: TIMESTEP\n"
 _COLUMNS = ("id", "x", "y", "z", "ix", "iy", "iz")
 
@@ -56,35 +57,43 @@ def read(path: Path) -> Frames | None:
     """
     if not path.exists() or not path.stat().st_size:
         return None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        marks = list(_marks(text))
-        spans = list(pairwise([*marks, len(text)]))
-        if spans and not _whole(text[spans[-1][0] : spans[-1][1]]):
+    with path.open("rb") as file:
+        *starts, size = _marks(file)
+        spans = list(pairwise([*starts, size]))
+        if spans and not _whole(_part(file, *spans[-1])):
             spans.pop()
         if not spans:
             return None
-        steps = np.array([_step(path, text, start) for start, _ in spans], dtype=np.int64)
-        kept = last_of_each(steps)
-        start, end = spans[0]
-        atoms = len(_frame(path, text[start:end])[1])
+        steps = [_step(path, _part(file, start, start + _HEAD)) for start, _ in spans]
+        kept = last_of_each(np.array(steps, dtype=np.int64))
+        atoms = len(_frame(path, _part(file, *spans[0]))[1])
         every = max(1, -(-len(kept) * 3 * atoms // MOST_NUMBERS))
         kept = kept[::every]
-        found = [_frame(path, text[slice(*spans[index])]) for index in kept]
+        found = [_frame(path, _part(file, *spans[index])) for index in kept]
     if {len(symbols) for _, symbols, _ in found} != {atoms}:
         raise ParseError(path, "frames with different numbers of atoms")
     cells = np.array([cell for cell, _, _ in found])
     turned = shapes.exchanges(cells)
     places = np.array([places for _, _, places in found]) @ turned
-    return Frames(steps[kept], np.linalg.solve(turned, cells), places, found[0][1], every)
+    return Frames(np.array(steps)[kept], np.linalg.solve(turned, cells), places, found[0][1], every)
 
 
-def _marks(text: mmap.mmap) -> list[int]:
-    """Where frames begin."""
-    found, start = [], text.find(_ITEM)
-    while start >= 0:
-        found.append(start)
-        start = text.find(_ITEM, start + 1)
-    return found
+def _marks(file: BinaryIO) -> list[int]:
+    """Where frames begin, and the end of the file as it is now."""
+    found, position, rest = [], 0, b""
+    while block := file.read(_BLOCK):
+        text = rest + block
+        start = text.find(_ITEM)
+        while start >= 0:
+            found.append(position - len(rest) + start)
+            start = text.find(_ITEM, start + 1)
+        position, rest = position + len(block), text[-len(_ITEM) + 1 :]
+    return [*found, position]
+
+
+def _part(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
 
 
 def _whole(frame: bytes) -> bool:
@@ -93,10 +102,10 @@ def _whole(frame: bytes) -> bool:
     return len(lines) > 9 and lines[3].isdigit() and len(lines) >= 10 + int(lines[3])
 
 
-def _step(path: Path, text: mmap.mmap, start: int) -> int:
-    words = text[start : start + 60].split()
+def _step(path: Path, head: bytes) -> int:
+    words = head.split()
     if len(words) < 3 or not words[2].isdigit():
-        raise ParseError(path, f"expected a step after byte {start}")
+        raise ParseError(path, f"expected a step, found {brief(head)}")
     return int(words[2])
 
 

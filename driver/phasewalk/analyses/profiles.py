@@ -2,7 +2,8 @@
 
 The bias of each frame is that of the walker's thermo table, which is of all biases together and, of
 several walkers, of all hills that have acted. Frames are those in both tables. With METAD, the
-growth of the bias is from the hills (`production.samples`). A bias of OPES, RESTRAINT or walls is
+growth of the bias is from the hills (`production.samples`), those of other walkers as if all were
+at the same step. A bias of OPES, RESTRAINT or walls is
 taken as it is: after the first part of a run that of OPES changes little.
 """
 
@@ -40,6 +41,7 @@ class Histogram:
 
     Attributes:
         name: of the variable.
+        periodic: it is periodic, so that its mean says nothing.
         average: its mean.
         centres: (bins,) of the bins.
         density: (bins,) probability density, one over the unit of the variable.
@@ -47,6 +49,7 @@ class Histogram:
     """
 
     name: str
+    periodic: bool
     average: Average
     centres: Array
     density: Array
@@ -99,8 +102,7 @@ def profiles(run: Run, thermo: Sequence[Rows], discard: Sequence[float]) -> Prof
     if not names:
         return Profiles(remarks=("PLUMED has printed no variable yet",))
     if not is_biased(thermo):
-        columns = {name: [_column(each, name) for each in tables] for name in names}
-        found = [_histogram(name, each, discard) for name, each in columns.items()]
+        found = [_histogram(name, tables, discard) for name in names]
         return Profiles(histograms=tuple(one for one in found if one is not None))
     free, remarks = [], []
     for over in _wanted(run.plumed, names):
@@ -132,14 +134,19 @@ def _wanted(text: str, names: Sequence[str]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(driven)) or [(name,) for name in names]
 
 
-def _column(tables: Sequence[Rows], name: str) -> Array:
-    """(n,) a printed variable; empty if there is no table with it."""
-    found = next((one for one in tables if name in one.names), None)
-    return np.zeros(0) if found is None else found.column(name)
+def _with(tables: Sequence[Rows], names: Sequence[str]) -> Rows | None:
+    """The first table with all of some variables."""
+    return next((one for one in tables if set(names) <= set(one.names)), None)
 
 
-def _histogram(name: str, series: Sequence[Array], discard: Sequence[float]) -> Histogram | None:
+def _histogram(
+    name: str, tables: Sequence[Sequence[Rows]], discard: Sequence[float]
+) -> Histogram | None:
     """The distribution of a variable; None if it is constant, or has no value."""
+    printed = [_with(each, [name]) for each in tables]
+    series = [np.zeros(0) if one is None else one.column(name) for one in printed]
+    constants = next((one.constants for one in printed if one is not None), {})
+    periodic = math.isfinite(samples.variable(name, constants).period)
     mean = average(series, discard=discard)
     kept = [one[math.ceil(d * len(one)) :] for one, d in zip(series, discard, strict=True)]
     values = np.concatenate(kept)
@@ -150,7 +157,7 @@ def _histogram(name: str, series: Sequence[Array], discard: Sequence[float]) -> 
     errors = np.full(BINS, math.nan)
     if not mean.too_short:
         errors = np.sqrt(shares * (1.0 - shares) / mean.independent) / width
-    return Histogram(name, mean, (edges[1:] + edges[:-1]) / 2.0, shares / width, errors)
+    return Histogram(name, periodic, mean, (edges[1:] + edges[:-1]) / 2.0, shares / width, errors)
 
 
 def _free(
@@ -172,7 +179,7 @@ def _free(
     if metad:
         return _by_hills(run, metad, found)
     walks = [Walk(one.values, one.bias) for one in found]
-    constants = next(one.constants for one in tables[0] if set(over) <= set(one.names))
+    constants = next(one.constants for each in tables if (one := _with(each, over)) is not None)
     variables = [samples.variable(name, constants) for name in over]
     centres = reweight.grid(walks, variables, bins=None, discard=samples.DISCARD)
     return reweight.estimate(
@@ -195,7 +202,7 @@ def _sampled(
 ) -> Iterator[_Sampled]:
     """The walkers that have frames with all the variables and the bias."""
     for walker, table, each in zip(run.walkers, thermo, tables, strict=True):
-        printed = next((one for one in each if set(over) <= set(one.names)), None)
+        printed = _with(each, over)
         if printed is None or _BIAS not in table.names:
             continue
         steps, mine, its = np.intersect1d(
@@ -226,10 +233,10 @@ def _by_hills(run: Run, metad: dict[str, plumed.Action], found: Sequence[_Sample
         samples.Piece(one.walker, 1, one.steps, one.values, one.bias / unit, printed=True)
         for one in found
     ]
-    return samples.estimate(pieces, _hills(run, key, system.text), system)
+    return samples.estimate(pieces, hills(run, key, system.text), system)
 
 
-def _hills(run: Run, key: str, text: str) -> HillsRecord:
+def hills(run: Run, key: str, text: str) -> HillsRecord:
     """All hills that the walkers have written so far; an incomplete last line is not one."""
     record = HillsRecord(str(run.folder))
     time = run.timestep_ps / plumed.time_unit_ps(text)
@@ -239,7 +246,7 @@ def _hills(run: Run, key: str, text: str) -> HillsRecord:
         if read is None or not read.rows:
             continue
         steps = np.rint(read.table.values[:, 0] / time).astype(np.int64)
-        hills = [
+        mine = [
             Hill(
                 system=record.system,
                 action=key,
@@ -252,5 +259,5 @@ def _hills(run: Run, key: str, text: str) -> HillsRecord:
             )
             for n in runs.last_of_each(steps)
         ]
-        record = bias.merge(record, hills, headers={key: read.header})
+        record = bias.merge(record, mine, headers={key: read.header})
     return record
