@@ -153,8 +153,8 @@ class Watch:
 
     @property
     def status(self) -> str:
-        """The number of frames with alarms; empty without any."""
-        return f"{self._alarmed} frames with alarms" if self._alarmed else ""
+        """The number of frames with alarms, in words; empty without any."""
+        return f"frames with alarms: {self._alarmed}" if self._alarmed else ""
 
     def summary(self) -> Iterator[str]:
         """Lines on all that was found."""

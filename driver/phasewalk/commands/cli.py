@@ -11,7 +11,6 @@ from rich.text import Text
 
 from ..errors import InputError, Interrupted, OutOfTime, PhasewalkError
 from . import (
-    alarms,
     examples,
     fes,
     labels,
@@ -249,7 +248,7 @@ def main() -> None:
             app.command()(command)
         app.command()(fes.fes)
         app.command()(produce.produce)
-        app.command()(alarms.alarms)
+        app.command()(produce.alarms)
         app.command()(labels.atoms)
         app.command()(schema.schema)
         app.command()(submit.submit)

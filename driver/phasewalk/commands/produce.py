@@ -1,4 +1,4 @@
-"""`phasewalk produce`: a long run of a frozen model on a large cell."""
+"""`phasewalk produce`: a long run of a frozen model on a large cell; `phasewalk alarms` of one."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from ..errors import Interrupted
+from ..errors import InputError, Interrupted
 from . import site as sites
 from . import terminal
 
@@ -69,6 +69,29 @@ def produce(
     if not ended.done:
         raise Interrupted(f"stopped with restart files. Continue with: {again}")
     _print(f"finished: {root}; for a longer run, increase length_ps and continue with: {again}")
+
+
+def alarms(
+    directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run of phasewalk produce.")
+    ],
+) -> None:
+    """Look at the frames of a long run for what is unlike the labels of its model.
+
+    `phasewalk produce` does so while it runs; this is for frames that were written without it.
+    """
+    from ..alarms import again
+    from ..store import take
+
+    root = directory.absolute()
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; name the folder of a run of phasewalk produce")
+    lock = take(root)
+    try:
+        for line in again(root, _print).summary():
+            _print(line)
+    finally:
+        lock.release()
 
 
 class _Seldom:
