@@ -155,6 +155,29 @@ def test_a_kill_between_two_files_doubles_nothing(tmp_path: Path, trained: Train
         assert run.alarms() == expected
 
 
+def test_an_interrupt_amid_a_look_doubles_nothing(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, trained, {20, 40})
+    watch = run.watch()
+    run.write(0, 60)
+
+    def interrupted(line: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "say", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        watch.look()
+    assert run.alarms() != []
+    monkeypatch.setattr(watch, "say", run.said.append)
+    watch.end()
+    assert {step for step, _ in run.alarms()} == {20, 40}
+    expected = run.alarms()
+    (tmp_path / "alarms.seen.json").unlink()
+    run.watch().end()
+    assert run.alarms() == expected
+
+
 def test_the_number_of_kept_frames_is_limited(
     tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:

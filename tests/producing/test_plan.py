@@ -5,6 +5,7 @@ Golden decks change on purpose with `PHASEWALK_GOLDEN=write pytest tests/produci
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,23 @@ def test_the_fast_form_of_the_last_model(clean: Path) -> None:
     assert plan.model.file.parts[-3:] == ("final", "aotinductor-cpu", "model.nequip.pt2")
     assert deck.model_name(plan) == "model.nequip.pt2"
     assert planned(clean, generation=0).model.generation == "0"
+
+
+def test_a_model_from_an_exported_folder(clean: Path, tmp_path: Path) -> None:
+    made = clean / "a/run/models/final/torchscript-cpu"
+    shutil.copy(made / "model.nequip.pth", tmp_path)
+    shutil.copy(made / "stamp.json", tmp_path / "model.nequip.pth.json")
+    ase.io.write(clean / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    plan = planned(clean, campaign=str(tmp_path), structure="salt.extxyz")
+    assert (plan.model.generation, plan.model.file) == ("", tmp_path / "model.nequip.pth")
+    assert deck.model_name(plan) == "model.nequip.pth"
+    for keys, message in (
+        ({"generation": 1}, r"generation: 1: .* has one model; remove this key"),
+        ({"structure": "NaCl"}, "NaCl: no such file, system or walker$"),
+        ({"ranks": 2}, "checkpoint.ckpt --mode torchscript --target ranks"),
+    ):
+        with pytest.raises(InputError, match=message):
+            planned(clean, **{"campaign": str(tmp_path), "structure": "salt.extxyz", **keys})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import pytest
 
 from helpers.campaigns import PHASEWALK, TinyCampaign
 from phasewalk.bias.dumps import read_colvar, read_hills
+from phasewalk.engines import plugin
+from phasewalk.engines.discovery import EngineSettings, find
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
@@ -150,6 +152,7 @@ def test_killed_three_times_no_hill_is_lost_or_doubled(
     assert f"walker-1: {STEPS} of {STEPS} steps" in said
     check_continuous(run, names)
     assert run.to_end().count(f"{STEPS} of {STEPS} steps") == 2  # nothing is left to do
+    check_continuous(run, names)
     (run.root / "walker-1.restart.end").unlink()  # only one of the walkers has steps to do
     assert f"walker-1 goes on at step {STEPS // RESTARTS * RESTARTS}" in run.to_end()
     check_continuous(run, names)
@@ -195,17 +198,14 @@ def test_opes_goes_on_from_its_kernels(learned: TinyCampaign, tmp_path: Path) ->
     run.to_end()
     after = read_colvar(run.root / "walker-0.colvar").values
     assert np.rint(after[:, 0] * 1000 / FS).tolist() == list(range(0, 601, PRINTED))
-    last = 2 * RESTARTS // PRINTED + 1  # the step at which it goes on
+    last = 2 * RESTARTS // PRINTED  # row of the step at which it goes on, with its kernel
     assert after[:last] == pytest.approx(before[:last], abs=2e-6)  # as many digits are printed
     kernels = rows(run.root / "walker-0.out.metad.kernels", 1000 / FS)
     assert kernels == list(range(PACE, 601, PACE))
 
 
 def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:
-    """A run without phasewalk begins as its own did; and an earlier end than its is no error."""
-    from phasewalk.engines import plugin
-    from phasewalk.engines.discovery import EngineSettings, find
-
+    """Without phasewalk: the same beginning, a soft stop, and on from there, as the docs say."""
     run = Run(learned, tmp_path)
     run.write(SETTINGS.replace("length_ps: 1.5", "length_ps: 0.05"))
     run.to_end()
@@ -214,12 +214,15 @@ def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:
     assert library is not None
     hand = tmp_path / "hand"
     hand.mkdir()
-    for name in ("production.lmp", "walker-0.lmp", "walker-0.plumed", "start.data"):
+    decks = ("production.lmp", "walker-0.lmp", "walker-0.continue.lmp", "walker-0.plumed")
+    for name in (*decks, "start.data", "model.nequip.pth"):
         shutil.copy(run.root / name, hand)
-    shutil.copy(run.root / "model.nequip.pth", hand)
-    (hand / "walker-0.metad.hills").touch()
-    for deck in ("production.lmp", "walker-0.lmp"):
-        (hand / "walker-0.thermo").unlink(missing_ok=True)
+    table, hills, stop = (
+        hand / name for name in ("walker-0.thermo", "walker-0.metad.hills", "production.stop")
+    )
+
+    def lammps(deck: str) -> list[str]:
+        """Rows of the table."""
         subprocess.run(
             [str(engines.lmp), "-in", deck, "-log", "none", "-screen", "none"],
             cwd=hand,
@@ -227,6 +230,19 @@ def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:
             check=True,
             timeout=120,
         )
-        expected = (run.root / "walker-0.thermo").read_text().splitlines()[:3]
-        assert (hand / "walker-0.thermo").read_text().splitlines()[:3] == expected
-        (hand / "walker-0.metad.hills").write_text("")
+        return table.read_text().splitlines()[1:]
+
+    hills.touch()
+    expected = (run.root / "walker-0.thermo").read_text().splitlines()[1:]
+    assert lammps("walker-0.lmp") == expected
+    table.unlink()
+    hills.write_text("")
+    stop.touch()
+    assert lammps("production.lmp") == expected[:2]
+    stop.unlink()
+    shutil.copy(hand / "walker-0.restart.end", hand / "walker-0.restart")
+    text = (hand / "production.lmp").read_text()
+    (hand / "production.lmp").write_text(text.replace("walker-0", "walker-0.continue"))
+    lammps("production.lmp")
+    assert rows(table) == [0, 10, *range(10, 101, TABLE)]
+    assert [n * PACE for n in range(1, 8)] == rows(hills, 1000 / FS)

@@ -12,10 +12,11 @@ from ..errors import InputError
 from .deck import series
 from .plan import Plan
 
-BYTES_PER_EDGE = 20_000
-"""Memory for each pair of neighbours, both directions counted: measured for the preset `small`."""
-BYTES_PER_RANK = 700e6
-"""Memory of one rank without atoms: libraries and model."""
+BYTES_PER_EDGE = 160
+"""Memory for each pair of neighbours (both directions counted) and channel of the network; measured
+with TorchScript, MIL-53(Al), presets small and paper, 38 to 684 atoms. AOTInductor needs half."""
+BYTES_PER_RANK = 350e6
+"""Memory of one rank without atoms: libraries and model; AOTInductor needs 140 MB."""
 BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
 """Of one restart file, of which there are up to four."""
@@ -150,7 +151,8 @@ def _memory(plan: Plan) -> float:
 
     edges = len(neighbor_list("i", plan.cell, plan.model.stamp.r_max_A))
     copies = len(plan.atoms) / len(plan.cell)
-    return edges * copies * BYTES_PER_EDGE + plan.settings.ranks * BYTES_PER_RANK
+    channels = plan.model.channels
+    return edges * copies * channels * BYTES_PER_EDGE + plan.settings.ranks * BYTES_PER_RANK
 
 
 def _memory_free() -> float | None:
@@ -175,4 +177,6 @@ def _frame_bytes(plan: Plan) -> float:
 
 def _size(size_GB: float) -> str:
     """A size as text."""
-    return f"{size_GB:.1f} GB" if size_GB >= 1.0 else f"{max(size_GB * 1000, 0.1):.1f} MB"
+    if size_GB >= 1.0:
+        return f"{size_GB:.1f} GB"
+    return f"{size_GB * 1e3:.1f} MB" if size_GB >= 1e-3 else f"{size_GB * 1e6:.0f} kB"

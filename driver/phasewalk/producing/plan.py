@@ -1,7 +1,7 @@
 """What a production run is made from: settings, frozen model, start structure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,14 @@ from ase import Atoms
 
 from .. import models
 from ..bias import plumed_files, plumed_limits
+from ..campaign import config
 from ..engines import Machine
 from ..errors import InputError
 from ..files import file_hash, hash_bytes
-from ..models import Deployed
+from ..models import Deployed, ModelSettings
 from ..rounds import read_states, reopen, states_file
 from ..status import collect, deployed
-from ..store import IDENTITY, SEGMENT, Store, read_campaign
+from ..store import IDENTITY, SEGMENT, Store, read_campaign, settings_text
 from ..structures import read_structure
 from ..walkers import decks, lammps_frame, reduce_cell
 from .settings import ProductionSettings
@@ -33,6 +34,8 @@ class Model:
         stamp: its stamp.
         generation: its generation in the campaign; empty for an exported one.
         checkpoint: file of its checkpoint, for messages.
+        channels: layers × features × parities of its network, which its memory is proportional to;
+            of the preset `small` for an exported model, whose network is not known.
         exchange: the file for several ranks beside it; None if one rank is used.
     """
 
@@ -40,6 +43,7 @@ class Model:
     stamp: Deployed
     generation: str
     checkpoint: Path
+    channels: int
     exchange: Path | None = None
 
 
@@ -139,11 +143,12 @@ def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Mode
         reopen.read_generation(store, generation)  # raises, and says which there are
         raise InputError(f"{store.root}: generation {generation} has no deployed model")
     checkpoint = reopen.read_generation(store, forms[0]["generation"]).checkpoint
+    channels = _channels(config.parse(*settings_text(store.root)).model)
     found = []
     for form in forms:
         file = store.checked(str(form["file"]))
         stamp = models.read_stamp(file.with_name("stamp.json"))
-        found.append(Model(file, stamp, str(form["generation"]), checkpoint))
+        found.append(Model(file, stamp, str(form["generation"]), checkpoint, channels))
     return _fitting(found, machine)
 
 
@@ -160,8 +165,19 @@ def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
         raise InputError(f"generation: {generation}: {root} has one model; remove this key")
     checkpoint = root / "checkpoint.ckpt"
     return _fitting(
-        [Model(one, models.read_stamp(_stamp(one)), "", checkpoint) for one in stamped], machine
+        [
+            Model(one, models.read_stamp(_stamp(one)), "", checkpoint, _channels(ModelSettings()))
+            for one in stamped
+        ],
+        machine,
     )
+
+
+def _channels(settings: ModelSettings) -> int:
+    """See `Model`."""
+    own = {key.rpartition(".")[2]: value for key, value in settings.overrides.items()}
+    network = {**models.PRESETS[settings.preset]["network"], **own}
+    return int(network["num_layers"] * network["num_features"] * (1 + network["parity"]))
 
 
 def _stamp(model: Path) -> Path:
@@ -188,7 +204,7 @@ def _with_exchange(model: Model, path: Path) -> Model:
             continue
         stamp = models.read_stamp(_stamp(file))
         if stamp.checkpoint == model.stamp.checkpoint and stamp.mode == model.stamp.mode:
-            return Model(model.file, model.stamp, model.generation, model.checkpoint, file)
+            return replace(model, exchange=file)
         raise InputError(f"{file}: made from another checkpoint than {model.file}; make it again")
     raise InputError(
         f"ranks: the model has no file for several ranks; make it: phasewalk deploy "

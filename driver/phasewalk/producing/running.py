@@ -64,12 +64,10 @@ class Outcome:
     Attributes:
         steps: step of each walker's last restart file.
         total: number of steps of each walker.
-        stopped: it was stopped softly before its end.
     """
 
     steps: Mapping[str, int]
     total: int
-    stopped: bool
 
     @property
     def done(self) -> bool:
@@ -122,23 +120,28 @@ def run(
     lock = take(folder)
     try:
         _begin(plan, folder)
+        before = _reached(plan, folder)
+        if before.done:  # nothing is cut
+            return before
         steps = _prepare(plan, folder)
         alarms = Alarms(plan, folder, steps, say)
-        if all(step >= plan.settings.steps for step in steps.values()):
-            alarms.end()
-            return Outcome(steps, plan.settings.steps, stopped=False)
         for walker, step in steps.items():
             if step:
                 say(f"{walker} goes on at step {step}")
         progress = _Progress(plan, folder, lock, show, say, alarms)
-        ended, stopped = _walk(plan, folder, launcher, engines, progress)
+        ended = _walk(plan, folder, launcher, engines, progress)
         alarms.end()
         (folder / deck.STOP).unlink(missing_ok=True)
         _check_ended(plan, folder, ended)
-        reached = {walker: outputs.last_step(folder, walker) for walker in plan.walkers}
-        return Outcome(reached, plan.settings.steps, stopped)
+        return _reached(plan, folder)
     finally:
         lock.release()
+
+
+def _reached(plan: Plan, folder: Path) -> Outcome:
+    """Where a run is now."""
+    steps = {walker: outputs.last_step(folder, walker) for walker in plan.walkers}
+    return Outcome(steps, plan.settings.steps)
 
 
 def _check_folder(folder: Path) -> None:
@@ -208,8 +211,8 @@ def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
 
 def _walk(
     plan: Plan, folder: Path, launcher: Launcher, engines: Engines, progress: "_Progress"
-) -> tuple[Finished, bool]:
-    """Run LAMMPS; its end, and whether it was stopped softly."""
+) -> Finished:
+    """Run LAMMPS to its end, or stop it softly."""
     settings = plan.settings
     job: Job = launch(
         *("production", settings.walkers, engines, folder),
@@ -219,11 +222,11 @@ def _walk(
     with closing(launcher.session()) as session:
         session.add(job)
         try:
-            return _end(session, progress), False
+            return _end(session, progress)
         except KeyboardInterrupt:
             (folder / deck.STOP).touch()
             progress.say("stopping, and writing a restart file …")
-            return _end(session, progress, within_s=GRACE_S), True
+            return _end(session, progress, within_s=GRACE_S)
 
 
 def _end(session: Session, progress: "_Progress", within_s: float | None = None) -> Finished:
