@@ -71,9 +71,9 @@ def surroundings(atoms: Atoms, elements: Sequence[str], cutoff_A: float) -> Surr
     )
     shells = _shells(lengths, cutoff_A)
     angles = _harmonics(vectors / np.maximum(lengths, 1e-9)[:, None])
-    found = (sums @ (shells[:, :, None] * angles[:, None, :]).reshape(edges, -1)).reshape(
-        len(atoms), count * SHELLS, -1
-    )
+    parts = angles.shape[1]
+    terms = (shells[:, :, None] * angles[:, None, :]).reshape(edges, SHELLS * parts)
+    found = (sums @ terms).reshape(len(atoms), count * SHELLS, parts)
     squares = [(found[..., part] ** 2).sum(axis=-1) for part in (slice(1, 4), slice(4, 9))]
     arranged = [np.sqrt(square + SOFT**2) - SOFT for square in squares]
     environments = np.concatenate([found[..., 0], *arranged], axis=1)

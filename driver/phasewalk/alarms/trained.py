@@ -1,12 +1,13 @@
 """What the labels of a model cover: environments, contacts, forces, ranges of variables.
 
 The limit of an environment's distance to the nearest known one is from the labels themselves: the
-largest distance of an environment of a label to those of the same element in all other labels,
-times `BEYOND`.
+distances of the environments of each label to the nearest ones of the same element in all other
+labels, of which a quantile is taken, because one strange label must not hide all that is strange.
 """
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -21,8 +22,8 @@ from ..errors import UNREADABLE, InputError, ParseError
 from ..files import write_file
 from .environments import Array, Surroundings, Whole, descriptor_size, surroundings
 
-BEYOND = 1.1
-"""Limit of an environment's distance: × the largest one among the labels."""
+QUANTILE, BEYOND = 0.995, 1.5
+"""Limit of an environment's distance: quantile of those between labels, and a factor."""
 CLOSER = 0.9
 """Limit of a contact: × the closest one of its elements in the labels."""
 FLOOR = 0.3
@@ -103,7 +104,7 @@ def read(path: Path) -> Trained:
         ParseError: it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             more = json.loads(str(stored["more"]))
             arrays = {name: stored[name] for name in _ARRAYS}
         more["elements"] = tuple(more["elements"])
@@ -112,7 +113,7 @@ def read(path: Path) -> Trained:
         if found.known.shape[1] != descriptor_size(found.elements):
             raise ValueError("of another version of phasewalk")
         return found
-    except UNREADABLE as error:
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
         raise ParseError(path, f"cannot be read ({error}); remove it") from error
 
 
@@ -149,7 +150,8 @@ def learn(
     for kind in np.unique(kinds):
         mine = kinds == kind
         scales[kind] = _spreads(every[mine])
-        limits[kind] = BEYOND * _largest_gap(every[mine] / scales[kind], owners[mine])
+        gaps = _gaps(every[mine] / scales[kind], owners[mine])
+        limits[kind] = BEYOND * float(np.quantile(gaps, QUANTILE))
     closest = np.min([one.closest for one in found], axis=0)
     return Trained(
         elements=tuple(elements),
@@ -173,13 +175,13 @@ def _spreads(points: Array) -> Array:
     return spreads if floor > 0.0 else np.ones_like(spreads)
 
 
-def _largest_gap(points: Array, owners: NDArray[np.int64]) -> float:
-    """The largest distance of a point to the nearest one of another owner; 0 with one owner."""
+def _gaps(points: Array, owners: NDArray[np.int64]) -> Array:
+    """(n,) distance of each point to the nearest one of another owner; 0 with one owner."""
     from scipy.spatial import cKDTree
 
-    largest = 0.0
+    gaps = np.zeros(len(points))
     for owner in np.unique(owners):
         mine = owners == owner
         if not mine.all():
-            largest = max(largest, float(cKDTree(points[~mine]).query(points[mine])[0].max()))
-    return largest
+            gaps[mine] = cKDTree(points[~mine]).query(points[mine])[0]
+    return gaps

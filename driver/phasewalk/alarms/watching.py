@@ -92,13 +92,15 @@ class Watch:
         say: Callable[[str], None],
     ) -> None:
         self.folder, self.trained, self.outputs, self.say = folder, trained, outputs, say
-        self._seen = {one.walker: _Seen() for one in outputs}
+        self._written, self._changed, self._looking = 0.0, False, False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._seen = {one.walker: _Seen() for one in self.outputs}
         self._kept: list[_Kept] = []
         self._alarmed = 0
         self._kinds: Counter[str] = Counter()
         self._worst: dict[tuple[str, str, str], tuple[float, str]] = {}
-        self._written, self._changed = 0.0, False
-        self.spent_s = 0.0
 
     def begin(self, steps: Mapping[str, int] | None = None) -> None:
         """Read what was found before.
@@ -107,6 +109,7 @@ class Watch:
             steps: step at which each walker goes on; what was found at it or later was cut from its
                 files. None: nothing was cut.
         """
+        self._forget()
         with suppress(FileNotFoundError):
             stored = (self.folder / SEEN).read_text(encoding="utf-8")
             with suppress(*UNREADABLE):  # then all frames are looked at again
@@ -131,8 +134,10 @@ class Watch:
         Args:
             at_once_s: time after which it ends; None: look at all.
         """
+        if self._looking:  # Ctrl-C came amid a look: back to what is in the files
+            self.begin()
+        self._looking, new = True, False
         began = time.monotonic()
-        new = False
         for one in self.outputs:
             for start, end, frame in _frames(self.folder / one.dump, self._seen[one.walker].dump,
                                              self.trained.elements):  # fmt: skip
@@ -144,7 +149,7 @@ class Watch:
             self._write_seen()
         if self._changed and began - self._written > WRITE_EVERY_S:
             self._write_frames()
-        self.spent_s += time.monotonic() - began
+        self._looking = False
 
     def end(self) -> None:
         """Look at all frames that are left, and write the most unlike ones."""
@@ -153,8 +158,8 @@ class Watch:
 
     @property
     def status(self) -> str:
-        """The number of frames with alarms; empty without any."""
-        return f"{self._alarmed} frames with alarms" if self._alarmed else ""
+        """The number of frames with alarms, in words; empty without any."""
+        return f"frames with alarms: {self._alarmed}" if self._alarmed else ""
 
     def summary(self) -> Iterator[str]:
         """Lines on all that was found."""

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import Interrupted
+from ..errors import InputError, Interrupted
 from . import site as sites
 from . import terminal
 
@@ -74,6 +74,29 @@ def produce(
     _print(f"finished: {root}; for a longer run, increase length_ps and continue with: {again}")
 
 
+def alarms(
+    directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run of phasewalk produce.")
+    ],
+) -> None:
+    """Look at the frames of a long run for what is unlike the labels of its model.
+
+    `phasewalk produce` does so while it runs; this is for frames that were written without it.
+    """
+    from ..alarms import again
+    from ..store import take
+
+    root = directory.absolute()
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; name the folder of a run of phasewalk produce")
+    lock = take(root)
+    try:
+        for line in again(root, _print).summary():
+            _print(line)
+    finally:
+        lock.release()
+
+
 class _Seldom:
     """Prints progress now and then."""
 
@@ -131,27 +154,6 @@ def analyse(
     out.print(table)
     for line in (*found.remarks, f"{folder / analyses.FOLDER}: {len(files)} files"):
         _print(line)
-
-
-def alarms(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a run of phasewalk produce.")
-    ],
-) -> None:
-    """Look at the frames of a long run for what is unlike the labels of its model.
-
-    `phasewalk produce` does so while it runs; this is for frames that were written without it.
-    """
-    from ..alarms import again
-    from ..store import take
-
-    root = folder.absolute()
-    lock = take(root)
-    try:
-        for line in again(root, _print).summary():
-            _print(line)
-    finally:
-        lock.release()
 
 
 def _cells(row: "Row") -> tuple[str, str, str]:

@@ -1,0 +1,130 @@
+"""Alarms of a whole run whose LAMMPS is a fake: while it runs, after a failure, at its end."""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+
+from helpers import fake_campaign, fake_engines
+from helpers.fakes import FakeLauncher
+from phasewalk.engines import here
+from phasewalk.errors import EngineFailed
+from phasewalk.jobs import Job
+from phasewalk.producing import make, outputs, running, settings
+from phasewalk.producing.plan import Plan
+
+ARGON = Path(__file__).parents[1] / "data/production/argon.restart"
+STEPS, DUMPED, RESTARTS, KILLED = 100, 10, 40, 70
+STRANGE = (20, 60)
+SETTINGS = {
+    "campaign": "a/run",
+    "structure": "NaCl",
+    "supercell": [2, 1, 1],
+    "ensemble": "npt",
+    "timestep_fs": 0.5,
+    "length_ps": STEPS * 0.5 / 1000,
+    "thermo_every_steps": DUMPED,
+    "dump_every_steps": DUMPED,
+    "restart_every_steps": RESTARTS,
+    "plumed": "vol: VOLUME\nPRINT ARG=vol STRIDE=10\n",
+}
+
+
+@dataclass
+class Lammps:
+    """Writes what a run writes; the first time it dies at a step."""
+
+    plan: Plan
+    kill: int | None = KILLED
+
+    def atoms(self, step: int) -> Atoms:
+        """Like the labels; at some steps atom 3 is far from its place."""
+        atoms: Atoms = self.plan.atoms.copy()
+        atoms.positions += 0.01 * np.random.default_rng(step).standard_normal((len(atoms), 3))
+        if step in STRANGE:
+            atoms.positions[2] += (1.1, 0.6, 0.2)
+        return atoms
+
+    def __call__(self, job: Job) -> int:
+        """One start."""
+        folder = job.directory
+        begin = outputs.restart_step(folder / "walker-0.restart") or 0
+        end = STEPS if self.kill is None else self.kill
+        for step in range(begin, end + 1, DUMPED):
+            self.write(folder, step)
+        name, last = ("restart.end", STEPS) if self.kill is None else ("restart.a", RESTARTS)
+        content = ARGON.read_bytes()
+        before = struct.pack("=q", outputs.restart_step(ARGON) or 0)
+        at = content.index(before)
+        new = content[:at] + struct.pack("=q", last) + content[at + 8 :]
+        (folder / f"walker-0.{name}").write_bytes(new)
+        killed, self.kill = self.kill is not None, None
+        return 1 if killed else 0
+
+    def write(self, folder: Path, step: int) -> None:
+        """A row of each table, and a frame."""
+        atoms, types = self.atoms(step), self.plan.model.stamp.types
+        (a, _, _), (b, d, _), (c, e, f) = atoms.cell.array.tolist()
+        low, high = (min(0, b, c, b + c), min(0, e), 0), (a + max(0, b, c, b + c), d + max(0, e), f)
+        lines = ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
+        lines += ["ITEM: BOX BOUNDS xy xz yz pp pp pp"]
+        lines += [f"{low[n]} {high[n]} {(b, c, e)[n]}" for n in range(3)]
+        lines += ["ITEM: ATOMS id type element x y z ix iy iz"]
+        for n, atom in enumerate(atoms, start=1):
+            x, y, z = atom.position
+            kind = types.index(atom.symbol) + 1
+            lines.append(f"{n} {kind} {atom.symbol} {x:.10g} {y:.10g} {z:.10g} 0 0 0")
+        texts = {
+            "walker-0.dump": "\n".join(lines),
+            "walker-0.thermo": f"{step} 300",
+            "walker-0.colvar": f"{step * 0.5e-3:.6f} {9.0 if step == 90 else 0.36:.3f}",
+        }
+        for name, text in texts.items():
+            head = "#! FIELDS time vol\n" if name.endswith("colvar") else ""
+            with (folder / name).open("a") as stream:
+                stream.write(f"{head}{text}\n")
+
+
+def alarms(folder: Path) -> list[tuple[int, str, tuple[int, ...]]]:
+    lines = (folder / "alarms.jsonl").read_text().splitlines()
+    found = map(json.loads, lines)
+    return [
+        (one["step"], one["kind"], tuple(one["atoms"][:1]))
+        for one in found
+        if one["kind"] != "contact"
+    ]
+
+
+def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
+    made = fake_campaign.make(tmp_path / "a", bootstrap=12)
+    made.run()
+    file, folder = tmp_path / "p.yaml", tmp_path / "p.production"
+    file.write_text(json.dumps(SETTINGS))
+    plan = make(settings.read(file), file, here())
+    engines = fake_engines.engines(tmp_path)
+    launcher = FakeLauncher(Lammps(plan))
+    said: list[str] = []
+    shown: list[str] = []
+    with pytest.raises(EngineFailed):
+        running.run(plan, folder, launcher, engines, show=shown.append, say=said.append)
+    first = alarms(folder)
+    assert {(20, "environment", (3,)), (60, "environment", (3,))} <= set(first)
+    assert {step for step, _, _ in first} == set(STRANGE)
+    assert any(line.startswith("alarm: walker-0, step 20: environment ") for line in said)
+    ended = running.run(plan, folder, launcher, engines, show=shown.append, say=said.append)
+    assert ended.done
+    again = alarms(folder)
+    assert [one for one in again if one[0] != 90] == first  # that of 60 was cut, and found again
+    assert [one for one in again if one[0] == 90] == [(90, "variable", ())]
+    assert shown[-1].endswith(", frames with alarms: 1")  # before the second LAMMPS wrote any
+    assert f"alarms: in 3 of {STEPS // DUMPED + 1} frames" in next(
+        line for line in reversed(said) if line.startswith("alarms: ")
+    )
+    kept = ase.io.read(folder / "alarms.extxyz", ":")
+    assert {one.info["step"] for one in kept} == {20, 60, 90}
+    assert len(kept[0]) == 16
