@@ -11,12 +11,17 @@ import pytest
 from ase import Atoms
 
 from helpers import fake_campaign, fake_engines
-from helpers.fakes import FakeLauncher
+from helpers.fakes import FakeLauncher, Watcher
+from phasewalk.alarms import choose, label, of_campaign
+from phasewalk.campaign import Work
 from phasewalk.engines import here
-from phasewalk.errors import EngineFailed
+from phasewalk.errors import EngineFailed, InputError
 from phasewalk.jobs import Job
 from phasewalk.producing import make, outputs, running, settings
 from phasewalk.producing.plan import Plan
+from phasewalk.rounds import added
+from phasewalk.status import library
+from phasewalk.store import read_campaign
 
 ARGON = Path(__file__).parents[1] / "data/production/argon.restart"
 STEPS, DUMPED, RESTARTS, KILLED = 100, 10, 40, 70
@@ -41,13 +46,14 @@ class Lammps:
 
     plan: Plan
     kill: int | None = KILLED
+    moved: tuple[float, float, float] = (1.1, 0.6, 0.2)
 
     def atoms(self, step: int) -> Atoms:
         """Like the labels; at some steps atom 3 is far from its place."""
         atoms: Atoms = self.plan.atoms.copy()
         atoms.positions += 0.01 * np.random.default_rng(step).standard_normal((len(atoms), 3))
         if step in STRANGE:
-            atoms.positions[2] += (1.1, 0.6, 0.2)
+            atoms.positions[2] += self.moved
         return atoms
 
     def __call__(self, job: Job) -> int:
@@ -128,3 +134,63 @@ def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
     kept = ase.io.read(folder / "alarms.extxyz", ":")
     assert {one.info["step"] for one in kept} == {20, 60, 90}
     assert len(kept[0]) == 16
+
+
+def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) -> None:
+    made = fake_campaign.make(
+        tmp_path / "a", bootstrap=12, final="{budget: {epochs: 2, learning_rate: 0.01}}"
+    )
+    made.run()
+    file = tmp_path / "p.yaml"
+    folders = {}
+    for name, supercell in (("one", [1, 1, 1]), ("two", [2, 1, 1])):
+        folders[name] = tmp_path / name
+        file.write_text(json.dumps({**SETTINGS, "supercell": supercell, "plumed": None}))
+        plan = make(settings.read(file), file, here())
+        lammps = Lammps(plan, kill=None, moved=(0.35, 0.3, 0.2))
+        engines = fake_engines.engines(tmp_path)
+        launcher = FakeLauncher(lammps)
+        running.run(plan, folders[name], launcher, engines, show=str, say=str)
+    assert {step for step, _, _ in alarms(folders["one"])} == set(STRANGE)
+    with pytest.raises(
+        InputError, match=r"16 atoms, the campaign's systems have others \(NaCl 8\)"
+    ):
+        choose(made.campaign, made.root, folders["two"], 5)
+    other = fake_campaign.make(tmp_path / "b")
+    other.run()
+    with pytest.raises(InputError, match=r"its model is of the campaign .*a/run, not of"):
+        choose(other.campaign, other.root, folders["one"], 5)
+    chosen = choose(made.campaign, made.root, folders["one"], 5)
+    assert {frame.origin["step"] for frame in chosen} == set(STRANGE)
+    assert [frame.origin["step"] for frame in chosen[:1]] == [
+        frame.origin["step"] for frame in choose(made.campaign, made.root, folders["one"], 1)
+    ]
+    before, _ = library.campaign_labels(made.root)
+    programs = FakeLauncher(made.programs)
+    work = Work(made.campaign, read_campaign(made.root), programs, engines, Watcher())
+    found = label(work, folders["one"], chosen)
+    started = len(programs.jobs)
+    once_more = label(work, folders["one"], chosen)
+    assert [one.key for one in once_more] == [one.key for one in found]
+    assert len(programs.jobs) == started  # nothing twice
+    assert added.take(made.root, found, "final", source="production").count == 2
+    assert added.take(made.root, found, "final", source="production").count == 0
+    after, _ = library.campaign_labels(made.root)
+    assert len(after) == len(before) + 2
+    assert after[-1].origin["production"] == "final"
+    assert "train generation final" in " ".join(made.run())
+    again = of_campaign(made.root, "final", plan.model.stamp.types, 4.0, atoms=8, plumed_text=None)
+    assert again.about["labels"] == len(after)
+
+
+def test_a_frame_with_atoms_too_close_is_not_labelled(tmp_path: Path) -> None:
+    made = fake_campaign.make(tmp_path / "a", bootstrap=12)
+    made.run()
+    file = tmp_path / "p.yaml"
+    file.write_text(json.dumps({**SETTINGS, "supercell": [1, 1, 1], "plumed": None}))
+    plan = make(settings.read(file), file, here())
+    folder, engines = tmp_path / "one", fake_engines.engines(tmp_path)
+    lammps = Lammps(plan, kill=None, moved=(1.8, 0.0, 0.0))
+    running.run(plan, folder, FakeLauncher(lammps), engines, show=str, say=str)
+    with pytest.raises(InputError, match="none of 2 alarm frames can be labelled: "):
+        choose(made.campaign, made.root, folder, 5)

@@ -6,6 +6,7 @@ from ..faces import lazy
 
 if TYPE_CHECKING:
     from .campaigns import of_campaign
+    from .chosen import choose, label
     from .environments import Surroundings, farthest, surroundings
     from .looking import Alarm, look
     from .trained import Trained, learn, read
@@ -21,7 +22,9 @@ __all__ = [
     "Trained",
     "Watch",
     "again",
+    "choose",
     "farthest",
+    "label",
     "learn",
     "look",
     "of_campaign",
@@ -33,6 +36,7 @@ __getattr__ = lazy(
     __name__,
     {
         "campaigns": ("of_campaign",),
+        "chosen": ("choose", "label"),
         "environments": ("Surroundings", "farthest", "surroundings"),
         "looking": ("Alarm", "look"),
         "trained": ("Trained", "learn", "read"),

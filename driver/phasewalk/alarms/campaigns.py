@@ -6,6 +6,7 @@ from pathlib import Path
 from ..bias import colvars, plumed, quantities
 from ..errors import InputError
 from ..labels import Label
+from ..production import lineage
 from ..status import history, library, verdict
 from ..store import HeldOut, Record, Trained, each, read_campaign
 from .trained import Trained as Covered
@@ -40,6 +41,7 @@ def of_campaign(
     store = read_campaign(root)
     known, _ = library.campaign_labels(root, store)
     learned = _learned(known, store.records(), generation)
+    model = lineage.models(store.records())[generation]
     return learn(
         [label.atoms for label in learned],
         [label.forces for label in learned],
@@ -50,7 +52,7 @@ def of_campaign(
             "campaign": str(root),
             "generation": generation,
             "labels": len(learned),
-            "most_atoms": max(len(label.atoms) for label in learned),
+            "checkpoint": model.checkpoint,
         },
     )
 

@@ -24,6 +24,7 @@ from ase import Atoms
 from ..bias import dumps
 from ..errors import UNREADABLE, InputError, ParseError, named
 from ..files import write_file
+from ..store import take
 from .environments import Array
 from .looking import Alarm, look
 from .trained import Trained, read
@@ -290,17 +291,23 @@ def again(folder: Path, say: Callable[[str], None]) -> Watch:
 
     Raises:
         InputError: not the folder of a run with alarms.
+        StoreError: the run is running.
         ParseError: a file is damaged.
     """
     if not (folder / TRAINED).is_file():
         raise InputError(
-            f"{folder}: no {TRAINED}, which phasewalk produce writes for the model of a campaign"
+            f"{folder}: no folder of a run of phasewalk produce with a campaign's model: it has no "
+            f"{TRAINED}"
         )
     trained = read(folder / TRAINED)
     outputs = [Output(**one) for one in trained.about["outputs"]]
     watch = Watch(folder, trained, outputs, say)
-    watch.begin()
-    watch.end()
+    lock = take(folder)
+    try:
+        watch.begin()
+        watch.end()
+    finally:
+        lock.release()
     return watch
 
 

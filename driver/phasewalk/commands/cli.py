@@ -111,6 +111,8 @@ def run(
         Path | None,
         typer.Option("--dir", help="Campaign directory; default: NAME.run, next to the file."),
     ] = None,
+    from_production: produce.FromProduction = None,
+    frames: produce.Frames = 8,
     site: Site = None,
 ) -> None:
     """Start a campaign, or continue one that was stopped.
@@ -135,9 +137,10 @@ def run(
     checks.preflight(campaign, engines, launcher)
     campaign, notes = theory.settle(campaign, launcher, root)
     notes += plumed_inputs.notices(campaign.settings, campaign.structures)
+    resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}{sites.words(site)}"
+    if from_production:
+        produce.take_alarms(campaign, root, from_production, frames, launcher, engines, resume)
     opened = store.open_campaign(root, campaign.identity())
-    resume = f"phasewalk run {_quoted(campaign_file)} --dir {_quoted(root)}"
-    resume += sites.words(site)
     out.print(Text(f"campaign directory: {root}"), soft_wrap=True)
     try:
         with view.live(out, opened, campaign.settings.rounds) as progress:

@@ -4,7 +4,11 @@ import typer
 
 EXAMPLES = {
     "check": ("check my.yaml", "check my.yaml --site lab", "check my.yaml --dry asked"),
-    "run": ("run my.yaml", "run my.yaml --dir /scratch/my.run"),
+    "run": (
+        "run my.yaml",
+        "run my.yaml --dir /scratch/my.run",
+        "run my.yaml --from-production production.production --frames 8",
+    ),
     "submit": ("submit my.yaml --site lab", "submit my.yaml --site lab --dry-run"),
     "cancel": ("cancel my.run",),
     "status": ("status my.run", "status my.run --watch", "status my.run --json"),

@@ -17,7 +17,23 @@ from . import terminal
 
 if TYPE_CHECKING:
     from ..analyses import Row
+    from ..campaign import Campaign
+    from ..engines import Engines
+    from ..jobs import Launcher
     from ..producing import Plan
+
+FromProduction = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-production",
+        metavar="RUN",
+        help="First label frames with alarms of this run of phasewalk produce, those that differ "
+        "most, and add them to the campaign.",
+    ),
+]
+Frames = Annotated[
+    int, typer.Option(metavar="N", help="Number of these frames, with --from-production.")
+]
 
 out = terminal.stdout()
 PRINT_EVERY_S = 600.0
@@ -84,17 +100,54 @@ def alarms(
     `phasewalk produce` does so while it runs; this is for frames that were written without it.
     """
     from ..alarms import again
-    from ..store import take
 
-    root = directory.absolute()
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; name the folder of a run of phasewalk produce")
-    lock = take(root)
+    for line in again(directory.absolute(), _print).summary():
+        _print(line)
+
+
+def take_alarms(
+    campaign: "Campaign",
+    root: Path,
+    run: Path,
+    count: int,
+    launcher: "Launcher",
+    engines: "Engines",
+    again: str,
+) -> None:
+    """Label alarm frames of a run, and add the labels to the campaign.
+
+    Args:
+        campaign: the campaign, with its reference.
+        root: its directory.
+        run: folder of the run.
+        count: number of frames.
+        launcher: runs the reference.
+        engines: the programs.
+        again: the command that continues the campaign.
+    """
+    from .. import alarms
+    from ..campaign import Work
+    from ..rounds import added
+    from ..status import Progress
+    from ..store import read_campaign
+
+    if count < 1:
+        raise InputError(f"--frames {count}: use 1 or more")
+    run = run.absolute()
+    opened = read_campaign(root)
+    chosen = alarms.choose(campaign, root, run, count)
     try:
-        for line in again(root, _print).summary():
-            _print(line)
-    finally:
-        lock.release()
+        with Progress(out) as progress:
+            found = alarms.label(Work(campaign, opened, launcher, engines, progress), run, chosen)
+    except (KeyboardInterrupt, Interrupted) as error:
+        again += f" --from-production {shlex.quote(str(run))} --frames {count}"
+        raise Interrupted(f"stopped; no label is lost. Continue with: {again}") from error
+    generation = str(alarms.read(run / alarms.TRAINED).about["generation"])
+    taken = added.take(root, found, generation, source="production")
+    _print(
+        f"{taken.count} labels of {len(chosen)} alarm frames were added to the campaign after "
+        f"round {taken.round}"
+    )
 
 
 class _Seldom:

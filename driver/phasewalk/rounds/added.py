@@ -1,11 +1,11 @@
-"""Labels of a free energy that are added to the campaign for its next trainings.
+"""Labels of a free energy or a production run that are added to the campaign for its trainings.
 
 They are added after a round: the generation of the next round and the final model are trained on
 them. The journal has them as imported labels of that round, so a resume, or a rewind to that round,
 finds them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,13 +37,16 @@ class Taken:
     round: int
 
 
-def take(root: Path, found: Sequence[Label], generation: str) -> Taken:
+def take(
+    root: Path, found: Sequence[Label], generation: str, *, source: str = "free energy"
+) -> Taken:
     """Add labels to a campaign, except those that it has.
 
     Args:
         root: the campaign's directory.
         found: labels of its level of theory.
-        generation: name of the generation of the free energy.
+        generation: name of the generation whose walkers the frames are from.
+        source: what these walked for.
 
     Raises:
         StoreError: a run works in that directory.
@@ -54,7 +57,7 @@ def take(root: Path, found: Sequence[Label], generation: str) -> Taken:
         known = _known(records)
         new = [label for label in found if label.key not in known]
         for label in new:
-            store.add_label(replace(label, origin=_origin(label, round_, generation)))
+            store.add_label(replace(label, origin=_origin(label, round_, {source: generation})))
         if new:
             keys = [label.key for label in new]
             name = added_task(generation, 1 + len(added(records)))
@@ -84,10 +87,9 @@ def _known(records: Sequence[Record]) -> set[str]:
     return found
 
 
-def _origin(label: Label, round_: int, generation: str) -> dict[str, object]:
+def _origin(label: Label, round_: int, source: Mapping[str, str]) -> dict[str, object]:
     """Origin of the frame; its segment is one of the free energy, not of the campaign."""
-    segment = {"segment": label.origin["round"], "free energy": generation}
-    return {**label.origin, **segment, "round": round_}
+    return {**label.origin, "segment": label.origin["round"], **source, "round": round_}
 
 
 def _label(store: Store, key: str) -> Label:
