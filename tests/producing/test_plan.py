@@ -278,6 +278,7 @@ def test_what_must_not_change(
     with pytest.raises(InputError, match=named) as caught:
         begun(planned(clean, **{"plumed": METAD, **change}), tmp_path)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("without this folder, which has no restart file yet")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

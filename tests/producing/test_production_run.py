@@ -141,6 +141,7 @@ def test_killed_three_times_no_hill_is_lost_or_doubled(
     kill(second)
     third = run.start()  # stopped softly, anywhere
     run.until(third, lambda: run.step() > 10 * RESTARTS)
+    assert "in use by another run" in run.refused()
     third.send_signal(signal.SIGTERM)
     said, _ = third.communicate(timeout=120)
     assert third.returncode == 130, said
@@ -202,6 +203,19 @@ def test_opes_goes_on_from_its_kernels(learned: TinyCampaign, tmp_path: Path) ->
     assert after[:last] == pytest.approx(before[:last], abs=2e-6)  # as many digits are printed
     kernels = rows(run.root / "walker-0.out.metad.kernels", 1000 / FS)
     assert kernels == list(range(PACE, 601, PACE))
+
+
+def test_an_error_of_lammps_is_one_line_with_the_log(learned: TinyCampaign, tmp_path: Path) -> None:
+    run = Run(learned, tmp_path)
+    run.write(SETTINGS.replace("PACE=14", "PACE=14 NOSUCH=3"))
+    process = run.start()
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    last = said.splitlines()[-1]
+    assert "cannot understand the following words from the input line : NOSUCH" in last
+    assert f"the log is {run.root}/walker-0.log" in last
+    run.write(SETTINGS)
+    assert "(plumed: " in run.refused()
 
 
 def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:

@@ -161,9 +161,11 @@ def _begin(plan: Plan, folder: Path) -> None:
         write_file(path, _text(now))
     changes = levels.difference(before.made_from, now.made_from)
     if changes:
+        empty = not list(folder.glob(f"*.{outputs.RESTART}*"))
         raise InputError(
             f"{folder}: this run was begun with other settings or another model ({changes}); undo "
             "the change, or start a new run with another --dir"
+            + (" or without this folder, which has no restart file yet" if empty else "")
         )
     files = {deck.START: plan.data, **plan.plumed_files}
     for name, content in files.items():
@@ -250,7 +252,11 @@ def _check_ended(plan: Plan, folder: Path, ended: Finished) -> None:
         lines = tail_lines(folder / f"{walker}.log", 2**14)
         errors = [line for line in lines if line.startswith("ERROR")]
         if errors:
-            raise EngineFailed(f"{walker}: {errors[-1]} (the log is {folder / walker}.log)")
+            kept = _reached(plan, folder).steps[walker]
+            raise EngineFailed(
+                f"{walker}: {errors[-1]} (the log is {folder / walker}.log); the same command goes "
+                f"on from step {kept}"
+            )
     ended.require_success()
 
 
