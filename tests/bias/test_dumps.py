@@ -227,3 +227,17 @@ INSERTS = [
     b"0.0", b'phasewalk/stop: {"step": 1, "reason": "nan", "value": 0, "limit": 0, "good": 5}\n',
     b"phasewalk/stop: {", b"\xff\x00",
 ]  # fmt: skip
+
+
+def test_a_frame_without_velocities_that_has_elements_and_forces(tmp_path: Path) -> None:
+    rows = ["2 2 O 1 2 3 0 0 0 0.5 0 -2", "1 1 H 3 4 5 1 0 0 7 8 9"]
+    text = dump(*rows).replace(
+        "type x y z ix iy iz vx vy vz", "type element x y z ix iy iz fx fy fz"
+    )
+    assert "fx fy fz" in text
+    frame = dumps.still_frame(tmp_path / "a.dump", text.splitlines(), ["H", "O"])
+    assert frame is not None
+    assert frame.atoms.get_chemical_symbols() == ["H", "O"]
+    assert frame.atoms.arrays["forces"].tolist() == [[7, 8, 9], [0.5, 0, -2]]
+    assert not frame.atoms.has("momenta")
+    assert dumps.still_frame(tmp_path / "a.dump", text.splitlines()[:-1], ["H", "O"]) is None

@@ -20,8 +20,10 @@ from ..units import velocities_from_lammps
 
 Array = NDArray[np.float64]
 Sections = dict[str, tuple[int, int]]
+Names = Sequence[str]
 
 _ITEMS = ("TIMESTEP", "NUMBER OF ATOMS", "BOX BOUNDS", "ATOMS")
+_FORCES = ("fx", "fy", "fz")
 _COLUMNS = ["id", "type", "x", "y", "z", "ix", "iy", "iz", "vx", "vy", "vz"]
 WHOLE = re.compile(r"[0-9]{1,18}")
 _ATOM_BYTES, _BOX_BYTES = 300, 1000
@@ -236,11 +238,7 @@ def _count(path: Path, lines: Sequence[str], section: tuple[int, int]) -> int:
 
 
 def _frame(
-    path: Path,
-    lines: Sequence[str],
-    sections: Sections,
-    names: Sequence[str],
-    needed: Sequence[str] = _COLUMNS,
+    path: Path, lines: Sequence[str], sections: Sections, names: Names, needed: Names = _COLUMNS
 ) -> Frame:
     if missing := [name for name in _ITEMS if name not in sections]:
         raise ParseError(
@@ -262,9 +260,8 @@ def _frame(
         raise ParseError(path, f"atom ids are not 1 … {count}", start + 1)
     if not np.isin(types, np.arange(1, len(names) + 1)).all():
         raise ParseError(path, f"an atom type is not in 1 … {len(names)}", start + 1)
-    positions, images, *velocities = (
-        np.array(columns[i : i + 3]).T[order] for i in range(0, len(columns), 3)
-    )
+    vectors = (np.array(columns[i : i + 3]).T[order] for i in range(0, len(columns), 3))
+    positions, images, *velocities = vectors
     with np.errstate(all="ignore"):  # values of an unstable walker
         atoms = Atoms(
             [names[int(kind) - 1] for kind in types[order]],
@@ -274,9 +271,8 @@ def _frame(
         )
         for each in velocities:
             atoms.set_velocities(velocities_from_lammps(each))
-    if {"fx", "fy", "fz"} <= set(titles):
-        forces = rows[:, [titles.index(name) for name in ("fx", "fy", "fz")]][order]
-        atoms.set_array("forces", forces)
+    if set(_FORCES) <= set(titles):
+        atoms.set_array("forces", rows[order][:, [titles.index(name) for name in _FORCES]])
     return Frame(step, atoms)
 
 
