@@ -26,6 +26,18 @@ def test_the_errors_of_many_runs_are_right() -> None:
     assert 0.8 < np.sqrt(np.mean(pulls**2)) < 1.35
 
 
+@pytest.mark.parametrize(("independent", "least"), [(5, 0.7), (20, 0.85), (80, 0.88)])
+def test_errors_from_few_samples(independent: int, least: float) -> None:
+    """They are right, or not given: a run of five independent samples is mostly refused."""
+    rng = np.random.default_rng(6)
+    series = [correlated(rng, 39 * independent, 0.95) for _ in range(80)]
+    found = [average([one], discard=[0.0]) for one in series]
+    right = [one.too_short or abs(one.mean) < 2.0 * one.error for one in found]
+    assert np.mean(right) >= least
+    if independent == 80:
+        assert not any(one.too_short for one in found)
+
+
 def test_walkers_count_together() -> None:
     rng = np.random.default_rng(3)
     one = average([correlated(rng, 2000, 0.5)], discard=[0.0])

@@ -5,6 +5,11 @@ The start of a series is discarded up to the point that leaves the most independ
 independent, where g, the statistical inefficiency, is 1 + twice the sum of the autocorrelation
 function (Chodera et al., J. Chem. Theory Comput. 3, 26 (2007)). Walkers have one mean and one g, so
 that those which stay in different states give a large g, and with it a large error.
+
+From few samples g is too small: of series with 20 independent samples, the mean is within twice
+that error in 84 %. With fewer than `FEW`, the error is at least that of the means of five blocks,
+times half of Student's t, as for free energies; then it is in 91 % (400 runs). Shorter series are
+mostly, but not always, recognized as too short.
 """
 
 import logging
@@ -16,10 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..free_energies import student
+
 Array = NDArray[np.float64]
 
 MIN_INDEPENDENT = 10
 """Minimum number of independent samples for an error."""
+FEW, BLOCKS = 100, 5
+"""Number of independent samples below which blocks count as well, and how many blocks."""
 MOST = 5000
 """Longer series are replaced by this number of means of blocks."""
 STARTS = 200
@@ -72,9 +81,19 @@ def average(series: Sequence[Array], *, discard: Sequence[float] | None = None) 
         return Average(mean, 0.0, math.inf, tuple(shares))
     independent = count / _timeseries().statistical_inefficiency_multiple(blocks)
     variance = float(np.concatenate(blocks).var())
-    error = math.sqrt(variance / (independent - 1.0)) if independent > 1.0 else math.nan
+    if independent < FEW:
+        independent = min(independent, 1.0 + variance / _block_error(blocks) ** 2)
     known = independent >= MIN_INDEPENDENT
-    return Average(mean, error if known else math.nan, float(independent), tuple(shares))
+    error = math.sqrt(variance / (independent - 1.0)) if known else math.nan
+    return Average(mean, error, float(independent), tuple(shares))
+
+
+def _block_error(series: Sequence[Array]) -> float:
+    """The standard error of the mean from the scatter of a few blocks; see above."""
+    each = math.ceil(BLOCKS / len(series))
+    means = [part.mean() for one in series for part in np.array_split(one, each) if len(part)]
+    scatter = float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    return max(scatter * student(len(means) - 1) / 2.0, 1e-300)
 
 
 def constant(values: Array) -> bool:

@@ -5,6 +5,7 @@ from .cells import Grid
 from .correction import Against, Answered
 from .free_energy import AGREE_KT, COMPARED_KT, Difference, FreeEnergy, Variable, difference
 from .reweight import Walk
+from .uncertainty import student
 
 __all__ = [
     "AGREE_KT",
@@ -21,4 +22,5 @@ __all__ = [
     "difference",
     "free_energy",
     "reweight",
+    "student",
 ]
