@@ -1,6 +1,7 @@
 """Kinds of work with the same settings need one probe; short jobs have short limits."""
 
 from pathlib import Path
+from typing import Any
 
 from phasewalk.cluster import SiteSettings, sharing
 from phasewalk.jobs import Job, Kind
@@ -8,7 +9,8 @@ from phasewalk.settings_files import parse
 
 
 def job(kind: Kind, cores: int = 1, *, mpi: bool = False) -> Job:
-    return Job(kind, ("x",), Path(kind), kind, threads=cores, mpiexec=("mpiexec",) if mpi else ())
+    how: dict[str, Any] = {"mpiexec": ("mpiexec",), "ranks": cores} if mpi else {"threads": cores}
+    return Job(kind, ("x",), Path(kind), kind, **how)
 
 
 JOBS = [job("label", 2), job("segment", 4, mpi=True), job("train"), job("compile", 8)]

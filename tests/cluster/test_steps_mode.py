@@ -205,7 +205,7 @@ def test_labels_and_a_training_run_beside_the_walkers(tmp_path: Path) -> None:
     """Each in its own part of the allocation; none waits for another."""
     hold = "import time; time.sleep(1)"
     jobs = [
-        job(tmp_path, "walkers", kind="segment", mpiexec=("x",), ranks=3, text=hold),
+        job(tmp_path, "walkers", kind="segment", mpiexec=("x",), ranks=4, text=hold),
         *(job(tmp_path, f"label {n}", kind="label", threads=8, text=hold) for n in range(4)),
         job(tmp_path, "waits for a GPU", kind="train", text=hold),
     ]

@@ -53,12 +53,12 @@ def test_each_kind_sees_its_gpus(
 ) -> None:
     env = ("/usr/bin/env", "PW_N=1") if mpi else ()
     one = job(tmp_path, "x", kind=kind)
-    if mpi:  # a launcher that drops `-n 1`
+    if mpi:  # a launcher that drops `-n 4`
         drop = tmp_path / "mpiexec"
         drop.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
         drop.chmod(0o755)
         env = (str(drop),)
-        one = job(tmp_path, "x", kind=kind, mpiexec=env)
+        one = job(tmp_path, "x", kind=kind, mpiexec=env, ranks=4)
     assert printed(run(launcher(text), one).require_success()) == seen
 
 
@@ -157,7 +157,14 @@ found = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "")
 print(json.dumps([os.environ["CUDA_VISIBLE_DEVICES"], os.path.isdir(found), len(found)]))
 raise SystemExit(5)
 """
-    one = Job("x", (sys.executable, "-c", text), tmp_path / "x", "segment", mpiexec=(str(mpiexec),))
+    one = Job(
+        "x",
+        (sys.executable, "-c", text),
+        tmp_path / "x",
+        "segment",
+        mpiexec=(str(mpiexec),),
+        ranks=2,
+    )
     ended = run(made, one)
     assert ended.returncode == 5
     gpus, there, length = json.loads(printed(ended))
@@ -173,7 +180,7 @@ def test_without_mps_a_segment_runs_all_the_same(tmp_path: Path) -> None:
     mpiexec = tmp_path / "mpiexec"
     mpiexec.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
     mpiexec.chmod(0o755)
-    one = job(tmp_path, "x", kind="segment", mpiexec=(str(mpiexec),))
+    one = job(tmp_path, "x", kind="segment", mpiexec=(str(mpiexec),), ranks=4)
     ended = run(launcher("segment: {mps: true}"), one).require_success()
     assert printed(ended) == "0,1,2,3"
     assert "nvidia-cuda-mps-control not found" in (ended.directory / Finished.STDERR).read_text()
