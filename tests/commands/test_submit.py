@@ -58,7 +58,7 @@ def test_a_dry_run_shows_all_and_starts_nothing(
     if site == "slurm":
         for kind in KINDS:
             assert shlex.split(found[kind])[0] == "srun"
-        assert {"--ntasks=2", "--gres=gpu:4", "--mem=64000M"} <= set(shlex.split(found["segment"]))
+        assert {"--ntasks=2", "--gres=gpu:2", "--mem=64000M"} <= set(shlex.split(found["segment"]))
         assert "--gres=none" in found["label"]
     else:
         for kind in KINDS:
