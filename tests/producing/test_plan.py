@@ -186,6 +186,7 @@ REFUSED = {
     "plumed file": ({"plumed": "no.dat"}, "no.dat: no such file"),
     "history": ({"plumed": "PBMETAD ARG=v"}, "cannot be continued"),
     "cell bias": ({"ensemble": "nvt", "plumed": METAD}, "biases the cell"),
+    "OPES on the cell": ({"ensemble": "nvt", "plumed": OPES}, "biases the cell"),
     "output": ({"plumed": "v: VOLUME\nDUMPATOMS ATOMS=1 FILE=x.xyz"}, "DUMPATOMS: its file cannot"),
     "units": ({"plumed": f"UNITS TIME=ns\n{METAD}"}, "six digits, too few"),
     "adaptive": ({"plumed": OPES.replace("SIGMA=1", "SIGMA=ADAPTIVE")}, "adaptive SIGMA"),
