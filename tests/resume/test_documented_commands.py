@@ -141,12 +141,21 @@ def cluster(folder: Path) -> None:
     (folder / "lab.yaml").write_text("site: lab\n")
 
 
+def production(folder: Path) -> None:
+    """A short run of that campaign's last model, in a cell of its own size."""
+    (folder / "production.yaml").write_text(
+        "{campaign: my.run, structure: mil53_al, length_ps: 0.1, thermo_every_steps: 5, "
+        "dump_every_steps: 10, restart_every_steps: 100}\n"
+    )
+
+
 BEFORE: Mapping[str, Callable[[Path], None]] = {
     "phasewalk run examples/mil53_al/campaign.yaml --dir campaigns/mil53_al": learned_before,
     "phasewalk check my.yaml": own_material,
     "phasewalk run my.yaml --site": site,
     "phasewalk submit my.yaml": cluster,
     "phasewalk deploy last.ckpt": checkpoint,
+    "phasewalk produce production.yaml": production,
 }
 """What the text tells the reader to have done before a command, or what saves time here."""
 
