@@ -4,10 +4,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
@@ -30,6 +30,8 @@ OrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None
 T = TypeVar("T")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 """What validates a type: to make it takes longer than to use it."""
+_BLOCK = 2**22
+"""Bytes that are read at a time."""
 
 
 def hash_of(*parts: Any) -> str:
@@ -111,6 +113,25 @@ def write_file(path: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
+
+
+def marked(file: BinaryIO, mark: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Position and content of each part of a file, from `start` on, that begins with a mark.
+
+    The first part is what is before the first mark if the file does not begin with one; the last
+    part of a file that grows may be incomplete.
+    """
+    file.seek(start)
+    text, begin, looked = b"", 0, 1
+    while block := file.read(_BLOCK):
+        text, start, looked = text[begin:] + block, start + begin, looked - begin
+        begin = 0
+        while (end := text.find(mark, looked)) >= 0:
+            yield start + begin, text[begin:end]
+            begin, looked = end, end + 1
+        looked = max(begin + 1, len(text) - len(mark) + 1)
+    if begin < len(text):
+        yield start + begin, text[begin:]
 
 
 def set_aside(path: Path, why: str) -> Path | None:

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers.productions import frame, write_dump
+from phasewalk import files
 from phasewalk.analyses import frames
 from phasewalk.errors import ParseError
 
@@ -89,7 +90,7 @@ def test_many_frames_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_marks_may_be_at_the_end_of_a_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(frames, "_BLOCK", size)
+    monkeypatch.setattr(files, "_BLOCK", size)
     assert written(tmp_path / "w.dump").steps.tolist() == list(range(0, 120, 10))
 
 

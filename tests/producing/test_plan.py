@@ -21,6 +21,7 @@ from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
 from phasewalk.engines import here
 from phasewalk.errors import InputError, StoreError
+from phasewalk.models import name_for_ranks
 from phasewalk.producing import deck, needs, running, settings
 from phasewalk.producing.plan import Plan, make
 from phasewalk.rounds import read_states, states_file
@@ -220,7 +221,7 @@ def test_a_file_for_several_ranks_must_be_of_the_same_model(clean: Path) -> None
     exchange(clean)
     plan = planned(clean, ranks=2)
     assert plan.model.exchange == clean / "model.exchange.nequip.pt2"
-    assert deck.exchange_name(plan) == "model.exchange.nequip.pt2"
+    assert name_for_ranks(deck.model_name(plan)) == "model.exchange.nequip.pt2"
     exchange(clean, "0" * 64)
     with pytest.raises(InputError, match="made from another checkpoint"):
         planned(clean, ranks=2)

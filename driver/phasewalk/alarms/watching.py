@@ -23,7 +23,7 @@ from ase import Atoms
 
 from ..bias import dumps
 from ..errors import UNREADABLE, InputError, ParseError, named
-from ..files import write_file
+from ..files import marked, write_file
 from ..store import take
 from .environments import Array
 from .looking import Alarm, look
@@ -36,7 +36,6 @@ AT_ONCE_S = 0.5
 """Time after which a look during the run ends, also if more frames wait."""
 WRITE_EVERY_S = 60.0
 _ITEM = b"ITEM: TIMESTEP\n"
-_BLOCK = 2**22
 
 
 @dataclass(frozen=True)
@@ -315,29 +314,20 @@ def _frames(
     path: Path, start: int, elements: Sequence[str]
 ) -> Iterator[tuple[int, int, dumps.Frame]]:
     """Start, end and content of each complete frame after `start` bytes of a growing dump."""
-    rest = b""
     try:
         stream = path.open("rb")
     except FileNotFoundError:
         return
+    incomplete = False
     with stream:
-        stream.seek(start)
-        while block := stream.read(_BLOCK):
-            rest += block
-            while (end := rest.find(_ITEM, 1)) > 0:
-                yield start, start + end, _frame(path, rest[:end], elements)
-                rest, start = rest[end:], start + end
-    if rest.endswith(b"\n"):  # the last one may be incomplete
-        frame = dumps.still_frame(path, rest.decode().splitlines(), elements)
-        if frame is not None:
-            yield start, start + len(rest), frame
-
-
-def _frame(path: Path, text: bytes, elements: Sequence[str]) -> dumps.Frame:
-    frame = dumps.still_frame(path, text.decode(errors="replace").splitlines(), elements)
-    if frame is None:
-        raise ParseError(path, "a frame is incomplete, and another one follows")
-    return frame
+        for at, text in marked(stream, _ITEM, start):
+            if incomplete:  # only the last one may be
+                raise ParseError(path, "a frame is incomplete, and another one follows")
+            lines = text.decode(errors="replace").splitlines()
+            frame = dumps.still_frame(path, lines, elements) if text.endswith(b"\n") else None
+            incomplete = frame is None
+            if frame is not None:
+                yield at, at + len(text), frame
 
 
 def _row(path: Path, words: Sequence[bytes], fields: Sequence[str]) -> list[float]:

@@ -1,7 +1,6 @@
 """Frames of a dump, as arrays; an incomplete last one is ignored."""
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..bias import dumps
 from ..errors import UNREADABLE, ParseError, brief
+from ..files import marked
 from . import shapes
 from .runs import last_of_each
 
@@ -18,7 +18,7 @@ Whole = NDArray[np.int64]
 
 MOST_NUMBERS = 30_000_000
 """Maximum number of coordinates in memory; of more frames, every n-th is read."""
-_BLOCK, _HEAD = 2**24, 60
+_HEAD = 60
 _ITEM = b"ITEM: TIMESTEP\n"
 _COLUMNS = ("id", "x", "y", "z", "ix", "iy", "iz")
 
@@ -58,13 +58,13 @@ def read(path: Path) -> Frames | None:
     if not path.exists() or not path.stat().st_size:
         return None
     with path.open("rb") as file:
-        *starts, size = _marks(file)
-        spans = list(pairwise([*starts, size]))
-        if spans and not _whole(_part(file, *spans[-1])):
-            spans.pop()
-        if not spans:
+        parts = [(at, at + len(text), text[:_HEAD]) for at, text in marked(file, _ITEM)]
+        if parts and not _whole(_part(file, *parts[-1][:2])):
+            parts.pop()
+        if not parts:
             return None
-        steps = [_step(path, _part(file, start, start + _HEAD)) for start, _ in spans]
+        spans = [(start, end) for start, end, _ in parts]
+        steps = [_step(path, head) for _, _, head in parts]
         kept = last_of_each(np.array(steps, dtype=np.int64))
         atoms = len(_frame(path, _part(file, *spans[0]))[1])
         every = max(1, -(-len(kept) * 3 * atoms // MOST_NUMBERS))
@@ -76,19 +76,6 @@ def read(path: Path) -> Frames | None:
     turned = shapes.exchanges(cells)
     places = np.array([places for _, _, places in found]) @ turned
     return Frames(np.array(steps)[kept], np.linalg.solve(turned, cells), places, found[0][1], every)
-
-
-def _marks(file: BinaryIO) -> list[int]:
-    """Where frames begin, and the end of the file as it is now."""
-    found, position, rest = [], 0, b""
-    while block := file.read(_BLOCK):
-        text = rest + block
-        start = text.find(_ITEM)
-        while start >= 0:
-            found.append(position - len(rest) + start)
-            start = text.find(_ITEM, start + 1)
-        position, rest = position + len(block), text[-len(_ITEM) + 1 :]
-    return [*found, position]
 
 
 def _part(file: BinaryIO, start: int, end: int) -> bytes:

@@ -18,6 +18,7 @@ from .. import bias
 from ..bias import Hill, HillsRecord, colvars, dumps, plumed, quantities
 from ..errors import InputError, NothingLeft
 from ..free_energies import FreeEnergy, Walk, free_energy, reweight
+from ..producing import hills_name
 from ..production import samples
 from ..units import KJ_PER_MOL_PER_EV
 from ..walkers import SystemSettings
@@ -241,7 +242,7 @@ def hills(run: Run, key: str, text: str) -> HillsRecord:
     record = HillsRecord(str(run.folder))
     time = run.timestep_ps / plumed.time_unit_ps(text)
     for index, walker in enumerate(run.walkers):
-        path = runs.hills_file(run, key, index)
+        path = run.folder / hills_name(run.walkers, index, key)
         read = dumps.read_hills(path) if path.exists() else None
         if read is None or not read.rows:
             continue

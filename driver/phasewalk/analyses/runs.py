@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from ..bias import dumps, finished_lines, plumed
 from ..errors import InputError, ParseError
 from ..files import read, typed
-from ..producing import BEGUN, Begun
+from ..producing import BEGUN, Begun, walker_names
 from ..units import FS_PER_PS
 from ..walkers import colvar_files
 
@@ -106,7 +106,7 @@ def find(folder: Path) -> Run:
     settings = typed(begun.made_from, _Settings, unlike="not settings of a run", path=path)
     return Run(
         folder=folder,
-        walkers=tuple(f"walker-{n}" for n in range(settings.walkers)),
+        walkers=walker_names(settings.walkers),
         npt=settings.ensemble == "npt",
         thermostat=settings.thermostat,
         temperature_K=settings.temperature_K,
@@ -152,13 +152,6 @@ def colvars(run: Run, walker: str) -> list[Rows]:
             rows = Rows(table.fields[1:], steps, table.values[:, 1:], table.constants)
             found.append(_once(rows))
     return found
-
-
-def hills_file(run: Run, key: str, index: int) -> Path:
-    """The file of hills of a METAD action, by a walker's index; see `producing`."""
-    several = len(run.walkers) > 1
-    name = f"{key}.hills.{index}" if several else f"{run.walkers[index]}.{key}.hills"
-    return run.folder / name
 
 
 def last_of_each(steps: Whole) -> NDArray[np.intp]:

@@ -155,7 +155,6 @@ def make(
     round_: int,
     *,
     mode: str,
-    graph: str,
     network: Mapping[str, Any],
     for_ranks: bool = False,
 ) -> Compiled | None:
@@ -163,9 +162,10 @@ def make(
 
     A failure is recorded, see `failure`, and tried again by the next call.
     """
+    graph = models.graph_of(network)
     if needed(work, mode, graph, for_ranks=for_ranks):
         work.observer.begin(round_, f"compile ({mode})", 0, "networks")
-        work.do([own_task(work, round_, mode, graph, network, for_ranks=for_ranks)])
+        work.do([own_task(work, round_, mode, network, for_ranks=for_ranks)])
     return find(work, mode, graph, for_ranks=for_ranks)
 
 
@@ -173,38 +173,21 @@ def for_ranks(
     work: Work, round_: int, mode: str, network: Mapping[str, Any], *, cores: int
 ) -> tuple[Task, ...]:
     """The compilation that walkers on several ranks need; none if it exists, or they have one."""
-    graph = models.graph_of(network)
     several = work.campaign.settings.resources.ranks_per_walker > 1
-    if not several or not needed(work, mode, graph, for_ranks=True):
+    if not several or not needed(work, mode, models.graph_of(network), for_ranks=True):
         return ()
-    made = task(
-        work,
-        round_,
-        mode=mode,
-        graph=graph,
-        network=network,
-        cores=cores,
-        optional=True,
-        for_ranks=True,
-    )
-    return (made,)
+    how: dict[str, Any] = {"cores": cores, "optional": True, "for_ranks": True}
+    return (task(work, round_, mode=mode, network=network, **how),)
 
 
 def own_task(
-    work: Work,
-    round_: int,
-    mode: str,
-    graph: str,
-    network: Mapping[str, Any],
-    *,
-    for_ranks: bool = False,
+    work: Work, round_: int, mode: str, network: Mapping[str, Any], *, for_ranks: bool = False
 ) -> Task:
     """The task of a compilation on all cores, whose failure is recorded and tried again."""
     one = task(
         work,
         round_,
         mode=mode,
-        graph=graph,
         network=network,
         cores=cores_of(work.cores) if mode == "aotinductor" else 1,
         optional=True,
@@ -218,7 +201,6 @@ def task(
     round_: int,
     *,
     mode: str,
-    graph: str,
     network: Mapping[str, Any],
     cores: int,
     optional: bool = False,
@@ -230,12 +212,12 @@ def task(
         work: the running campaign.
         round_: number of the round.
         mode: torchscript or aotinductor.
-        graph: graph of the network.
-        network: its configuration.
+        network: configuration of the network.
         cores: number of cores for the compiler.
         optional: a failure is recorded instead of ending the run; another mode is used then.
         for_ranks: for several MPI ranks.
     """
+    graph = models.graph_of(network)
     name = key(work, mode, graph, for_ranks=for_ranks)
     more = " for several ranks" if for_ranks else ""
     done: dict[str, Any] = {"mode": mode, "graph": graph, "place": _kept(name)}

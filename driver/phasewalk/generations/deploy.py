@@ -117,7 +117,6 @@ def plan(
         work,
         number,
         mode=mode,
-        graph=graph,
         network=network,
         cores=_cores(mode, beside),
         optional=wanted == "auto" and mode != "torchscript",

@@ -68,7 +68,7 @@ def begin(work: Work, number: int, configured: Mapping[str, Any]) -> None:
     mode, graph = OTHER["torchscript"], models.graph_of(configured)
     wanted = work.campaign.settings.deploy.mode == "auto" and not _not_to_be_had(work, mode, graph)
     if wanted and compile.needed(work, mode, graph):
-        work.ahead(in_background(compile.own_task(work, number, mode, graph, configured)))
+        work.ahead(in_background(compile.own_task(work, number, mode, configured)))
 
 
 def _add(work: Work, last: Generation, mode: str, trained: Outputs) -> str:
@@ -80,7 +80,7 @@ def _add(work: Work, last: Generation, mode: str, trained: Outputs) -> str:
     else:
         if why := _not_to_be_had(work, mode, graph):
             return why
-        compiled = compile.make(work, last.number, mode=mode, graph=graph, network=configured)
+        compiled = compile.make(work, last.number, mode=mode, network=configured)
     content = None if compiled is None else deploy.swapped(work, compiled, graph, weights)
     if compiled is None or content is None:
         return compile.failure(work, mode, graph) or "there is no compilation for its weights"

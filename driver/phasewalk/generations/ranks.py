@@ -78,9 +78,7 @@ def _swapped(work: Work, campaign: Work, generation: Generation) -> tuple[bytes,
     compiled = _find(work, campaign, mode, graph)
     configured = forms.network(campaign)
     if compiled is None and configured is not None and models.graph_of(configured) == graph:
-        compiled = compile.make(
-            work, number, mode=mode, graph=graph, network=configured, for_ranks=True
-        )
+        compiled = compile.make(work, number, mode=mode, network=configured, for_ranks=True)
     content = None if compiled is None else deploy.swapped(work, compiled, graph, weights)
     if compiled is None or content is None:
         why = compile.failure(work, mode, graph, for_ranks=True)

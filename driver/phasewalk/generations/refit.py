@@ -114,7 +114,7 @@ def _compiled(campaign: Work, frozen: Work, graph: str, why: str) -> Compiled | 
     frozen.observer.say(
         f"compiling the network, which takes a minute or two and is cached for later use ({why})"
     )
-    made = compile.make(frozen, 0, mode=MODE, graph=graph, network=network)
+    made = compile.make(frozen, 0, mode=MODE, network=network)
     if failed := compile.failure(frozen, MODE, graph):
         frozen.observer.say(f"compilation failed, TorchScript is used instead: {failed}")
     return made

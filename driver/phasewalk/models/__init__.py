@@ -4,13 +4,13 @@ from . import swap, training_config
 from .checkpoints import TRUST
 from .model import (
     ENDINGS,
-    FOR_RANKS,
     NETWORK,
     Deployed,
     Trained,
     deploy_job,
     ending,
     misfit,
+    name_for_ranks,
     read_deployment,
     read_stamp,
     read_training,
@@ -30,7 +30,6 @@ from .training_config import PROGRESS, WEIGHTS, graph_of, network
 
 __all__ = [
     "ENDINGS",
-    "FOR_RANKS",
     "NETWORK",
     "PRESETS",
     "PROGRESS",
@@ -50,6 +49,7 @@ __all__ = [
     "graph_of",
     "left_behind",
     "misfit",
+    "name_for_ranks",
     "network",
     "read_deployment",
     "read_stamp",

@@ -281,6 +281,12 @@ def ending(mode: str, *, for_ranks: bool = False) -> str:
     return (FOR_RANKS if for_ranks else "") + ENDINGS[mode]
 
 
+def name_for_ranks(name: str) -> str:
+    """Name of the file for several MPI ranks that LAMMPS looks for beside a model's file."""
+    stem, dot, form = name.rpartition(".nequip.")
+    return f"{stem}{FOR_RANKS}{dot}{form}"
+
+
 def misfit(stamp: Deployed, machine: Machine) -> str:
     """Why a model with this stamp cannot run on a machine; empty if it can."""
     if stamp.device == "cuda" and not machine.has_gpu:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +53,6 @@ def model_name(plan: Plan) -> str:
     return f"model{plan.model.file.name[plan.model.file.name.index('.nequip.') :]}"
 
 
-def exchange_name(plan: Plan) -> str:
-    """Name of the model's file for several ranks."""
-    return model_name(plan).replace("model.", "model.exchange.")
-
-
 def series(plan: Plan, walker: str) -> list[Series]:
     """The files that a walker writes and that must be continuous."""
     settings = plan.settings
@@ -73,7 +68,7 @@ def series(plan: Plan, walker: str) -> list[Series]:
     for name, action in zip(colvar_files(walker, text), prints, strict=True):
         found.append(Series(name, int(action.get("STRIDE") or 1), per_step=time))
     deposits = {
-        _hills(plan, walker, key): action
+        hills_name(plan.walkers, plan.walkers.index(walker), key): action
         for key, action in plumed.metad_actions(text, KERNELS).items()
     }
     deposits |= {
@@ -154,7 +149,7 @@ def _plumed(plan: Plan, walker: str, step: int) -> str:
         walker,
         metad={
             key: plumed.MetadFiles(
-                _hills(plan, walker, key) if count == 1 else f"{key}.hills",
+                hills_name(plan.walkers, index, key) if count == 1 else f"{key}.hills",
                 restart=True,
                 walkers=count,
                 walker_id=index,
@@ -184,11 +179,9 @@ def _with_kernels(text: str, step: int) -> str:
     return text
 
 
-def _hills(plan: Plan, walker: str, key: str) -> str:
+def hills_name(walkers: Sequence[str], index: int, key: str) -> str:
     """Name of a walker's hills file; PLUMED adds the number of each of several walkers."""
-    if plan.settings.walkers == 1:
-        return f"{walker}.{key}.hills"
-    return f"{key}.hills.{plan.walkers.index(walker)}"
+    return f"{walkers[0]}.{key}.hills" if len(walkers) == 1 else f"{key}.hills.{index}"
 
 
 def _seed(plan: Plan, walker: str, purpose: str) -> int:

@@ -69,7 +69,7 @@ class Plan:
     @property
     def walkers(self) -> tuple[str, ...]:
         """Names of the walkers."""
-        return tuple(f"walker-{n}" for n in range(self.settings.walkers))
+        return walker_names(self.settings.walkers)
 
     @property
     def data(self) -> bytes:
@@ -88,6 +88,11 @@ class Plan:
             **settings,
             **({"PLUMED's files": files} if files else {}),
         }
+
+
+def walker_names(count: int) -> tuple[str, ...]:
+    """Names of so many walkers, with which those of their files begin."""
+    return tuple(f"walker-{n}" for n in range(count))
 
 
 def make(
@@ -193,8 +198,7 @@ def _fitting(found: list[Model], machine: Machine) -> Model:
 
 def _with_exchange(model: Model, path: Path) -> Model:
     """The model with its file for several ranks: beside it, or beside the production file."""
-    ending = models.ENDINGS[model.stamp.mode]
-    name = f"{model.file.name.removesuffix(ending)}{models.FOR_RANKS}{ending}"
+    name = models.name_for_ranks(model.file.name)
     here = path.absolute().parent / name
     for file in (model.file.with_name(name), here):
         if not file.is_file():

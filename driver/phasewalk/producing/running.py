@@ -25,6 +25,7 @@ from ..errors import EngineFailed, InputError, Interrupted, StoreError
 from ..files import EXACT, file_hash, hash_bytes, read, write_file
 from ..jobs import Finished, Job, Launcher, Running, Session
 from ..labels import levels
+from ..models import name_for_ranks
 from ..moment import duration
 from ..store import LOCK, Lock, take
 from ..units import FS_PER_PS
@@ -173,7 +174,7 @@ def _begin(plan: Plan, folder: Path) -> None:
             write_file(folder / name, content)
     copies = {deck.model_name(plan): plan.model.file}
     if plan.model.exchange is not None:
-        copies[deck.exchange_name(plan)] = plan.model.exchange
+        copies[name_for_ranks(deck.model_name(plan))] = plan.model.exchange
     for name, source in copies.items():
         if not (folder / name).exists():
             write_file(folder / name, source.read_bytes())

@@ -18,7 +18,7 @@ from .. import files
 from ..errors import InputError
 from ..jobs import Finished, Job
 from ..labels import frame_to_json
-from ..models import ENDINGS, FOR_RANKS
+from ..models import ENDINGS, name_for_ranks
 from ..units import GPA_PER_EV_PER_A3
 from .accuracy import REQUEST, Prediction, prediction
 from .gate import LIMITS, Check, Limits
@@ -38,10 +38,9 @@ def beside(model: Path) -> Path:
     Raises:
         InputError: it does not exist.
     """
-    ending = next(ending for ending in ENDINGS.values() if model.name.endswith(ending))
-    found = model.with_name(f"{model.name.removesuffix(ending)}{FOR_RANKS}{ending}")
+    found = model.with_name(name_for_ranks(model.name))
     if not found.is_file():
-        mode = " --mode aotinductor" if ending == ENDINGS["aotinductor"] else ""
+        mode = " --mode aotinductor" if model.name.endswith(ENDINGS["aotinductor"]) else ""
         raise InputError(
             f"{found}: no such file, which several MPI ranks need beside {model.name}; make it "
             f"with phasewalk deploy CHECKPOINT --target ranks{mode} -o {found}"
@@ -90,7 +89,7 @@ def job(
         kind="check",
         inputs={
             REQUEST: json.dumps(request).encode(),
-            f"model{FOR_RANKS}{ending}": several,
+            name_for_ranks(f"model{ending}"): several,
         },
         links={f"model{ending}": model},
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **env},
