@@ -77,6 +77,13 @@ class Site:
         path = self.folder / "starts"
         return path.read_text().split("\n").count(name) if path.exists() else 0
 
+    def wait_for_start(self, name: str) -> None:
+        """Until the job's program runs: the queue says so a moment before it does."""
+        limit = time.monotonic() + 60
+        while not self.starts(name):
+            assert time.monotonic() < limit, "waited too long"
+            time.sleep(0.1)
+
 
 @pytest.fixture
 def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
@@ -189,6 +196,7 @@ def test_a_lost_node(site: Site, requeue: bool) -> None:
     lost: list[str] = []
 
     def lose() -> None:
+        site.wait_for_start("label-1")
         node = site.cluster.run("squeue", "--noheader", "--format=%N").strip()
         (job.directory.parent / "lost").touch()
         lost.append(node)
