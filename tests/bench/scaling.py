@@ -147,7 +147,7 @@ def launch(file: str, size: int, ranks: int, steps: int, *, model: Path, folder:
     launcher = LocalLauncher()
     found = discovery.find(discovery.EngineSettings(), os.environ)
     found = plugin.ensure(found, launcher, os.environ)
-    several = beside(model)
+    several = beside(model, Path("CHECKPOINT"))
     named = model if file == "one" else several
     deck = DECK.format(model=named.name, types=" ".join(types), warm=WARM, steps=steps)
     place = Path(tempfile.mkdtemp(dir=folder)) / f"{file}-{size}-{ranks}"

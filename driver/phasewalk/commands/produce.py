@@ -69,7 +69,8 @@ def produce(
     needed = producing.estimate(plan)
     for line in needed.lines():
         _print(line)
-    producing.check(plan, needed, root, launcher.cores)
+    producing.check(plan, needed, root, launcher, engines)
+    plan = producing.for_ranks(plan, engines.machine)
     if dry:
         _show_decks(plan)
         return

@@ -44,7 +44,7 @@ def copied(source: Path, folder: Path) -> Path:
     try:
         with warnings.catch_warnings(action="ignore"):  # about other versions of pickle
             data = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, *UNREADABLE) as error:
+    except (pickle.UnpicklingError, RuntimeError, *UNREADABLE) as error:
         first = " ".join(str(error).split())
         named = re.search(r"GLOBAL (\S+)", first)
         what = f"{named[1]}, which is code" if named else f"more than weights ({first[:200]})"

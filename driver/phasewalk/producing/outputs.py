@@ -21,15 +21,21 @@ MARK = b"LammpS RestartT\0"
 """The first and the last bytes of a restart file (LAMMPS, lmprestart.h)."""
 _BEFORE_STEP = struct.pack("=ii", 4, 6) + b"metal\0" + struct.pack("=i", 5)
 """The units, and the number that says that the step follows."""
+_BEFORE_ATOMS = struct.pack("=ii", 15, 7) + b"atomic\0" + struct.pack("=ii", 0, 16)
+"""The atom style, and the number that says that the number of atoms follows."""
 _HEAD = 1024
 _ITEM = b"ITEM: TIMESTEP\n"
 
 
-def restart_step(path: Path) -> int | None:
+def restart_step(path: Path, atoms: int) -> int | None:
     """Step of a restart file; None if it is incomplete, or not there.
 
+    Args:
+        path: the file.
+        atoms: number of atoms of the run.
+
     Raises:
-        ParseError: a complete file of an unknown format.
+        ParseError: a complete file of an unknown format, or of another run.
     """
     try:
         with path.open("rb") as stream:
@@ -40,19 +46,29 @@ def restart_step(path: Path) -> int | None:
         return None
     if not head.startswith(MARK) or end != MARK or len(head) <= len(MARK):
         return None
-    _, found, rest = head.partition(_BEFORE_STEP)
-    if not found:
-        raise ParseError(path, "a restart file of an unknown format: units metal are expected")
+    _, known, rest = head.partition(_BEFORE_STEP)
+    _, also, number = rest.partition(_BEFORE_ATOMS)
+    if not (known and also):
+        raise ParseError(
+            path, "a restart file of an unknown format: units metal and atom_style atomic are "
+            "expected; remove it"
+        )  # fmt: skip
+    if (found := int(struct.unpack("=q", number[:8])[0])) != atoms:
+        raise ParseError(
+            path, f"the restart file of another run: it has {found} atoms, and this run has "
+            f"{atoms}; remove it"
+        )  # fmt: skip
     return int(struct.unpack("=q", rest[:8])[0])
 
 
-def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) -> int:
+def resume(folder: Path, walker: str, files: Sequence[Series], *, atoms: int, every: int) -> int:
     """Cut the files of a walker to the step at which it goes on.
 
     Args:
         folder: of the run.
         walker: name of the walker.
         files: that it writes.
+        atoms: their number.
         every: number of steps between restart files.
 
     Returns:
@@ -66,7 +82,7 @@ def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) ->
     if not existing:
         _begin_anew(folder, walker, files, every)
         return 0
-    steps = {path: step for path in existing if (step := restart_step(path)) is not None}
+    steps = {path: step for path in existing if (step := restart_step(path, atoms)) is not None}
     if not steps:
         raise InputError(
             f"{folder}: no restart file of {walker} is complete ({existing[0].name}, "
@@ -84,9 +100,19 @@ def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) ->
     raise faults[0]
 
 
-def last_step(folder: Path, walker: str) -> int:
+def frame_size(text: bytes) -> int | None:
+    """Bytes of the frame with which a part of a dump begins; None if it has not all its lines."""
+    head = text.split(b"\n", 9)
+    if len(head) < 10 or not head[3].isdigit():
+        return None
+    count = 9 + int(head[3])
+    *lines, rest = text.split(b"\n", count)
+    return len(text) - len(rest) if len(lines) == count else None
+
+
+def last_step(folder: Path, walker: str, atoms: int) -> int:
     """Step of the last complete restart file of a walker; 0 if there is none."""
-    steps = [restart_step(folder / f"{walker}.{ending}") for ending in WRITTEN]
+    steps = [restart_step(folder / f"{walker}.{ending}", atoms) for ending in WRITTEN]
     return max((step for step in steps if step is not None), default=0)
 
 
@@ -169,24 +195,23 @@ def _step(path: Path, number: int, line: bytes, series: Series) -> int:
 def _end_of_frames(path: Path, series: Series, wanted: range, step: int) -> int:
     """The same for a dump, searched from its end."""
     end = path.stat().st_size
+    if not end:  # which cannot be mapped
+        if wanted:
+            raise _gap(path, "it is empty", step)
+        return 0
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
         while (start := text.rfind(_ITEM, 0, end)) >= 0:
             words = text[start : start + 200].split()
             found = int(words[2]) if len(words) > 2 and words[2].isdigit() else -1
-            if wanted and found == wanted[-1] and _whole(text[start:end]):
-                return end
+            size = frame_size(text[start:end])
+            if wanted and found == wanted[-1] and size is not None:
+                return start + size
             if 0 <= found <= (wanted[-1] if wanted else -1):
                 break
             end = start
     if not wanted:
         return 0
     raise _gap(path, f"it has no whole frame of step {wanted[-1]}", step)
-
-
-def _whole(frame: bytes) -> bool:
-    """Whether a frame has all its lines."""
-    lines = frame.split(b"\n")
-    return len(lines) > 9 and lines[3].isdigit() and len(lines) == 10 + int(lines[3])
 
 
 def _gap(path: Path, what: str, step: int, line: int | None = None) -> ParseError:
