@@ -215,3 +215,27 @@ def test_an_empty_dump(run: Path) -> None:
     (run / FRAMES.name).write_bytes(b"")
     with pytest.raises(ParseError, match=r"walker-0.dump: it is empty, but the restart file is at"):
         resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+
+
+CELL = (7.785847840971497, 13.177838549188419, 12.843341752798164)
+TILTS = (-0.8876774634678312, 0.6745491735747735, -4.502751378085117)
+
+
+@pytest.mark.parametrize("wrong", [None, *range(6)])
+def test_the_cell_of_a_restart_file_is_that_of_the_table(run: Path, wrong: int | None) -> None:
+    """Of another walker, whose steps and number of atoms are the same."""
+    cell = [*CELL, *TILTS]
+    if wrong is not None:
+        cell[wrong] += 1e-3
+    path = run / TABLE.name
+    shown = " ".join(f"{value:.12g}" for value in cell)
+    text = path.read_text().replace("\n300 7\n", f"\n300 1 2 3 4 5 {shown}\n")
+    path.write_text(text)
+    if wrong is None:
+        assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+        return
+    with pytest.raises(ParseError, match=r"restart.a: the restart file of another run: its cell"):
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+    assert path.read_text() == text
+    path.write_text(text[: text.index(f" {shown}") + 20])  # the row that a kill has cut
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300

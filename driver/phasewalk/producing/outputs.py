@@ -6,9 +6,12 @@ is lost or occurs twice.
 """
 
 import mmap
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import InputError, ParseError, named
 from ..files import write_file
@@ -23,7 +26,17 @@ _BEFORE_STEP = struct.pack("=ii", 4, 6) + b"metal\0" + struct.pack("=i", 5)
 """The units, and the number that says that the step follows."""
 _BEFORE_ATOMS = struct.pack("=ii", 15, 7) + b"atomic\0" + struct.pack("=ii", 0, 16)
 """The atom style, and the number that says that the number of atoms follows."""
+_BOX = re.compile(
+    rb"\x1f\0{3}\x03\0{3}(.{24})\x20\0{3}\x03\0{3}(.{24})"
+    rb"\x21\0{3}(.{8})\x22\0{3}(.{8})\x23\0{3}(.{8})",
+    re.DOTALL,
+)
+"""Lower and upper bounds, xy, xz, yz."""
+_CELL = slice(6, 12)
+"""Columns of the table: lx ly lz xy xz yz."""
 _HEAD = 1024
+CLOSE_A = 1e-6
+"""Difference between a length in the table, with 12 digits, and in a restart file."""
 _ITEM = b"ITEM: TIMESTEP\n"
 
 
@@ -95,6 +108,7 @@ def resume(folder: Path, walker: str, files: Sequence[Series], *, atoms: int, ev
         except InputError as error:
             faults.append(error)
             continue
+        _check_cell(path, folder / files[0].name, steps[path])
         _go_on_from(path, folder, walker, ends)
         return steps[path]
     raise faults[0]
@@ -108,6 +122,32 @@ def frame_size(text: bytes) -> int | None:
     count = 9 + int(head[3])
     *lines, rest = text.split(b"\n", count)
     return len(text) - len(rest) if len(lines) == count else None
+
+
+def _check_cell(path: Path, table: Path, step: int) -> None:
+    """Raise ParseError if the cell of a restart file is not that of its step in the table.
+
+    It may be of another walker or folder, with as many atoms. The table has the step if LAMMPS was
+    killed later.
+    """
+    with path.open("rb") as file, table.open("rb") as stream:
+        found = _BOX.search(file.read(_HEAD))
+        whole = (line for line in stream if line.endswith(b"\n"))
+        rows = [line.split()[_CELL] for line in whole if line.startswith(b"%d " % step)]
+    if found is None or not rows or len(rows[-1]) < 6:
+        return
+    low, high = (struct.unpack("=3d", found[n]) for n in (1, 2))
+    tilts = [struct.unpack("=d", found[n])[0] for n in (3, 4, 5)]
+    cell = [b - a for a, b in zip(low, high, strict=True)] + tilts
+    try:
+        shown = [float(word) for word in rows[-1]]
+    except ValueError as error:
+        raise ParseError(table, f"step {step}: not a row of numbers") from error
+    if not np.allclose(shown, cell, rtol=0.0, atol=CLOSE_A):
+        raise ParseError(
+            path, f"the restart file of another run: its cell is not that of step {step} in "
+            f"{table.name}; remove it"
+        )  # fmt: skip
 
 
 def last_step(folder: Path, walker: str, atoms: int) -> int:
