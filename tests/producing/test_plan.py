@@ -25,6 +25,7 @@ from helpers.fakes import FakeLauncher
 from phasewalk.engines import here
 from phasewalk.engines.discovery import Plumed
 from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
+from phasewalk.exports import export
 from phasewalk.files import file_hash
 from phasewalk.models import name_for_ranks
 from phasewalk.producing import deck, memory, needs, running, settings
@@ -46,6 +47,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "a", mode="auto", final=FINAL, programs=FakeEngines(machine=MACHINE)
     )
     made.run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose walkers have two ranks, in a/run, and its potential, in a/potential."""
+    folder = tmp_path_factory.mktemp("several")
+    made = fake_campaign.make(
+        folder / "a", mode="auto", final=FINAL, more="resources: {ranks_per_walker: 2}",
+        programs=FakeEngines(machine=MACHINE),
+    )  # fmt: skip
+    made.run()
+    launcher = FakeLauncher(lambda job: 1)  # nequip-package
+    export(made.root, folder / "a/potential", generation=None, launcher=launcher, place=folder)
+    ase.io.write(folder / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
     return folder
 
 
@@ -241,6 +257,23 @@ def test_a_file_for_several_ranks(clean: Path) -> None:
     plan = planned(clean, ranks=2)
     assert plan.model.exchange == file
     assert name_for_ranks(deck.model_name(plan)) == file.name
+
+
+@pytest.mark.parametrize("campaign", ["a/run", "a/potential"])
+def test_a_campaign_s_own_file_for_several_ranks(several: Path, campaign: str) -> None:
+    """Its walkers had several ranks; also from the folder of `phasewalk export`."""
+    keys = {"campaign": campaign, "structure": "salt.extxyz", "supercell": [2, 2, 2]}
+    plan = planned(several, ranks=2, **keys)
+    assert plan.model.file.name == "model.nequip.pt2"
+    file = plan.model.exchange
+    assert file == plan.model.file.with_name("model.exchange.nequip.pt2")
+    before = file.read_bytes()
+    file.write_bytes(before[:-1])
+    with pytest.raises(InputError, match=r"model\.exchange\.nequip\.pt2") as caught:
+        planned(several, ranks=2, **keys)
+    assert "\n" not in str(caught.value)
+    file.write_bytes(before)
+    assert planned(several, ranks=1, **keys).identity() == plan.identity()
 
 
 @pytest.mark.parametrize(
