@@ -24,7 +24,7 @@ from pathlib import Path
 
 UNREADABLE = (
     *(OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
-    *(RecursionError, MemoryError),
+    *(RecursionError, MemoryError, EOFError),
 )
 """Exceptions that code may raise if a file does not have the expected content."""
 MAX_MESSAGE = 500

@@ -164,7 +164,7 @@ def launch(
     launcher = LocalLauncher()
     found = discovery.find(discovery.EngineSettings(), os.environ)
     found = plugin.ensure(found, launcher, os.environ)
-    several = beside(model)
+    several = beside(model, Path("CHECKPOINT"))
     named = several if file == "several" else model
     # a part that is cut out has surfaces: it is computed again and again, but does not move
     dynamics = "" if file == "halo" else DYNAMICS

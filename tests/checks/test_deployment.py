@@ -95,6 +95,7 @@ def deploy(
     written = models.read_stamp(output.with_name(f"{output.name}.json"))
     assert written == made
     assert (made.file, made.checkpoint) == (output.name, files.file_hash(checkpoint))
+    assert made.sha256 == files.file_hash(output)
     kinds = ["weights" if "--weights" in job.argv else target_of(job) for job in launcher.jobs]
     return output.read_bytes(), how, kinds, told
 

@@ -25,6 +25,17 @@ def kernel(folder: Path) -> Path:
     return folder / KERNEL
 
 
+def test_whether_plumed_has_mpi(tmp_path: Path) -> None:
+    """As the names of a library's functions are in it, and not in messages."""
+    for content, has in (
+        (b"\0MPI_Init\0MPI_Comm_rank\0", True),
+        (b" MPI_Comm_rank: no MPI", False),
+    ):
+        kernel = tmp_path / KERNEL
+        kernel.write_bytes(b"\x7fELF" + content)
+        assert discovery.Plumed(kernel, "hand").has_mpi is has
+
+
 def found(environ: dict[str, str], settings: EngineSettings | None = None) -> tuple[str, Path]:
     plumed = discovery.find_plumed(settings or EngineSettings(), environ)
     assert plumed is not None

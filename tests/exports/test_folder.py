@@ -62,6 +62,7 @@ def test_it_has_both_forms_with_stamps_the_package_the_plugin_and_examples(
         assert (found.folder / name).read_bytes() == there.read_bytes()
         stamp = model.read_stamp(found.folder / f"{name}.json")
         assert (stamp.file, stamp.mode) == (name, mode)
+        model.check_unchanged(found.folder / name, stamp)
     assert (found.folder / "model.nequip.zip").read_bytes() == b"a package"
     assert (found.folder / "plugin/CMakeLists.txt").is_file()
     assert (found.folder / "plugin/plugin/pair_nequip.cpp").is_file()
@@ -113,6 +114,10 @@ def test_it_has_the_files_for_several_ranks_if_there_are_any(tmp_path: Path) -> 
     name = "model.exchange.nequip.pth"
     kept = several.root / f"models/gen-001/torchscript-cpu/{name}"
     assert (found.folder / name).read_bytes() == kept.read_bytes()
+    stamp = model.read_stamp(found.folder / f"{name}.json")
+    one = model.read_stamp(found.folder / "model.nequip.pth.json")
+    assert (stamp.file, stamp.checkpoint) == (name, one.checkpoint)
+    model.check_unchanged(found.folder / name, stamp)
     text = (found.folder / "README.md").read_text()
     assert f"On several MPI ranks, also with partitions, LAMMPS uses {name}, which" in text
     assert "--target ranks" not in text

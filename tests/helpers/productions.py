@@ -1,6 +1,7 @@
 """Folders of production runs with numbers that a test chooses, as LAMMPS and PLUMED write them."""
 
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from phasewalk.producing import BEGUN
 
 Array = NDArray[np.float64]
 
+ARGON = Path(__file__).parents[1] / "data/production/argon.restart"
+"""A recorded restart file: 32 atoms, step 1860."""
 TITLE = "# step temp_K pe_eV econserve_eV press_bar vol_A3 lx ly lz xy xz yz"
 SETTINGS = {
     "ensemble": "npt",
@@ -30,6 +33,16 @@ def begin(folder: Path, **settings: Any) -> Path:
     begun = {"generation": "1", "made_from": SETTINGS | settings, "start": "0"}
     (folder / BEGUN).write_text(json.dumps(begun))
     return folder
+
+
+def restart(path: Path, step: int, atoms: int = 32) -> None:
+    """The recorded restart file, at another step and with another number of atoms."""
+    content = ARGON.read_bytes()
+    for mark, before, new in ((b"metal\0\5\0\0\0", 1860, step), (b"\0\x10\0\0\0", 32, atoms)):
+        old = mark + struct.pack("=q", before)
+        assert content.count(old) == 1
+        content = content.replace(old, mark + struct.pack("=q", new))
+    path.write_bytes(content)
 
 
 def correlated(rng: np.random.Generator, count: int, memory: float) -> Array:

@@ -106,7 +106,7 @@ def test_what_is_no_checkpoint_of_nequip_is_said(tmp_path: Path, data: Any) -> N
 def test_rubbish_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(b"")
-    with pytest.raises(Refused, match="it contains more than weights"):
+    with pytest.raises(Refused, match="it is damaged, or contains more than weights"):
         copied(path, tmp_path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "no model")

@@ -1,7 +1,6 @@
 """Alarms of a whole run whose LAMMPS is a fake: while it runs, after a failure, at its end."""
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ase import Atoms
 
 from helpers import fake_campaign, fake_engines
 from helpers.fakes import FakeLauncher, Watcher
+from helpers.productions import restart
 from phasewalk.alarms import choose, label, of_campaign
 from phasewalk.campaign import Work
 from phasewalk.engines import here
@@ -23,7 +23,6 @@ from phasewalk.rounds import added
 from phasewalk.status import library
 from phasewalk.store import read_campaign
 
-ARGON = Path(__file__).parents[1] / "data/production/argon.restart"
 STEPS, DUMPED, RESTARTS, KILLED = 100, 10, 40, 70
 STRANGE = (20, 60)
 SETTINGS = {
@@ -59,16 +58,12 @@ class Lammps:
     def __call__(self, job: Job) -> int:
         """One start."""
         folder = job.directory
-        begin = outputs.restart_step(folder / "walker-0.restart") or 0
+        begin = outputs.restart_step(folder / "walker-0.restart", len(self.plan.atoms)) or 0
         end = STEPS if self.kill is None else self.kill
         for step in range(begin, end + 1, DUMPED):
             self.write(folder, step)
         name, last = ("restart.end", STEPS) if self.kill is None else ("restart.a", RESTARTS)
-        content = ARGON.read_bytes()
-        before = struct.pack("=q", outputs.restart_step(ARGON) or 0)
-        at = content.index(before)
-        new = content[:at] + struct.pack("=q", last) + content[at + 8 :]
-        (folder / f"walker-0.{name}").write_bytes(new)
+        restart(folder / f"walker-0.{name}", last, len(self.plan.atoms))
         killed, self.kill = self.kill is not None, None
         return 1 if killed else 0
 
@@ -134,6 +129,31 @@ def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
     kept = ase.io.read(folder / "alarms.extxyz", ":")
     assert {one.info["step"] for one in kept} == {20, 60, 90}
     assert len(kept[0]) == 16
+
+
+def test_a_finished_run_looks_at_the_frames_that_are_left(tmp_path: Path) -> None:
+    """Killed after LAMMPS had ended, before the last look."""
+    made = fake_campaign.make(tmp_path / "a", bootstrap=12)
+    made.run()
+    file, folder = tmp_path / "p.yaml", tmp_path / "p.production"
+    file.write_text(json.dumps(SETTINGS))
+    plan = make(settings.read(file), file, here())
+    engines, launcher = fake_engines.engines(tmp_path), FakeLauncher(Lammps(plan, kill=None))
+    running.run(plan, folder, launcher, engines, show=str, say=str)
+    found = alarms(folder)
+    written = (folder / "walker-0.dump").read_bytes()
+    for name in ("alarms.jsonl", "alarms.seen.json", "alarms.extxyz"):
+        (folder / name).unlink()
+    said: list[str] = []
+    assert running.run(plan, folder, launcher, engines, show=str, say=said.append).done
+    assert len(launcher.jobs) == 1  # nothing is started
+    assert alarms(folder) == found
+    assert any(line.startswith("alarms: in 3 of 11 frames") for line in said)
+    (folder / "trained.npz").write_bytes(b"")  # is made again
+    said.clear()
+    running.run(plan, folder, launcher, engines, show=str, say=said.append)
+    assert said[0].startswith("alarms: in 3 of 11 frames")
+    assert (folder / "walker-0.dump").read_bytes() == written
 
 
 def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) -> None:

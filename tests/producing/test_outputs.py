@@ -1,32 +1,23 @@
 """Cutting what was written after a restart file, and files that do not fit to one."""
 
 import random
-import struct
 from pathlib import Path
 
 import pytest
 
 from helpers.cases import cases
+from helpers.productions import ARGON, restart
 from phasewalk.errors import InputError, ParseError
 from phasewalk.producing import outputs
 from phasewalk.producing.deck import Series
 from phasewalk.producing.outputs import MARK, WRITTEN, last_step, restart_step, resume
 
-ARGON = Path(__file__).parents[1] / "data/production/argon.restart"
-EVERY, NAME = 100, "walker-0"
+EVERY, ATOMS, NAME = 100, 32, "walker-0"
 TABLE = Series(f"{NAME}.thermo", 10)
 FRAMES = Series(f"{NAME}.dump", 20, frames=True)
 COLVAR = Series(f"{NAME}.colvar", 5, per_step=0.5)
 HILLS = Series(f"{NAME}.metad.hills", 7, first=7, again=False, per_step=0.5)
 FILES = [TABLE, FRAMES, COLVAR, HILLS]
-
-
-def restart(path: Path, step: int) -> None:
-    """The recorded restart file, at another step."""
-    before = struct.pack("=q", restart_step(ARGON) or 0)
-    content = ARGON.read_bytes()
-    place = content.index(before)
-    path.write_bytes(content[:place] + struct.pack("=q", step) + content[place + 8 :])
 
 
 def entry(series: Series, step: int) -> str:
@@ -64,26 +55,28 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_step_of_a_recorded_restart_file() -> None:
-    assert restart_step(ARGON) == 1860
+    assert restart_step(ARGON, ATOMS) == 1860
 
 
 def test_it_goes_on_from_the_last_restart_file(run: Path) -> None:
-    assert resume(run, NAME, FILES, every=EVERY) == 300
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
     assert written(run, TABLE) == list(range(0, 300, 10))  # 300 is written again
     assert written(run, COLVAR) == list(range(0, 300, 5))
     assert written(run, FRAMES) == list(range(0, 300, 20))
     assert written(run, HILLS) == list(range(7, 301, 7))  # no hill is deposited again
-    assert restart_step(run / f"{NAME}.restart") == 300
+    assert restart_step(run / f"{NAME}.restart", ATOMS) == 300
     assert [name for name in WRITTEN if (run / f"{NAME}.{name}").exists()] == ["restart"]
     before = {path: path.read_bytes() for path in run.iterdir()}
-    assert resume(run, NAME, FILES, every=EVERY) == 300  # killed before LAMMPS had started
+    assert (
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+    )  # killed before LAMMPS had started
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_hill_of_the_step_itself_stays(tmp_path: Path) -> None:
     write(tmp_path, HILLS, 399)
     restart(tmp_path / f"{NAME}.restart.end", 350)
-    resume(tmp_path, NAME, [HILLS], every=EVERY)
+    resume(tmp_path, NAME, [HILLS], atoms=ATOMS, every=EVERY)
     assert written(tmp_path, HILLS)[-1] == 350
 
 
@@ -91,9 +84,9 @@ def test_a_hill_of_the_step_itself_stays(tmp_path: Path) -> None:
 def test_a_restart_file_without_its_end_does_not_count(run: Path, size: int) -> None:
     path = run / f"{NAME}.restart.a"
     path.write_bytes(path.read_bytes()[:size])
-    assert restart_step(path) is None
-    assert last_step(run, NAME) == 200
-    assert resume(run, NAME, FILES, every=EVERY) == 200
+    assert restart_step(path, ATOMS) is None
+    assert last_step(run, NAME, ATOMS) == 200
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 200
     assert written(run, HILLS) == list(range(7, 201, 7))
 
 
@@ -101,20 +94,20 @@ def test_no_restart_file_is_complete(run: Path) -> None:
     for ending in ("restart.a", "restart.b"):
         (run / f"{NAME}.{ending}").write_bytes(MARK)
     with pytest.raises(InputError, match="no restart file of walker-0 is complete"):
-        resume(run, NAME, FILES, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
 
 
 def test_a_restart_file_of_other_units(run: Path) -> None:
     path = run / f"{NAME}.restart.a"
     path.write_bytes(path.read_bytes().replace(b"metal\0", b"realx\0"))
     with pytest.raises(ParseError, match="unknown format"):
-        resume(run, NAME, FILES, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
 
 
 def test_killed_before_the_first_restart_file(tmp_path: Path) -> None:
     for series in FILES:
         write(tmp_path, series, 57)
-    assert resume(tmp_path, NAME, FILES, every=EVERY) == 0
+    assert resume(tmp_path, NAME, FILES, atoms=ATOMS, every=EVERY) == 0
     assert all((tmp_path / one.name).read_bytes() == b"" for one in FILES)
 
 
@@ -122,7 +115,7 @@ def test_restart_files_that_are_gone_are_not_a_beginning(run: Path) -> None:
     for ending in ("restart.a", "restart.b"):
         (run / f"{NAME}.{ending}").unlink()
     with pytest.raises(InputError, match="has run beyond step 100, but has no restart file"):
-        resume(run, NAME, FILES, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
     assert written(run, TABLE)[-1] == 350
 
 
@@ -130,7 +123,7 @@ def test_restart_files_that_are_gone_are_not_a_beginning(run: Path) -> None:
 def test_a_missing_file_is_named(run: Path, series: Series) -> None:
     (run / series.name).unlink()
     with pytest.raises(ParseError, match=f"{series.name}: missing, but the restart file is at"):
-        resume(run, NAME, FILES, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
     assert all(written(run, one) for one in FILES if one is not series)  # nothing was cut
 
 
@@ -139,11 +132,11 @@ def test_a_file_that_ends_too_early_takes_the_restart_file_before(
     run: Path, series: Series
 ) -> None:
     write(run, series, 262)
-    assert resume(run, NAME, FILES, every=EVERY) == 200
-    assert restart_step(run / f"{NAME}.restart") == 200
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 200
+    assert restart_step(run / f"{NAME}.restart", ATOMS) == 200
     write(run, series, 150)
     with pytest.raises(ParseError, match=f"{series.name}"):
-        resume(run, NAME, FILES, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
 
 
 @pytest.mark.parametrize("series", [TABLE, COLVAR, HILLS], ids=lambda one: one.name)
@@ -156,7 +149,7 @@ def test_a_table_with_a_gap_or_a_row_twice_is_refused(
     new = {"lost": [], "doubled": [lines[9], lines[9]], "damaged": ["not a number\n"]}[change]
     path.write_text("".join([*lines[:9], *new, *lines[10:]]))
     with pytest.raises(ParseError, match=series.name):
-        resume(run, NAME, FILES, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
 
 
 def test_headers_of_earlier_starts_stay_in_place(run: Path) -> None:
@@ -164,7 +157,7 @@ def test_headers_of_earlier_starts_stay_in_place(run: Path) -> None:
     rows = [entry(COLVAR, step) for step in range(0, 358, 5)]
     head = "#! FIELDS time x\n"
     path.write_text("".join([head, *rows[:40], head, *rows[40:60], head, *rows[60:]]))
-    resume(run, NAME, FILES, every=EVERY)
+    resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
     assert path.read_text() == "".join([head, *rows[:40], head, *rows[40:60]])
 
 
@@ -182,7 +175,7 @@ def test_any_cut_in_the_middle_is_continuous_or_refused(tmp_path: Path) -> None:
         for ending, step in (("restart.a", 300), ("restart.b", 200)):
             restart(folder / f"{NAME}.{ending}", step)
         try:
-            step = resume(folder, NAME, FILES, every=EVERY)
+            step = resume(folder, NAME, FILES, atoms=ATOMS, every=EVERY)
         except InputError:
             continue
         for series in FILES:
@@ -193,5 +186,56 @@ def test_a_frame_that_is_not_whole_is_cut(run: Path) -> None:
     path = run / FRAMES.name
     text = path.read_text()
     path.write_text(text[: text.index("ITEM: TIMESTEP\n280")] + entry(FRAMES, 280)[:-8])
-    assert resume(run, NAME, FILES, every=EVERY) == 200
-    assert outputs.restart_step(run / f"{NAME}.restart") == 200
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 200
+    assert outputs.restart_step(run / f"{NAME}.restart", ATOMS) == 200
+
+
+def test_a_mark_that_was_cut_off_is_not_a_frame(run: Path) -> None:
+    """A kill while the first words of the next frame were written."""
+    path = run / FRAMES.name
+    text = path.read_text()
+    path.write_text(text[: text.index("ITEM: TIMESTEP\n300")] + "ITEM: TIME")
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+    assert path.read_text() == text[: text.index("ITEM: TIMESTEP\n300")]
+
+
+def test_a_restart_file_of_another_run_is_named_before_anything_is_cut(run: Path) -> None:
+    restart(run / f"{NAME}.restart.end", 340, atoms=64)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    for look in (
+        lambda: resume(run, NAME, FILES, atoms=ATOMS, every=EVERY),
+        lambda: last_step(run, NAME, ATOMS),
+    ):
+        with pytest.raises(ParseError, match=r"another run: it has 64 atoms, .* 32; remove it"):
+            look()
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_an_empty_dump(run: Path) -> None:
+    (run / FRAMES.name).write_bytes(b"")
+    with pytest.raises(ParseError, match=r"walker-0.dump: it is empty, but the restart file is at"):
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+
+
+CELL = (7.785847840971497, 13.177838549188419, 12.843341752798164)
+TILTS = (-0.8876774634678312, 0.6745491735747735, -4.502751378085117)
+
+
+@pytest.mark.parametrize("wrong", [None, *range(6)])
+def test_the_cell_of_a_restart_file_is_that_of_the_table(run: Path, wrong: int | None) -> None:
+    """Of another walker, whose steps and number of atoms are the same."""
+    cell = [*CELL, *TILTS]
+    if wrong is not None:
+        cell[wrong] += 1e-3
+    path = run / TABLE.name
+    shown = " ".join(f"{value:.12g}" for value in cell)
+    text = path.read_text().replace("\n300 7\n", f"\n300 1 2 3 4 5 {shown}\n")
+    path.write_text(text)
+    if wrong is None:
+        assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+        return
+    with pytest.raises(ParseError, match=r"restart.a: the restart file of another run: its cell"):
+        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+    assert path.read_text() == text
+    path.write_text(text[: text.index(f" {shown}") + 20])  # the row that a kill has cut
+    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300

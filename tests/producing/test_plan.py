@@ -5,10 +5,12 @@ Golden decks change on purpose with `PHASEWALK_GOLDEN=write pytest tests/produci
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -16,14 +18,18 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from helpers import fake_campaign
+from helpers import fake_campaign, fake_engines
 from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
+from helpers.fakes import FakeLauncher
 from phasewalk.engines import here
-from phasewalk.errors import InputError, StoreError
+from phasewalk.engines.discovery import Plumed
+from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
+from phasewalk.exports import export
+from phasewalk.files import file_hash
 from phasewalk.models import name_for_ranks
-from phasewalk.producing import deck, needs, running, settings
-from phasewalk.producing.plan import Plan, make
+from phasewalk.producing import deck, memory, needs, running, settings
+from phasewalk.producing.plan import Plan, for_ranks, make
 from phasewalk.rounds import read_states, states_file
 
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
@@ -44,6 +50,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose walkers have two ranks, in a/run, and its potential, in a/potential."""
+    folder = tmp_path_factory.mktemp("several")
+    made = fake_campaign.make(
+        folder / "a", mode="auto", final=FINAL, more="resources: {ranks_per_walker: 2}",
+        programs=FakeEngines(machine=MACHINE),
+    )  # fmt: skip
+    made.run()
+    launcher = FakeLauncher(lambda job: 1)  # nequip-package
+    export(made.root, folder / "a/potential", generation=None, launcher=launcher, place=folder)
+    ase.io.write(folder / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    return folder
+
+
 @pytest.fixture
 def clean(place: Path) -> Iterator[Path]:
     before = set(place.iterdir())
@@ -56,7 +77,13 @@ def clean(place: Path) -> Iterator[Path]:
 def planned(place: Path, **keys: object) -> Plan:
     file = place / "p.yaml"
     file.write_text(json.dumps({**BASE, **keys}))  # JSON is YAML
-    return make(settings.read(file), file, MACHINE)
+    return for_ranks(make(settings.read(file), file, MACHINE), MACHINE)
+
+
+def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **launcher: Any) -> None:
+    """What is looked at before the start, with a launcher of so many cores and GPUs."""
+    engines = replace(fake_engines.engines(folder), plumed=plumed)
+    needs.check(plan, needs.estimate(plan), folder, FakeLauncher(**launcher), engines)
 
 
 def test_the_fast_form_of_the_last_model(clean: Path) -> None:
@@ -78,7 +105,7 @@ def test_a_model_from_an_exported_folder(clean: Path, tmp_path: Path) -> None:
     for keys, message in (
         ({"generation": 1}, r"generation: 1: .* has one model; remove this key"),
         ({"structure": "NaCl"}, "NaCl: no such file, system or walker$"),
-        ({"ranks": 2}, "checkpoint.ckpt --mode torchscript --target ranks"),
+        ({"ranks": 2}, "make it with phasewalk deploy --mode torchscript --target ranks -o .*"),
     ):
         with pytest.raises(InputError, match=message):
             planned(clean, **{"campaign": str(tmp_path), "structure": "salt.extxyz", **keys})
@@ -178,6 +205,12 @@ REFUSED = {
     "cells": ({"supercell": [2, 2]}, "supercell: .*three integers, or three lists"),
     "float": ({"supercell": [2, 2, 2.5]}, "supercell: .*three integers, or three lists"),
     "flat": ({"supercell": [[1, 0, 0], [0, 1, 0], [1, 1, 0]]}, "its determinant must be 1"),
+    "negative": ({"supercell": [-1, 1, 1]}, "its determinant must be 1"),
+    "nothing": ({"supercell": [0, 1, 1]}, "its determinant must be 1"),
+    "huge": ({"supercell": [10**9] * 3}, "supercell: 8000000000000000000000000000 atoms need "),
+    "large": ({"supercell": [500, 500, 500]}, r"supercell: 1000000000 atoms need about .* GB of"),
+    "ranks": ({"ranks": 0}, "ranks: must be at least 1"),
+    "walkers": ({"walkers": 10000}, r"GB of memory .10000 walkers of 1 ranks., .* fewer walkers"),
     "left": ({"supercell": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, "its determinant must be 1"),
     "pressure": ({"ensemble": "nvt", "pressure_MPa": 1}, "no meaning at constant volume"),
     "damping": ({"barostat_damping_fs": 3}, "barostat_damping_fs: 3 is less than 50 time steps"),
@@ -208,43 +241,158 @@ def test_what_is_refused(clean: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def exchange(place: Path, checkpoint: str | None = None) -> None:
+def exchange(place: Path, **changes: object) -> Path:
     """A file for several ranks beside the production file."""
     model = place / "a/run/models/final/aotinductor-cpu"
     stamp = json.loads((model / "stamp.json").read_text())
-    made = {**stamp, "checkpoint": checkpoint or stamp["checkpoint"]}
-    (place / "model.exchange.nequip.pt2").write_bytes(b"a model")
-    (place / "model.exchange.nequip.pt2.json").write_text(json.dumps(made))
+    file = place / "model.exchange.nequip.pt2"
+    file.write_bytes(b"a model")
+    made = {**stamp, "file": file.name, "sha256": file_hash(file), **changes}
+    (place / f"{file.name}.json").write_text(json.dumps(made))
+    return file
 
 
-def test_a_file_for_several_ranks_must_be_of_the_same_model(clean: Path) -> None:
-    exchange(clean)
+def test_a_file_for_several_ranks(clean: Path) -> None:
+    file = exchange(clean)
     plan = planned(clean, ranks=2)
-    assert plan.model.exchange == clean / "model.exchange.nequip.pt2"
-    assert name_for_ranks(deck.model_name(plan)) == "model.exchange.nequip.pt2"
-    exchange(clean, "0" * 64)
-    with pytest.raises(InputError, match="made from another checkpoint"):
+    assert plan.model.exchange == file
+    assert name_for_ranks(deck.model_name(plan)) == file.name
+
+
+@pytest.mark.parametrize("campaign", ["a/run", "a/potential"])
+def test_a_campaign_s_own_file_for_several_ranks(several: Path, campaign: str) -> None:
+    """Its walkers had several ranks; also from the folder of `phasewalk export`."""
+    keys = {"campaign": campaign, "structure": "salt.extxyz", "supercell": [2, 2, 2]}
+    plan = planned(several, ranks=2, **keys)
+    assert plan.model.file.name == "model.nequip.pt2"
+    file = plan.model.exchange
+    assert file == plan.model.file.with_name("model.exchange.nequip.pt2")
+    before = file.read_bytes()
+    file.write_bytes(before[:-1])
+    with pytest.raises(InputError, match=r"model\.exchange\.nequip\.pt2") as caught:
+        planned(several, ranks=2, **keys)
+    assert "\n" not in str(caught.value)
+    file.write_bytes(before)
+    assert planned(several, ranks=1, **keys).identity() == plan.identity()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": "0" * 64}, "made from another checkpoint than .*; make it: phasewalk dep"),
+        ({"mode": "torchscript"}, "made from another checkpoint than .*; make it: phasewalk dep"),
+        ({"device": "cuda"}, "exchange.nequip.pt2: for cuda, and .*model.nequip.pt2 is not; make"),
+        ({"torch": "1.0"}, "compiled for torch 1.0, but this machine has .*; make it: phasewalk"),
+        ({"sha256": "0" * 64}, "not the file of its stamp: damaged, or replaced; make it again$"),
+    ],
+)
+def test_a_file_for_several_ranks_that_is_not_of_the_model(
+    clean: Path, changes: dict[str, object], message: str
+) -> None:
+    exchange(clean, **changes)
+    with pytest.raises(InputError, match=message) as caught:
         planned(clean, ranks=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_for_several_ranks(clean: Path) -> None:
+    file = exchange(clean)
+    file.write_bytes(b"a mod")
+    with pytest.raises(InputError, match="not the file of its stamp: damaged"):
+        planned(clean, ranks=2)
+    (clean / f"{file.name}.json").write_text("{")
+    with pytest.raises(ParseError, match="not a deployed model's stamp"):
+        planned(clean, ranks=2)
+    (clean / f"{file.name}.json").unlink()
+    with pytest.raises(InputError, match=f"has no stamp, {file.name}.json; make it: phasewalk"):
+        planned(clean, ranks=2)
+
+
+def test_the_command_in_the_message_is_for_a_shell(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    (folder / "a").symlink_to(place / "a")
+    with pytest.raises(InputError) as caught:
+        planned(folder, ranks=2)
+    words = shlex.split(str(caught.value).partition("make it: ")[2])
+    assert words[:2] == ["phasewalk", "deploy"]
+    assert words[2] == f"{folder}/a/run/models/final/checkpoint.ckpt"
+    assert words[-1] == f"{folder}/model.exchange.nequip.pt2"
 
 
 def test_more_ranks_than_make_sense(clean: Path) -> None:
     exchange(clean)
-    plan = planned(clean, ranks=64, supercell=[2, 2, 2])  # 11.3 Å, cutoff 4 Å
-    with pytest.raises(InputError, match=r"4 × 4 × 4 parts, thinner .* 4 Å; use at most 8"):
-        needs.check(plan, needs.estimate(plan), clean / "run", None)
+    plan = planned(clean, ranks=27, supercell=[2, 2, 2])  # 11.3 Å, cutoff 4 Å
+    with pytest.raises(InputError, match=r"3 × 3 × 3 parts, thinner .* 4 Å; use at most 8"):
+        check(plan, clean / "run", cores=64)
     plan = planned(clean, ranks=8, supercell=[2, 2, 2])
-    needs.check(plan, needs.estimate(plan), clean / "run", None)
+    check(plan, clean / "run", cores=8)
     with pytest.raises(InputError, match=r"1 × 8 ranks on 2 cores .* use at most 2"):
-        needs.check(plan, needs.estimate(plan), clean / "run", 2)
+        check(plan, clean / "run", cores=2)
+    plan = planned(clean, ranks=2, walkers=4, supercell=[2, 2, 2])
+    with pytest.raises(InputError, match=r"4 × 2 ranks on 2 cores .* use ranks: 1, or fewer walk"):
+        check(plan, clean / "run", cores=2)
+
+
+def test_each_rank_of_a_walker_needs_a_gpu(clean: Path) -> None:
+    exchange(clean)
+    plan = planned(clean, ranks=2, walkers=2, supercell=[2, 2, 2])
+    check(plan, clean / "run", cores=8, walker_gpus=1)  # a model for processors
+    on_gpu = replace(plan.model, stamp=replace(plan.model.stamp, device="cuda"))
+    plan = replace(plan, model=on_gpu)
+    with pytest.raises(InputError, match=r"2 ranks of a walker, .* but there are 1; use at most 1"):
+        check(plan, clean / "run", cores=8, walker_gpus=1)
+    check(plan, clean / "run", cores=8, walker_gpus=2)  # the walkers share them
+    check(plan, clean / "run", cores=8, walker_gpus=None)
+
+
+def test_several_walkers_need_a_plumed_without_mpi(clean: Path, tmp_path: Path) -> None:
+    kernels = {}
+    for name, text in (("with", b"\0MPI_Init\0MPI_Comm_rank\0"), ("without", b"\0no\0")):
+        path = tmp_path / f"{name}.so"
+        path.write_bytes(b"\x7fELF" + text)
+        kernels[name] = Plumed(path, "hand")
+    both = planned(clean, plumed=METAD, walkers=2)
+    check(both, clean / "run", plumed=kernels["without"])
+    with pytest.raises(InputError, match=r"walkers: 2, but .*with.so was built with MPI; .* set"):
+        check(both, clean / "run", plumed=kernels["with"])
+    check(planned(clean, plumed=METAD), clean / "run", plumed=kernels["with"])
+    check(planned(clean, walkers=2), clean / "run", plumed=kernels["with"])
+    with pytest.raises(EngineMissing, match="PLUMED: not found, but plumed: needs it"):
+        check(planned(clean, plumed=METAD), clean / "run")
+
+
+def test_one_walker_is_no_partition(clean: Path) -> None:
+    """In one, PLUMED with MPI would add its number to the names of the files that it writes."""
+    plan = planned(clean, walkers=1)
+    assert "-partition" not in deck.main(plan, {"walker-0": 0})
+    launcher = FakeLauncher(cores=2)
+    for walkers in (1, 2):
+        plan, folder = planned(clean, walkers=walkers), clean / f"run-{walkers}"
+        running.run(plan, folder, launcher, fake_engines.engines(clean), show=str, say=str)
+        shutil.rmtree(folder)
+    one, two = (" ".join(job.argv) for job in launcher.jobs)
+    assert one == "lmp -in production.lmp -log none -screen none"
+    assert two.startswith("lmp -partition 2x1 -in production.lmp ")
 
 
 def test_too_little_memory_or_disk(clean: Path) -> None:
     plan = planned(clean, supercell=[3, 3, 3], length_ps=1e6, dump_every_steps=1)
-    found = needs.estimate(plan)
+    found = replace(needs.estimate(plan), files_GB={"frames": 1e9})
     with pytest.raises(InputError, match=r"the run would write .* GB, and .* are free; increase"):
-        needs.check(plan, replace(found, files_GB={"frames": 1e9}), clean / "run", None)
-    with pytest.raises(InputError, match=r"216 atoms need about 1000000.0 GB of memory"):
-        needs.check(plan, replace(found, memory_GB=1e6), clean / "run", None)
+        needs.check(plan, found, clean / "run", FakeLauncher(), fake_engines.engines(clean))
+    memory.check(216, 1, 1, 3.9, 4.0)
+    with pytest.raises(InputError, match=r"216 atoms need about 4.1 GB .* use a smaller one$"):
+        memory.check(216, 1, 1, 4.1, 4.0)
+    with pytest.raises(InputError, match=r"10000000 atoms need about 10 GB of memory"):
+        memory.check(10_000_000, 1, 1, None, 4.0)  # on a GPU, but made here
+    memory.check(10_000_000, 1, 1, None, None)  # not known
+
+
+def test_elements_that_the_model_does_not_know(clean: Path) -> None:
+    ase.io.write(clean / "other.extxyz", bulk("KBr", "rocksalt", a=6.6, cubic=True))
+    with pytest.raises(InputError, match=r"other.extxyz has Br, K, and the model knows only Cl, N"):
+        planned(clean, structure="other.extxyz")
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 6, 8, 30])
@@ -304,5 +452,5 @@ def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path:
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="not empty, and not of a production run"):
+    with pytest.raises(StoreError, match="not empty, and not of a production run: it has no"):
         running._check_folder(tmp_path)

@@ -94,7 +94,8 @@ def test_status_tells_the_story(campaign: TinyCampaign) -> None:
     argv = [sys.executable, "-m", "phasewalk", "status", str(campaign.root), "--json"]
     state = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert (state["running"], state["finished"]) == (False, True)
-    assert state["labels"] == {"done": 20, "failed": 0, "initial": 0, "added": 0}
+    none = {"initial": 0, "added": 0, "added_from": {"free energy": 0, "production": 0}}
+    assert state["labels"] == {"done": 20, "failed": 0, **none}
     last = state["rounds"][1]
     assert last["before_learning"]["frames"] == last["after_learning"]["frames"] == 4
     assert set(last["hills"]) == set(SYSTEMS)

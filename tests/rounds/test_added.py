@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from helpers import fake_campaign
 from helpers.fake_campaign import FakeCampaign
 from phasewalk.errors import StoreError
 from phasewalk.labels.label import Label, label_key
+from phasewalk.report import methods
 from phasewalk.rounds import added, rewinding
-from phasewalk.status import library, verifying
+from phasewalk.status import history, library, summary, verifying
 from phasewalk.store import directory
 from phasewalk.store.directory import read_campaign
 from phasewalk.store.records_models import Trained
@@ -91,11 +93,30 @@ def test_known_labels_are_left_out_and_a_second_set_is_added(campaign: FakeCampa
     assert added.take(campaign.root, first[:3], "2").count == 3
     assert added.take(campaign.root, first[:3], "2").count == 0
     assert added.take(campaign.root, first, "2").count == 1
+    assert added.take(campaign.root, labels(campaign, 6), "2", source="production").count == 2
     tasks = [record.task for record in read_campaign(campaign.root).records()]
-    assert tasks[-2:] == [f"labels of the free energy 2, set {n}" for n in (1, 2)]
+    assert tasks[-3:] == [
+        *(f"labels of the free energy 2, set {n}" for n in (1, 2)),
+        "labels of the production run 2, set 3",
+    ]
     before = trained(campaign, "final")
     FakeCampaign(campaign.folder, campaign.programs).run()
-    assert trained(campaign, "final") == before + 4
+    assert trained(campaign, "final") == before + 6
+
+
+def test_status_and_report_say_where_they_are_from(
+    campaign: FakeCampaign, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = labels(campaign, 5)
+    added.take(campaign.root, found[:3], "2")
+    added.take(campaign.root, found[3:], "final", source="production")
+    state = summary.collect(campaign.root)
+    assert state["labels"]["added"] == 5
+    summary.show(state, Console(width=200))
+    assert ", 3 added (free energy), 2 added (production)" in capsys.readouterr().out
+    text = " ".join(methods.text(history.read(campaign.root)).split())
+    assert "3 of these are frames of the walkers of a free energy, evenly spread" in text
+    assert "2 of these are frames of a long run that were unlike all earlier ones;" in text
 
 
 def test_a_rewind_keeps_what_counts_after_its_round(campaign: FakeCampaign) -> None:

@@ -129,7 +129,8 @@ def test_everything_is_in_the_json(opened: Store) -> None:
     state = summary.collect(opened.root)
     assert json.loads(json.dumps(state, allow_nan=False)) == state
     assert (state["campaign"], state["running"], state["finished"]) == ("salt", True, False)
-    assert state["labels"] == {"done": 3, "failed": 1, "initial": 0, "added": 0}
+    none = {"initial": 0, "added": 0, "added_from": {"free energy": 0, "production": 0}}
+    assert state["labels"] == {"done": 3, "failed": 1, **none}
     assert state["seconds"] == {
         "bootstrap": 1.5,
         "label": 6.0,

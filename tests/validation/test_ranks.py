@@ -1,5 +1,6 @@
 """What several MPI ranks compute is compared with one: energy, forces, six components of stress."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,15 @@ def test_it_is_one_line() -> None:
 
 def test_the_file_beside_a_model(tmp_path: Path) -> None:
     model = tmp_path / "my.nequip.pt2"
-    words = r"my\.exchange\.nequip\.pt2: no such file.*--target ranks --mode aotinductor -o"
-    with pytest.raises(InputError, match=words):
-        ranks.beside(model)
+    checkpoint = tmp_path / "my last.ckpt"
+    with pytest.raises(InputError, match=r"my\.exchange\.nequip\.pt2: no such file") as caught:
+        ranks.beside(model, checkpoint)
+    words = shlex.split(str(caught.value).partition("make it: ")[2])
+    assert words == [
+        *("phasewalk", "deploy", str(checkpoint), "--mode", "aotinductor", "--target", "ranks"),
+        *("-o", str(tmp_path / "my.exchange.nequip.pt2")),
+    ]
     (tmp_path / "my.exchange.nequip.pt2").touch()
-    assert ranks.beside(model) == tmp_path / "my.exchange.nequip.pt2"
+    assert ranks.beside(model, checkpoint) == tmp_path / "my.exchange.nequip.pt2"
+    with pytest.raises(InputError, match=r"its name must end with .nequip.pth or .nequip.pt2"):
+        ranks.beside(tmp_path / "model.pt2", checkpoint)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..bias import dumps
 from ..errors import UNREADABLE, ParseError, brief
 from ..files import marked
+from ..producing import frame_size
 from . import shapes
 from .runs import last_of_each
 
@@ -59,7 +60,7 @@ def read(path: Path) -> Frames | None:
         return None
     with path.open("rb") as file:
         parts = [(at, at + len(text), text[:_HEAD]) for at, text in marked(file, _ITEM)]
-        if parts and not _whole(_part(file, *parts[-1][:2])):
+        if parts and frame_size(_part(file, *parts[-1][:2])) is None:
             parts.pop()
         if not parts:
             return None
@@ -83,12 +84,6 @@ def _part(file: BinaryIO, start: int, end: int) -> bytes:
     return file.read(end - start)
 
 
-def _whole(frame: bytes) -> bool:
-    """Whether a frame has all its lines."""
-    lines = frame.split(b"\n")
-    return len(lines) > 9 and lines[3].isdigit() and len(lines) >= 10 + int(lines[3])
-
-
 def _step(path: Path, head: bytes) -> int:
     words = head.split()
     if len(words) < 3 or not words[2].isdigit():
@@ -107,7 +102,7 @@ def _frame(path: Path, content: bytes) -> tuple[Array, NDArray[np.str_], Array]:
         raise ParseError(path, f"a frame has no column '{missing[0]}'")
     rows, rest = lines[9 : 9 + int(lines[3])], lines[9 + int(lines[3]) :]
     begun = "".join(rest)  # of the next frame
-    if not _whole(content) or not _ITEM.decode().startswith(begun):
+    if frame_size(content) is None or not _ITEM.decode().startswith(begun):
         raise ParseError(path, f"the frame of step {lines[1]} has not {lines[3]} atoms")
     origin, cell = dumps.box(path, lines, (4, 8))
     columns = [titles.index(name) for name in _COLUMNS]

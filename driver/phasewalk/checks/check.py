@@ -175,11 +175,10 @@ def preflight(campaign: Campaign, engines: Engines, launcher: Launcher) -> None:
             f"PLUMED: not found, but systems.{biased[0]}.plumed needs it; "
             f"{finding.HOW_TO_GET_PLUMED}"
         )
+    _check_mpi(campaign, engines)
     if engines.plumed.program is None:
         return
     with scratch.folder("check", within=launcher.scratch) as folder:
-        if any(system.bias_sharing == "mpi" for system in campaign.settings.systems.values()):
-            _plumed(campaign, engines, launcher, folder)
         for name in biased:
             try:
                 _parse(campaign, name, engines, launcher, folder)
@@ -205,26 +204,27 @@ def _plumed_rows(
 
 
 def _plumed(campaign: Campaign, engines: Engines, launcher: Launcher, place: Path) -> str:
-    version = _plumed_output(engines, launcher, place, ("info", "--long-version"))
-    has_mpi = " on" in _plumed_output(engines, launcher, place, ("config", "has", "mpi"))
+    where, has_mpi = _check_mpi(campaign, engines)
+    program = str(engines.plumed.program) if engines.plumed else ""
+    argv = (program, "--no-mpi", "info", "--long-version")
+    job = Job("plumed", argv, place / "plumed-info", env=engines.env, timeout_s=LIMIT_S)
+    printed = run(launcher, job).directory / Finished.STDOUT
+    version = printed.read_text(errors="replace", encoding="utf-8").strip()
+    return f"{version} {'with' if has_mpi else 'without'} MPI; {where}"
+
+
+def _check_mpi(campaign: Campaign, engines: Engines) -> tuple[str, bool]:
+    """Where PLUMED is, and whether it has MPI; raises InputError if it has not, but must have."""
+    if engines.plumed is None:
+        return "", False
     shared = [n for n, s in campaign.settings.systems.items() if s.bias_sharing == "mpi"]
-    where = f"{engines.plumed.kernel} (by {engines.plumed.found_by})" if engines.plumed else ""
-    if shared and not has_mpi:
+    where = f"{engines.plumed.kernel} (by {engines.plumed.found_by})"
+    if shared and not engines.plumed.has_mpi:
         raise InputError(
             f"{where} was built without MPI, but systems.{shared[0]}.bias_sharing is mpi; use "
             "merged or live, or a PLUMED with MPI"
         )
-    return f"{version.strip()} {'with' if has_mpi else 'without'} MPI; {where}"
-
-
-def _plumed_output(
-    engines: Engines, launcher: Launcher, place: Path, arguments: tuple[str, ...]
-) -> str:
-    directory = place / f"plumed-{arguments[0]}"
-    program = str(engines.plumed.program) if engines.plumed else ""
-    argv = (program, "--no-mpi", *arguments)
-    finished = run(launcher, Job("plumed", argv, directory, env=engines.env, timeout_s=LIMIT_S))
-    return (finished.directory / Finished.STDOUT).read_text(errors="replace", encoding="utf-8")
+    return where, engines.plumed.has_mpi
 
 
 def _parse(campaign: Campaign, name: str, engines: Engines, launcher: Launcher, place: Path) -> str:

@@ -11,7 +11,7 @@ from .. import models, store
 from ..campaign import config
 from ..engines import EngineSettings, Machine, plugin
 from ..errors import EngineMissing, InputError, PhasewalkError
-from ..files import file_hash, write_file
+from ..files import file_hash, hash_bytes, write_file
 from ..generations import compile
 from ..jobs import Finished, Job, Launcher, Running, submit
 from ..models import TRUST, WEIGHTS, Deployed, swap
@@ -97,6 +97,7 @@ def deploy(
         made = _compiled(compilation, mode, launcher, show)
     content, stamp, how = made
     stamp = replace(stamp, file=output.name, checkpoint=file_hash(checkpoint))
+    stamp = replace(stamp, sha256=hash_bytes(content))
     write_file(output, content)
     write_file(output.with_name(f"{output.name}.json"), models.stamp_text(stamp).encode())
     return stamp, how

@@ -16,6 +16,7 @@ from ..files import file_hash, read
 from ..jobs import Job, Launcher, run
 from ..labels import frame_to_json
 from ..models import TRUST, Deployed
+from ..producing import memory
 from ..store import check_kept
 from ..validation import Probes, Proof, accuracy, gate, ranks
 
@@ -40,18 +41,22 @@ def prove(
     with it, too.
 
     Raises:
-        InputError: there is no model for several ranks.
+        InputError: there is no model for several ranks, or there are too few GPUs or too little
+            memory for them; or a model is not the file of its stamp.
         GateFailed: its stamp does not fit this machine or the checkpoint.
         EngineFailed: the model, or the checkpoint, cannot be loaded.
     """
-    several = ranks.beside(model) if count > 1 else None
+    several = ranks.beside(model, checkpoint) if count > 1 else None
+    stamp = find_stamp(model)
+    device = None if stamp is None else stamp.device
+    if several is not None:
+        _check_places(count, device, engines.machine, launcher)
+        _check_several(several, model, stamp)
     chosen = list(frames)[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
     said = eager(checkpoint, chosen, engines, launcher, place / "eager", trusted=trusted)
-    stamp = find_stamp(model)
     if stamp is not None:
         here = {**said, "sha256": file_hash(checkpoint)}
         check_stamp(model, stamp, here, engines.machine)
-    device = None if stamp is None else stamp.device
     proof = in_lammps(
         model,
         chosen,
@@ -77,6 +82,34 @@ def prove(
     )
     check = ranks.read(run(launcher, job), ranks=count, dtype=str(said["dtype"]))
     return replace(proof, checks=(*proof.checks, check))
+
+
+def _check_places(count: int, device: str | None, machine: Machine, launcher: Launcher) -> None:
+    """Raise InputError without a GPU for each rank, or without the memory for all of them."""
+    gpus = launcher.walker_gpus
+    on_gpu = device == "cuda" or (device is None and machine.has_gpu)
+    if on_gpu and gpus is not None and gpus < count:
+        raise InputError(
+            f"--ranks {count}: each needs a GPU of its own, but a launch has {gpus}; use at most "
+            f"{max(1, gpus)}"
+        )
+    free_GB = memory.free() if launcher.here else None
+    needed_GB = (count + 1) * memory.BYTES_PER_RANK / 1e9
+    if free_GB is not None and needed_GB > free_GB:
+        raise InputError(
+            f"--ranks {count}: they need about {needed_GB:.1f} GB of memory, and {free_GB:.1f} are "
+            "free; use fewer"
+        )
+
+
+def _check_several(several: Path, model: Path, stamp: Deployed | None) -> None:
+    """Raise InputError if a model for several ranks is damaged, or of another checkpoint."""
+    theirs = find_stamp(several, alone=True)
+    if theirs is not None and stamp is not None and theirs.checkpoint != stamp.checkpoint:
+        raise InputError(
+            f"{several}: made from another checkpoint than {model}; make it again with phasewalk "
+            "deploy --target ranks"
+        )
 
 
 def in_lammps(
@@ -153,12 +186,20 @@ def eager(
     return read(place / RESULT, dict[str, Any], unlike="not a result of eager_child")
 
 
-def find_stamp(model: Path) -> Deployed | None:
-    """The stamp of a deployed model, in the layout of a campaign or of `phasewalk deploy`."""
-    for path in (model.with_name(f"{model.name}.json"), model.with_name("stamp.json")):
+def find_stamp(model: Path, *, alone: bool = False) -> Deployed | None:
+    """The stamp of a deployed model, in the layout of a campaign or of `phasewalk deploy`.
+
+    Args:
+        model: its file.
+        alone: only in the latter; that of a campaign is of the model for one rank.
+    """
+    beside = model.with_name(f"{model.name}.json")
+    for path in (beside, *(() if alone else (model.with_name("stamp.json"),))):
         if path.is_file():
             check_kept(path)
-            return models.read_stamp(path)
+            stamp = models.read_stamp(path)
+            models.check_unchanged(model, stamp)
+            return stamp
     return None
 
 

@@ -11,11 +11,13 @@ from ..campaign import Campaign, guards
 from ..engines import plugin
 from ..errors import EngineMissing, StoreError
 from ..files import write_file
+from ..models import name_for_ranks
 from ..rounds import walker_id
 from ..walkers import SegmentPlan, Walker, volume_limits
 from . import plumed_words
 
-MODEL, MODEL_FOR_RANKS = "model.nequip.pth", "model.exchange.nequip.pth"
+MODEL = "model.nequip.pth"
+MODEL_FOR_RANKS = name_for_ranks(MODEL)
 
 
 def render(campaign: Campaign, root: Path, environ: Mapping[str, str]) -> Iterator[str]:

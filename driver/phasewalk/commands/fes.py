@@ -171,7 +171,7 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     """Run the segments, and label frames if requested; Interrupted has the command to continue."""
     from .. import engines as finding
     from .. import store
-    from ..campaign import Work, theory
+    from ..campaign import Work, config, theory
     from ..engines import plugin
     from ..generations import worse
     from ..production import freeze
@@ -187,6 +187,7 @@ def _computed(asked: _Asked, height: float, shown: Console) -> "dict[str, Frozen
     engines = finding.find(campaign.settings.engines, os.environ)
     engines = finding.with_machine(engines, launcher)
     reopen.check_fits(chosen, engines.machine)
+    config.check_ranks(campaign.settings, launcher, campaign.path)
     if asked.against:
         reopen.reference_side(campaign.settings, str(campaign.path), trusted=asked.trust)
         beside = (asked.campaign_file or asked.root).absolute().parent

@@ -69,7 +69,8 @@ def produce(
     needed = producing.estimate(plan)
     for line in needed.lines():
         _print(line)
-    producing.check(plan, needed, root, launcher.cores)
+    producing.check(plan, needed, root, launcher, engines)
+    plan = producing.for_ranks(plan, engines.machine)
     if dry:
         _show_decks(plan)
         return
@@ -129,7 +130,7 @@ def take_alarms(
     from ..campaign import Work
     from ..rounds import added
     from ..status import Progress
-    from ..store import read_campaign
+    from ..store import PRODUCTION, read_campaign
 
     if count < 1:
         raise InputError(f"--frames {count}: use 1 or more")
@@ -143,7 +144,7 @@ def take_alarms(
         again += f" --from-production {shlex.quote(str(run))} --frames {count}"
         raise Interrupted(f"stopped; no label is lost. Continue with: {again}") from error
     generation = str(alarms.read(run / alarms.TRAINED).about["generation"])
-    taken = added.take(root, found, generation, source="production")
+    taken = added.take(root, found, generation, source=PRODUCTION)
     _print(
         f"{taken.count} labels of {len(chosen)} alarm frames were added to the campaign after "
         f"round {taken.round}"

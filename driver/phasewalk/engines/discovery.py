@@ -65,6 +65,11 @@ class Plumed:
     root: Path | None = None
 
     @property
+    def has_mpi(self) -> bool:
+        """Whether it was built with MPI: then the kernel has the name of this function."""
+        return b"\0MPI_Comm_rank\0" in self.kernel.read_bytes()
+
+    @property
     def env(self) -> dict[str, str]:
         """Environment variables for the kernel and its program."""
         env = {"PLUMED_KERNEL": str(self.kernel)}

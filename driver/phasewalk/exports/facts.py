@@ -32,13 +32,13 @@ EXAMPLE_FRAMES = 4
 class Form:
     """A deployed model: its file in the campaign, its stamp, and its speed on one thread.
 
-    `several` is the file for several MPI ranks; None if there is none.
+    `several` is the file for several MPI ranks, and its stamp; None if there is none.
     """
 
     source: Path
     stamp: Deployed
     ms_per_step: float | None
-    several: Path | None
+    several: tuple[Path, Deployed] | None
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,10 @@ def _form(store: Store, one: Mapping[str, Any]) -> Form:
     stamp = models.read_stamp(source.with_name("stamp.json"))
     record = store.find(ranks_task(one["generation"], stamp.mode))
     several = None if record is None or record.failed else record.of(ForRanks)
-    of_same = several is not None and several.stamp.get("checkpoint") == stamp.checkpoint
-    path = store.checked(several.file) if several is not None and of_same else None
-    return Form(source, stamp, one["ms_per_step"], path)
+    ranks = None
+    if several is not None and several.stamp.get("checkpoint") == stamp.checkpoint:
+        ranks = store.checked(several.file), models.stamp_from_json(several.stamp)
+    return Form(source, stamp, one["ms_per_step"], ranks)
 
 
 def _range(found: History, system: str, variable: str, ends: tuple[float, float]) -> str:

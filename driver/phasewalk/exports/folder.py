@@ -103,12 +103,15 @@ def _name(form: Form) -> str:
 
 def _fill(place: Path, found: Facts, folder: str, package: Path | None) -> None:
     """Write all files."""
+    checkpoint = file_hash(found.checkpoint)
     for form in found.forms:
-        shutil.copyfile(form.source, place / _name(form))
-        stamp = replace(form.stamp, file=_name(form), checkpoint=file_hash(found.checkpoint))
-        (place / f"{_name(form)}.json").write_text(models.stamp_text(stamp), encoding="utf-8")
+        files = {_name(form): (form.source, form.stamp)}
         if form.several is not None:
-            shutil.copyfile(form.several, place / form.several.name)
+            files[models.name_for_ranks(_name(form))] = form.several
+        for name, (source, stamp) in files.items():
+            shutil.copyfile(source, place / name)
+            mine = replace(stamp, file=name, checkpoint=checkpoint, sha256=file_hash(source))
+            (place / f"{name}.json").write_text(models.stamp_text(mine), encoding="utf-8")
     shutil.copyfile(package or found.checkpoint, place / (PACKAGE if package else CHECKPOINT))
     sources = plugin.source_dir()
     (place / "plugin/plugin").mkdir(parents=True)
@@ -138,7 +141,7 @@ def _texts(found: Facts, folder: str, *, packaged: bool) -> dict[str, str]:
             forms=[{"file": _name(form), "about": _about(form)} for form in found.forms],
             packaged=packaged,
             package=PACKAGE if packaged else CHECKPOINT,
-            several=[form.several.name for form in found.forms if form.several is not None],
+            several=[models.name_for_ranks(_name(form)) for form in found.forms if form.several],
             ase=slow is not None,
             nequip=stamp.nequip,
             versions=", ".join(f"{n} {found.versions[n]}" for n in names if found.versions.get(n)),

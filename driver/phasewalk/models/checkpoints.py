@@ -44,11 +44,11 @@ def copied(source: Path, folder: Path) -> Path:
     try:
         with warnings.catch_warnings(action="ignore"):  # about other versions of pickle
             data = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, *UNREADABLE) as error:
+    except (pickle.UnpicklingError, RuntimeError, *UNREADABLE) as error:
         first = " ".join(str(error).split())
         named = re.search(r"GLOBAL (\S+)", first)
-        what = f"{named[1]}, which is code" if named else f"more than weights ({first[:200]})"
-        raise Refused(f"it contains {what}") from error
+        more = f"it is damaged, or contains more than weights ({first[:200]})"
+        raise Refused(f"it contains {named[1]}, which is code" if named else more) from error
     for reason in _reasons(data):
         raise Refused(reason)
     path = folder / COPY

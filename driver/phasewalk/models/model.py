@@ -15,7 +15,7 @@ from pydantic import AfterValidator, FiniteFloat
 
 from ..engines import Machine
 from ..errors import UNREADABLE, EngineFailed, InputError
-from ..files import EXACT, read, typed
+from ..files import EXACT, file_hash, read, typed
 from ..jobs import Finished, Job
 from ..labels import Label, frame_to_json, same_level, to_training
 from ..store import NetworkStatistics
@@ -251,6 +251,7 @@ class Deployed:
         graph: hash of everything that is compiled except the weights.
         checkpoint: SHA-256 of the checkpoint whose weights it contains.
         gpu: architecture of the GPU that AOTInductor's code is for; empty if it is not known.
+        sha256: of the file, of which no journal knows it; empty in a campaign.
     """
 
     __pydantic_config__ = EXACT
@@ -269,6 +270,7 @@ class Deployed:
     graph: str = ""
     checkpoint: str = ""
     gpu: str = ""
+    sha256: str = ""
 
     @property
     def for_ranks(self) -> bool:
@@ -285,6 +287,12 @@ def name_for_ranks(name: str) -> str:
     """Name of the file for several MPI ranks that LAMMPS looks for beside a model's file."""
     stem, dot, form = name.rpartition(".nequip.")
     return f"{stem}{FOR_RANKS}{dot}{form}"
+
+
+def check_unchanged(path: Path, stamp: Deployed) -> None:
+    """Raise InputError if a model's file is not the one that its stamp was written for."""
+    if stamp.sha256 and file_hash(path) != stamp.sha256:
+        raise InputError(f"{path}: not the file of its stamp: damaged, or replaced; make it again")
 
 
 def misfit(stamp: Deployed, machine: Machine) -> str:

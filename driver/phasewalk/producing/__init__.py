@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from . import reference
+    from . import memory, reference
     from .deck import hills_name
     from .needs import Estimate, check, estimate
-    from .plan import Plan, make, walker_names
+    from .outputs import frame_size
+    from .plan import Plan, for_ranks, make, walker_names
     from .running import BEGUN, Begun, Outcome, Shown, begun_with, run, shown_decks
     from .settings import ProductionSettings, read
 
@@ -23,8 +24,11 @@ __all__ = [
     "begun_with",
     "check",
     "estimate",
+    "for_ranks",
+    "frame_size",
     "hills_name",
     "make",
+    "memory",
     "read",
     "reference",
     "run",
@@ -37,8 +41,10 @@ __getattr__ = lazy(
     {
         "deck": ("hills_name",),
         "needs": ("Estimate", "check", "estimate"),
-        "plan": ("Plan", "make", "walker_names"),
+        "outputs": ("frame_size",),
+        "plan": ("Plan", "for_ranks", "make", "walker_names"),
         "running": ("BEGUN", "Begun", "Outcome", "Shown", "begun_with", "run", "shown_decks"),
+        "memory": (),
         "reference": (),
         "settings": ("ProductionSettings", "read"),
     },

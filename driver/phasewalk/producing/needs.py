@@ -1,4 +1,4 @@
-"""What a production run needs, before it starts: ranks, memory, files."""
+"""What a production run needs, before it starts: ranks, GPUs, files."""
 
 import itertools
 import shutil
@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..engines import HOW_TO_GET_PLUMED, Engines
+from ..errors import EngineMissing, InputError
+from ..jobs import Launcher
 from .deck import series
 from .plan import Plan
 
-BYTES_PER_EDGE = 160
-"""Memory for each pair of neighbours (both directions counted) and channel of the network; measured
-with TorchScript, MIL-53(Al), presets small and paper, 38 to 684 atoms. AOTInductor needs half."""
-BYTES_PER_RANK = 350e6
-"""Memory of one rank without atoms: libraries and model; AOTInductor needs 140 MB."""
 BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
 """Of one restart file, of which there are up to four."""
@@ -59,39 +56,28 @@ def estimate(plan: Plan) -> Estimate:
             files["frames"] += count * _frame_bytes(plan)
         else:
             files[kind] = files.get(kind, 0.0) + count * BYTES_PER_ROW[kind]
-    on_cpu = plan.model.stamp.device == "cpu"
     return Estimate(
         atoms=len(plan.atoms),
         steps=settings.steps,
-        memory_GB=settings.walkers * _memory(plan) / 1e9 if on_cpu else None,
+        memory_GB=plan.memory_GB,
         files_GB={name: settings.walkers * size / 1e9 for name, size in files.items()},
         frames=settings.steps // settings.dump_every_steps,
     )
 
 
-def check(plan: Plan, needed: Estimate, folder: Path, cores: int | None) -> None:
+def check(plan: Plan, needed: Estimate, folder: Path, launcher: Launcher, engines: Engines) -> None:
     """Raise InputError if a run cannot be done as asked.
 
     Args:
         plan: the run.
         needed: from `estimate`.
         folder: of the run; it need not exist.
-        cores: that can be used; None if that is not known.
+        launcher: that will start LAMMPS.
+        engines: the programs.
     """
-    settings = plan.settings
-    total = settings.walkers * settings.ranks
-    if settings.ranks > 1 and cores is not None and total > cores:
-        raise InputError(
-            f"ranks: {settings.walkers} × {settings.ranks} ranks on {cores} cores would wait for "
-            f"each other; use at most {max(1, cores // settings.walkers)}"
-        )
+    _check_places(plan, launcher)
     _check_cut(plan)
-    available = _memory_free()
-    if needed.memory_GB is not None and available is not None and needed.memory_GB > available:
-        raise InputError(
-            f"supercell: {needed.atoms} atoms need about {needed.memory_GB:.1f} GB of memory "
-            f"({settings.walkers} walkers), and {available:.1f} are free; use a smaller one"
-        )
+    _check_plumed(plan, engines)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(existing).free / 1e9
     files = sum(needed.files_GB.values())
@@ -99,6 +85,24 @@ def check(plan: Plan, needed: Estimate, folder: Path, cores: int | None) -> None
         raise InputError(
             f"{existing}: the run would write {_size(files)}, and {_size(free)} are free; increase "
             "dump_every_steps, or choose another --dir"
+        )
+
+
+def _check_plumed(plan: Plan, engines: Engines) -> None:
+    """Raise InputError without a PLUMED that several walkers can use.
+
+    In a launch of several LAMMPS partitions, PLUMED with MPI adds their numbers to the names of the
+    files that it writes, but not to those of METAD's shared hills.
+    """
+    if plan.settings.plumed is None:
+        return
+    if engines.plumed is None:
+        raise EngineMissing(f"PLUMED: not found, but plumed: needs it; {HOW_TO_GET_PLUMED}")
+    if plan.settings.walkers > 1 and engines.plumed.has_mpi:
+        raise InputError(
+            f"walkers: {plan.settings.walkers}, but {engines.plumed.kernel} was built with MPI; "
+            "several walkers need a PLUMED without MPI: set engines.plumed_kernel (pip install "
+            "--no-deps hillclimber has one), or use walkers: 1"
         )
 
 
@@ -123,6 +127,24 @@ def best_grid(widths: np.ndarray, ranks: int) -> tuple[int, int, int]:
     return min(grids, key=surface)
 
 
+def _check_places(plan: Plan, launcher: Launcher) -> None:
+    """Raise InputError if the ranks are more than the cores, or those of a walker than the GPUs."""
+    walkers, ranks = plan.settings.walkers, plan.settings.ranks
+    cores, gpus = launcher.cores, launcher.walker_gpus
+    if ranks == 1:
+        return
+    if plan.model.stamp.device == "cuda" and gpus is not None and ranks > gpus:
+        raise InputError(
+            f"ranks: {ranks} ranks of a walker, each of which needs a GPU of its own, but there "
+            f"are {gpus}; use at most {max(1, gpus)}"
+        )
+    if cores is not None and walkers * ranks > cores:
+        raise InputError(
+            f"ranks: {walkers} × {ranks} ranks on {cores} cores would wait for each other; use "
+            + (f"at most {cores // walkers}" if walkers <= cores else "ranks: 1, or fewer walkers")
+        )
+
+
 def _check_cut(plan: Plan) -> None:
     """Raise InputError if a rank's part would be thinner than the model's cutoff."""
     cell = plan.atoms.cell.array
@@ -143,26 +165,6 @@ def _check_cut(plan: Plan) -> None:
             f"ranks: {ranks} would cut the cell into {shown} parts, thinner than the model's "
             f"cutoff of {cutoff:g} Å; use at most {most}, or a larger supercell"
         )
-
-
-def _memory(plan: Plan) -> float:
-    """Memory of a walker, bytes."""
-    from ase.neighborlist import neighbor_list
-
-    edges = len(neighbor_list("i", plan.cell, plan.model.stamp.r_max_A))
-    copies = len(plan.atoms) / len(plan.cell)
-    channels = plan.model.channels
-    return edges * copies * channels * BYTES_PER_EDGE + plan.settings.ranks * BYTES_PER_RANK
-
-
-def _memory_free() -> float | None:
-    """Memory of this machine that can be used, GB; None if it does not say so."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = [line.split()[1] for line in text.splitlines() if line.startswith("MemAvailable:")]
-    return int(found[0]) / 1e6 if found else None
 
 
 def _frame_bytes(plan: Plan) -> float:

@@ -6,9 +6,12 @@ is lost or occurs twice.
 """
 
 import mmap
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import InputError, ParseError, named
 from ..files import write_file
@@ -21,15 +24,31 @@ MARK = b"LammpS RestartT\0"
 """The first and the last bytes of a restart file (LAMMPS, lmprestart.h)."""
 _BEFORE_STEP = struct.pack("=ii", 4, 6) + b"metal\0" + struct.pack("=i", 5)
 """The units, and the number that says that the step follows."""
+_BEFORE_ATOMS = struct.pack("=ii", 15, 7) + b"atomic\0" + struct.pack("=ii", 0, 16)
+"""The atom style, and the number that says that the number of atoms follows."""
+_BOX = re.compile(
+    rb"\x1f\0{3}\x03\0{3}(.{24})\x20\0{3}\x03\0{3}(.{24})"
+    rb"\x21\0{3}(.{8})\x22\0{3}(.{8})\x23\0{3}(.{8})",
+    re.DOTALL,
+)
+"""Lower and upper bounds, xy, xz, yz."""
+_CELL = slice(6, 12)
+"""Columns of the table: lx ly lz xy xz yz."""
 _HEAD = 1024
+CLOSE_A = 1e-6
+"""Difference between a length in the table, with 12 digits, and in a restart file."""
 _ITEM = b"ITEM: TIMESTEP\n"
 
 
-def restart_step(path: Path) -> int | None:
+def restart_step(path: Path, atoms: int) -> int | None:
     """Step of a restart file; None if it is incomplete, or not there.
 
+    Args:
+        path: the file.
+        atoms: number of atoms of the run.
+
     Raises:
-        ParseError: a complete file of an unknown format.
+        ParseError: a complete file of an unknown format, or of another run.
     """
     try:
         with path.open("rb") as stream:
@@ -40,19 +59,29 @@ def restart_step(path: Path) -> int | None:
         return None
     if not head.startswith(MARK) or end != MARK or len(head) <= len(MARK):
         return None
-    _, found, rest = head.partition(_BEFORE_STEP)
-    if not found:
-        raise ParseError(path, "a restart file of an unknown format: units metal are expected")
+    _, known, rest = head.partition(_BEFORE_STEP)
+    _, also, number = rest.partition(_BEFORE_ATOMS)
+    if not (known and also):
+        raise ParseError(
+            path, "a restart file of an unknown format: units metal and atom_style atomic are "
+            "expected; remove it"
+        )  # fmt: skip
+    if (found := int(struct.unpack("=q", number[:8])[0])) != atoms:
+        raise ParseError(
+            path, f"the restart file of another run: it has {found} atoms, and this run has "
+            f"{atoms}; remove it"
+        )  # fmt: skip
     return int(struct.unpack("=q", rest[:8])[0])
 
 
-def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) -> int:
+def resume(folder: Path, walker: str, files: Sequence[Series], *, atoms: int, every: int) -> int:
     """Cut the files of a walker to the step at which it goes on.
 
     Args:
         folder: of the run.
         walker: name of the walker.
         files: that it writes.
+        atoms: their number.
         every: number of steps between restart files.
 
     Returns:
@@ -66,7 +95,7 @@ def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) ->
     if not existing:
         _begin_anew(folder, walker, files, every)
         return 0
-    steps = {path: step for path in existing if (step := restart_step(path)) is not None}
+    steps = {path: step for path in existing if (step := restart_step(path, atoms)) is not None}
     if not steps:
         raise InputError(
             f"{folder}: no restart file of {walker} is complete ({existing[0].name}, "
@@ -79,14 +108,51 @@ def resume(folder: Path, walker: str, files: Sequence[Series], *, every: int) ->
         except InputError as error:
             faults.append(error)
             continue
+        _check_cell(path, folder / files[0].name, steps[path])
         _go_on_from(path, folder, walker, ends)
         return steps[path]
     raise faults[0]
 
 
-def last_step(folder: Path, walker: str) -> int:
+def frame_size(text: bytes) -> int | None:
+    """Bytes of the frame with which a part of a dump begins; None if it has not all its lines."""
+    head = text.split(b"\n", 9)
+    if len(head) < 10 or not head[3].isdigit():
+        return None
+    count = 9 + int(head[3])
+    *lines, rest = text.split(b"\n", count)
+    return len(text) - len(rest) if len(lines) == count else None
+
+
+def _check_cell(path: Path, table: Path, step: int) -> None:
+    """Raise ParseError if the cell of a restart file is not that of its step in the table.
+
+    It may be of another walker or folder, with as many atoms. The table has the step if LAMMPS was
+    killed later.
+    """
+    with path.open("rb") as file, table.open("rb") as stream:
+        found = _BOX.search(file.read(_HEAD))
+        whole = (line for line in stream if line.endswith(b"\n"))
+        rows = [line.split()[_CELL] for line in whole if line.startswith(b"%d " % step)]
+    if found is None or not rows or len(rows[-1]) < 6:
+        return
+    low, high = (struct.unpack("=3d", found[n]) for n in (1, 2))
+    tilts = [struct.unpack("=d", found[n])[0] for n in (3, 4, 5)]
+    cell = [b - a for a, b in zip(low, high, strict=True)] + tilts
+    try:
+        shown = [float(word) for word in rows[-1]]
+    except ValueError as error:
+        raise ParseError(table, f"step {step}: not a row of numbers") from error
+    if not np.allclose(shown, cell, rtol=0.0, atol=CLOSE_A):
+        raise ParseError(
+            path, f"the restart file of another run: its cell is not that of step {step} in "
+            f"{table.name}; remove it"
+        )  # fmt: skip
+
+
+def last_step(folder: Path, walker: str, atoms: int) -> int:
     """Step of the last complete restart file of a walker; 0 if there is none."""
-    steps = [restart_step(folder / f"{walker}.{ending}") for ending in WRITTEN]
+    steps = [restart_step(folder / f"{walker}.{ending}", atoms) for ending in WRITTEN]
     return max((step for step in steps if step is not None), default=0)
 
 
@@ -169,24 +235,23 @@ def _step(path: Path, number: int, line: bytes, series: Series) -> int:
 def _end_of_frames(path: Path, series: Series, wanted: range, step: int) -> int:
     """The same for a dump, searched from its end."""
     end = path.stat().st_size
+    if not end:  # which cannot be mapped
+        if wanted:
+            raise _gap(path, "it is empty", step)
+        return 0
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
         while (start := text.rfind(_ITEM, 0, end)) >= 0:
             words = text[start : start + 200].split()
             found = int(words[2]) if len(words) > 2 and words[2].isdigit() else -1
-            if wanted and found == wanted[-1] and _whole(text[start:end]):
-                return end
+            size = frame_size(text[start:end])
+            if wanted and found == wanted[-1] and size is not None:
+                return start + size
             if 0 <= found <= (wanted[-1] if wanted else -1):
                 break
             end = start
     if not wanted:
         return 0
     raise _gap(path, f"it has no whole frame of step {wanted[-1]}", step)
-
-
-def _whole(frame: bytes) -> bool:
-    """Whether a frame has all its lines."""
-    lines = frame.split(b"\n")
-    return len(lines) > 9 and lines[3].isdigit() and len(lines) == 10 + int(lines[3])
 
 
 def _gap(path: Path, what: str, step: int, line: int | None = None) -> ParseError:

@@ -1,5 +1,6 @@
 """What a production run is made from: settings, frozen model, start structure."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from ..files import file_hash, hash_bytes
 from ..models import Deployed, ModelSettings
 from ..rounds import read_states, reopen, states_file
 from ..status import collect, deployed
-from ..store import IDENTITY, SEGMENT, Store, read_campaign, settings_text
+from ..store import IDENTITY, SEGMENT, Store, check_kept, read_campaign, settings_text
 from ..structures import read_structure
 from ..walkers import decks, lammps_frame, reduce_cell
+from . import memory
 from .settings import ProductionSettings
 
 
@@ -33,7 +35,7 @@ class Model:
         checkpoint: file of its checkpoint, for messages.
         channels: layers × features × parities of its network, which its memory is proportional to;
             of the preset `small` for an exported model, whose network is not known.
-        exchange: the file for several ranks beside it; None if one rank is used.
+        exchange: its file for several ranks, see `for_ranks`; None if one rank is used.
     """
 
     file: Path
@@ -54,6 +56,7 @@ class Plan:
         model: the frozen model.
         cell: the structure before it is repeated.
         atoms: the whole, in LAMMPS's orientation.
+        memory_GB: estimate for all walkers; None on a GPU, whose memory is not known.
         source: where the structure is from, as compared when the run goes on.
         plumed_files: files that PLUMED reads in addition to its input: name → content.
     """
@@ -63,6 +66,7 @@ class Plan:
     model: Model
     cell: Atoms
     atoms: Atoms
+    memory_GB: float | None
     source: Mapping[str, Any]
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -122,9 +126,8 @@ def make(
         model = _exported(root, asked, machine)
     else:
         model = _of_campaign(store, asked or generation, machine)
-    if settings.ranks > 1:
-        model = _with_exchange(model, path)
     atoms, source = _structure(settings, path, store)
+    memory_GB = _check_size(settings, atoms, model)
     whole = _supercell(atoms, settings)
     text = settings.plumed or ""
     try:
@@ -134,7 +137,38 @@ def make(
     except InputError as error:
         raise InputError(f"{path}: plumed: {error}") from error
     source = {**source, "supercell": [list(row) for row in settings.supercell]}
-    return Plan(settings, path, model, atoms, whole, source, files)
+    return Plan(settings, path, model, atoms, whole, memory_GB, source, files)
+
+
+def for_ranks(plan: Plan, machine: Machine) -> Plan:
+    """The run with its model's file for several ranks: beside it, or beside the production file.
+
+    Raises:
+        InputError: there is none, or it is of another model; has the command that makes it.
+    """
+    if plan.settings.ranks == 1:
+        return plan
+    model = plan.model
+    name = models.name_for_ranks(model.file.name)
+    here = plan.path.absolute().parent / name
+    words = ("--mode", model.stamp.mode, "--target", "ranks", "-o", str(here))
+    how = f"make it: phasewalk deploy {shlex.join((str(model.checkpoint), *words))}"
+    if not model.checkpoint.is_file():
+        how = f"make it with phasewalk deploy {shlex.join(words)} where the checkpoint is"
+    file = next((one for one in (model.file.with_name(name), here) if one.is_file()), None)
+    if file is None:
+        raise InputError(f"ranks: the model has no file for several ranks; {how}")
+    if not _stamp(file).is_file():
+        raise InputError(f"{file}: has no stamp, {_stamp(file).name}; {how}")
+    check_kept(file)
+    stamp = _read(file)
+    if (stamp.checkpoint, stamp.mode) != (model.stamp.checkpoint, model.stamp.mode):
+        raise InputError(f"{file}: made from another checkpoint than {model.file}; {how}")
+    if stamp.device != model.stamp.device:
+        raise InputError(f"{file}: for {stamp.device}, and {model.file} is not; {how}")
+    if reason := models.misfit(stamp, machine):
+        raise InputError(f"{file}: {reason}; {how}")
+    return replace(plan, model=replace(model, exchange=file))
 
 
 def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Model:
@@ -167,10 +201,7 @@ def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
         raise InputError(f"generation: {generation}: {root} has one model; remove this key")
     checkpoint = root / "checkpoint.ckpt"
     return _fitting(
-        [
-            Model(one, models.read_stamp(_stamp(one)), "", checkpoint, _channels(ModelSettings()))
-            for one in stamped
-        ],
+        [Model(one, _read(one), "", checkpoint, _channels(ModelSettings())) for one in stamped],
         machine,
     )
 
@@ -187,6 +218,13 @@ def _stamp(model: Path) -> Path:
     return model.with_name(f"{model.name}.json")
 
 
+def _read(model: Path) -> Deployed:
+    """The stamp beside a model, which must be unchanged."""
+    stamp = models.read_stamp(_stamp(model))
+    models.check_unchanged(model, stamp)
+    return stamp
+
+
 def _fitting(found: list[Model], machine: Machine) -> Model:
     """The first model that runs on a machine."""
     reasons = [models.misfit(one.stamp, machine) for one in found]
@@ -194,23 +232,6 @@ def _fitting(found: list[Model], machine: Machine) -> Model:
         if not reason:
             return one
     raise InputError(f"{found[0].file}: {reasons[0]}; make another form with phasewalk deploy")
-
-
-def _with_exchange(model: Model, path: Path) -> Model:
-    """The model with its file for several ranks: beside it, or beside the production file."""
-    name = models.name_for_ranks(model.file.name)
-    here = path.absolute().parent / name
-    for file in (model.file.with_name(name), here):
-        if not file.is_file():
-            continue
-        stamp = models.read_stamp(_stamp(file))
-        if stamp.checkpoint == model.stamp.checkpoint and stamp.mode == model.stamp.mode:
-            return replace(model, exchange=file)
-        raise InputError(f"{file}: made from another checkpoint than {model.file}; make it again")
-    raise InputError(
-        f"ranks: the model has no file for several ranks; make it: phasewalk deploy "
-        f"{model.checkpoint} --mode {model.stamp.mode} --target ranks -o {here}"
-    )
 
 
 def _structure(
@@ -237,18 +258,48 @@ def _structure(
     return read_structure(file), {"file": name, "sha256": file_hash(file)}
 
 
+def _copies(settings: ProductionSettings) -> int:
+    """Number of cells."""
+    a, b, c = settings.supercell  # exact, also for huge numbers
+    found = sum(a[i] * (b[i - 2] * c[i - 1] - b[i - 1] * c[i - 2]) for i in range(3))
+    if found < 1:
+        raise InputError(
+            f"supercell: {[list(row) for row in settings.supercell]}: its determinant must be 1 or "
+            "more; use positive numbers, or exchange two rows"
+        )
+    return found
+
+
+def _check_size(settings: ProductionSettings, cell: Atoms, model: Model) -> float | None:
+    """Memory of all walkers, GB; InputError if it is more than there is, or elements are unknown.
+
+    The whole is not made before.
+    """
+    unknown = sorted(set(cell.get_chemical_symbols()) - set(model.stamp.types))
+    if unknown:
+        raise InputError(
+            f"structure: {settings.structure} has {', '.join(unknown)}, and the model knows only "
+            f"{', '.join(model.stamp.types)}"
+        )
+    copies, needed = _copies(settings), None
+    if model.stamp.device == "cpu":
+        mine = memory.of_walker(
+            cell,
+            copies,
+            cutoff_A=model.stamp.r_max_A,
+            channels=model.channels,
+            ranks=settings.ranks,
+        )
+        needed = settings.walkers * mine / 1e9
+    memory.check(copies * len(cell), settings.walkers, settings.ranks, needed, memory.free())
+    return needed
+
+
 def _supercell(atoms: Atoms, settings: ProductionSettings) -> Atoms:
     """The repeated cell in LAMMPS's orientation, without velocities."""
-    import numpy as np
     from ase.build import make_supercell
 
-    matrix = np.array(settings.supercell)
-    if round(float(np.linalg.det(matrix))) < 1:
-        raise InputError(
-            f"supercell: {matrix.tolist()}: its determinant must be 1 or more; use positive "
-            "numbers, or exchange two rows"
-        )
-    whole = make_supercell(atoms, matrix)
+    whole = make_supercell(atoms, settings.supercell)
     if whole.has("momenta"):
         del whole.arrays["momenta"]
     return reduce_cell(lammps_frame(whole))

@@ -16,7 +16,7 @@ alarms.jsonl alarms.extxyz          frames unlike what the model was trained on 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,8 @@ def run(
     try:
         _begin(plan, folder)
         before = _reached(plan, folder)
-        if before.done:  # nothing is cut
+        if before.done:  # nothing is cut; frames may be left that no alarm has looked at
+            Alarms(plan, folder, before.steps, say).end()
             return before
         steps = _prepare(plan, folder)
         alarms = Alarms(plan, folder, steps, say)
@@ -141,7 +142,7 @@ def run(
 
 def _reached(plan: Plan, folder: Path) -> Outcome:
     """Where a run is now."""
-    steps = {walker: outputs.last_step(folder, walker) for walker in plan.walkers}
+    steps = {walker: outputs.last_step(folder, walker, len(plan.atoms)) for walker in plan.walkers}
     return Outcome(steps, plan.settings.steps)
 
 
@@ -149,7 +150,10 @@ def _check_folder(folder: Path) -> None:
     """Raise StoreError if a folder has something else than a run."""
     there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if BEGUN not in there and set(there) - {LOCK}:
-        raise StoreError(f"{folder}: not empty, and not of a production run; use another --dir")
+        raise StoreError(
+            f"{folder}: not empty, and not of a production run: it has no {BEGUN}; use another "
+            "--dir, or restore that file"
+        )
 
 
 def _begin(plan: Plan, folder: Path) -> None:
@@ -196,7 +200,7 @@ def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
     every = plan.settings.restart_every_steps
     files = {walker: deck.series(plan, walker) for walker in plan.walkers}
     steps = {
-        walker: outputs.resume(folder, walker, files[walker], every=every)
+        walker: outputs.resume(folder, walker, files[walker], atoms=len(plan.atoms), every=every)
         for walker in plan.walkers
     }
     for one in (one for each in files.values() for one in each):
@@ -222,6 +226,9 @@ def _walk(
         ranks=settings.ranks,
         deck=deck.MAIN,
     )
+    if settings.walkers == 1:  # in a partition, PLUMED with MPI adds its number to names of files
+        argv = (str(engines.lmp), "-in", deck.MAIN, "-log", "none", "-screen", "none")
+        job = replace(job, argv=argv)
     with closing(launcher.session()) as session:
         session.add(job)
         try:

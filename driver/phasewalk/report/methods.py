@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..labels import levels
 from ..models import PRESETS
 from ..status import History, verdict
-from ..store import FINAL, SEGMENT, Segment, Versions, each
+from ..store import FINAL, FREE_ENERGY, PRODUCTION, SEGMENT, Segment, Versions, each
 from ..units import FS_PER_PS
 from ..walkers import SystemSettings, policy
 
@@ -245,7 +245,7 @@ def _labelling(found: History) -> Iterator[str]:
         if any(r.stage == SEGMENT for r in found.records)
         else ""
     )
-    added, count = labels["added"], labels["done"] + labels["added"]
+    added, count = labels["added_from"], labels["done"] + labels["added"]
     shown = ", ".join(f"{key} {value}" for key, value in level.settings.items())
     detail = f"; settings: {shown}" if shown and len(shown) < 200 else ""
     yield (
@@ -253,11 +253,13 @@ def _labelling(found: History) -> Iterator[str]:
         f"{level.program}{cited}{version_}{failed}{taken} (fingerprint of the level of theory "
         f"{level.method}{detail})."
     )
-    if added:
-        yield (
-            f"{added} of these are frames of the walkers of a free energy, evenly spread along the "
-            "variable; the last model was trained on them as well."
-        )
+    frames = {
+        FREE_ENERGY: "frames of the walkers of a free energy, evenly spread along the variable",
+        PRODUCTION: "frames of a long run that were unlike all earlier ones",
+    }
+    for source, what in frames.items():
+        if added[source]:
+            yield f"{added[source]} of these are {what}; the last model was trained on them, too."
 
 
 def _training(found: History, settings: CampaignSettings) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ..errors import ParseError
 from ..files import hash_of
 from ..labels import Label
 from ..store import (
+    FREE_ENERGY,
     IMPORT,
     Imported,
     Labelled,
@@ -38,7 +39,7 @@ class Taken:
 
 
 def take(
-    root: Path, found: Sequence[Label], generation: str, *, source: str = "free energy"
+    root: Path, found: Sequence[Label], generation: str, *, source: str = FREE_ENERGY
 ) -> Taken:
     """Add labels to a campaign, except those that it has.
 
@@ -46,7 +47,7 @@ def take(
         root: the campaign's directory.
         found: labels of its level of theory.
         generation: name of the generation whose walkers the frames are from.
-        source: what these walked for.
+        source: what these walked for: FREE_ENERGY or PRODUCTION of `store`.
 
     Raises:
         StoreError: a run works in that directory.
@@ -60,7 +61,7 @@ def take(
             store.add_label(replace(label, origin=_origin(label, round_, {source: generation})))
         if new:
             keys = [label.key for label in new]
-            name = added_task(generation, 1 + len(added(records)))
+            name = added_task(generation, 1 + len(added(records)), source)
             outputs = {"labels": keys, "generation": generation}
             store.append(Record(name, IMPORT, round_, hash_of(keys), outputs, 0.0, round(now(), 3)))
         return Taken(len(new), round_)
@@ -88,7 +89,7 @@ def _known(records: Sequence[Record]) -> set[str]:
 
 
 def _origin(label: Label, round_: int, source: Mapping[str, str]) -> dict[str, object]:
-    """Origin of the frame; its segment is one of the free energy, not of the campaign."""
+    """Origin of the frame; its segment is one of its own run, not of the campaign."""
     return {**label.origin, "segment": label.origin["round"], **source, "round": round_}
 
 

@@ -29,7 +29,7 @@ from ..store import (
     Steered,
     Store,
     Trained,
-    added,
+    added_from,
     by_round,
     each,
     failures,
@@ -70,7 +70,7 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
     last = max(rounds, default=0)
     running = locked(root)
     at = clock()
-    doing = moment.read(root, at) if running else None
+    doing, more = moment.read(root, at) if running else None, added_from(records)
     return {
         "campaign": identity["name"],
         "directory": str(root),
@@ -83,7 +83,8 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
             "done": sum(r.stage == LABEL and not r.failed for r in records),
             "failed": sum(r.stage == LABEL and r.failed for r in records),
             "initial": sum(len(r.of(Imported).labels) for r in records if r.task == INITIAL),
-            "added": sum(len(r.of(Imported).labels) for r in added(records)),
+            "added": sum(more.values()),
+            "added_from": more,
         },
         "generations": generations,
         "deployed_models": deployed.forms(records, generations),
@@ -100,9 +101,9 @@ def _collect(root: Path, identity: Mapping[str, Any], records: Sequence[Record])
 
 def _stop(records: Sequence[Record]) -> dict[str, Any]:
     """Last results of the stop rules, and what ended the campaign."""
-    rules, _ = stop.judged(records)
+    rules = [asdict(rule) for rule in stop.judged(records)[0]]
     ends = [ended.by for _, ended in each(records, Ended)]
-    return {"rules": [asdict(rule) for rule in rules], "ended_by": ends[-1] if ends else []}
+    return {"rules": rules, "ended_by": ends[-1] if ends else []}
 
 
 def _reference(identity: Mapping[str, Any]) -> str:
@@ -197,7 +198,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     console.print(
         f"campaign {state['campaign']}: {what}; {labels['done']} labels"
         + (f", {labels['initial']} from initial_data" if labels["initial"] else "")
-        + (f", {labels['added']} added by phasewalk fes --learn" if labels["added"] else "")
+        + "".join(f", {n} added ({by})" for by, n in labels["added_from"].items() if n)
         + (f", {labels['failed']} failed" if labels["failed"] else ""),
         highlight=False,
     )

@@ -115,15 +115,28 @@ def _kind_of(record: Record) -> type[Outputs]:
         return BY_STAGE.get(record.stage, Outputs)
     if "believed" in record.outputs:
         return Believed
-    if record.task.startswith(ADDED):
+    if _source(record.task):
         return Imported
     imports: dict[str, type[Outputs]] = {INITIAL: Imported, NAMED: CacheName}
     return imports.get(record.task, Outputs)
 
 
 def added(records: Iterable[Record]) -> list[Record]:
-    """The records of labels that free energies have added to the campaign."""
-    return [one for one in records if one.stage == IMPORT and one.task.startswith(ADDED)]
+    """The records of labels that free energies and production runs have added to the campaign."""
+    return [one for one in records if one.stage == IMPORT and _source(one.task)]
+
+
+def added_from(records: Iterable[Record]) -> dict[str, int]:
+    """Number of these labels by source, FREE_ENERGY or PRODUCTION."""
+    found = dict.fromkeys(ADDED, 0)
+    for one in added(records):
+        found[_source(one.task)] += len(one.of(Imported).labels)
+    return found
+
+
+def _source(task: str) -> str:
+    """Where labels were added from, by the name of the task; empty for other tasks."""
+    return next((name for name, begin in ADDED.items() if task.startswith(begin)), "")
 
 
 def by_round(records: Iterable[Record]) -> dict[int, list[Record]]:

@@ -14,8 +14,9 @@ FINAL = "final"
 """Name of the generation trained on all labels at the end."""
 INITIAL = "initial data"
 """Name of the task that imports existing labels."""
-ADDED = "labels of the free energy "
-"""Beginning of the names of tasks that import labels of frames of a free energy."""
+FREE_ENERGY, PRODUCTION = "free energy", "production"
+ADDED = {FREE_ENERGY: "labels of the free energy ", PRODUCTION: "labels of the production run "}
+"""Beginning of the names of tasks that import labels of frames of a frozen run, by its kind."""
 NAMED = "name in the cache"
 """Name of the task that records the name of this campaign in the cache."""
 
@@ -145,9 +146,9 @@ def free_energy_task(generation: str, hills: float) -> str:
     return f"free energy of generation {generation}, hills × {hills:g}"
 
 
-def added_task(generation: str, number: int) -> str:
-    """Name of the record of labels added from a free energy; sets are counted from 1."""
-    return f"{ADDED}{generation}, set {number}"  # not "generation final": see is_final
+def added_task(generation: str, number: int, source: str) -> str:
+    """Name of the record of labels added from a run of a source; all sets are counted from 1."""
+    return f"{ADDED[source]}{generation}, set {number}"  # not "generation final": see is_final
 
 
 def rewriting_task(name: str) -> str:

@@ -5,6 +5,7 @@ walker, the other has one rank.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,18 +33,25 @@ class _Result:
     frames: tuple[Annotated[Prediction, files.made_by(prediction)], ...]
 
 
-def beside(model: Path) -> Path:
+def beside(model: Path, checkpoint: Path) -> Path:
     """The file for several ranks that LAMMPS looks for beside a model's file.
 
+    Args:
+        model: the file.
+        checkpoint: that it is made from, for the message.
+
     Raises:
-        InputError: it does not exist.
+        InputError: it does not exist, or the name is none of a deployed model.
     """
+    mode = next((mode for mode, ending in ENDINGS.items() if model.name.endswith(ending)), None)
+    if mode is None:
+        raise InputError(f"{model}: its name must end with {' or '.join(ENDINGS.values())}")
     found = model.with_name(name_for_ranks(model.name))
     if not found.is_file():
-        mode = " --mode aotinductor" if model.name.endswith(ENDINGS["aotinductor"]) else ""
+        words = (str(checkpoint), "--mode", mode, "--target", "ranks", "-o", str(found))
         raise InputError(
-            f"{found}: no such file, which several MPI ranks need beside {model.name}; make it "
-            f"with phasewalk deploy CHECKPOINT --target ranks{mode} -o {found}"
+            f"{found}: no such file, which several MPI ranks need beside {model.name}; make it: "
+            f"phasewalk deploy {shlex.join(words)}"
         )
     return found
 

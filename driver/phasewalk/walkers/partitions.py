@@ -24,6 +24,7 @@ from ase.data import atomic_numbers, covalent_radii
 from ..bias import HillsOnDisk, History, on_disk, plumed, plumed_files
 from ..errors import InputError
 from ..jobs import Job
+from ..models import ENDINGS, name_for_ranks
 from ..structures import carried
 from ..units import FS_PER_PS, bar_from_MPa
 from . import bond_files, decks
@@ -214,22 +215,18 @@ def _add(found: dict[str, bytes], name: str, content: bytes) -> None:
 
 
 def _model_name(plan: SegmentPlan) -> str:
-    return f"model{_ending(plan)}"
+    for ending in ENDINGS.values():
+        if plan.model.name.endswith(ending):
+            return f"model{ending}"
+    raise InputError(f"deployed model {plan.model}: its name must end with .nequip.pth or .pt2")
 
 
 def _models(plan: SegmentPlan) -> dict[str, Path]:
     """The files of the model that LAMMPS looks for: name → file."""
     found = {_model_name(plan): plan.model}
     if plan.for_ranks is not None:
-        found[f"model.exchange{_ending(plan)}"] = plan.for_ranks
+        found[name_for_ranks(_model_name(plan))] = plan.for_ranks
     return found
-
-
-def _ending(plan: SegmentPlan) -> str:
-    for suffix in (".nequip.pth", ".nequip.pt2"):
-        if plan.model.name.endswith(suffix):
-            return suffix
-    raise InputError(f"deployed model {plan.model}: its name must end with .nequip.pth or .pt2")
 
 
 def _draws(plan: SegmentPlan, walker: Walker) -> bool:

@@ -1,0 +1,62 @@
+"""The memory of a production run, which is compared before the large cell is made."""
+
+from pathlib import Path
+
+from ase import Atoms
+
+from ..errors import InputError
+
+BYTES_PER_EDGE = 160
+"""Memory for each pair of neighbours (both directions counted) and channel of the network; measured
+with TorchScript, MIL-53(Al), presets small and paper, 38 to 684 atoms. AOTInductor needs half."""
+BYTES_PER_RANK = 350e6
+"""Memory of one rank without atoms: libraries and model; AOTInductor needs 140 MB."""
+BYTES_PER_ATOM = 1000
+"""Memory of this process while it makes the cell and writes it."""
+
+
+def of_walker(cell: Atoms, copies: int, *, cutoff_A: float, channels: int, ranks: int) -> float:
+    """Memory of a walker on processors, bytes.
+
+    Args:
+        cell: the structure before it is repeated.
+        copies: number of cells.
+        cutoff_A: of the model.
+        channels: see `plan.Model`.
+        ranks: MPI ranks of the walker.
+    """
+    from ase.neighborlist import neighbor_list
+
+    edges = len(neighbor_list("i", cell, cutoff_A)) * copies
+    return float(edges * channels * BYTES_PER_EDGE + ranks * BYTES_PER_RANK)
+
+
+def check(
+    atoms: int, walkers: int, ranks: int, needed_GB: float | None, free_GB: float | None
+) -> None:
+    """Raise InputError if a run needs more memory than is free.
+
+    Args:
+        atoms: number of atoms of a walker.
+        walkers: their number.
+        ranks: MPI ranks of each.
+        needed_GB: of all walkers; None on a GPU, whose memory is not known.
+        free_GB: from `free`.
+    """
+    needed = max(needed_GB or 0.0, atoms * BYTES_PER_ATOM / 1e9)
+    if free_GB is not None and needed > free_GB:
+        fewer = ", or fewer walkers or ranks" if walkers * ranks > 1 else ""
+        raise InputError(
+            f"supercell: {atoms} atoms need about {needed:.3g} GB of memory ({walkers} walkers of "
+            f"{ranks} ranks), and {free_GB:.1f} are free; use a smaller one{fewer}"
+        )
+
+
+def free() -> float | None:
+    """Memory of this machine that can be used, GB; None if it does not say so."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = [line.split()[1] for line in text.splitlines() if line.startswith("MemAvailable:")]
+    return int(found[0]) / 1e6 if found else None
