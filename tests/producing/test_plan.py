@@ -231,20 +231,23 @@ def test_more_ranks_than_make_sense(clean: Path) -> None:
     exchange(clean)
     plan = planned(clean, ranks=64, supercell=[2, 2, 2])  # 11.3 Å, cutoff 4 Å
     with pytest.raises(InputError, match=r"4 × 4 × 4 parts, thinner .* 4 Å; use at most 8"):
-        needs.check(plan, needs.estimate(plan), clean / "run", None)
+        needs.check(plan, needs.estimate(plan), clean / "run", needs.Room())
     plan = planned(clean, ranks=8, supercell=[2, 2, 2])
-    needs.check(plan, needs.estimate(plan), clean / "run", None)
+    needs.check(plan, needs.estimate(plan), clean / "run", needs.Room())
     with pytest.raises(InputError, match=r"1 × 8 ranks on 2 cores .* use at most 2"):
-        needs.check(plan, needs.estimate(plan), clean / "run", 2)
+        needs.check(plan, needs.estimate(plan), clean / "run", needs.Room(2))
 
 
 def test_too_little_memory_or_disk(clean: Path) -> None:
     plan = planned(clean, supercell=[3, 3, 3], length_ps=1e6, dump_every_steps=1)
     found = needs.estimate(plan)
     with pytest.raises(InputError, match=r"the run would write .* GB, and .* are free; increase"):
-        needs.check(plan, replace(found, files_GB={"frames": 1e9}), clean / "run", None)
-    with pytest.raises(InputError, match=r"216 atoms need about 1000000.0 GB of memory"):
-        needs.check(plan, replace(found, memory_GB=1e6), clean / "run", None)
+        needs.check(plan, replace(found, files_GB={"frames": 1e9}), clean / "run", needs.Room())
+    with pytest.raises(InputError, match=r"216 atoms need about 1000000.0 GB of .* are free; use"):
+        needs.check(plan, replace(found, memory_GB=1e6), clean / "run", needs.Room.here(2))
+    there = needs.Room(None, 64.0, "are its memory_GB in the site file")
+    with pytest.raises(InputError, match=r"and 64.0 are its memory_GB in the site file; use a"):
+        needs.check(plan, replace(found, memory_GB=65.0), clean / "run", there)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 6, 8, 30])
@@ -287,7 +290,9 @@ def test_what_must_not_change(
 def test_what_may_change(clean: Path, tmp_path: Path) -> None:
     begun(planned(clean, plumed=METAD), tmp_path)
     begun(planned(clean, plumed=METAD, length_ps=20, restart_every_steps=50), tmp_path)
-    assert running.begun_with(tmp_path) == "final"
+    found = running.begun_with(tmp_path)
+    assert found is not None
+    assert found.generation == "final"
 
 
 def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path: Path) -> None:

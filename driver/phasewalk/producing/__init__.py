@@ -7,28 +7,33 @@ from ..faces import lazy
 if TYPE_CHECKING:
     from . import reference
     from .deck import hills_name
-    from .needs import Estimate, check, estimate
-    from .plan import Plan, make, walker_names
-    from .running import BEGUN, Begun, Outcome, Shown, begun_with, run, shown_decks
+    from .needs import Estimate, Room, check, estimate
+    from .plan import Begun, Plan, make, walker_names
+    from .running import BEGUN, begun_with, run, shown_decks, stop
     from .settings import ProductionSettings, read
+    from .starts import GRACE_S, Outcome, Shown, job
 
 __all__ = [
     "BEGUN",
+    "GRACE_S",
     "Begun",
     "Estimate",
     "Outcome",
     "Plan",
     "ProductionSettings",
+    "Room",
     "Shown",
     "begun_with",
     "check",
     "estimate",
     "hills_name",
+    "job",
     "make",
     "read",
     "reference",
     "run",
     "shown_decks",
+    "stop",
     "walker_names",
 ]
 
@@ -36,10 +41,11 @@ __getattr__ = lazy(
     __name__,
     {
         "deck": ("hills_name",),
-        "needs": ("Estimate", "check", "estimate"),
-        "plan": ("Plan", "make", "walker_names"),
-        "running": ("BEGUN", "Begun", "Outcome", "Shown", "begun_with", "run", "shown_decks"),
+        "needs": ("Estimate", "Room", "check", "estimate"),
+        "plan": ("Begun", "Plan", "make", "walker_names"),
+        "running": ("BEGUN", "begun_with", "run", "shown_decks", "stop"),
         "reference": (),
         "settings": ("ProductionSettings", "read"),
+        "starts": ("GRACE_S", "Outcome", "Shown", "job"),
     },
 )

@@ -69,15 +69,36 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def check(plan: Plan, needed: Estimate, folder: Path, cores: int | None) -> None:
+@dataclass(frozen=True)
+class Room:
+    """What there is where a run is to run; None for what is not known.
+
+    Attributes:
+        cores: number of cores.
+        memory_GB: memory.
+        of: which memory that is.
+    """
+
+    cores: int | None = None
+    memory_GB: float | None = None
+    of: str = "are free"
+
+    @classmethod
+    def here(cls, cores: int | None) -> "Room":
+        """So many cores of this machine, and its memory."""
+        return cls(cores, _memory_free())
+
+
+def check(plan: Plan, needed: Estimate, folder: Path, room: Room) -> None:
     """Raise InputError if a run cannot be done as asked.
 
     Args:
         plan: the run.
         needed: from `estimate`.
         folder: of the run; it need not exist.
-        cores: that can be used; None if that is not known.
+        room: where it is to run.
     """
+    cores, available = room.cores, room.memory_GB
     settings = plan.settings
     total = settings.walkers * settings.ranks
     if settings.ranks > 1 and cores is not None and total > cores:
@@ -86,11 +107,10 @@ def check(plan: Plan, needed: Estimate, folder: Path, cores: int | None) -> None
             f"each other; use at most {max(1, cores // settings.walkers)}"
         )
     _check_cut(plan)
-    available = _memory_free()
     if needed.memory_GB is not None and available is not None and needed.memory_GB > available:
         raise InputError(
             f"supercell: {needed.atoms} atoms need about {needed.memory_GB:.1f} GB of memory "
-            f"({settings.walkers} walkers), and {available:.1f} are free; use a smaller one"
+            f"({settings.walkers} walkers), and {available:.1f} {room.of}; use a smaller one"
         )
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(existing).free / 1e9

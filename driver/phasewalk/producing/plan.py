@@ -12,7 +12,7 @@ from ..bias import plumed_files, plumed_limits
 from ..campaign import config
 from ..engines import Machine
 from ..errors import InputError
-from ..files import file_hash, hash_bytes
+from ..files import EXACT, file_hash, hash_bytes
 from ..models import Deployed, ModelSettings
 from ..rounds import read_states, reopen, states_file
 from ..status import collect, deployed
@@ -20,6 +20,23 @@ from ..store import IDENTITY, SEGMENT, Store, read_campaign, settings_text
 from ..structures import read_structure
 from ..walkers import decks, lammps_frame, reduce_cell
 from .settings import ProductionSettings
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run was begun with.
+
+    Attributes:
+        generation: of the model; empty for an exported one.
+        made_from: see `Plan.identity`.
+        start: SHA-256 of the start structure.
+    """
+
+    __pydantic_config__ = EXACT
+
+    generation: str
+    made_from: dict[str, Any]
+    start: str
 
 
 @dataclass(frozen=True)
@@ -98,9 +115,9 @@ def walker_names(count: int) -> tuple[str, ...]:
 def make(
     settings: ProductionSettings,
     path: Path,
-    machine: Machine,
+    machine: Machine | None,
     *,
-    generation: str | None = None,
+    begun: Begun | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """Find the model and the structure that a production file names.
@@ -108,8 +125,9 @@ def make(
     Args:
         settings: of the file.
         path: the file; other names are relative to its folder.
-        machine: where it will run.
-        generation: the one that the run has begun with, if the file names none.
+        machine: where it will run; None if that is not known.
+        begun: what the run has begun with; its model is used if the file names none, or if it is
+            not known where it will run.
         say: receives a remark.
 
     Raises:
@@ -119,9 +137,10 @@ def make(
     asked = None if settings.generation is None else str(settings.generation)
     store = read_campaign(root) if (root / IDENTITY).is_file() else None
     if store is None:
-        model = _exported(root, asked, machine)
+        models_there = _exported(root, asked)
     else:
-        model = _of_campaign(store, asked or generation, machine)
+        models_there = _of_campaign(store, asked or (begun.generation or None if begun else None))
+    model = _chosen(models_there, machine, begun)
     if settings.ranks > 1:
         model = _with_exchange(model, path)
     atoms, source = _structure(settings, path, store)
@@ -137,8 +156,8 @@ def make(
     return Plan(settings, path, model, atoms, whole, source, files)
 
 
-def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Model:
-    """The fastest form of a generation that runs on a machine."""
+def _of_campaign(store: Store, generation: str | None) -> list[Model]:
+    """The forms of a generation, the fastest first."""
     state = collect(store.root, store)
     forms = deployed.forms(store.records(), state["generations"], generation)
     if not forms:
@@ -151,11 +170,11 @@ def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Mode
         file = store.checked(str(form["file"]))
         stamp = models.read_stamp(file.with_name("stamp.json"))
         found.append(Model(file, stamp, str(form["generation"]), checkpoint, channels))
-    return _fitting(found, machine)
+    return found
 
 
-def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
-    """The fastest form in a folder of `phasewalk export` that runs on a machine."""
+def _exported(root: Path, generation: str | None) -> list[Model]:
+    """The forms in a folder of `phasewalk export`, the fastest first."""
     files = [root / f"model{models.ENDINGS[mode]}" for mode in sorted(models.ENDINGS)]
     stamped = [one for one in files if one.is_file() and _stamp(one).is_file()]
     if not stamped:
@@ -166,13 +185,10 @@ def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
     if generation is not None:
         raise InputError(f"generation: {generation}: {root} has one model; remove this key")
     checkpoint = root / "checkpoint.ckpt"
-    return _fitting(
-        [
-            Model(one, models.read_stamp(_stamp(one)), "", checkpoint, _channels(ModelSettings()))
-            for one in stamped
-        ],
-        machine,
-    )
+    return [
+        Model(one, models.read_stamp(_stamp(one)), "", checkpoint, _channels(ModelSettings()))
+        for one in stamped
+    ]
 
 
 def _channels(settings: ModelSettings) -> int:
@@ -187,8 +203,12 @@ def _stamp(model: Path) -> Path:
     return model.with_name(f"{model.name}.json")
 
 
-def _fitting(found: list[Model], machine: Machine) -> Model:
-    """The first model that runs on a machine."""
+def _chosen(found: list[Model], machine: Machine | None, begun: Begun | None) -> Model:
+    """The first model that runs on a machine; without one, that of the run, or the first."""
+    if machine is None:
+        wanted = begun.made_from.get("model") if begun else None
+        same = [one for one in found if wanted and file_hash(one.file) == wanted]
+        return (same or found)[0]
     reasons = [models.misfit(one.stamp, machine) for one in found]
     for one, reason in zip(found, reasons, strict=True):
         if not reason:
