@@ -28,8 +28,9 @@ from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
 from phasewalk.models import name_for_ranks
-from phasewalk.producing import deck, memory, needs, running, settings
+from phasewalk.producing import deck, memory, needs, running, settings, starts
 from phasewalk.producing.plan import Plan, for_ranks, make
+from phasewalk.producing.room import Room
 from phasewalk.rounds import read_states, states_file
 
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
@@ -77,13 +78,14 @@ def clean(place: Path) -> Iterator[Path]:
 def planned(place: Path, **keys: object) -> Plan:
     file = place / "p.yaml"
     file.write_text(json.dumps({**BASE, **keys}))  # JSON is YAML
-    return for_ranks(make(settings.read(file), file, MACHINE), MACHINE)
+    room = Room(memory_GB=memory.free())
+    return for_ranks(make(settings.read(file), file, MACHINE, room=room), MACHINE)
 
 
-def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **launcher: Any) -> None:
-    """What is looked at before the start, with a launcher of so many cores and GPUs."""
+def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **room: Any) -> None:
+    """What is looked at before the start, where there are so many cores and GPUs."""
     engines = replace(fake_engines.engines(folder), plumed=plumed)
-    needs.check(plan, needs.estimate(plan), folder, FakeLauncher(**launcher), engines)
+    needs.check(plan, needs.estimate(plan), folder, Room(**room), engines)
 
 
 def test_the_fast_form_of_the_last_model(clean: Path) -> None:
@@ -337,13 +339,13 @@ def test_more_ranks_than_make_sense(clean: Path) -> None:
 def test_each_rank_of_a_walker_needs_a_gpu(clean: Path) -> None:
     exchange(clean)
     plan = planned(clean, ranks=2, walkers=2, supercell=[2, 2, 2])
-    check(plan, clean / "run", cores=8, walker_gpus=1)  # a model for processors
+    check(plan, clean / "run", cores=8, gpus=1)  # a model for processors
     on_gpu = replace(plan.model, stamp=replace(plan.model.stamp, device="cuda"))
     plan = replace(plan, model=on_gpu)
     with pytest.raises(InputError, match=r"2 ranks of a walker, .* but there are 1; use at most 1"):
-        check(plan, clean / "run", cores=8, walker_gpus=1)
-    check(plan, clean / "run", cores=8, walker_gpus=2)  # the walkers share them
-    check(plan, clean / "run", cores=8, walker_gpus=None)
+        check(plan, clean / "run", cores=8, gpus=1)
+    check(plan, clean / "run", cores=8, gpus=2)  # the walkers share them
+    check(plan, clean / "run", cores=8, gpus=None)
 
 
 def test_several_walkers_need_a_plumed_without_mpi(clean: Path, tmp_path: Path) -> None:
@@ -366,12 +368,9 @@ def test_one_walker_is_no_partition(clean: Path) -> None:
     """In one, PLUMED with MPI would add its number to the names of the files that it writes."""
     plan = planned(clean, walkers=1)
     assert "-partition" not in deck.main(plan, {"walker-0": 0})
-    launcher = FakeLauncher(cores=2)
-    for walkers in (1, 2):
-        plan, folder = planned(clean, walkers=walkers), clean / f"run-{walkers}"
-        running.run(plan, folder, launcher, fake_engines.engines(clean), show=str, say=str)
-        shutil.rmtree(folder)
-    one, two = (" ".join(job.argv) for job in launcher.jobs)
+    engines = fake_engines.engines(clean)
+    jobs = [starts.job(planned(clean, walkers=n), clean / "run", engines) for n in (1, 2)]
+    one, two = (" ".join(job.argv) for job in jobs)
     assert one == "lmp -in production.lmp -log none -screen none"
     assert two.startswith("lmp -partition 2x1 -in production.lmp ")
 
@@ -380,13 +379,28 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
     plan = planned(clean, supercell=[3, 3, 3], length_ps=1e6, dump_every_steps=1)
     found = replace(needs.estimate(plan), files_GB={"frames": 1e9})
     with pytest.raises(InputError, match=r"the run would write .* GB, and .* are free; increase"):
-        needs.check(plan, found, clean / "run", FakeLauncher(), fake_engines.engines(clean))
+        needs.check(plan, found, clean / "run", Room(), fake_engines.engines(clean))
     memory.check(216, 1, 1, 3.9, 4.0)
     with pytest.raises(InputError, match=r"216 atoms need about 4.1 GB .* use a smaller one$"):
         memory.check(216, 1, 1, 4.1, 4.0)
     with pytest.raises(InputError, match=r"10000000 atoms need about 10 GB of memory"):
         memory.check(10_000_000, 1, 1, None, 4.0)  # on a GPU, but made here
     memory.check(10_000_000, 1, 1, None, None)  # not known
+
+
+def test_the_memory_of_a_site(clean: Path) -> None:
+    """It is compared with the estimate; this machine must be able to make the cell."""
+    file = clean / "p.yaml"
+    file.write_text(json.dumps({**BASE, "supercell": [3, 3, 3]}))
+    of = "are its memory_GB in the site file"
+    plan = make(settings.read(file), file, MACHINE, room=Room(None, None, 1.0, of))
+    assert plan.memory_GB is not None
+    assert 0.1 < plan.memory_GB < 1.0
+    with pytest.raises(InputError, match=r"216 atoms .* and 0.1 are its memory_GB in the site fi"):
+        make(settings.read(file), file, MACHINE, room=Room(None, None, 0.1, of))
+    file.write_text(json.dumps({**BASE, "supercell": [10_000, 1000, 1000]}))
+    with pytest.raises(InputError, match=r"atoms need about 8e\+04 GB .* are free; use"):
+        make(settings.read(file), file, MACHINE, room=Room(None, None, 1e9, of))
 
 
 def test_elements_that_the_model_does_not_know(clean: Path) -> None:
@@ -435,7 +449,9 @@ def test_what_must_not_change(
 def test_what_may_change(clean: Path, tmp_path: Path) -> None:
     begun(planned(clean, plumed=METAD), tmp_path)
     begun(planned(clean, plumed=METAD, length_ps=20, restart_every_steps=50), tmp_path)
-    assert running.begun_with(tmp_path) == "final"
+    found = running.begun_with(tmp_path)
+    assert found is not None
+    assert found.generation == "final"
 
 
 def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from . import launching, needs, sharing, site_reference, slurm, words
 from .finding import find_file, find_site, places
 from .needs import Need
-from .site import KIND_OF, PlaceSettings, SiteSettings
+from .site import KIND_OF, OF_CAMPAIGNS, PlaceSettings, SiteSettings
 from .slurm import NotNow
 
 __all__ = [
     "KIND_OF",
+    "OF_CAMPAIGNS",
     "Need",
     "NotNow",
     "PlaceSettings",

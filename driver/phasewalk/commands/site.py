@@ -4,11 +4,14 @@ import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..jobs import Launcher
+
+if TYPE_CHECKING:
+    from ..cluster import SiteSettings
 
 Site = Annotated[
     str | None,
@@ -34,12 +37,31 @@ def choose(
         leaves: jobs stay in the queue if the command is stopped; it takes them over next time.
     """
     from ..batch import jobs_launcher
-    from ..cluster import find_site, launching
+    from ..cluster import launching
 
-    found = None if site is None else find_site(site, beside, os.environ)
+    found = find(site, beside)
     if found is not None and found.scheduler == "slurm" and found.mode == "jobs":
         return replace(jobs_launcher(found, folder, os.environ), leaves=leaves)
     return launching.launcher(found, cores=cores, folder=folder, environ=os.environ)
+
+
+def find(site: str | None, beside: Path) -> "SiteSettings | None":
+    """The settings of a site; None without one.
+
+    Args:
+        site: the value of `--site`.
+        beside: see `choose`.
+    """
+    from ..cluster import find_site
+
+    return None if site is None else find_site(site, beside, os.environ)
+
+
+def leaves(launcher: Launcher) -> bool:
+    """Whether jobs stay in the queue if the command is stopped."""
+    from ..batch import JobsLauncher
+
+    return isinstance(launcher, JobsLauncher) and launcher.leaves
 
 
 def words(site: str | None) -> str:
@@ -62,8 +84,6 @@ def stopped(launcher: Launcher, root: Path, resume: str) -> str:
 
 def left(launcher: Launcher, root: Path) -> str:
     """That jobs in a queue go on, and how to end them; empty if none do."""
-    from ..batch import JobsLauncher
-
-    if not (isinstance(launcher, JobsLauncher) and launcher.leaves):
+    if not leaves(launcher):
         return ""
     return f". Jobs in the queue go on; end them with: phasewalk cancel {shlex.quote(str(root))}"

@@ -32,23 +32,29 @@ def of_walker(cell: Atoms, copies: int, *, cutoff_A: float, channels: int, ranks
 
 
 def check(
-    atoms: int, walkers: int, ranks: int, needed_GB: float | None, free_GB: float | None
+    atoms: int,
+    walkers: int,
+    ranks: int,
+    needed_GB: float | None,
+    available_GB: float | None,
+    of: str = "are free",
 ) -> None:
-    """Raise InputError if a run needs more memory than is free.
+    """Raise InputError if a run needs more memory than there is.
 
     Args:
         atoms: number of atoms of a walker.
         walkers: their number.
         ranks: MPI ranks of each.
         needed_GB: of all walkers; None on a GPU, whose memory is not known.
-        free_GB: from `free`.
+        available_GB: as much as there is; None if that is not known.
+        of: which memory that is.
     """
     needed = max(needed_GB or 0.0, atoms * BYTES_PER_ATOM / 1e9)
-    if free_GB is not None and needed > free_GB:
+    if available_GB is not None and needed > available_GB:
         fewer = ", or fewer walkers or ranks" if walkers * ranks > 1 else ""
         raise InputError(
             f"supercell: {atoms} atoms need about {needed:.3g} GB of memory ({walkers} walkers of "
-            f"{ranks} ranks), and {free_GB:.1f} are free; use a smaller one{fewer}"
+            f"{ranks} ranks), and {available_GB:.1f} {of}; use a smaller one{fewer}"
         )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..engines import HOW_TO_GET_PLUMED, Engines
 from ..errors import EngineMissing, InputError
-from ..jobs import Launcher
 from .deck import series
 from .plan import Plan
+from .room import Room
 
 BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
@@ -65,17 +65,17 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def check(plan: Plan, needed: Estimate, folder: Path, launcher: Launcher, engines: Engines) -> None:
+def check(plan: Plan, needed: Estimate, folder: Path, room: Room, engines: Engines) -> None:
     """Raise InputError if a run cannot be done as asked.
 
     Args:
         plan: the run.
         needed: from `estimate`.
         folder: of the run; it need not exist.
-        launcher: that will start LAMMPS.
+        room: where it is to run.
         engines: the programs.
     """
-    _check_places(plan, launcher)
+    _check_places(plan, room)
     _check_cut(plan)
     _check_plumed(plan, engines)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
@@ -127,10 +127,10 @@ def best_grid(widths: np.ndarray, ranks: int) -> tuple[int, int, int]:
     return min(grids, key=surface)
 
 
-def _check_places(plan: Plan, launcher: Launcher) -> None:
+def _check_places(plan: Plan, room: Room) -> None:
     """Raise InputError if the ranks are more than the cores, or those of a walker than the GPUs."""
     walkers, ranks = plan.settings.walkers, plan.settings.ranks
-    cores, gpus = launcher.cores, launcher.walker_gpus
+    cores, gpus = room.cores, room.gpus
     if ranks == 1:
         return
     if plan.model.stamp.device == "cuda" and gpus is not None and ranks > gpus:
