@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -20,13 +21,15 @@ from helpers import fake_campaign
 from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
 from phasewalk.engines import here
-from phasewalk.errors import InputError, StoreError
+from phasewalk.errors import EngineFailed, InputError, StoreError
 from phasewalk.models import name_for_ranks
-from phasewalk.producing import deck, needs, running, settings
+from phasewalk.producing import deck, needs, running, settings, written
 from phasewalk.producing.plan import Plan, make
+from phasewalk.producing.written import Written
 from phasewalk.rounds import read_states, states_file
 
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
+ARGON = Path(__file__).parents[1] / "data/production/argon.restart"
 MACHINE = replace(here(), has_compiler=True)
 BASE = {"campaign": "a/run", "structure": "NaCl", "length_ps": 10, "ensemble": "npt"}
 OPES = "v: VOLUME\no: OPES_METAD ARG=v SIGMA=1 BARRIER=5 PACE=50"
@@ -245,6 +248,63 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
         needs.check(plan, replace(found, files_GB={"frames": 1e9}), clean / "run", None)
     with pytest.raises(InputError, match=r"216 atoms need about 1000000.0 GB of memory"):
         needs.check(plan, replace(found, memory_GB=1e6), clean / "run", None)
+
+
+def test_what_is_written_needs_no_space_again(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder = planned(clean), tmp_path / "run"
+    found = replace(needs.estimate(plan), files_GB={"frames": 1.0})
+    free = SimpleNamespace(free=0.2e9)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
+    with pytest.raises(InputError, match=r"would write 1.0 GB, and 200.0 MB are free"):
+        needs.check(plan, found, folder, None)
+    folder.mkdir()
+    with (folder / "walker-0.dump").open("wb") as stream:
+        stream.truncate(int(0.9e9))
+    needs.check(plan, found, folder, None)
+
+
+def test_a_run_is_stopped_before_the_disk_is_full(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAMMPS would leave an empty file in place of each restart file."""
+    look = Written(planned(clean), clean)
+    free = SimpleNamespace(free=1e9)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
+    look.check()
+    free.free = 1e6
+    with pytest.raises(written.Full, match=r"1.0 MB are free, too little to go on; free some"):
+        look.check()
+    look.check()  # while it stops
+
+
+def test_a_restart_file_that_stays_torn_ends_the_run(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(written.time, "monotonic", lambda: now[0])
+    look, path = Written(planned(clean), clean), clean / "walker-0.restart.b"
+    for length in (0, 40, 80):  # it grows
+        path.write_bytes(bytes(length))
+        look.check()
+        now[0] += written.STUCK_S
+    look.check()
+    now[0] += 1.0
+    with pytest.raises(EngineFailed, match=r"restart.b: not written to its end .is there no space"):
+        look.check()
+
+
+def test_a_table_that_does_not_reach_a_restart_file_ends_the_run(clean: Path) -> None:
+    look = Written(planned(clean), clean)
+    shutil.copy(ARGON, clean / "walker-0.restart.a")  # of step 1860
+    (clean / "walker-0.thermo").write_text("# step\n0 1\n1800 1\n")
+    look.check()
+    shutil.copy(clean / "walker-0.restart.a", clean / "walker-0.restart.b")
+    look = Written(planned(clean), clean)
+    (clean / "walker-0.thermo").write_text("# step\n0 1\n1700 1\n18")
+    with pytest.raises(EngineFailed, match=r"walker-0.thermo: it ends before step 1860 .is there"):
+        look.check()
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 6, 8, 30])

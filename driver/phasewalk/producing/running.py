@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bias import tail_lines
-from ..errors import EngineFailed, InputError, Interrupted, StoreError
+from ..errors import EngineFailed, InputError, Interrupted, StoreError, named
 from ..files import EXACT, file_hash, hash_bytes, read, write_file
 from ..jobs import Finished, Job, Launcher, Running, Session
 from ..labels import levels
@@ -33,6 +33,7 @@ from ..walkers import Engines, launch
 from . import deck, outputs
 from .alarmed import Alarms
 from .plan import Plan
+from .written import Full, Written
 
 BEGUN = "production.json"
 GRACE_S = 300.0
@@ -122,7 +123,8 @@ def run(
     try:
         _begin(plan, folder)
         before = _reached(plan, folder)
-        if before.done:  # nothing is cut
+        if before.done and not _incomplete(plan, folder):  # nothing is cut
+            Alarms(plan, folder, None, say).end()  # it may have been killed before it had looked
             return before
         steps = _prepare(plan, folder)
         alarms = Alarms(plan, folder, steps, say)
@@ -134,7 +136,10 @@ def run(
         alarms.end()
         (folder / deck.STOP).unlink(missing_ok=True)
         _check_ended(plan, folder, ended)
-        return _reached(plan, folder)
+        after = _reached(plan, folder)
+        if after.done and (fault := _incomplete(plan, folder)):
+            raise EngineFailed(f"{fault}: was there no space left? The same command goes on")
+        return after
     finally:
         lock.release()
 
@@ -143,6 +148,12 @@ def _reached(plan: Plan, folder: Path) -> Outcome:
     """Where a run is now."""
     steps = {walker: outputs.last_step(folder, walker) for walker in plan.walkers}
     return Outcome(steps, plan.settings.steps)
+
+
+def _incomplete(plan: Plan, folder: Path) -> InputError | None:
+    """What the files of a run that has all steps lack."""
+    faults = (outputs.incomplete(folder, one, deck.series(plan, one)) for one in plan.walkers)
+    return next((fault for fault in faults if fault), None)
 
 
 def _check_folder(folder: Path) -> None:
@@ -193,12 +204,8 @@ def _text(begun: Begun) -> bytes:
 
 def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
     """Cut the files of all walkers and write the decks; the step at which each goes on."""
-    every = plan.settings.restart_every_steps
     files = {walker: deck.series(plan, walker) for walker in plan.walkers}
-    steps = {
-        walker: outputs.resume(folder, walker, files[walker], every=every)
-        for walker in plan.walkers
-    }
+    steps = {walker: outputs.resume(folder, walker, files[walker]) for walker in plan.walkers}
     for one in (one for each in files.values() for one in each):
         if one.name.endswith(".kernels") and not (folder / one.name).stat().st_size:
             (folder / one.name).unlink()  # OPES would keep a copy
@@ -226,10 +233,14 @@ def _walk(
         session.add(job)
         try:
             return _end(session, progress)
-        except KeyboardInterrupt:
-            (folder / deck.STOP).touch()
+        except (KeyboardInterrupt, Full) as why:
+            with named(folder / deck.STOP):
+                (folder / deck.STOP).touch()
             progress.say("stopping, and writing a restart file …")
-            return _end(session, progress, within_s=GRACE_S)
+            ended = _end(session, progress, within_s=GRACE_S)
+            if isinstance(why, Full):
+                raise
+            return ended
 
 
 def _end(session: Session, progress: "_Progress", within_s: float | None = None) -> Finished:
@@ -270,10 +281,12 @@ class _Progress:
         self.plan, self.folder, self.lock, self.show, self.say = plan, folder, lock, show, say
         self.alarms = alarms
         self._first: tuple[float, float] | None = None
+        self._written = Written(plan, folder)
 
     def look(self, seconds: float) -> None:
         """Show it, so long after the start."""
         self.lock.beat()
+        self._written.check()
         self.alarms.look()
         total = self.plan.settings.steps
         done = min(self._step(walker) for walker in self.plan.walkers)
