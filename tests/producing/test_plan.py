@@ -6,6 +6,9 @@ Golden decks change on purpose with `PHASEWALK_GOLDEN=write pytest tests/produci
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -360,6 +363,24 @@ def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path:
     (tmp_path / "start.data").write_text("other")
     with pytest.raises(InputError, match="changed since the run began"):
         begun(plan, tmp_path)
+
+
+def test_lammps_that_still_runs_there(clean: Path, tmp_path: Path) -> None:
+    """It would go on to write into files that are cut."""
+    words = [sys.executable, "-c", "input()", "-in", deck.MAIN]
+    with subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and deck.MAIN not in _words(process.pid):
+            time.sleep(0.01)
+        with pytest.raises(StoreError, match=f"process {process.pid} still runs there; wait"):
+            running._check_alone(tmp_path)
+        running._check_alone(clean)
+        process.communicate(b"\n")
+    running._check_alone(tmp_path)
+
+
+def _words(number: int) -> str:
+    return Path(f"/proc/{number}/cmdline").read_text()
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:

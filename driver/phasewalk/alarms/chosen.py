@@ -17,7 +17,8 @@ from ..campaign import Campaign, Work, guards
 from ..errors import InputError
 from ..labelling import Frame
 from ..labels import Label
-from ..production import lineage
+from ..moment import ALARM_FRAMES
+from ..production import Titled, lineage
 from ..store import LABEL, failures, open_campaign
 from ..structures import bare, carried, clash
 from .environments import Array, farthest, surroundings
@@ -83,7 +84,9 @@ def label(work: Work, run: Path, frames: Sequence[Frame]) -> list[Label]:
         InputError: all labels failed.
     """
     with closing(open_campaign(run / LABELLED, work.campaign.identity())) as opened:
-        found = labelling.label_frames(replace(work, store=opened), 0, frames)
+        observer = Titled(work.observer, ALARM_FRAMES)
+        work = replace(work, store=opened, observer=observer)
+        found = labelling.label_frames(work, 0, frames)
         made = [one for one in found if one is not None]
         if not made:
             reasons = [failure.reason for _, failure in failures(opened.records(), LABEL)]

@@ -15,7 +15,7 @@ alarms.jsonl alarms.extxyz          frames unlike what the model was trained on 
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def run(
     lock = take(folder)
     try:
         _begin(plan, folder)
+        _check_alone(folder)
         before = _reached(plan, folder)
         if before.done and not _incomplete(plan, folder):  # nothing is cut
             Alarms(plan, folder, None, say).end()  # it may have been killed before it had looked
@@ -161,6 +162,19 @@ def _check_folder(folder: Path) -> None:
     there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if BEGUN not in there and set(there) - {LOCK}:
         raise StoreError(f"{folder}: not empty, and not of a production run; use another --dir")
+
+
+def _check_alone(folder: Path) -> None:
+    """Raise StoreError if LAMMPS still runs there: by hand, or since its supervisor was killed."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            here = any(word.endswith(b".lmp") for word in words)
+            if here and (entry / "cwd").readlink() == folder.resolve():
+                raise StoreError(
+                    f"{folder}: process {entry.name} still runs there; wait until it ends, or "
+                    f"stop it (touch {folder / deck.STOP}, or kill {entry.name})"
+                )
 
 
 def _begin(plan: Plan, folder: Path) -> None:
