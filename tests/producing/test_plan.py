@@ -172,7 +172,7 @@ def test_what_it_will_write(clean: Path) -> None:
     plan = planned(clean, plumed=METAD, dump_every_steps=10, supercell=[2, 2, 2])
     found = needs.estimate(plan)
     assert (found.atoms, found.steps, found.frames) == (64, 20000, 2000)
-    assert set(found.files_GB) == {"frames", "restart files", "thermo", "colvar", "hills"}
+    assert set(found.files_GB) == {"frames", "restart files", "thermo", "log", "colvar", "hills"}
     text = "\n".join(found.lines())
     assert "64 atoms, 20000 steps, about " in text
 

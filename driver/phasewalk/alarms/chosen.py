@@ -47,8 +47,13 @@ def choose(campaign: Campaign, root: Path, run: Path, count: int) -> list[Frame]
     """
     import ase.io
 
-    if not (run / TRAINED).is_file() or not (run / FRAMES).is_file():
+    if not (run / TRAINED).is_file():
         raise InputError(f"{run}: not the folder of a run of phasewalk produce with alarms")
+    if not (run / FRAMES).is_file():
+        raise InputError(
+            f"{run}: its frames have not been looked at yet, or {FRAMES} was removed; use "
+            f"phasewalk alarms {run}"
+        )
     trained = read(run / TRAINED)
     if trained.about.get("checkpoint") not in lineage.former(root):
         raise InputError(

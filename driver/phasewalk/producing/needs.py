@@ -17,7 +17,7 @@ BYTES_PER_EDGE = 160
 with TorchScript, MIL-53(Al), presets small and paper, 38 to 684 atoms. AOTInductor needs half."""
 BYTES_PER_RANK = 350e6
 """Memory of one rank without atoms: libraries and model; AOTInductor needs 140 MB."""
-BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
+BYTES_PER_ROW = {"thermo": 160, "log": 130, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
 """Of one restart file, of which there are up to four."""
 RESERVE_GB = 1e-3
@@ -61,6 +61,8 @@ def estimate(plan: Plan) -> Estimate:
             files["frames"] += count * _frame_bytes(plan)
         else:
             files[kind] = files.get(kind, 0.0) + count * BYTES_PER_ROW[kind]
+    rows = settings.steps // settings.thermo_every_steps + 1
+    files["log"] = float(rows * BYTES_PER_ROW["log"])
     on_cpu = plan.model.stamp.device == "cpu"
     return Estimate(
         atoms=len(plan.atoms),
