@@ -7,9 +7,13 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ase.io
@@ -22,15 +26,17 @@ from helpers import fake_campaign, fake_engines
 from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
 from helpers.fakes import FakeLauncher
+from helpers.productions import restart
 from phasewalk.engines import here
 from phasewalk.engines.discovery import Plumed
-from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
+from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError, StoreError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
 from phasewalk.models import name_for_ranks
-from phasewalk.producing import deck, memory, needs, running, settings, starts
+from phasewalk.producing import deck, memory, needs, running, settings, starts, written
 from phasewalk.producing.plan import Plan, for_ranks, make
 from phasewalk.producing.room import Room
+from phasewalk.producing.written import Written
 from phasewalk.rounds import read_states, states_file
 
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
@@ -181,9 +187,9 @@ def test_golden_deck(clean: Path, name: str) -> None:
 def test_opes_reads_its_kernels_when_there_are_some(clean: Path) -> None:
     text = "v: VOLUME\no: OPES_METAD ARG=v SIGMA=1 BARRIER=5 PACE=50 FILE=K RESTART=NO\n"
     plan = planned(clean, plumed=text)
-    for step, restart in ((0, "NO"), (49, "NO"), (50, "YES")):
+    for step, again in ((0, "NO"), (49, "NO"), (50, "YES")):
         ours = deck.texts(plan, "walker-0", step=step)["walker-0.plumed"]
-        words = f"FILE=walker-0.out.o.kernels RESTART={restart} ARG=v SIGMA=1 BARRIER=5 PACE=50"
+        words = f"FILE=walker-0.out.o.kernels RESTART={again} ARG=v SIGMA=1 BARRIER=5 PACE=50"
         assert " ".join(ours.split()).count(words) == 1
         assert ours.count("FILE") == 1
     kernels = deck.series(plan, "walker-0")[-1]
@@ -195,7 +201,7 @@ def test_what_it_will_write(clean: Path) -> None:
     plan = planned(clean, plumed=METAD, dump_every_steps=10, supercell=[2, 2, 2])
     found = needs.estimate(plan)
     assert (found.atoms, found.steps, found.frames) == (64, 20000, 2000)
-    assert set(found.files_GB) == {"frames", "restart files", "thermo", "colvar", "hills"}
+    assert set(found.files_GB) == {"frames", "restart files", "thermo", "log", "colvar", "hills"}
     text = "\n".join(found.lines())
     assert "64 atoms, 20000 steps, about " in text
 
@@ -409,6 +415,83 @@ def test_elements_that_the_model_does_not_know(clean: Path) -> None:
         planned(clean, structure="other.extxyz")
 
 
+def test_what_is_written_needs_no_space_again(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder, engines = planned(clean), tmp_path / "run", fake_engines.engines(tmp_path)
+    found = replace(needs.estimate(plan), files_GB={"frames": 1.0})
+    free = SimpleNamespace(free=0.2e9)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
+    with pytest.raises(InputError, match=r"would write 1.0 GB, and 200.0 MB are free"):
+        needs.check(plan, found, folder, Room(), engines)
+    folder.mkdir()
+    with (folder / "walker-0.dump").open("wb") as stream:
+        stream.truncate(int(0.9e9))
+    needs.check(plan, found, folder, Room(), engines)
+
+
+def test_a_run_is_stopped_before_the_disk_is_full(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAMMPS would leave an empty file in place of each restart file."""
+    look = Written(planned(clean), clean)
+    free = SimpleNamespace(free=1e9)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
+    look.check()
+    free.free = 1e6
+    with pytest.raises(written.Full, match=r"1.0 MB are free, too little to go on; free some"):
+        look.check()
+    look.check()  # while it stops
+
+
+def test_a_restart_file_that_stays_torn_ends_the_run(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(written.time, "monotonic", lambda: now[0])
+    look, path = Written(planned(clean), clean), clean / "walker-0.restart.b"
+    for length in (0, 40, 80):  # it grows
+        path.write_bytes(bytes(length))
+        look.check()
+        now[0] += written.STUCK_S
+    look.check()
+    now[0] += 1.0
+    with pytest.raises(EngineFailed, match=r"restart.b: not written to its end .is there no space"):
+        look.check()
+
+
+def test_a_table_that_does_not_reach_a_restart_file_ends_the_run(clean: Path) -> None:
+    plan = planned(clean)
+    look = Written(plan, clean)
+    restart(clean / "walker-0.restart.a", 1860, len(plan.atoms))
+    (clean / "walker-0.thermo").write_text("# step\n0 1\n1800 1\n")
+    look.check()
+    shutil.copy(clean / "walker-0.restart.a", clean / "walker-0.restart.b")
+    look = Written(plan, clean)
+    (clean / "walker-0.thermo").write_text("# step\n0 1\n1700 1\n18")
+    with pytest.raises(EngineFailed, match=r"walker-0.thermo: it ends before step 1860 .is there"):
+        look.check()
+
+
+def test_what_another_machine_writes_is_seen_late(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system shows a restart file, which was closed, before lines of a table."""
+    now = [0.0]
+    monkeypatch.setattr(written.time, "monotonic", lambda: now[0])
+    plan = planned(clean)
+    look, table = Written(plan, clean), clean / "walker-0.thermo"
+    for step in range(100, 1000, 100):  # each time the lines up to the restart file before
+        restart(clean / "walker-0.restart.a", step, len(plan.atoms))
+        table.write_text("".join(f"{row} 1\n" for row in range(0, step - 100, 100)))
+        look.check(late_s=90.0)
+        now[0] += 60.0
+    look.check(late_s=90.0)
+    now[0] += 60.0
+    with pytest.raises(EngineFailed, match=r"walker-0.thermo: it ends before step [89]00 .is the"):
+        look.check(late_s=90.0)
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 6, 8, 30])
 def test_the_grid_of_ranks_has_the_smallest_surface(ranks: int) -> None:
     grid = needs.best_grid(np.array([10.0, 10.0, 40.0]), ranks)
@@ -464,6 +547,24 @@ def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path:
     (tmp_path / "start.data").write_text("other")
     with pytest.raises(InputError, match="changed since the run began"):
         begun(plan, tmp_path)
+
+
+def test_lammps_that_still_runs_there(clean: Path, tmp_path: Path) -> None:
+    """It would go on to write into files that are cut."""
+    words = [sys.executable, "-c", "input()", "-in", deck.MAIN]
+    with subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and deck.MAIN not in _words(process.pid):
+            time.sleep(0.01)
+        with pytest.raises(StoreError, match=f"process {process.pid} still runs there; wait"):
+            running._check_alone(tmp_path)
+        running._check_alone(clean)
+        process.communicate(b"\n")
+    running._check_alone(tmp_path)
+
+
+def _words(number: int) -> str:
+    return Path(f"/proc/{number}/cmdline").read_text()
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:

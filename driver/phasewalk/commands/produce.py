@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError, Interrupted, OutOfTime
+from ..where import MARK
 from . import site as sites
 from . import site_check, terminal
 from .site import Site
@@ -111,7 +112,8 @@ def _run(plan: "Plan", root: Path, launcher: "Launcher", engines: "Engines", aga
             )
         except (KeyboardInterrupt, Interrupted) as error:
             end = f"phasewalk cancel {shlex.quote(str(root))}"
-            left = f". A job in the queue goes on; stop it softly with: {end}" if leaves else ""
+            queued = leaves and (root / MARK).is_file()
+            left = f". A job in the queue goes on; stop it softly with: {end}" if queued else ""
             why = str(error) or "stopped"
             raise Interrupted(f"{why}. Continue with: {again}{left}") from error
         except OutOfTime as error:

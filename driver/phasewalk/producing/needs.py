@@ -14,9 +14,11 @@ from .deck import series
 from .plan import Plan
 from .room import Room
 
-BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
+BYTES_PER_ROW = {"thermo": 160, "log": 130, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
 """Of one restart file, of which there are up to four."""
+RESERVE_GB = 1e-3
+"""Disk space that is left free, besides that of two restart files and frames of each walker."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Estimate:
         """The estimate as text."""
         memory = "" if self.memory_GB is None else f", about {self.memory_GB:.1f} GB of memory"
         yield f"{self.atoms} atoms, {self.steps} steps{memory}"
-        kinds = ", ".join(f"{name} {_size(size)}" for name, size in self.files_GB.items())
-        yield f"files at the end: {_size(sum(self.files_GB.values()))} ({kinds})"
+        kinds = ", ".join(f"{name} {size(amount)}" for name, amount in self.files_GB.items())
+        yield f"files at the end: {size(sum(self.files_GB.values()))} ({kinds})"
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -56,11 +58,13 @@ def estimate(plan: Plan) -> Estimate:
             files["frames"] += count * _frame_bytes(plan)
         else:
             files[kind] = files.get(kind, 0.0) + count * BYTES_PER_ROW[kind]
+    rows = settings.steps // settings.thermo_every_steps + 1
+    files["log"] = float(rows * BYTES_PER_ROW["log"])
     return Estimate(
         atoms=len(plan.atoms),
         steps=settings.steps,
         memory_GB=plan.memory_GB,
-        files_GB={name: settings.walkers * size / 1e9 for name, size in files.items()},
+        files_GB={name: settings.walkers * amount / 1e9 for name, amount in files.items()},
         frames=settings.steps // settings.dump_every_steps,
     )
 
@@ -79,13 +83,30 @@ def check(plan: Plan, needed: Estimate, folder: Path, room: Room, engines: Engin
     _check_cut(plan)
     _check_plumed(plan, engines)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free = shutil.disk_usage(existing).free / 1e9
-    files = sum(needed.files_GB.values())
+    free = free_GB(existing)
+    there = sum(
+        (folder / one.name).stat().st_size / 1e9
+        for walker in plan.walkers
+        for one in series(plan, walker)
+        if (folder / one.name).exists()
+    )
+    files = max(0.0, sum(needed.files_GB.values()) - there) + reserve_GB(plan)
     if files > free:
         raise InputError(
-            f"{existing}: the run would write {_size(files)}, and {_size(free)} are free; increase "
+            f"{existing}: the run would write {size(files)}, and {size(free)} are free; increase "
             "dump_every_steps, or choose another --dir"
         )
+
+
+def free_GB(folder: Path) -> float:
+    """Disk space that is free where a folder is, GB; it may be more than a quota allows."""
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def reserve_GB(plan: Plan) -> float:
+    """Disk space that must be free while a run goes on, so that it can be stopped, GB."""
+    each = RESTART_BYTES_PER_ATOM * len(plan.atoms) + _frame_bytes(plan)
+    return RESERVE_GB + 2.0 * plan.settings.walkers * each / 1e9
 
 
 def _check_plumed(plan: Plan, engines: Engines) -> None:
@@ -177,8 +198,8 @@ def _frame_bytes(plan: Plan) -> float:
     return 300.0 + sum(lines)
 
 
-def _size(size_GB: float) -> str:
+def size(amount_GB: float) -> str:
     """A size as text."""
-    if size_GB >= 1.0:
-        return f"{size_GB:.1f} GB"
-    return f"{size_GB * 1e3:.1f} MB" if size_GB >= 1e-3 else f"{size_GB * 1e6:.0f} kB"
+    if amount_GB >= 1.0:
+        return f"{amount_GB:.1f} GB"
+    return f"{amount_GB * 1e3:.1f} MB" if amount_GB >= 1e-3 else f"{amount_GB * 1e6:.0f} kB"

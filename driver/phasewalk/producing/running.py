@@ -13,7 +13,7 @@ walker-0.restart .a .b .end         restart files; the first is that of the last
 alarms.jsonl alarms.extxyz          frames unlike what the model was trained on (trained.npz)
 """
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ..errors import InputError, StoreError
@@ -103,6 +103,19 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _check_alone(folder: Path) -> None:
+    """Raise StoreError if LAMMPS still runs there: by hand, or since its supervisor was killed."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            here = any(word.endswith(b".lmp") for word in words)
+            if here and (entry / "cwd").readlink() == folder.resolve():
+                raise StoreError(
+                    f"{folder}: process {entry.name} still runs there; wait until it ends, or "
+                    f"stop it (touch {folder / deck.STOP}, or kill {entry.name})"
+                )
+
+
 def _begin(plan: Plan, folder: Path) -> None:
     """Write what a run is made from, once; InputError if the folder has another run."""
     path = folder / BEGUN
@@ -144,10 +157,10 @@ def _text(begun: Begun) -> bytes:
 
 def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
     """Cut the files of all walkers and write the decks; the step at which each goes on."""
-    every = plan.settings.restart_every_steps
+    _check_alone(folder)
     files = {walker: deck.series(plan, walker) for walker in plan.walkers}
     steps = {
-        walker: outputs.resume(folder, walker, files[walker], atoms=len(plan.atoms), every=every)
+        walker: outputs.resume(folder, walker, files[walker], atoms=len(plan.atoms))
         for walker in plan.walkers
     }
     for one in (one for each in files.values() for one in each):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..bias import tail_lines
 from ..engines import workplace
-from ..errors import EngineFailed, Interrupted
+from ..errors import EngineFailed, InputError, Interrupted, named
 from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
 from ..moment import duration
 from ..store import Lock
@@ -21,9 +21,12 @@ from ..walkers import Engines, launch
 from . import deck, outputs
 from .alarmed import Alarms
 from .plan import Plan
+from .written import Full, Written
 
 GRACE_S = 300.0
 """Time to stop softly, after which the run is killed and goes on from its last restart file."""
+LATE_S = 90.0
+"""Time after which what another machine has written is seen here for certain."""
 MOST_STUCK = 3
 """Number of jobs in a row that may end without a new restart file."""
 SECONDS_PER_DAY = 86400.0
@@ -100,25 +103,28 @@ class Starts:
 
         Raises:
             EngineFailed: LAMMPS failed, or does not get on.
+            Full: there is little space left; it has stopped softly.
             Interrupted: it could not be stopped softly.
         """
         taken, stuck = session.resume(job), 0
         if taken:
             self.say("an earlier job of this run is taken over")
-        elif (now := reached(self.plan, self.folder)).done:  # nothing is cut
-            Alarms(self.plan, self.folder, now.steps, self.say).end()  # killed before it had looked
-        while taken or not reached(self.plan, self.folder).done:
-            before = reached(self.plan, self.folder)
+        elif (now := reached(self.plan, self.folder)).done and not self._lacking():
+            Alarms(self.plan, self.folder, None, self.say).end()  # killed before it had looked
+            return now
+        while True:
+            steps = None if taken else self._begin(prepare)
             if not taken:
-                self._say_begin(prepare())
                 session.add(job)
-            taken = False
-            ended, asked = self._one(session, before.steps)
+            taken, before = False, reached(self.plan, self.folder)
+            ended, asked = self._one(session, steps)
             now = reached(self.plan, self.folder)
-            if asked and (ended.returncode == 0 or ended.why):
-                return now
-            self._check(ended, now)
-            if now.done:
+            asked = asked and (ended.returncode == 0 or bool(ended.why))
+            if not asked:
+                self._check(ended, now)
+            if now.done and (fault := self._lacking()):
+                raise EngineFailed(f"{fault}: was there no space left? The same command goes on")
+            if now.done or asked:
                 return now
             why = ended.why or "stopped before its time was over"
             stuck = 0 if sum(now.steps.values()) > sum(before.steps.values()) else stuck + 1
@@ -129,31 +135,85 @@ class Starts:
                     f"{self.plan.settings.restart_every_steps}), or use machines for longer"
                 )
             self.say(f"the job was {why}; the run goes on")
-        return reached(self.plan, self.folder)
 
-    def _say_begin(self, steps: Mapping[str, int]) -> None:
+    def _begin(self, prepare: Callable[[], Mapping[str, int]]) -> Mapping[str, int]:
+        """Prepare a job, and say where it goes on."""
+        steps = prepare()
         for walker, step in steps.items():
             if step:
                 self.say(f"{walker} goes on at step {step}")
+        return steps
 
-    def _one(self, session: Session, steps: Mapping[str, int]) -> tuple[Finished, bool]:
-        """Wait for the end of a job; returns whether somebody has asked for it, too."""
+    def _lacking(self) -> InputError | None:
+        """What the files of a run that has all steps lack."""
+        plan, folder, atoms = self.plan, self.folder, len(self.plan.atoms)
+        for walker in plan.walkers:
+            if fault := outputs.incomplete(folder, walker, deck.series(plan, walker), atoms=atoms):
+                return fault
+        return None
+
+    def _one(self, session: Session, steps: Mapping[str, int] | None) -> tuple[Finished, bool]:
+        """Wait for the end of a job.
+
+        Args:
+            session: runs it.
+            steps: at which each walker goes on; None: nothing was cut.
+
+        Returns:
+            Its end, and whether somebody has asked for it.
+        """
         alarms = Alarms(self.plan, self.folder, steps, self.say)
-        progress = _Progress(self, alarms)
-        stop = self.folder / deck.STOP
+        progress, full = _Progress(self, alarms), None
         try:
-            ended = _end(session, progress)
+            ended = self._end(session, progress)
         except KeyboardInterrupt:
             if self.leaves:
                 raise
-            stop.unlink(missing_ok=True)
-            stop.touch()
-            self.say("stopping, and writing a restart file …")
-            ended = _end(session, progress, within_s=GRACE_S)
+            ended = self._stop(session, progress)
+        except Full as why:
+            full, ended = why, self._stop(session, progress)
+        except EngineFailed as fault:  # it is killed with its session, unless it is in a queue
+            if self.leaves:
+                self._stop_failed(session, progress, fault)
+            raise
         alarms.end()
+        stop = self.folder / deck.STOP
         asked = stop.exists() and stop.read_text(encoding="utf-8") != workplace.OVER
         stop.unlink(missing_ok=True)
+        if full:
+            raise full
         return ended, asked
+
+    def _stop(self, session: Session, progress: "_Progress") -> Finished:
+        """Stop a job softly."""
+        stop = self.folder / deck.STOP
+        with named(stop):
+            stop.unlink(missing_ok=True)
+            stop.touch()
+        self.say("stopping, and writing a restart file …")
+        return self._end(session, progress, within_s=GRACE_S)
+
+    def _stop_failed(self, session: Session, progress: "_Progress", fault: EngineFailed) -> None:
+        """Stop a job in a queue that does not write; the next one must not start beside it."""
+        progress.written = None
+        try:
+            self._stop(session, progress)
+        except Interrupted as late:
+            raise EngineFailed(f"{fault}; its job in the queue is {late}") from fault
+
+    def _end(
+        self, session: Session, progress: "_Progress", within_s: float | None = None
+    ) -> Finished:
+        """Wait for the end of the only job."""
+        began = time.monotonic()
+        for event in session.events():
+            if isinstance(event, Finished):
+                return event
+            if within_s is not None and time.monotonic() - began > within_s:
+                what = "not stopped yet, after" if self.leaves else "killed, not having stopped in"
+                raise Interrupted(f"{what} {within_s:g} s")
+            progress.see(event)
+        raise Interrupted("stopped before it was started")
 
     def _check(self, ended: Finished, now: Outcome) -> None:
         """Raise EngineFailed if LAMMPS failed, with the error from a log."""
@@ -170,18 +230,6 @@ class Starts:
         ended.require_success()
 
 
-def _end(session: Session, progress: "_Progress", within_s: float | None = None) -> Finished:
-    """Wait for the end of the only job."""
-    began = time.monotonic()
-    for event in session.events():
-        if isinstance(event, Finished):
-            return event
-        if within_s is not None and time.monotonic() - began > within_s:
-            raise Interrupted(f"killed, because it had not stopped within {within_s:g} s")
-        progress.see(event)
-    raise Interrupted("stopped before it was started")
-
-
 class _Progress:
     """The progress of a job, from the ends of its tables.
 
@@ -192,6 +240,7 @@ class _Progress:
 
     def __init__(self, starts: Starts, alarms: Alarms) -> None:
         self.starts, self.alarms = starts, alarms
+        self.written: Written | None = Written(starts.plan, starts.folder)
         self._first: tuple[float, float] | None = None
         self._said = ""
 
@@ -203,6 +252,9 @@ class _Progress:
             why = f" ({event.why})" if event.why else ""
             self.starts.show(f"in the queue for {duration(event.seconds)}{why}")
         if isinstance(event, Running):
+            if self.written:
+                elsewhere = event.where is not None and event.where.number
+                self.written.check(late_s=LATE_S if elsewhere else 0.0)
             self._look(event.seconds)
 
     def _say(self, event: Event) -> None:
