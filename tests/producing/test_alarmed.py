@@ -134,6 +134,18 @@ def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
     kept = ase.io.read(folder / "alarms.extxyz", ":")
     assert {one.info["step"] for one in kept} == {20, 60, 90}
     assert len(kept[0]) == 16
+    for path in folder.glob("alarms.*"):  # killed after LAMMPS had ended
+        path.unlink()
+    starts = len(launcher.jobs)
+    assert running.run(plan, folder, launcher, engines, show=shown.append, say=said.append).done
+    assert alarms(folder) == again
+    assert (folder / "alarms.extxyz").stat().st_size
+    with (folder / "walker-0.thermo").open("a") as stream:  # as on a full disk
+        stream.truncate(stream.tell() - 4)
+    assert len(launcher.jobs) == starts
+    assert running.run(plan, folder, launcher, engines, show=shown.append, say=said.append).done
+    assert len(launcher.jobs) == starts + 1
+    assert (folder / "walker-0.thermo").read_text().endswith(f"\n{STEPS} 300\n")
 
 
 def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) -> None:

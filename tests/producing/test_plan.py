@@ -25,6 +25,7 @@ from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
 from phasewalk.engines import here
 from phasewalk.errors import EngineFailed, InputError, StoreError
+from phasewalk.jobs import Finished, Job
 from phasewalk.models import name_for_ranks
 from phasewalk.producing import deck, needs, running, settings, written
 from phasewalk.producing.plan import Plan, make
@@ -377,6 +378,22 @@ def test_lammps_that_still_runs_there(clean: Path, tmp_path: Path) -> None:
         running._check_alone(clean)
         process.communicate(b"\n")
     running._check_alone(tmp_path)
+
+
+def test_the_error_is_that_of_the_last_start(clean: Path, tmp_path: Path) -> None:
+    plan, log = planned(clean), tmp_path / "walker-0.log"
+    job = Job("production", ("lmp",), tmp_path)
+    ended = Finished(job, 137, 1.0, "here")
+    log.write_text("ERROR: of the start before\n")
+    with pytest.raises(EngineFailed, match=r"walker-0: ERROR: of the start before \(the log"):
+        running._check_ended(plan, tmp_path, ended, {"walker-0": 0})
+    before = {"walker-0": log.stat().st_size}
+    with pytest.raises(EngineFailed, match=r"ended with code 137 .*; the same command goes on"):
+        running._check_ended(plan, tmp_path, ended, before)
+    with log.open("a") as stream:
+        stream.write("a line\nERROR: of this one\n")
+    with pytest.raises(EngineFailed, match=r"walker-0: ERROR: of this one \(the log"):
+        running._check_ended(plan, tmp_path, ended, before)
 
 
 def _words(number: int) -> str:

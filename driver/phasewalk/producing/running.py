@@ -133,10 +133,11 @@ def run(
             if step:
                 say(f"{walker} goes on at step {step}")
         progress = _Progress(plan, folder, lock, show, say, alarms)
+        logs = {one: _log_size(folder, one) for one in plan.walkers}
         ended = _walk(plan, folder, launcher, engines, progress)
         alarms.end()
         (folder / deck.STOP).unlink(missing_ok=True)
-        _check_ended(plan, folder, ended)
+        _check_ended(plan, folder, ended, logs)
         after = _reached(plan, folder)
         if after.done and (fault := _incomplete(plan, folder)):
             raise EngineFailed(f"{fault}: was there no space left? The same command goes on")
@@ -270,12 +271,18 @@ def _end(session: Session, progress: "_Progress", within_s: float | None = None)
     raise Interrupted("stopped before it was started")
 
 
-def _check_ended(plan: Plan, folder: Path, ended: Finished) -> None:
-    """Raise EngineFailed if LAMMPS failed, with the error from a log."""
+def _log_size(folder: Path, walker: str) -> int:
+    path = folder / f"{walker}.log"
+    return path.stat().st_size if path.exists() else 0
+
+
+def _check_ended(plan: Plan, folder: Path, ended: Finished, before: Mapping[str, int]) -> None:
+    """Raise EngineFailed if LAMMPS failed, with the error that it has added to a log."""
     if ended.returncode == 0:
         return
     for walker in plan.walkers:
-        lines = tail_lines(folder / f"{walker}.log", 2**14)
+        added = _log_size(folder, walker) - before[walker]
+        lines = tail_lines(folder / f"{walker}.log", min(added, 2**14))
         errors = [line for line in lines if line.startswith("ERROR")]
         if errors:
             kept = _reached(plan, folder).steps[walker]
@@ -283,7 +290,10 @@ def _check_ended(plan: Plan, folder: Path, ended: Finished) -> None:
                 f"{walker}: {errors[-1]} (the log is {folder / walker}.log); the same command goes "
                 f"on from step {kept}"
             )
-    ended.require_success()
+    try:
+        ended.require_success()
+    except EngineFailed as error:
+        raise EngineFailed(f"{error}; the same command goes on") from error
 
 
 class _Progress:
