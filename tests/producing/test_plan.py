@@ -174,6 +174,8 @@ def test_what_it_will_write(clean: Path) -> None:
     found = needs.estimate(plan)
     assert (found.atoms, found.steps, found.frames) == (64, 20000, 2000)
     assert set(found.files_GB) == {"frames", "restart files", "thermo", "log", "colvar", "hills"}
+    written = f"1 1 Cl {' '.join(['2.123456789'] * 3)} 0 0 0 \n"  # not as short as at the start
+    assert 1.0 < found.files_GB["frames"] * 1e9 / (2000 * 64 * len(written)) < 1.4
     text = "\n".join(found.lines())
     assert "64 atoms, 20000 steps, about " in text
 
