@@ -13,6 +13,7 @@ from ase import Atoms
 from helpers import fake_campaign, fake_engines
 from helpers.fakes import FakeLauncher, Watcher
 from phasewalk.alarms import choose, label, of_campaign
+from phasewalk.alarms import chosen as chosen_from
 from phasewalk.campaign import Work
 from phasewalk.engines import here
 from phasewalk.errors import EngineFailed, InputError
@@ -168,6 +169,9 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
         InputError, match=r"16 atoms, the campaign's systems have others \(NaCl 8\)"
     ):
         choose(made.campaign, made.root, folders["two"], 5)
+    turned = ase.io.read(folders["one"] / "alarms.extxyz", "0")[::-1]
+    with pytest.raises(InputError, match="other elements than .*, or the same in another order"):
+        chosen_from._system(made.campaign, turned, folders["one"])
     other = fake_campaign.make(tmp_path / "b")
     other.run()
     with pytest.raises(InputError, match=r"its model is of the campaign .*a/run, not of"):

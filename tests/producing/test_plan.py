@@ -169,6 +169,17 @@ def test_opes_reads_its_kernels_when_there_are_some(clean: Path) -> None:
     assert "kernels" in needs.estimate(plan).files_GB
 
 
+@pytest.mark.parametrize(("steps", "every", "flush"), [(20000, 100, 10), (1006, 140, 2), (7, 4, 1)])
+def test_plumed_has_written_all_when_there_is_a_restart_file(
+    clean: Path, steps: int, every: int, flush: int
+) -> None:
+    keys = {"length_ps": steps * 0.5e-3, "restart_every_steps": every}
+    plan = planned(clean, plumed=METAD, **keys)
+    assert plan.settings.steps == steps
+    ours = deck.texts(plan, "walker-0", step=0)["walker-0.plumed"]
+    assert ours.endswith(f"FLUSH STRIDE={flush}\n")
+
+
 def test_what_it_will_write(clean: Path) -> None:
     plan = planned(clean, plumed=METAD, dump_every_steps=10, supercell=[2, 2, 2])
     found = needs.estimate(plan)
