@@ -170,7 +170,7 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
     ):
         choose(made.campaign, made.root, folders["two"], 5)
     turned = ase.io.read(folders["one"] / "alarms.extxyz", "0")[::-1]
-    with pytest.raises(InputError, match="other elements than .*, or the same in another order"):
+    with pytest.raises(InputError, match=r"other elements than .*, or the same in another order"):
         chosen_from._system(made.campaign, turned, folders["one"])
     other = fake_campaign.make(tmp_path / "b")
     other.run()
