@@ -10,6 +10,7 @@ from helpers import fake_campaign, fake_engines
 from helpers.fake_lammps import DUMPED, KILLED, SETTINGS, STEPS, STRANGE, Lammps
 from helpers.fakes import FakeLauncher, Watcher
 from phasewalk.alarms import choose, label, of_campaign
+from phasewalk.alarms import chosen as chosen_from
 from phasewalk.campaign import Work
 from phasewalk.engines import here
 from phasewalk.errors import EngineFailed, InputError
@@ -57,6 +58,18 @@ def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
     kept = ase.io.read(folder / "alarms.extxyz", ":")
     assert {one.info["step"] for one in kept} == {20, 60, 90}
     assert len(kept[0]) == 16
+    for path in folder.glob("alarms.*"):  # killed after LAMMPS had ended
+        path.unlink()
+    starts = len(launcher.jobs)
+    assert running.run(plan, folder, launcher, engines, show=shown.append, say=said.append).done
+    assert alarms(folder) == again
+    assert (folder / "alarms.extxyz").stat().st_size
+    with (folder / "walker-0.thermo").open("a") as stream:  # as on a full disk
+        stream.truncate(stream.tell() - 4)
+    assert len(launcher.jobs) == starts
+    assert running.run(plan, folder, launcher, engines, show=shown.append, say=said.append).done
+    assert len(launcher.jobs) == starts + 1
+    assert (folder / "walker-0.thermo").read_text().endswith(f"\n{STEPS} 300\n")
 
 
 def test_a_finished_run_looks_at_the_frames_that_are_left(tmp_path: Path) -> None:
@@ -104,6 +117,9 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
         InputError, match=r"16 atoms, the campaign's systems have others \(NaCl 8\)"
     ):
         choose(made.campaign, made.root, folders["two"], 5)
+    turned = ase.io.read(folders["one"] / "alarms.extxyz", "0")[::-1]
+    with pytest.raises(InputError, match=r"other elements than .*, or the same in another order"):
+        chosen_from._system(made.campaign, turned, folders["one"])
     other = fake_campaign.make(tmp_path / "b")
     other.run()
     with pytest.raises(InputError, match=r"its model is of the campaign .*a/run, not of"):

@@ -32,6 +32,7 @@ from phasewalk.engines.discovery import Plumed
 from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError, StoreError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
+from phasewalk.jobs import Finished, Job
 from phasewalk.models import name_for_ranks
 from phasewalk.producing import deck, memory, needs, running, settings, starts, written
 from phasewalk.producing.plan import Plan, for_ranks, make
@@ -197,11 +198,24 @@ def test_opes_reads_its_kernels_when_there_are_some(clean: Path) -> None:
     assert "kernels" in needs.estimate(plan).files_GB
 
 
+@pytest.mark.parametrize(("steps", "every", "flush"), [(20000, 100, 10), (1006, 140, 2), (7, 4, 1)])
+def test_plumed_has_written_all_when_there_is_a_restart_file(
+    clean: Path, steps: int, every: int, flush: int
+) -> None:
+    keys = {"length_ps": steps * 0.5e-3, "restart_every_steps": every}
+    plan = planned(clean, plumed=METAD, **keys)
+    assert plan.settings.steps == steps
+    ours = deck.texts(plan, "walker-0", step=0)["walker-0.plumed"]
+    assert ours.endswith(f"FLUSH STRIDE={flush}\n")
+
+
 def test_what_it_will_write(clean: Path) -> None:
     plan = planned(clean, plumed=METAD, dump_every_steps=10, supercell=[2, 2, 2])
     found = needs.estimate(plan)
     assert (found.atoms, found.steps, found.frames) == (64, 20000, 2000)
     assert set(found.files_GB) == {"frames", "restart files", "thermo", "log", "colvar", "hills"}
+    written = f"1 1 Cl {' '.join(['2.123456789'] * 3)} 0 0 0 \n"  # not as short as at the start
+    assert 1.0 < found.files_GB["frames"] * 1e9 / (2000 * 64 * len(written)) < 1.4
     text = "\n".join(found.lines())
     assert "64 atoms, 20000 steps, about " in text
 
@@ -561,6 +575,22 @@ def test_lammps_that_still_runs_there(clean: Path, tmp_path: Path) -> None:
         running._check_alone(clean)
         process.communicate(b"\n")
     running._check_alone(tmp_path)
+
+
+def test_the_error_is_that_of_the_last_start(clean: Path, tmp_path: Path) -> None:
+    plan, log = planned(clean), tmp_path / "walker-0.log"
+    job = Job("production", ("lmp",), tmp_path)
+    ended = Finished(job, 137, 1.0, "here")
+    log.write_text("ERROR: of the start before\n")
+    with pytest.raises(EngineFailed, match=r"walker-0: ERROR: of the start before \(the log"):
+        starts.check_ended(plan, tmp_path, ended, {"walker-0": 0})
+    before = {"walker-0": log.stat().st_size}
+    with pytest.raises(EngineFailed, match=r"ended with code 137 .*; the same command goes on"):
+        starts.check_ended(plan, tmp_path, ended, before)
+    with log.open("a") as stream:
+        stream.write("ERROR: of this one\n")
+    with pytest.raises(EngineFailed, match=r"walker-0: ERROR: of this one \(the log"):
+        starts.check_ended(plan, tmp_path, ended, before)
 
 
 def _words(number: int) -> str:

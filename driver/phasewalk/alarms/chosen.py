@@ -110,6 +110,11 @@ def _system(campaign: Campaign, atoms: Atoms, run: Path) -> str:
     for name, structure in campaign.structures.items():
         if structure.get_chemical_symbols() == symbols:
             return name
+    if len(atoms) in map(len, campaign.structures.values()):
+        raise InputError(
+            f"{run}: its cell has other elements than the campaign's systems, or the same in "
+            "another order; use a run whose structure: is a system, or a walker of one"
+        )
     sizes = ", ".join(f"{name} {len(one)}" for name, one in campaign.structures.items())
     raise InputError(
         f"{run}: its cell has {len(atoms)} atoms, the campaign's systems have others ({sizes}); "

@@ -191,9 +191,10 @@ def _check_cut(plan: Plan) -> None:
 def _frame_bytes(plan: Plan) -> float:
     """Size of a frame of the dump, bytes."""
     symbols = plan.atoms.get_chemical_symbols()
+    moved = plan.atoms.positions + 1.0 / 7.0  # those of the start may have few digits
     lines = (
         len(f"{n} 1 {symbol} {' '.join(f'{x:.10g}' for x in position)} -1 -1 -1 \n")
-        for n, (symbol, position) in enumerate(zip(symbols, plan.atoms.positions, strict=True))
+        for n, (symbol, position) in enumerate(zip(symbols, moved, strict=True))
     )
     return 300.0 + sum(lines)
 

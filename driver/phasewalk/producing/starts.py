@@ -30,6 +30,7 @@ LATE_S = 90.0
 MOST_STUCK = 3
 """Number of jobs in a row that may end without a new restart file."""
 SECONDS_PER_DAY = 86400.0
+_LOG_END = 2**14
 Shown = Callable[[str], None]
 
 
@@ -113,15 +114,16 @@ class Starts:
             Alarms(self.plan, self.folder, None, self.say).end()  # killed before it had looked
             return now
         while True:
-            steps = None if taken else self._begin(prepare)
+            steps, logs = None, dict.fromkeys(self.plan.walkers, 0)
             if not taken:
+                steps, logs = self._begin(prepare), log_sizes(self.plan, self.folder)
                 session.add(job)
             taken, before = False, reached(self.plan, self.folder)
             ended, asked = self._one(session, steps)
             now = reached(self.plan, self.folder)
             asked = asked and (ended.returncode == 0 or bool(ended.why))
             if not asked:
-                self._check(ended, now)
+                check_ended(self.plan, self.folder, ended, logs)
             if now.done and (fault := self._lacking()):
                 raise EngineFailed(f"{fault}: was there no space left? The same command goes on")
             if now.done or asked:
@@ -215,19 +217,39 @@ class Starts:
             progress.see(event)
         raise Interrupted("stopped before it was started")
 
-    def _check(self, ended: Finished, now: Outcome) -> None:
-        """Raise EngineFailed if LAMMPS failed, with the error from a log."""
-        if ended.returncode in (0, None) or ended.again:
-            return
-        for walker in () if ended.why else self.plan.walkers:
-            lines = tail_lines(self.folder / f"{walker}.log", 2**14)
-            errors = [line for line in lines if line.startswith("ERROR")]
-            if errors:
-                raise EngineFailed(
-                    f"{walker}: {errors[-1]} (the log is {self.folder / walker}.log); the same "
-                    f"command goes on from step {now.steps[walker]}"
-                )
+
+def log_sizes(plan: Plan, folder: Path) -> dict[str, int]:
+    """Sizes of the logs of all walkers, which all starts make longer."""
+    paths = {walker: folder / f"{walker}.log" for walker in plan.walkers}
+    return {one: path.stat().st_size if path.exists() else 0 for one, path in paths.items()}
+
+
+def check_ended(plan: Plan, folder: Path, ended: Finished, before: Mapping[str, int]) -> None:
+    """Raise EngineFailed if LAMMPS failed, with the error that it has added to a log.
+
+    Args:
+        plan: the run.
+        folder: of the run.
+        ended: the end of the job.
+        before: sizes of the logs when it was added.
+    """
+    if ended.returncode in (0, None) or ended.again:
+        return
+    sizes = log_sizes(plan, folder)
+    for walker in () if ended.why else plan.walkers:
+        added = sizes[walker] - before[walker] + 1  # with the end of the line before
+        lines = tail_lines(folder / f"{walker}.log", min(added, _LOG_END))
+        errors = [line for line in lines if line.startswith("ERROR")]
+        if errors:
+            kept = reached(plan, folder).steps[walker]
+            raise EngineFailed(
+                f"{walker}: {errors[-1]} (the log is {folder / walker}.log); the same command goes "
+                f"on from step {kept}"
+            )
+    try:
         ended.require_success()
+    except EngineFailed as error:
+        raise EngineFailed(f"{error}; the same command goes on") from error
 
 
 class _Progress:
