@@ -1,7 +1,7 @@
 """Folders of production runs with numbers that a test chooses, as LAMMPS and PLUMED write them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +100,30 @@ def write_colvar(path: Path, columns: dict[str, Array], times: Array, constants:
     head = f"#! FIELDS time {' '.join(columns)}\n{constants}"
     rows = np.stack([times, *columns.values()], axis=1)
     path.write_text(head + "".join(" ".join(f"{x:.9f}" for x in row) + "\n" for row in rows))
+
+
+def rows(path: Path, steps: float = 1.0) -> list[int]:
+    """Steps of the rows of a table, of which there are so many in a unit of its first column."""
+    lines = [line for line in path.read_text().splitlines() if line[0] != "#"]
+    return [round(float(line.split()[0]) * steps) for line in lines]
+
+
+def assert_continuous(
+    folder: Path, walker: str, hills: str, *, steps: int, every: Mapping[str, int]
+) -> None:
+    """All that a walker wrote in steps of 0.5 fs, from its first to its last: each entry once.
+
+    Args:
+        folder: of the run.
+        walker: its name.
+        hills: name of its hills file.
+        steps: number of steps of the run.
+        every: steps between rows of thermo, dump, colvar and hills.
+    """
+    ends = {f"{walker}.thermo": 1.0, f"{walker}.colvar": 2000.0, hills: 2000.0}
+    for (name, per_ps), kind in zip(ends.items(), ("thermo", "colvar", "hills"), strict=True):
+        first = every[kind] if kind == "hills" else 0
+        assert rows(folder / name, per_ps) == list(range(first, steps + 1, every[kind])), name
+    lines = (folder / f"{walker}.dump").read_text().splitlines()
+    frames = [int(lines[n + 1]) for n, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
+    assert frames == list(range(0, steps + 1, every["dump"]))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from helpers.campaigns import PHASEWALK, TinyCampaign
-from phasewalk.bias.dumps import read_colvar, read_hills
+from helpers.productions import assert_continuous, rows
+from phasewalk.bias.dumps import read_colvar
 from phasewalk.engines import plugin
 from phasewalk.engines.discovery import EngineSettings, find
 
@@ -102,26 +103,13 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.communicate(timeout=60)
 
 
-def rows(path: Path, steps: float = 1.0) -> list[int]:
-    """Steps of the rows of a table, of which there are so many in a unit of its first column."""
-    lines = [line for line in path.read_text().splitlines() if line[0] != "#"]
-    return [round(float(line.split()[0]) * steps) for line in lines]
-
-
 def check_continuous(run: Run, hills: dict[str, str]) -> None:
     """All that a walker wrote, from its first to its last step: each entry once."""
+    every = {"thermo": TABLE, "dump": DUMPED, "colvar": PRINTED, "hills": PACE}
     for walker, name in hills.items():
-        assert rows(run.root / f"{walker}.thermo") == list(range(0, STEPS + 1, TABLE))
-        colvar = read_colvar(run.root / f"{walker}.colvar").values[:, 0]
-        assert np.rint(colvar * 1000 / FS).tolist() == list(range(0, STEPS + 1, PRINTED))
-        times = read_hills(run.root / name).table.values[:, 0]
-        assert np.rint(times * 1000 / FS).tolist() == list(range(PACE, STEPS + 1, PACE))
-        lines = (run.root / f"{walker}.dump").read_text().splitlines()
-        marks = [n for n, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
-        frames = [int(lines[n + 1]) for n in marks]
-        assert frames == list(range(0, STEPS + 1, DUMPED))
+        assert_continuous(run.root, walker, name, steps=STEPS, every=every)
         read = ase.io.read(run.root / f"{walker}.dump", index=":", format="lammps-dump-text")
-        assert [len(atoms) for atoms in read] == [16] * len(frames)
+        assert {len(atoms) for atoms in read} == {16}
         assert read[0].get_chemical_formula() == "Cl8Na8"
 
 
