@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.timeout(900),
 ]
-STEPS_OF_A_MINUTE = 40_000
+LONG, MORE = 1_000_000, 500
+"""Steps of a run that no test waits for, and after which it has ended in the end."""
 EVERY = {"thermo": 50, "dump": 100, "colvar": 20, "hills": 35}
 SITE = """\
 site: lab
@@ -32,17 +33,16 @@ SETTINGS = """\
 campaign: run
 structure: NaCl
 supercell: [2, 1, 1]
-ensemble: npt
-temperature_K: 100
+temperature_K: 20
 walkers: 2
 length_ps: {length_ps}
 thermo_every_steps: 50
 dump_every_steps: 100
 restart_every_steps: 1000
 plumed: |
-  vol: VOLUME
-  metad: METAD ARG=vol SIGMA=0.002 HEIGHT=0.01 PACE=35
-  PRINT ARG=vol,metad.bias STRIDE=20 FILE=COLVAR
+  d: DISTANCE ATOMS=1,2
+  metad: METAD ARG=d SIGMA=0.01 HEIGHT=0.001 PACE=35
+  PRINT ARG=d,metad.bias STRIDE=20 FILE=COLVAR
 """
 
 
@@ -52,17 +52,19 @@ class Run:
 
     cluster: slurm.Cluster
     folder: Path
-    steps: int
+    steps: int = LONG
 
     @property
     def root(self) -> Path:
         return self.folder / "p.production"
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(
+        self, *words: str, environ: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [*PHASEWALK, *(words or ("produce", "p.yaml", "--site", "lab"))],
             cwd=self.folder,
-            env={**os.environ, **self.cluster.env},
+            env=environ or {**os.environ, **self.cluster.env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,6 +83,26 @@ class Run:
             assert time.monotonic() < end
             time.sleep(0.1)
 
+    def lasts(self, steps: int) -> None:
+        """Make it so long."""
+        self.steps = steps
+        (self.folder / "p.yaml").write_text(SETTINGS.format(length_ps=steps * 0.5 / 1000))
+
+    def to_end(self) -> str:
+        """Go on until some more steps are done."""
+        self.lasts(self.step("walker-0") // 100 * 100 + MORE)
+        said, _ = self.start().communicate(timeout=600)
+        assert f"walker-1: {self.steps} of {self.steps} steps" in said, said
+        self.check()
+        return said
+
+    def cancel(self) -> str:
+        """Stop it softly."""
+        said, _ = self.start("cancel", "p.production").communicate(timeout=100)
+        assert (self.root / "walker-1.restart.end").exists()
+        assert not self.queue()
+        return said
+
     def check(self) -> None:
         for walker, hills in (("walker-0", "metad.hills.0"), ("walker-1", "metad.hills.1")):
             assert_continuous(self.root, walker, hills, steps=self.steps, every=EVERY)
@@ -92,20 +114,15 @@ class Run:
 
 
 def made(
-    cluster: slurm.Cluster,
-    learned: TinyCampaign,
-    folder: Path,
-    steps: int,
-    *,
-    mode: str = "jobs",
-    **place: object,
+    cluster: slurm.Cluster, learned: TinyCampaign, folder: Path, production: str, mode: str = "jobs"
 ) -> Run:
+    """A run, with the settings of its place."""
     folder.mkdir()
     (folder / "run").symlink_to(learned.root)
-    (folder / "p.yaml").write_text(SETTINGS.format(length_ps=steps * 0.5 / 1000))
-    given = ", ".join(f"{name}: {value}" for name, value in place.items())
-    (folder / "lab.yaml").write_text(SITE.format(mode=mode, production=given))
-    return Run(cluster, folder, steps)
+    (folder / "lab.yaml").write_text(SITE.format(mode=mode, production=production))
+    run = Run(cluster, folder)
+    run.lasts(LONG)
+    return run
 
 
 @pytest.fixture
@@ -119,20 +136,30 @@ def test_a_time_limit_in_the_middle(
     cluster: slurm.Cluster, learned: TinyCampaign, here: Path
 ) -> None:
     """Slurm tells the job 30 s to 60 s after its start that its 2 minutes are nearly over."""
-    run = made(cluster, learned, here, STEPS_OF_A_MINUTE, time_min=2, nodes=2)
-    said, _ = run.start().communicate(timeout=600)
-    assert f"walker-1: {run.steps} of {run.steps} steps" in said, said
+    run = made(cluster, learned, here, "time_min: 2, nodes: 2")
+    process = run.start()
+    run.until(lambda: len(jobs := run.queue()) == 1 and jobs[0][1] == "RUNNING", process)
+    ((first, _, nodes, _),) = run.queue()
+    assert nodes == "n[2-3]"
+    run.until(lambda: [one[:2] for one in run.queue()] not in ([], [[first, "RUNNING"]]), process)
+    begun = run.root / "walker-0.restart"  # from which the second job goes on
+    run.until(lambda: begun.exists() and run.queue()[0][0] != first, process)
+    before = run.step()
+    run.until(lambda: run.step() > before, process)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
     assert "the job was stopped before its time was over; the run goes on" in said
+    assert f"job {first} runs on n[2-3]" in said
     assert "walker-0 goes on at step " in said
-    assert "runs on n[2-3]" in said
-    run.check()
-    assert not (run.root / "production.stop").exists()
+    run.cancel()
+    run.to_end()
 
 
 def test_drivers_are_killed_and_the_job_goes_on_then_its_node_is_lost(
     cluster: slurm.Cluster, learned: TinyCampaign, here: Path
 ) -> None:
-    run = made(cluster, learned, here, STEPS_OF_A_MINUTE, time_min=20)
+    run = made(cluster, learned, here, "time_min: 20")
     first = run.start()
     run.until(lambda: run.step() > 500, first)
     ((number, state, _, _),) = run.queue()
@@ -141,7 +168,7 @@ def test_drivers_are_killed_and_the_job_goes_on_then_its_node_is_lost(
     first.communicate()
     reached = run.step()
     second = run.start()  # it takes the job over, and is stopped by Ctrl-C
-    run.until(lambda: run.step() > reached + 1000, second)
+    run.until(lambda: run.step() > reached + 500, second)
     assert [one[0] for one in run.queue()] == [number]
     second.send_signal(signal.SIGINT)
     said, _ = second.communicate(timeout=60)
@@ -150,43 +177,39 @@ def test_drivers_are_killed_and_the_job_goes_on_then_its_node_is_lost(
     assert "goes on at step" not in said
     assert "A job in the queue goes on; stop it softly with: phasewalk cancel " in said
     assert [one[:2] for one in run.queue()] == [[number, "RUNNING"]]
-    stopped = run.start("cancel", "p.production")
-    said, _ = stopped.communicate(timeout=100)
+    said = run.cancel()
     assert said.startswith(f"job {number} was stopped; "), said
-    assert (run.root / "walker-1.restart.end").exists()
-    assert not run.queue()
     third = run.start()
-    run.until(lambda: run.queue() and run.step() > reached + 2500, third)
-    ((_, _, node, _),) = run.queue()
+    run.until(lambda: run.queue() and run.step() > reached + 1500, third)
+    ((number, _, node, _),) = run.queue()
     cluster.lose_node(node)
-    said, _ = third.communicate(timeout=600)
+    run.until(lambda: [one for one in run.queue() if one[0] != number], third)
     cluster.start_node(node)
-    assert f"walker-1: {run.steps} of {run.steps} steps" in said, said
+    before = run.step()
+    run.until(lambda: run.step() > before, third)
+    third.terminate()
+    said, _ = third.communicate(timeout=60)
     assert f"the job was lost with its node ({node}); the run goes on" in said
-    run.check()
+    run.cancel()
+    run.to_end()
 
 
 def test_the_end_of_an_allocation(
     cluster: slurm.Cluster, learned: TinyCampaign, here: Path
 ) -> None:
-    run = made(cluster, learned, here, STEPS_OF_A_MINUTE, mode="steps")
-    codes, said = [], ""
-    while codes[-1:] != [0]:
+    run = made(cluster, learned, here, "", mode="steps")
+
+    def allocated() -> tuple[int, str]:
         with slurm.allocated(cluster, "-pcpu", "-n2", "--mem=3000", "--time=2") as environ:
-            done = subprocess.run(
-                [*PHASEWALK, "produce", "p.yaml", "--site", "lab"],
-                cwd=run.folder,
-                env=environ,
-                capture_output=True,
-                text=True,
-                timeout=200,
-            )
-        codes.append(done.returncode)
-        said = done.stdout + done.stderr
-        assert len(codes) < 5, said
-        assert codes[-1] in (0, 75), said
-        if codes[-1] == 75:
-            assert "Nothing is lost; continue with: phasewalk produce p.yaml --site lab" in said
-            assert (run.root / "walker-0.restart.end").exists()
-    assert codes[0] == 75
+            process = run.start(environ=environ)
+            said, _ = process.communicate(timeout=200)
+        return process.returncode, said
+
+    code, said = allocated()
+    assert code == 75, said
+    assert "Nothing is lost; continue with: phasewalk produce p.yaml --site lab" in said
+    assert (run.root / "walker-0.restart.end").exists()
+    run.lasts(run.step("walker-0") // 100 * 100 + MORE)
+    code, said = allocated()
+    assert code == 0, said
     run.check()
