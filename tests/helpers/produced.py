@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -158,3 +158,24 @@ def frames(path: Path, atoms: int) -> list[tuple[int, str]]:
         assert {len(line.split()) for line in lines[8:-1]} == {9}
         found.append((int(lines[0]), part))
     return found
+
+
+def assert_continuous(
+    folder: Path, walker: str, hills: str, *, steps: int, every: Mapping[str, int]
+) -> None:
+    """All that a walker wrote in steps of 0.5 fs, from its first to its last: each entry once.
+
+    Args:
+        folder: of the run.
+        walker: its name.
+        hills: name of its hills file.
+        steps: number of steps of the run.
+        every: steps between rows of thermo, dump, colvar and hills.
+    """
+    ends = {f"{walker}.thermo": 1.0, f"{walker}.colvar": 2000.0, hills: 2000.0}
+    for (name, per_ps), kind in zip(ends.items(), ("thermo", "colvar", "hills"), strict=True):
+        first = every[kind] if kind == "hills" else 0
+        assert rows(folder / name, per_ps) == list(range(first, steps + 1, every[kind])), name
+    lines = (folder / f"{walker}.dump").read_text().splitlines()
+    marks = [int(lines[n + 1]) for n, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
+    assert marks == list(range(0, steps + 1, every["dump"]))

@@ -22,10 +22,11 @@ from helpers.produced import (
     STEPS,
     TABLE,
     Run,
+    assert_continuous,
     kill,
     rows,
 )
-from phasewalk.bias.dumps import read_colvar, read_hills
+from phasewalk.bias.dumps import read_colvar
 from phasewalk.engines import plugin
 from phasewalk.engines.discovery import EngineSettings, find
 
@@ -37,18 +38,11 @@ pytestmark = [
 
 def check_continuous(run: Run, hills: dict[str, str]) -> None:
     """All that a walker wrote, from its first to its last step: each entry once."""
+    every = {"thermo": TABLE, "dump": DUMPED, "colvar": PRINTED, "hills": PACE}
     for walker, name in hills.items():
-        assert rows(run.root / f"{walker}.thermo") == list(range(0, STEPS + 1, TABLE))
-        colvar = read_colvar(run.root / f"{walker}.colvar").values[:, 0]
-        assert np.rint(colvar * 1000 / FS).tolist() == list(range(0, STEPS + 1, PRINTED))
-        times = read_hills(run.root / name).table.values[:, 0]
-        assert np.rint(times * 1000 / FS).tolist() == list(range(PACE, STEPS + 1, PACE))
-        lines = (run.root / f"{walker}.dump").read_text().splitlines()
-        marks = [n for n, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
-        frames = [int(lines[n + 1]) for n in marks]
-        assert frames == list(range(0, STEPS + 1, DUMPED))
+        assert_continuous(run.root, walker, name, steps=STEPS, every=every)
         read = ase.io.read(run.root / f"{walker}.dump", index=":", format="lammps-dump-text")
-        assert [len(atoms) for atoms in read] == [16] * len(frames)
+        assert {len(atoms) for atoms in read} == {16}
         assert read[0].get_chemical_formula() == "Cl8Na8"
 
 

@@ -10,10 +10,11 @@ import pytest
 from helpers import fake_campaign, fake_engines
 from helpers.fake_lammps import DUMPED, RESTARTS, SETTINGS, STEPS, Lammps
 from helpers.fake_slurm import FakeSlurm, Played
+from helpers.fakes import FakeLauncher
 from phasewalk.batch import JobsLauncher
 from phasewalk.cluster import PlaceSettings, SiteSettings
 from phasewalk.engines import here
-from phasewalk.errors import EngineFailed, StoreError
+from phasewalk.errors import EngineFailed, InputError, StoreError
 from phasewalk.jobs import Job
 from phasewalk.producing import make, running, settings, starts
 from phasewalk.producing.plan import Plan
@@ -242,6 +243,29 @@ def finish(case: Case) -> int:
         case.lammps.write(case.root, step)
     case.lammps.restart(case.root, "end", STEPS)
     return 0
+
+
+def test_a_job_in_the_queue_is_not_forgotten_without_its_site(case: Case) -> None:
+    """On this machine its files would be cut while it writes."""
+    case.left()
+    case.lammps.walk(case.root, 50)
+    before = (case.root / "walker-0.thermo").read_bytes()
+
+    def on_this_machine() -> starts.Outcome:
+        machine, programs = FakeLauncher(case.lammps), fake_engines.engines(case.folder)
+        return running.run(case.plan, case.root, machine, programs, show=str, say=str)
+
+    with pytest.raises(InputError, match=r"a batch job of this run may be in the queue; continue"):
+        on_this_machine()
+    assert (case.root / "walker-0.thermo").read_bytes() == before
+    (one,) = case.slurm.running()
+    (case.root / STOP).touch()
+    one.going[0].until = case.slurm.time + 1
+    case.slurm.play = lambda job: case.lammps.restart(case.root, "end", 50) or 0
+    case.slurm.sleep(2)  # it ends, and nobody sees it
+    assert on_this_machine().done
+    case.check()
+    assert on_this_machine().done
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "NODE_FAIL", "TIMEOUT", "vanished"])

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -172,7 +172,8 @@ class Steps:
         """Whether the allocation may end before the job does."""
         left_s = self.allocation.ends_at - self.clock() - self._margin_s
         # A job that may last as long as the whole allocation may start at its beginning.
-        least = min(limit_min(job, self.site.place_of(job)) * 60.0, 0.9 * self.allocation.lasts_s)
+        most = (0.5 if job.stop_file else 0.9) * self.allocation.lasts_s
+        least = min(limit_min(job, self.site.place_of(job)) * 60.0, most)
         return left_s < least
 
     @property
@@ -251,14 +252,25 @@ def _check_minutes(what: str, minutes: float, kind: Kind, allocation: Allocation
         )
 
 
-def open_steps(site: SiteSettings, environ: Mapping[str, str], scratch: Path) -> "StepsLauncher":
+def open_steps(
+    site: SiteSettings,
+    environ: Mapping[str, str],
+    scratch: Path,
+    kinds: Sequence[Kind] = OF_CAMPAIGNS,
+) -> "StepsLauncher":
     """A launcher for the allocation of this process.
+
+    Args:
+        site: the settings.
+        environ: environment variables.
+        scratch: folder for temporary folders that all nodes see.
+        kinds: of work that must fit into the time of the allocation.
 
     Raises:
         InputError: there is none, or a kind of work may take longer than it lasts.
     """
     found = allocation.here(environ)
-    for kind in OF_CAMPAIGNS:
+    for kind in kinds:
         _check_minutes(kind, site.place(kind).time_min or DEFAULT_MIN, kind, found)
     return StepsLauncher(site, found, environ, scratch)
 

@@ -71,7 +71,9 @@ def produce(
     root = (directory or file.with_name(f"{file.stem}.production")).absolute()
     found = sites.find(site, file)
     queue = found is not None and found.scheduler == "slurm"
-    launcher = None if dry and queue else sites.choose(site, file, cores=None, folder=root.parent)
+    launcher = None
+    if not (dry and queue):
+        launcher = sites.choose(site, file, cores=None, folder=root.parent, kinds=())
     engines = finding.find(settings.engines, os.environ)
     begun, room = producing.begun_with(root), _room(settings, found, launcher)
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from ..jobs import Launcher
 
 if TYPE_CHECKING:
-    from ..cluster import SiteSettings
+    from ..cluster import Kind, SiteSettings
 
 Site = Annotated[
     str | None,
@@ -25,7 +26,13 @@ Site = Annotated[
 
 
 def choose(
-    site: str | None, beside: Path, *, cores: int | None, folder: Path, leaves: bool = True
+    site: str | None,
+    beside: Path,
+    *,
+    cores: int | None,
+    folder: Path,
+    leaves: bool = True,
+    kinds: "Sequence[Kind] | None" = None,
 ) -> Launcher:
     """The launcher of a site.
 
@@ -35,14 +42,21 @@ def choose(
         cores: number of cores of this machine to use; None: all.
         folder: folder of the campaign directory.
         leaves: jobs stay in the queue if the command is stopped; it takes them over next time.
+        kinds: of work that must fit into the time of an allocation; None: those of a campaign.
     """
     from ..batch import jobs_launcher
-    from ..cluster import launching
+    from ..cluster import OF_CAMPAIGNS, launching
 
     found = find(site, beside)
     if found is not None and found.scheduler == "slurm" and found.mode == "jobs":
         return replace(jobs_launcher(found, folder, os.environ), leaves=leaves)
-    return launching.launcher(found, cores=cores, folder=folder, environ=os.environ)
+    return launching.launcher(
+        found,
+        cores=cores,
+        folder=folder,
+        environ=os.environ,
+        kinds=OF_CAMPAIGNS if kinds is None else kinds,
+    )
 
 
 def find(site: str | None, beside: Path) -> "SiteSettings | None":

@@ -132,6 +132,7 @@ def _stop_softly(root: Path) -> None:
     scheduler.check()
     with out.status("stopping softly …"):
         done = driver.cancel(root, scheduler, SystemClock(), soft_s=producing.GRACE_S)
+    (root / MARK).unlink(missing_ok=True)
     which = f"job {', '.join(done.jobs)} was" if done.jobs else "no job was in the queue, or it was"
     _print(f"{which} stopped; phasewalk produce goes on from the last restart files")
 

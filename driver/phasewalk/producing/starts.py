@@ -5,6 +5,7 @@ stops by itself, with restart files), or when something happens to its machines.
 after the last restart file is cut before the next one, and only if no job is left that may write.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,11 +14,12 @@ from pathlib import Path
 from ..bias import tail_lines
 from ..engines import workplace
 from ..errors import EngineFailed, InputError, Interrupted, named
-from ..jobs import Event, Finished, Job, Queued, Running, Session, Started
+from ..jobs import Event, Finished, Job, Queued, Running, Session, Started, finished
 from ..moment import duration
 from ..store import Lock
 from ..units import FS_PER_PS
 from ..walkers import Engines, launch
+from ..where import MARK
 from . import deck, outputs
 from .alarmed import Alarms
 from .plan import Plan
@@ -103,11 +105,14 @@ class Starts:
             prepare: cuts the files; returns the step at which each walker goes on.
 
         Raises:
+            InputError: a job of the run may be in a queue that the session does not know.
             EngineFailed: LAMMPS failed, or does not get on.
             Full: there is little space left; it has stopped softly.
             Interrupted: it could not be stopped softly.
         """
         taken, stuck = session.resume(job), 0
+        if not taken and not self.leaves:
+            self._check_queue(job)
         if taken:
             self.say("an earlier job of this run is taken over")
         elif (now := reached(self.plan, self.folder)).done and not self._lacking():
@@ -137,6 +142,17 @@ class Starts:
                     f"{self.plan.settings.restart_every_steps}), or use machines for longer"
                 )
             self.say(f"the job was {why}; the run goes on")
+
+    def _check_queue(self, job: Job) -> None:
+        """Raise InputError if a batch job may write into the folder."""
+        mark = self.folder / MARK
+        if mark.is_file() and finished(job) is None:
+            raise InputError(
+                f"{self.folder}: a batch job of this run may be in the queue; continue with the "
+                "--site that it was started with, or stop it first: phasewalk cancel "
+                f"{shlex.quote(str(self.folder))}"
+            )
+        mark.unlink(missing_ok=True)
 
     def _begin(self, prepare: Callable[[], Mapping[str, int]]) -> Mapping[str, int]:
         """Prepare a job, and say where it goes on."""
