@@ -435,7 +435,24 @@ def test_what_must_not_change(
 def test_what_may_change(clean: Path, tmp_path: Path) -> None:
     begun(planned(clean, plumed=METAD), tmp_path)
     begun(planned(clean, plumed=METAD, length_ps=20, restart_every_steps=50), tmp_path)
-    assert running.begun_with(tmp_path) == "final"
+    generation, model = running.begun_with(tmp_path)
+    assert (generation, model) == ("final", file_hash(tmp_path / "model.nequip.pt2"))
+    assert running.begun_with(tmp_path / "other") == (None, None)
+
+
+def test_a_run_goes_on_with_the_form_that_it_was_begun_with(clean: Path, tmp_path: Path) -> None:
+    """The other, faster one was made after the start."""
+    fast, slow = (tmp_path / f"model.nequip.{end}" for end in ("pt2", "pth"))
+    for one, mode in ((fast, "aotinductor"), (slow, "torchscript")):
+        one.write_bytes(mode.encode())
+        stamp = clean / f"a/run/models/final/{mode}-cpu/stamp.json"
+        shutil.copy(stamp, tmp_path / f"{one.name}.json")
+    ase.io.write(clean / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    plan = planned(clean, campaign=str(tmp_path), structure="salt.extxyz")
+    assert plan.model.file == fast
+    for begun, used in ((file_hash(slow), slow), (file_hash(fast), fast), ("0" * 64, fast)):
+        again = make(plan.settings, plan.path, MACHINE, begun=(None, begun))
+        assert again.model.file == used  # if it is another one, the run is refused
 
 
 def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def produce(
     launcher = sites.choose(None, file, cores=None, folder=root.parent)
     engines = finding.with_machine(finding.find(settings.engines, os.environ), launcher)
     begun = producing.begun_with(root)
-    plan = producing.make(settings, file, engines.machine, generation=begun)
+    plan = producing.make(settings, file, engines.machine, begun=begun)
     needed = producing.estimate(plan)
     for line in needed.lines():
         _print(line)

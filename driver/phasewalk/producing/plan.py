@@ -1,7 +1,7 @@
 """What a production run is made from: settings, frozen model, start structure."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,7 @@ def make(
     path: Path,
     machine: Machine,
     *,
-    generation: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    begun: tuple[str | None, str | None] = (None, None),
 ) -> Plan:
     """Find the model and the structure that a production file names.
 
@@ -113,8 +112,8 @@ def make(
         settings: of the file.
         path: the file; other names are relative to its folder.
         machine: where it will run.
-        generation: the one that the run has begun with, if the file names none.
-        say: receives a remark.
+        begun: generation, and SHA-256 of the model's file, that the run was begun with: its form
+            is used, and its generation if the file names none.
 
     Raises:
         InputError: something is missing, or does not fit.
@@ -122,10 +121,8 @@ def make(
     root = path.absolute().parent / settings.campaign
     asked = None if settings.generation is None else str(settings.generation)
     store = read_campaign(root) if (root / IDENTITY).is_file() else None
-    if store is None:
-        model = _exported(root, asked, machine)
-    else:
-        model = _of_campaign(store, asked or generation, machine)
+    found = _exported(root, asked) if store is None else _of_campaign(store, asked or begun[0])
+    model = _fitting([one for one in found if file_hash(one.file) == begun[1]] or found, machine)
     atoms, source = _structure(settings, path, store)
     memory_GB = _check_size(settings, atoms, model)
     whole = _supercell(atoms, settings)
@@ -171,8 +168,8 @@ def for_ranks(plan: Plan, machine: Machine) -> Plan:
     return replace(plan, model=replace(model, exchange=file))
 
 
-def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Model:
-    """The fastest form of a generation that runs on a machine."""
+def _of_campaign(store: Store, generation: str | None) -> list[Model]:
+    """The forms of a generation, the fastest first."""
     state = collect(store.root, store)
     forms = deployed.forms(store.records(), state["generations"], generation)
     if not forms:
@@ -185,11 +182,11 @@ def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Mode
         file = store.checked(str(form["file"]))
         stamp = models.read_stamp(file.with_name("stamp.json"))
         found.append(Model(file, stamp, str(form["generation"]), checkpoint, channels))
-    return _fitting(found, machine)
+    return found
 
 
-def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
-    """The fastest form in a folder of `phasewalk export` that runs on a machine."""
+def _exported(root: Path, generation: str | None) -> list[Model]:
+    """The forms in a folder of `phasewalk export`, the fastest first."""
     files = [root / f"model{models.ENDINGS[mode]}" for mode in sorted(models.ENDINGS)]
     stamped = [one for one in files if one.is_file() and _stamp(one).is_file()]
     if not stamped:
@@ -200,10 +197,8 @@ def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
     if generation is not None:
         raise InputError(f"generation: {generation}: {root} has one model; remove this key")
     checkpoint = root / "checkpoint.ckpt"
-    return _fitting(
-        [Model(one, _read(one), "", checkpoint, _channels(ModelSettings())) for one in stamped],
-        machine,
-    )
+    channels = _channels(ModelSettings())
+    return [Model(one, _read(one), "", checkpoint, channels) for one in stamped]
 
 
 def _channels(settings: ModelSettings) -> int:

@@ -76,10 +76,14 @@ class Outcome:
         return all(step >= self.total for step in self.steps.values())
 
 
-def begun_with(folder: Path) -> str | None:
-    """Generation that a run in a folder was begun with; None if there is none, or no run."""
+def begun_with(folder: Path) -> tuple[str | None, str | None]:
+    """Generation, and SHA-256 of the model's file, that a run in a folder was begun with.
+
+    The first is None for an exported model, both are without a run.
+    """
     path = folder / BEGUN
-    return (read(path, Begun).generation or None) if path.is_file() else None
+    begun = read(path, Begun) if path.is_file() else None
+    return (begun.generation or None, begun.made_from.get("model")) if begun else (None, None)
 
 
 def shown_decks(plan: Plan) -> dict[str, str]:
