@@ -27,7 +27,7 @@ from phasewalk.engines.discovery import Plumed
 from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
-from phasewalk.models import name_for_ranks
+from phasewalk.models import Deployed, name_for_ranks
 from phasewalk.producing import deck, memory, needs, running, settings
 from phasewalk.producing.plan import Plan, for_ranks, make
 from phasewalk.rounds import read_states, states_file
@@ -387,6 +387,23 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
     with pytest.raises(InputError, match=r"10000000 atoms need about 10 GB of memory"):
         memory.check(10_000_000, 1, 1, None, 4.0)  # on a GPU, but made here
     memory.check(10_000_000, 1, 1, None, None)  # not known
+
+
+def test_memory_grows_with_edges_channels_and_ranks(clean: Path) -> None:
+    plan = planned(clean)
+    cell, fast = plan.cell, plan.model.stamp
+    slow = replace(fast, mode="torchscript")
+
+    def of(copies: int, stamp: Deployed, **changes: int) -> float:
+        asked = {"channels": 48, "ranks": 1, **changes}
+        return memory.of_walker(cell, copies, stamp, **asked)
+
+    one, ten = of(1, fast), of(10, fast)
+    pairs = 8 * 18  # in rock salt, within 4 Å: six at 2.82, twelve at 3.99
+    assert ten - one == 9 * pairs * 48 * 80
+    assert of(10, fast, channels=96) - ten == ten - of(0, fast)
+    assert of(1, fast, ranks=3) - one == 2 * 150e6
+    assert of(10, slow) > 2 * ten  # measured
 
 
 def test_elements_that_the_model_does_not_know(clean: Path) -> None:

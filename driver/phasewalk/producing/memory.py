@@ -5,30 +5,32 @@ from pathlib import Path
 from ase import Atoms
 
 from ..errors import InputError
+from ..models import Deployed
 
-BYTES_PER_EDGE = 160
-"""Memory for each pair of neighbours (both directions counted) and channel of the network; measured
-with TorchScript, MIL-53(Al), presets small and paper, 38 to 684 atoms. AOTInductor needs half."""
-BYTES_PER_RANK = 350e6
-"""Memory of one rank without atoms: libraries and model; AOTInductor needs 140 MB."""
+BYTES_PER_EDGE = {"torchscript": 220, "aotinductor": 80}
+"""Memory for each pair of neighbours (both directions counted) and channel of the network, by mode;
+measured with MIL-53(Al), presets small and paper, 38 to 2,432 atoms, also for several ranks."""
+BYTES_PER_RANK = {"torchscript": 350e6, "aotinductor": 150e6}
+"""Memory of one rank without atoms: libraries and model."""
 BYTES_PER_ATOM = 1000
 """Memory of this process while it makes the cell and writes it."""
 
 
-def of_walker(cell: Atoms, copies: int, *, cutoff_A: float, channels: int, ranks: int) -> float:
+def of_walker(cell: Atoms, copies: int, stamp: Deployed, *, channels: int, ranks: int) -> float:
     """Memory of a walker on processors, bytes.
 
     Args:
         cell: the structure before it is repeated.
         copies: number of cells.
-        cutoff_A: of the model.
+        stamp: of the model.
         channels: see `plan.Model`.
         ranks: MPI ranks of the walker.
     """
     from ase.neighborlist import neighbor_list
 
-    edges = len(neighbor_list("i", cell, cutoff_A)) * copies
-    return float(edges * channels * BYTES_PER_EDGE + ranks * BYTES_PER_RANK)
+    edges = len(neighbor_list("i", cell, stamp.r_max_A)) * copies
+    atoms, alone = BYTES_PER_EDGE[stamp.mode], BYTES_PER_RANK[stamp.mode]
+    return edges * channels * atoms + ranks * alone
 
 
 def check(

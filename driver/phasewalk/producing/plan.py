@@ -279,11 +279,7 @@ def _check_size(settings: ProductionSettings, cell: Atoms, model: Model) -> floa
     copies, needed = _copies(settings), None
     if model.stamp.device == "cpu":
         mine = memory.of_walker(
-            cell,
-            copies,
-            cutoff_A=model.stamp.r_max_A,
-            channels=model.channels,
-            ranks=settings.ranks,
+            cell, copies, model.stamp, channels=model.channels, ranks=settings.ranks
         )
         needed = settings.walkers * mine / 1e9
     memory.check(copies * len(cell), settings.walkers, settings.ranks, needed, memory.free())
