@@ -389,6 +389,22 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
     memory.check(10_000_000, 1, 1, None, None)  # not known
 
 
+def test_a_model_that_does_not_run_here(clean: Path) -> None:
+    planned(clean)
+    asked, file = settings.read(clean / "p.yaml"), clean / "p.yaml"
+    fast = clean / "a/run/models/final/aotinductor-cpu/model.nequip.pt2"
+    elsewhere = replace(MACHINE, versions={**MACHINE.versions, "torch": "1.0"})
+    assert make(asked, file, elsewhere).model.file.name == "model.nequip.pth"
+    only = clean / "only"
+    only.mkdir()
+    shutil.copy(fast, only)
+    shutil.copy(fast.with_name("stamp.json"), only / "model.nequip.pt2.json")
+    asked = asked.model_copy(update={"campaign": "only"})
+    with pytest.raises(InputError, match=r"this machine has 1.0; make one for it: phasewalk dep"):
+        make(asked, file, elsewhere)
+    shutil.rmtree(only)
+
+
 def test_memory_grows_with_edges_channels_and_ranks(clean: Path) -> None:
     plan = planned(clean)
     cell, fast = plan.cell, plan.model.stamp

@@ -226,7 +226,11 @@ def _fitting(found: list[Model], machine: Machine) -> Model:
     for one, reason in zip(found, reasons, strict=True):
         if not reason:
             return one
-    raise InputError(f"{found[0].file}: {reasons[0]}; make another form with phasewalk deploy")
+    raise InputError(
+        f"{found[0].file}: {reasons[0]}; make one for it: phasewalk deploy "
+        f"{shlex.quote(str(found[0].checkpoint))} -o FOLDER/model.nequip.pth, with FOLDER as "
+        "campaign: and a file as structure:"
+    )
 
 
 def _structure(
