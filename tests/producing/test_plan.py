@@ -29,7 +29,7 @@ from phasewalk.exports import export
 from phasewalk.files import file_hash
 from phasewalk.models import Deployed, name_for_ranks
 from phasewalk.producing import deck, memory, needs, running, settings
-from phasewalk.producing.plan import Plan, for_ranks, make
+from phasewalk.producing.plan import Begun, Plan, for_ranks, make
 from phasewalk.rounds import read_states, states_file
 
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
@@ -80,10 +80,10 @@ def planned(place: Path, **keys: object) -> Plan:
     return for_ranks(make(settings.read(file), file, MACHINE), MACHINE)
 
 
-def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **launcher: Any) -> None:
-    """What is looked at before the start, with a launcher of so many cores and GPUs."""
-    engines = replace(fake_engines.engines(folder), plumed=plumed)
-    needs.check(plan, needs.estimate(plan), folder, FakeLauncher(**launcher), engines)
+def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **room: Any) -> None:
+    """What is looked at before the start, with so many cores and GPUs."""
+    needs.check_plumed(plan, replace(fake_engines.engines(folder), plumed=plumed))
+    needs.check(plan, needs.estimate(plan), folder, needs.Room(**room))
 
 
 def test_the_fast_form_of_the_last_model(clean: Path) -> None:
@@ -208,9 +208,8 @@ REFUSED = {
     "negative": ({"supercell": [-1, 1, 1]}, "its determinant must be 1"),
     "nothing": ({"supercell": [0, 1, 1]}, "its determinant must be 1"),
     "huge": ({"supercell": [10**9] * 3}, "supercell: 8000000000000000000000000000 atoms need "),
-    "large": ({"supercell": [500, 500, 500]}, r"supercell: 1000000000 atoms need about .* GB of"),
+    "large": ({"supercell": [999, 999, 999]}, r"supercell: 7976023992 atoms need about .* GB of"),
     "ranks": ({"ranks": 0}, "ranks: must be at least 1"),
-    "walkers": ({"walkers": 10000}, r"GB of memory .10000 walkers of 1 ranks., .* fewer walkers"),
     "left": ({"supercell": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, "its determinant must be 1"),
     "pressure": ({"ensemble": "nvt", "pressure_MPa": 1}, "no meaning at constant volume"),
     "damping": ({"barostat_damping_fs": 3}, "barostat_damping_fs: 3 is less than 50 time steps"),
@@ -337,13 +336,13 @@ def test_more_ranks_than_make_sense(clean: Path) -> None:
 def test_each_rank_of_a_walker_needs_a_gpu(clean: Path) -> None:
     exchange(clean)
     plan = planned(clean, ranks=2, walkers=2, supercell=[2, 2, 2])
-    check(plan, clean / "run", cores=8, walker_gpus=1)  # a model for processors
+    check(plan, clean / "run", cores=8, gpus=1)  # a model for processors
     on_gpu = replace(plan.model, stamp=replace(plan.model.stamp, device="cuda"))
     plan = replace(plan, model=on_gpu)
     with pytest.raises(InputError, match=r"2 ranks of a walker, .* but there are 1; use at most 1"):
-        check(plan, clean / "run", cores=8, walker_gpus=1)
-    check(plan, clean / "run", cores=8, walker_gpus=2)  # the walkers share them
-    check(plan, clean / "run", cores=8, walker_gpus=None)
+        check(plan, clean / "run", cores=8, gpus=1)
+    check(plan, clean / "run", cores=8, gpus=2)  # the walkers share them
+    check(plan, clean / "run", cores=8)  # not known
 
 
 def test_several_walkers_need_a_plumed_without_mpi(clean: Path, tmp_path: Path) -> None:
@@ -380,13 +379,19 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
     plan = planned(clean, supercell=[3, 3, 3], length_ps=1e6, dump_every_steps=1)
     found = replace(needs.estimate(plan), files_GB={"frames": 1e9})
     with pytest.raises(InputError, match=r"the run would write .* GB, and .* are free; increase"):
-        needs.check(plan, found, clean / "run", FakeLauncher(), fake_engines.engines(clean))
-    memory.check(216, 1, 1, 3.9, 4.0)
-    with pytest.raises(InputError, match=r"216 atoms need about 4.1 GB .* use a smaller one$"):
-        memory.check(216, 1, 1, 4.1, 4.0)
+        needs.check(plan, found, clean / "run", needs.Room())
+    found = replace(found, files_GB={}, memory_GB=65.0)
+    with pytest.raises(InputError, match=r"216 atoms need about 65 GB .* 64.0 are free; use a sma"):
+        needs.check(plan, found, clean / "run", needs.Room(None, 64.0))
+    there = needs.Room(None, 64.0, "are its memory_GB in the site file")
+    with pytest.raises(InputError, match=r"and 64.0 are its memory_GB in the site file; use a"):
+        needs.check(plan, found, clean / "run", there)
+    needs.check(plan, found, clean / "run", needs.Room())  # not known
+    needs.check(plan, replace(found, memory_GB=None), clean / "run", there)  # on a GPU
+    assert (needs.Room.here(2).memory_GB or 0.0) > 0.1
+    memory.check(plan.settings, 10_000_000, None, 11.0)
     with pytest.raises(InputError, match=r"10000000 atoms need about 10 GB of memory"):
-        memory.check(10_000_000, 1, 1, None, 4.0)  # on a GPU, but made here
-    memory.check(10_000_000, 1, 1, None, None)  # not known
+        memory.check(plan.settings, 10_000_000, None, 9.0)  # to make them here
 
 
 def test_a_model_that_does_not_run_here(clean: Path) -> None:
@@ -468,9 +473,10 @@ def test_what_must_not_change(
 def test_what_may_change(clean: Path, tmp_path: Path) -> None:
     begun(planned(clean, plumed=METAD), tmp_path)
     begun(planned(clean, plumed=METAD, length_ps=20, restart_every_steps=50), tmp_path)
-    generation, model = running.begun_with(tmp_path)
-    assert (generation, model) == ("final", file_hash(tmp_path / "model.nequip.pt2"))
-    assert running.begun_with(tmp_path / "other") == (None, None)
+    found = running.begun_with(tmp_path)
+    assert found is not None
+    assert found.generation == "final"
+    assert running.begun_with(tmp_path / "other") is None
 
 
 def test_a_run_goes_on_with_the_form_that_it_was_begun_with(clean: Path, tmp_path: Path) -> None:
@@ -484,7 +490,8 @@ def test_a_run_goes_on_with_the_form_that_it_was_begun_with(clean: Path, tmp_pat
     plan = planned(clean, campaign=str(tmp_path), structure="salt.extxyz")
     assert plan.model.file == fast
     for begun, used in ((file_hash(slow), slow), (file_hash(fast), fast), ("0" * 64, fast)):
-        again = make(plan.settings, plan.path, MACHINE, begun=(None, begun))
+        started = Begun("", {"model": begun}, "")
+        again = make(plan.settings, plan.path, MACHINE, begun=started)
         assert again.model.file == used  # if it is another one, the run is refused
 
 

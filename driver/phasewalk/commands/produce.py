@@ -69,7 +69,9 @@ def produce(
     needed = producing.estimate(plan)
     for line in needed.lines():
         _print(line)
-    producing.check(plan, needed, root, launcher, engines)
+    producing.check_plumed(plan, engines)
+    room = producing.Room.here(launcher.cores, launcher.walker_gpus)
+    producing.check(plan, needed, root, room)
     plan = producing.for_ranks(plan, engines.machine)
     if dry:
         _show_decks(plan)

@@ -7,10 +7,10 @@ from ..faces import lazy
 if TYPE_CHECKING:
     from . import memory, reference
     from .deck import hills_name
-    from .needs import Estimate, check, estimate
+    from .needs import Estimate, Room, check, check_plumed, estimate
     from .outputs import frame_size
-    from .plan import Plan, for_ranks, make, walker_names
-    from .running import BEGUN, Begun, Outcome, Shown, begun_with, run, shown_decks
+    from .plan import Begun, Plan, for_ranks, make, walker_names
+    from .running import BEGUN, Outcome, Shown, begun_with, run, shown_decks
     from .settings import ProductionSettings, read
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "Outcome",
     "Plan",
     "ProductionSettings",
+    "Room",
     "Shown",
     "begun_with",
     "check",
+    "check_plumed",
     "estimate",
     "for_ranks",
     "frame_size",
@@ -40,10 +42,10 @@ __getattr__ = lazy(
     __name__,
     {
         "deck": ("hills_name",),
-        "needs": ("Estimate", "check", "estimate"),
+        "needs": ("Estimate", "Room", "check", "check_plumed", "estimate"),
         "outputs": ("frame_size",),
-        "plan": ("Plan", "for_ranks", "make", "walker_names"),
-        "running": ("BEGUN", "Begun", "Outcome", "Shown", "begun_with", "run", "shown_decks"),
+        "plan": ("Begun", "Plan", "for_ranks", "make", "walker_names"),
+        "running": ("BEGUN", "Outcome", "Shown", "begun_with", "run", "shown_decks"),
         "memory": (),
         "reference": (),
         "settings": ("ProductionSettings", "read"),

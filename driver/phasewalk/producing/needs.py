@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engines import HOW_TO_GET_PLUMED, Engines
 from ..errors import EngineMissing, InputError
-from ..jobs import Launcher
+from . import memory
 from .deck import series
 from .plan import Plan
 
@@ -56,28 +56,51 @@ def estimate(plan: Plan) -> Estimate:
             files["frames"] += count * _frame_bytes(plan)
         else:
             files[kind] = files.get(kind, 0.0) + count * BYTES_PER_ROW[kind]
+    on_cpu = plan.model.stamp.device == "cpu"
     return Estimate(
         atoms=len(plan.atoms),
         steps=settings.steps,
-        memory_GB=plan.memory_GB,
+        memory_GB=settings.walkers * _memory(plan) / 1e9 if on_cpu else None,
         files_GB={name: settings.walkers * size / 1e9 for name, size in files.items()},
         frames=settings.steps // settings.dump_every_steps,
     )
 
 
-def check(plan: Plan, needed: Estimate, folder: Path, launcher: Launcher, engines: Engines) -> None:
+@dataclass(frozen=True)
+class Room:
+    """What there is where a run is to run; None for what is not known.
+
+    Attributes:
+        cores: number of cores.
+        memory_GB: memory.
+        of: which memory that is.
+        gpus: number of GPUs.
+    """
+
+    cores: int | None = None
+    memory_GB: float | None = None
+    of: str = "are free"
+    gpus: int | None = None
+
+    @classmethod
+    def here(cls, cores: int | None, gpus: int | None = None) -> "Room":
+        """So many cores and GPUs of this machine, and its memory."""
+        return cls(cores, memory.free(), gpus=gpus)
+
+
+def check(plan: Plan, needed: Estimate, folder: Path, room: Room) -> None:
     """Raise InputError if a run cannot be done as asked.
 
     Args:
         plan: the run.
         needed: from `estimate`.
         folder: of the run; it need not exist.
-        launcher: that will start LAMMPS.
-        engines: the programs.
+        room: where it is to run.
     """
-    _check_places(plan, launcher)
+    _check_places(plan, room)
     _check_cut(plan)
-    _check_plumed(plan, engines)
+    if needed.memory_GB is not None:
+        memory.check(plan.settings, needed.atoms, needed.memory_GB, room.memory_GB, room.of)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(existing).free / 1e9
     files = sum(needed.files_GB.values())
@@ -88,7 +111,7 @@ def check(plan: Plan, needed: Estimate, folder: Path, launcher: Launcher, engine
         )
 
 
-def _check_plumed(plan: Plan, engines: Engines) -> None:
+def check_plumed(plan: Plan, engines: Engines) -> None:
     """Raise InputError without a PLUMED that several walkers can use.
 
     In a launch of several LAMMPS partitions, PLUMED with MPI adds their numbers to the names of the
@@ -127,10 +150,10 @@ def best_grid(widths: np.ndarray, ranks: int) -> tuple[int, int, int]:
     return min(grids, key=surface)
 
 
-def _check_places(plan: Plan, launcher: Launcher) -> None:
+def _check_places(plan: Plan, room: Room) -> None:
     """Raise InputError if the ranks are more than the cores, or those of a walker than the GPUs."""
     walkers, ranks = plan.settings.walkers, plan.settings.ranks
-    cores, gpus = launcher.cores, launcher.walker_gpus
+    cores, gpus = room.cores, room.gpus
     if ranks == 1:
         return
     if plan.model.stamp.device == "cuda" and gpus is not None and ranks > gpus:
@@ -165,6 +188,13 @@ def _check_cut(plan: Plan) -> None:
             f"ranks: {ranks} would cut the cell into {shown} parts, thinner than the model's "
             f"cutoff of {cutoff:g} Å; use at most {most}, or a larger supercell"
         )
+
+
+def _memory(plan: Plan) -> float:
+    """Memory of a walker, bytes."""
+    copies = len(plan.atoms) // len(plan.cell)
+    channels, ranks = plan.model.channels, plan.settings.ranks
+    return memory.of_walker(plan.cell, copies, plan.model.stamp, channels=channels, ranks=ranks)
 
 
 def _frame_bytes(plan: Plan) -> float:

@@ -1,7 +1,7 @@
 """What a production run is made from: settings, frozen model, start structure."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..bias import plumed_files, plumed_limits
 from ..campaign import config
 from ..engines import Machine
 from ..errors import InputError
-from ..files import file_hash, hash_bytes
+from ..files import EXACT, file_hash, hash_bytes
 from ..models import Deployed, ModelSettings
 from ..rounds import read_states, reopen, states_file
 from ..status import collect, deployed
@@ -22,6 +22,23 @@ from ..structures import read_structure
 from ..walkers import decks, lammps_frame, reduce_cell
 from . import memory
 from .settings import ProductionSettings
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run was begun with.
+
+    Attributes:
+        generation: of the model; empty for an exported one.
+        made_from: see `Plan.identity`.
+        start: SHA-256 of the start structure.
+    """
+
+    __pydantic_config__ = EXACT
+
+    generation: str
+    made_from: dict[str, Any]
+    start: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,6 @@ class Plan:
         model: the frozen model.
         cell: the structure before it is repeated.
         atoms: the whole, in LAMMPS's orientation.
-        memory_GB: estimate for all walkers; None on a GPU, whose memory is not known.
         source: where the structure is from, as compared when the run goes on.
         plumed_files: files that PLUMED reads in addition to its input: name → content.
     """
@@ -66,7 +82,6 @@ class Plan:
     model: Model
     cell: Atoms
     atoms: Atoms
-    memory_GB: float | None
     source: Mapping[str, Any]
     plumed_files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -102,18 +117,20 @@ def walker_names(count: int) -> tuple[str, ...]:
 def make(
     settings: ProductionSettings,
     path: Path,
-    machine: Machine,
+    machine: Machine | None,
     *,
-    begun: tuple[str | None, str | None] = (None, None),
+    begun: Begun | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """Find the model and the structure that a production file names.
 
     Args:
         settings: of the file.
         path: the file; other names are relative to its folder.
-        machine: where it will run.
-        begun: generation, and SHA-256 of the model's file, that the run was begun with: its form
-            is used, and its generation if the file names none.
+        machine: where it will run; None if that is not known.
+        begun: what the run has begun with: the form of its model is used, and its generation if the
+            file names none.
+        say: receives a remark.
 
     Raises:
         InputError: something is missing, or does not fit.
@@ -121,10 +138,13 @@ def make(
     root = path.absolute().parent / settings.campaign
     asked = None if settings.generation is None else str(settings.generation)
     store = read_campaign(root) if (root / IDENTITY).is_file() else None
-    found = _exported(root, asked) if store is None else _of_campaign(store, asked or begun[0])
-    model = _fitting([one for one in found if file_hash(one.file) == begun[1]] or found, machine)
+    if store is None:
+        models_there = _exported(root, asked)
+    else:
+        models_there = _of_campaign(store, asked or (begun.generation or None if begun else None))
+    model = _chosen(models_there, machine, begun)
     atoms, source = _structure(settings, path, store)
-    memory_GB = _check_size(settings, atoms, model)
+    _check_size(settings, atoms, model)
     whole = _supercell(atoms, settings)
     text = settings.plumed or ""
     try:
@@ -134,10 +154,10 @@ def make(
     except InputError as error:
         raise InputError(f"{path}: plumed: {error}") from error
     source = {**source, "supercell": [list(row) for row in settings.supercell]}
-    return Plan(settings, path, model, atoms, whole, memory_GB, source, files)
+    return Plan(settings, path, model, atoms, whole, source, files)
 
 
-def for_ranks(plan: Plan, machine: Machine) -> Plan:
+def for_ranks(plan: Plan, machine: Machine | None) -> Plan:
     """The run with its model's file for several ranks: beside it, or beside the production file.
 
     Raises:
@@ -163,7 +183,7 @@ def for_ranks(plan: Plan, machine: Machine) -> Plan:
         raise InputError(f"{file}: made from another checkpoint than {model.file}; {how}")
     if stamp.device != model.stamp.device:
         raise InputError(f"{file}: for {stamp.device}, and {model.file} is not; {how}")
-    if reason := models.misfit(stamp, machine):
+    if machine is not None and (reason := models.misfit(stamp, machine)):
         raise InputError(f"{file}: {reason}; {how}")
     return replace(plan, model=replace(model, exchange=file))
 
@@ -220,8 +240,12 @@ def _read(model: Path) -> Deployed:
     return stamp
 
 
-def _fitting(found: list[Model], machine: Machine) -> Model:
-    """The first model that runs on a machine."""
+def _chosen(found: list[Model], machine: Machine | None, begun: Begun | None) -> Model:
+    """The model of the run that was begun, or the first one that runs on the machine, if known."""
+    wanted = begun.made_from.get("model") if begun else None
+    found = [one for one in found if wanted and file_hash(one.file) == wanted] or found
+    if machine is None:
+        return found[0]
     reasons = [models.misfit(one.stamp, machine) for one in found]
     for one, reason in zip(found, reasons, strict=True):
         if not reason:
@@ -269,25 +293,15 @@ def _copies(settings: ProductionSettings) -> int:
     return found
 
 
-def _check_size(settings: ProductionSettings, cell: Atoms, model: Model) -> float | None:
-    """Memory of all walkers, GB; InputError if it is more than there is, or elements are unknown.
-
-    The whole is not made before.
-    """
+def _check_size(settings: ProductionSettings, cell: Atoms, model: Model) -> None:
+    """Raise InputError if the whole is too large to be made, or has elements that are unknown."""
     unknown = sorted(set(cell.get_chemical_symbols()) - set(model.stamp.types))
     if unknown:
         raise InputError(
             f"structure: {settings.structure} has {', '.join(unknown)}, and the model knows only "
             f"{', '.join(model.stamp.types)}"
         )
-    copies, needed = _copies(settings), None
-    if model.stamp.device == "cpu":
-        mine = memory.of_walker(
-            cell, copies, model.stamp, channels=model.channels, ranks=settings.ranks
-        )
-        needed = settings.walkers * mine / 1e9
-    memory.check(copies * len(cell), settings.walkers, settings.ranks, needed, memory.free())
-    return needed
+    memory.check(settings, _copies(settings) * len(cell), None, memory.free())
 
 
 def _supercell(atoms: Atoms, settings: ProductionSettings) -> Atoms:

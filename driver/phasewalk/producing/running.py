@@ -16,13 +16,12 @@ alarms.jsonl alarms.extxyz          frames unlike what the model was trained on 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..bias import tail_lines
 from ..errors import EngineFailed, InputError, Interrupted, StoreError
-from ..files import EXACT, file_hash, hash_bytes, read, write_file
+from ..files import file_hash, hash_bytes, read, write_file
 from ..jobs import Finished, Job, Launcher, Running, Session
 from ..labels import levels
 from ..models import name_for_ranks
@@ -32,30 +31,13 @@ from ..units import FS_PER_PS
 from ..walkers import Engines, launch
 from . import deck, outputs
 from .alarmed import Alarms
-from .plan import Plan
+from .plan import Begun, Plan
 
 BEGUN = "production.json"
 GRACE_S = 300.0
 """Time to stop softly, after which the run is killed and goes on from its last restart file."""
 SECONDS_PER_DAY = 86400.0
 Shown = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What a run was begun with.
-
-    Attributes:
-        generation: of the model; empty for an exported one.
-        made_from: see `Plan.identity`.
-        start: SHA-256 of the start structure.
-    """
-
-    __pydantic_config__ = EXACT
-
-    generation: str
-    made_from: dict[str, Any]
-    start: str
 
 
 @dataclass(frozen=True)
@@ -76,14 +58,10 @@ class Outcome:
         return all(step >= self.total for step in self.steps.values())
 
 
-def begun_with(folder: Path) -> tuple[str | None, str | None]:
-    """Generation, and SHA-256 of the model's file, that a run in a folder was begun with.
-
-    The first is None for an exported model, both are without a run.
-    """
+def begun_with(folder: Path) -> Begun | None:
+    """What the run in a folder was begun with; None if there is no run."""
     path = folder / BEGUN
-    begun = read(path, Begun) if path.is_file() else None
-    return (begun.generation or None, begun.made_from.get("model")) if begun else (None, None)
+    return read(path, Begun) if path.is_file() else None
 
 
 def shown_decks(plan: Plan) -> dict[str, str]:
@@ -164,7 +142,7 @@ def _begin(plan: Plan, folder: Path) -> None:
     """Write what a run is made from, once; InputError if the folder has another run."""
     path = folder / BEGUN
     now = Begun(plan.model.generation, plan.identity(), hash_bytes(plan.data))
-    before = read(path, Begun) if path.is_file() else None
+    before = begun_with(folder)
     if before is None:
         before = now
         write_file(path, _text(now))
@@ -229,10 +207,8 @@ def _walk(
         *("production", settings.walkers, engines, folder),
         ranks=settings.ranks,
         deck=deck.MAIN,
+        partitioned=settings.walkers > 1,
     )
-    if settings.walkers == 1:  # in a partition, PLUMED with MPI adds its number to names of files
-        argv = (str(engines.lmp), "-in", deck.MAIN, "-log", "none", "-screen", "none")
-        job = replace(job, argv=argv)
     with closing(launcher.session()) as session:
         session.add(job)
         try:
