@@ -24,7 +24,7 @@ from helpers.fake_engines import FakeEngines
 from helpers.fakes import FakeLauncher
 from phasewalk.engines import here
 from phasewalk.engines.discovery import Plumed
-from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
+from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError, StoreError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
 from phasewalk.models import Deployed, name_for_ranks
@@ -365,10 +365,11 @@ def test_one_walker_is_no_partition(clean: Path) -> None:
     """In one, PLUMED with MPI would add its number to the names of the files that it writes."""
     plan = planned(clean, walkers=1)
     assert "-partition" not in deck.main(plan, {"walker-0": 0})
-    launcher = FakeLauncher(cores=2)
+    launcher = FakeLauncher(lambda job: 1)
     for walkers in (1, 2):
         plan, folder = planned(clean, walkers=walkers), clean / f"run-{walkers}"
-        running.run(plan, folder, launcher, fake_engines.engines(clean), show=str, say=str)
+        with pytest.raises(EngineFailed):
+            running.run(plan, folder, launcher, fake_engines.engines(clean), show=str, say=str)
         shutil.rmtree(folder)
     one, two = (" ".join(job.argv) for job in launcher.jobs)
     assert one == "lmp -in production.lmp -log none -screen none"
