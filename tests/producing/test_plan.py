@@ -33,9 +33,9 @@ from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
 from phasewalk.jobs import Finished, Job
-from phasewalk.models import name_for_ranks
+from phasewalk.models import Deployed, name_for_ranks
 from phasewalk.producing import deck, memory, needs, running, settings, starts, written
-from phasewalk.producing.plan import Plan, for_ranks, make
+from phasewalk.producing.plan import Begun, Plan, for_ranks, make
 from phasewalk.producing.room import Room
 from phasewalk.producing.written import Written
 from phasewalk.rounds import read_states, states_file
@@ -90,9 +90,9 @@ def planned(place: Path, **keys: object) -> Plan:
 
 
 def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **room: Any) -> None:
-    """What is looked at before the start, where there are so many cores and GPUs."""
-    engines = replace(fake_engines.engines(folder), plumed=plumed)
-    needs.check(plan, needs.estimate(plan), folder, Room(**room), engines)
+    """What is looked at before the start, with so many cores and GPUs."""
+    needs.check_plumed(plan, replace(fake_engines.engines(folder), plumed=plumed))
+    needs.check(plan, needs.estimate(plan), folder, Room(**room))
 
 
 def test_the_fast_form_of_the_last_model(clean: Path) -> None:
@@ -230,7 +230,7 @@ REFUSED = {
     "negative": ({"supercell": [-1, 1, 1]}, "its determinant must be 1"),
     "nothing": ({"supercell": [0, 1, 1]}, "its determinant must be 1"),
     "huge": ({"supercell": [10**9] * 3}, "supercell: 8000000000000000000000000000 atoms need "),
-    "large": ({"supercell": [500, 500, 500]}, r"supercell: 1000000000 atoms need about .* GB of"),
+    "large": ({"supercell": [999, 999, 999]}, r"supercell: 7976023992 atoms need about .* GB of"),
     "ranks": ({"ranks": 0}, "ranks: must be at least 1"),
     "walkers": ({"walkers": 10000}, r"GB of memory .10000 walkers of 1 ranks., .* fewer walkers"),
     "left": ({"supercell": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, "its determinant must be 1"),
@@ -365,7 +365,7 @@ def test_each_rank_of_a_walker_needs_a_gpu(clean: Path) -> None:
     with pytest.raises(InputError, match=r"2 ranks of a walker, .* but there are 1; use at most 1"):
         check(plan, clean / "run", cores=8, gpus=1)
     check(plan, clean / "run", cores=8, gpus=2)  # the walkers share them
-    check(plan, clean / "run", cores=8, gpus=None)
+    check(plan, clean / "run", cores=8)  # not known
 
 
 def test_several_walkers_need_a_plumed_without_mpi(clean: Path, tmp_path: Path) -> None:
@@ -399,13 +399,48 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
     plan = planned(clean, supercell=[3, 3, 3], length_ps=1e6, dump_every_steps=1)
     found = replace(needs.estimate(plan), files_GB={"frames": 1e9})
     with pytest.raises(InputError, match=r"the run would write .* GB, and .* are free; increase"):
-        needs.check(plan, found, clean / "run", Room(), fake_engines.engines(clean))
-    memory.check(216, 1, 1, 3.9, 4.0)
-    with pytest.raises(InputError, match=r"216 atoms need about 4.1 GB .* use a smaller one$"):
-        memory.check(216, 1, 1, 4.1, 4.0)
+        needs.check(plan, found, clean / "run", Room())
+    memory.check(plan.settings, 216, 63.0, 64.0)
+    with pytest.raises(InputError, match=r"216 atoms need about 65 GB .* 64.0 are free; use a sma"):
+        memory.check(plan.settings, 216, 65.0, 64.0)
+    memory.check(plan.settings, 216, 65.0, None)  # not known
+    assert (Room.here(2).memory_GB or 0.0) > 0.1
+    memory.check(plan.settings, 10_000_000, None, 11.0)
     with pytest.raises(InputError, match=r"10000000 atoms need about 10 GB of memory"):
-        memory.check(10_000_000, 1, 1, None, 4.0)  # on a GPU, but made here
-    memory.check(10_000_000, 1, 1, None, None)  # not known
+        memory.check(plan.settings, 10_000_000, None, 9.0)  # to make them here
+
+
+def test_a_model_that_does_not_run_here(clean: Path) -> None:
+    planned(clean)
+    asked, file = settings.read(clean / "p.yaml"), clean / "p.yaml"
+    fast = clean / "a/run/models/final/aotinductor-cpu/model.nequip.pt2"
+    elsewhere = replace(MACHINE, versions={**MACHINE.versions, "torch": "1.0"})
+    assert make(asked, file, elsewhere).model.file.name == "model.nequip.pth"
+    only = clean / "only"
+    only.mkdir()
+    shutil.copy(fast, only)
+    shutil.copy(fast.with_name("stamp.json"), only / "model.nequip.pt2.json")
+    asked = asked.model_copy(update={"campaign": "only"})
+    with pytest.raises(InputError, match=r"this machine has 1.0; make one for it: phasewalk dep"):
+        make(asked, file, elsewhere)
+    shutil.rmtree(only)
+
+
+def test_memory_grows_with_edges_channels_and_ranks(clean: Path) -> None:
+    plan = planned(clean)
+    cell, fast = plan.cell, plan.model.stamp
+    slow = replace(fast, mode="torchscript")
+
+    def of(copies: int, stamp: Deployed, **changes: int) -> float:
+        asked = {"channels": 48, "ranks": 1, **changes}
+        return memory.of_walker(cell, copies, stamp, **asked)
+
+    one, ten = of(1, fast), of(10, fast)
+    pairs = 8 * 18  # in rock salt, within 4 Å: six at 2.82, twelve at 3.99
+    assert ten - one == 9 * pairs * 48 * 80
+    assert of(10, fast, channels=96) - ten == ten - of(0, fast)
+    assert of(1, fast, ranks=3) - one == 2 * 150e6
+    assert of(10, slow) > 2 * ten  # measured
 
 
 def test_the_memory_of_a_site(clean: Path) -> None:
@@ -413,14 +448,14 @@ def test_the_memory_of_a_site(clean: Path) -> None:
     file = clean / "p.yaml"
     file.write_text(json.dumps({**BASE, "supercell": [3, 3, 3]}))
     of = "are its memory_GB in the site file"
-    plan = make(settings.read(file), file, MACHINE, room=Room(None, None, 1.0, of))
+    plan = make(settings.read(file), file, MACHINE, room=Room(None, 1.0, of))
     assert plan.memory_GB is not None
     assert 0.1 < plan.memory_GB < 1.0
     with pytest.raises(InputError, match=r"216 atoms .* and 0.1 are its memory_GB in the site fi"):
-        make(settings.read(file), file, MACHINE, room=Room(None, None, 0.1, of))
+        make(settings.read(file), file, MACHINE, room=Room(None, 0.1, of))
     file.write_text(json.dumps({**BASE, "supercell": [10_000, 1000, 1000]}))
     with pytest.raises(InputError, match=r"atoms need about 8e\+04 GB .* are free; use"):
-        make(settings.read(file), file, MACHINE, room=Room(None, None, 1e9, of))
+        make(settings.read(file), file, MACHINE, room=Room(None, 1e9, of))
 
 
 def test_elements_that_the_model_does_not_know(clean: Path) -> None:
@@ -432,16 +467,16 @@ def test_elements_that_the_model_does_not_know(clean: Path) -> None:
 def test_what_is_written_needs_no_space_again(
     clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, folder, engines = planned(clean), tmp_path / "run", fake_engines.engines(tmp_path)
+    plan, folder = planned(clean), tmp_path / "run"
     found = replace(needs.estimate(plan), files_GB={"frames": 1.0})
     free = SimpleNamespace(free=0.2e9)
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
     with pytest.raises(InputError, match=r"would write 1.0 GB, and 200.0 MB are free"):
-        needs.check(plan, found, folder, Room(), engines)
+        needs.check(plan, found, folder, Room())
     folder.mkdir()
     with (folder / "walker-0.dump").open("wb") as stream:
         stream.truncate(int(0.9e9))
-    needs.check(plan, found, folder, Room(), engines)
+    needs.check(plan, found, folder, Room())
 
 
 def test_a_run_is_stopped_before_the_disk_is_full(
@@ -549,6 +584,23 @@ def test_what_may_change(clean: Path, tmp_path: Path) -> None:
     found = running.begun_with(tmp_path)
     assert found is not None
     assert found.generation == "final"
+    assert running.begun_with(tmp_path / "other") is None
+
+
+def test_a_run_goes_on_with_the_form_that_it_was_begun_with(clean: Path, tmp_path: Path) -> None:
+    """The other, faster one was made after the start."""
+    fast, slow = (tmp_path / f"model.nequip.{end}" for end in ("pt2", "pth"))
+    for one, mode in ((fast, "aotinductor"), (slow, "torchscript")):
+        one.write_bytes(mode.encode())
+        stamp = clean / f"a/run/models/final/{mode}-cpu/stamp.json"
+        shutil.copy(stamp, tmp_path / f"{one.name}.json")
+    ase.io.write(clean / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    plan = planned(clean, campaign=str(tmp_path), structure="salt.extxyz")
+    assert plan.model.file == fast
+    for begun, used in ((file_hash(slow), slow), (file_hash(fast), fast), ("0" * 64, fast)):
+        started = Begun("", {"model": begun}, "")
+        again = make(plan.settings, plan.path, MACHINE, begun=started)
+        assert again.model.file == used  # if it is another one, the run is refused
 
 
 def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ def test_too_little_memory_does_not_start_again(case: Case) -> None:
 
 def test_an_error_of_lammps_is_said_and_the_next_command_tries_again(case: Case) -> None:
     def fails(job: Job) -> int:
-        (case.root / "walker-0.log").write_text("ERROR: Lost atoms\n")
+        with (case.root / "walker-0.log").open("a") as log:  # of all starts
+            log.write("ERROR: Lost atoms\n")
         return 1
 
     case.slurm.play = fails

@@ -82,7 +82,8 @@ def produce(
         needed = producing.estimate(plan)
         for line in needed.lines():
             say(line)
-        producing.check(plan, needed, root, room, engines)
+        producing.check_plumed(plan, engines)
+        producing.check(plan, needed, root, room)
         return producing.for_ranks(plan, machine)
 
     plan = planned(None if found else engines.machine, _print)
@@ -138,11 +139,11 @@ def _room(
     if gpus is None and launcher is not None:
         gpus = launcher.walker_gpus
     if site is None or site.scheduler == "none":
-        return producing.Room(cores, gpus, producing.memory.free())
+        return producing.Room.here(cores, gpus)
     place = site.place("production")
     nodes = min(place.nodes or 1, settings.walkers * settings.ranks)
     memory_GB = None if place.memory_GB is None else place.memory_GB * nodes
-    return producing.Room(cores, gpus, memory_GB, "are its memory_GB in the site file")
+    return producing.Room(cores, memory_GB, "are its memory_GB in the site file", gpus)
 
 
 def _asked(engines: "Engines", launcher: "Launcher") -> "Engines":

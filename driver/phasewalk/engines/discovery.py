@@ -67,7 +67,7 @@ class Plumed:
     @property
     def has_mpi(self) -> bool:
         """Whether it was built with MPI: then the kernel has the name of this function."""
-        return b"\0MPI_Comm_rank\0" in self.kernel.read_bytes()
+        return b"MPI_Comm_rank\0" in self.kernel.read_bytes()
 
     @property
     def env(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from ..faces import lazy
 if TYPE_CHECKING:
     from . import memory, reference
     from .deck import hills_name
-    from .needs import Estimate, check, estimate
+    from .needs import Estimate, check, check_plumed, estimate
     from .outputs import frame_size
     from .plan import Begun, Plan, for_ranks, make, walker_names
     from .room import Room
@@ -27,6 +27,7 @@ __all__ = [
     "Shown",
     "begun_with",
     "check",
+    "check_plumed",
     "estimate",
     "for_ranks",
     "frame_size",
@@ -47,7 +48,7 @@ __getattr__ = lazy(
     {
         "deck": ("hills_name",),
         "memory": (),
-        "needs": ("Estimate", "check", "estimate"),
+        "needs": ("Estimate", "check", "check_plumed", "estimate"),
         "outputs": ("frame_size",),
         "plan": ("Begun", "Plan", "for_ranks", "make", "walker_names"),
         "room": ("Room",),

@@ -69,7 +69,7 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def check(plan: Plan, needed: Estimate, folder: Path, room: Room, engines: Engines) -> None:
+def check(plan: Plan, needed: Estimate, folder: Path, room: Room) -> None:
     """Raise InputError if a run cannot be done as asked.
 
     Args:
@@ -77,11 +77,9 @@ def check(plan: Plan, needed: Estimate, folder: Path, room: Room, engines: Engin
         needed: from `estimate`.
         folder: of the run; it need not exist.
         room: where it is to run.
-        engines: the programs.
     """
     _check_places(plan, room)
     _check_cut(plan)
-    _check_plumed(plan, engines)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = free_GB(existing)
     there = sum(
@@ -109,7 +107,7 @@ def reserve_GB(plan: Plan) -> float:
     return RESERVE_GB + 2.0 * plan.settings.walkers * each / 1e9
 
 
-def _check_plumed(plan: Plan, engines: Engines) -> None:
+def check_plumed(plan: Plan, engines: Engines) -> None:
     """Raise InputError without a PLUMED that several walkers can use.
 
     In a launch of several LAMMPS partitions, PLUMED with MPI adds their numbers to the names of the

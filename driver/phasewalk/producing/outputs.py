@@ -65,13 +65,10 @@ def restart_step(path: Path, atoms: int) -> int | None:
     if not head.startswith(MARK) or end != MARK or len(head) <= len(MARK):
         return None
     _, known, rest = head.partition(_BEFORE_STEP)
-    _, also, number = rest.partition(_BEFORE_ATOMS)
-    if not (known and also):
-        raise ParseError(
-            path, "a restart file of an unknown format: units metal and atom_style atomic are "
-            "expected; remove it"
-        )  # fmt: skip
-    if (found := int(struct.unpack("=q", number[:8])[0])) != atoms:
+    if not known:
+        raise ParseError(path, "a restart file of an unknown format: units metal are expected")
+    _, known, number = rest.partition(_BEFORE_ATOMS)  # not compared if LAMMPS writes it otherwise
+    if known and (found := int(struct.unpack("=q", number[:8])[0])) != atoms:
         raise ParseError(
             path, f"the restart file of another run: it has {found} atoms, and this run has "
             f"{atoms}; remove it"

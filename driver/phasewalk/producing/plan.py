@@ -255,7 +255,11 @@ def _chosen(found: list[Model], machine: Machine | None, begun: Begun | None) ->
     for one, reason in zip(found, reasons, strict=True):
         if not reason:
             return one
-    raise InputError(f"{found[0].file}: {reasons[0]}; make another form with phasewalk deploy")
+    raise InputError(
+        f"{found[0].file}: {reasons[0]}; make one for it: phasewalk deploy "
+        f"{shlex.quote(str(found[0].checkpoint))} -o FOLDER/model.nequip.pth, with FOLDER as "
+        "campaign: and a file as structure:"
+    )
 
 
 def _structure(
@@ -308,18 +312,12 @@ def _check_size(
             f"{', '.join(model.stamp.types)}"
         )
     copies, needed = _copies(settings), None
+    memory.check(settings, copies * len(cell), None, memory.free())
     if model.stamp.device == "cpu":
-        mine = memory.of_walker(
-            cell,
-            copies,
-            cutoff_A=model.stamp.r_max_A,
-            channels=model.channels,
-            ranks=settings.ranks,
-        )
+        channels, ranks = model.channels, settings.ranks
+        mine = memory.of_walker(cell, copies, model.stamp, channels=channels, ranks=ranks)
         needed = settings.walkers * mine / 1e9
-    sizes = (copies * len(cell), settings.walkers, settings.ranks)
-    memory.check(*sizes, None, memory.free())
-    memory.check(*sizes, needed, room.memory_GB, room.of)
+        memory.check(settings, copies * len(cell), needed, room.memory_GB, room.of)
     return needed
 
 

@@ -67,10 +67,8 @@ def job(plan: Plan, folder: Path, engines: Engines) -> Job:
         *("production", settings.walkers, engines, folder),
         ranks=settings.ranks,
         deck=deck.MAIN,
+        partitioned=settings.walkers > 1,
     )
-    if settings.walkers == 1:  # in a partition, PLUMED with MPI adds its number to names of files
-        argv = (str(engines.lmp), "-in", deck.MAIN, "-log", "none", "-screen", "none")
-        walking = replace(walking, argv=argv)
     return replace(walking, kind="production", stop_file=deck.STOP)
 
 
