@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from helpers import fake_campaign, fake_engines
-from helpers.fake_lammps import DUMPED, RESTARTS, SETTINGS, STEPS, Lammps
+from helpers.fake_lammps import DUMPED, RESTARTS, SETTINGS, STEPS, STRANGE, Lammps
 from helpers.fake_slurm import FakeSlurm, Played
 from helpers.fakes import FakeLauncher
 from phasewalk.batch import JobsLauncher
@@ -16,8 +17,10 @@ from phasewalk.cluster import PlaceSettings, SiteSettings
 from phasewalk.engines import here
 from phasewalk.errors import EngineFailed, InputError, StoreError
 from phasewalk.jobs import Job
-from phasewalk.producing import make, running, settings, starts
+from phasewalk.producing import make, needs, running, settings, starts, written
 from phasewalk.producing.plan import Plan
+from phasewalk.producing.written import Full
+from phasewalk.where import MARK
 
 PLACE = PlaceSettings(time_min=60, memory_GB=2)
 STOP = "production.stop"
@@ -328,3 +331,110 @@ def test_a_second_command_is_refused(case: Case) -> None:
     case.during = during
     assert case.run().done
     assert seen
+
+
+def test_little_space_stops_a_job_in_the_queue_softly(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = True
+
+    def usage(place: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=1e5 if full and case.slurm.running() else 1e12)
+
+    monkeypatch.setattr(needs.shutil, "disk_usage", usage)
+    with pytest.raises(Full, match=r"100 kB are free, too little to go on; free some"):
+        case.run()
+    assert "stopping, and writing a restart file …" in case.said
+    assert (case.slurm.accepted, case.slurm.running()) == (1, [])
+    assert not (case.root / STOP).exists()
+    assert not (case.root / MARK).exists()
+    full = False
+    assert case.run().done
+    assert "walker-0 goes on at step 30" in case.said
+    case.check()
+
+
+def lines_are_missing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose table ends before its last restart file, as on a full disk."""
+    monkeypatch.setattr(written.time, "monotonic", lambda: case.slurm.time)
+
+    def missing(one: Played) -> None:
+        case.lammps.walk(case.root, RESTARTS + DUMPED)
+        case.lammps.restart(case.root, "a", RESTARTS)
+        case.lammps.restart(case.root, "b", 2 * RESTARTS)
+
+    case.slurm.play = lambda job: 0
+    case.happens(missing)
+
+
+def test_a_job_in_the_queue_that_does_not_write_is_stopped(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the error is said: the next command must not start a second one beside it."""
+    lines_are_missing(case, monkeypatch)
+    case.slurm.takes = lambda job: 250.0
+    with pytest.raises(EngineFailed, match=r"walker-0.thermo: it ends before step 80 .is there no"):
+        case.run()
+    assert case.slurm.time > starts.LATE_S
+    assert (case.slurm.accepted, case.slurm.running()) == (1, [])
+    case.slurm.play = case.lammps
+    assert case.run().done
+    assert f"walker-0 goes on at step {RESTARTS}" in case.said
+    case.check()
+
+
+def test_a_job_in_the_queue_that_does_not_stop_is_taken_over(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines_are_missing(case, monkeypatch)
+    case.slurm.takes = lambda job: 3000.0
+    late = r"before step 80 .*; its job in the queue is not stopped yet, after 300 s"
+    with pytest.raises(EngineFailed, match=late):
+        case.run()
+    assert len(case.slurm.running()) == 1
+    assert (case.root / STOP).exists()
+    case.during = lambda line: None
+    with pytest.raises(EngineFailed, match="it ends before step 80"):
+        case.run()
+    assert "an earlier job of this run is taken over" in case.said
+    assert case.slurm.accepted == 1
+    case.slurm.sleep(3000.0)  # it has stopped
+    case.slurm.play = case.lammps
+    assert case.run().done
+    assert case.slurm.accepted == 2
+    case.check()
+
+
+def test_a_run_with_missing_lines_has_not_ended(case: Case) -> None:
+    def loses_a_line(job: Job) -> int:
+        ended = case.lammps(job)
+        path = job.directory / "walker-0.thermo"
+        path.write_text(path.read_text().replace("\n90 300\n", "\n"))
+        case.lammps.restart(job.directory, "a", 2 * RESTARTS)
+        return ended
+
+    case.slurm.play = loses_a_line
+    with pytest.raises(
+        EngineFailed, match=r"thermo, line 10: step 100 where 90 is .* was there no"
+    ):
+        case.run()
+    case.slurm.play = case.lammps
+    assert case.run().done
+    assert f"walker-0 goes on at step {2 * RESTARTS}" in case.said
+    case.check()
+    assert case.slurm.accepted == 2
+
+
+def test_no_alarm_is_lost_or_twice_over_several_jobs(case: Case) -> None:
+    """Also those of frames that nobody had looked at when the run was killed at its end."""
+    case.slurm.takes = lambda job: 4000.0
+    assert case.run().done
+    path = case.root / "alarms.jsonl"
+    found = path.read_text()
+    lines = found.splitlines()
+    assert {json.loads(line)["step"] for line in lines} == {*STRANGE, 90}
+    assert len(lines) == len(set(lines))
+    for old in case.root.glob("alarms.*"):
+        old.unlink()
+    assert case.run().done
+    assert path.read_text() == found
