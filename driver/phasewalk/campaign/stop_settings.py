@@ -124,7 +124,8 @@ class StopSettings(Settings):
         None,
         ge=1,
         description="Budget: no round starts that could exceed this number of labels, including "
-        "labels reused from other campaigns; those added by `phasewalk fes --learn` do not count.",
+        "labels reused from other campaigns; those added of free energies and production "
+        "runs do not count.",
     )
     max_core_hours: float | None = Field(
         None, gt=0, description="Budget: no round starts after this many core-hours in all stages."
