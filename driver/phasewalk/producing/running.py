@@ -38,6 +38,8 @@ from .written import Full, Written
 BEGUN = "production.json"
 GRACE_S = 300.0
 """Time to stop softly, after which the run is killed and goes on from its last restart file."""
+DYING_S = 3.0
+"""Time in which the processes of a start that was killed end."""
 SECONDS_PER_DAY = 86400.0
 Shown = Callable[[str], None]
 
@@ -122,7 +124,6 @@ def run(
     lock = take(folder)
     try:
         _begin(plan, folder)
-        _check_alone(folder)
         before = _reached(plan, folder)
         if before.done and not _incomplete(plan, folder):  # nothing is cut
             Alarms(plan, folder, None, say).end()  # it may have been killed before it had looked
@@ -167,15 +168,25 @@ def _check_folder(folder: Path) -> None:
 
 def _check_alone(folder: Path) -> None:
     """Raise StoreError if LAMMPS still runs there: by hand, or since its supervisor was killed."""
+    until = time.monotonic() + DYING_S
+    while number := _lammps_in(folder.resolve()):
+        if time.monotonic() > until:
+            raise StoreError(
+                f"{folder}: process {number} still runs there; wait until it ends, or stop it "
+                f"(touch {folder / deck.STOP}, or kill {number})"
+            )
+        time.sleep(0.1)
+
+
+def _lammps_in(folder: Path) -> str:
+    """A process of this machine that runs a deck in a folder; empty if there is none."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             words = (entry / "cmdline").read_bytes().split(b"\0")
             here = any(word.endswith(b".lmp") for word in words)
-            if here and (entry / "cwd").readlink() == folder.resolve():
-                raise StoreError(
-                    f"{folder}: process {entry.name} still runs there; wait until it ends, or "
-                    f"stop it (touch {folder / deck.STOP}, or kill {entry.name})"
-                )
+            if here and (entry / "cwd").readlink() == folder:
+                return entry.name
+    return ""
 
 
 def _begin(plan: Plan, folder: Path) -> None:
@@ -219,6 +230,7 @@ def _text(begun: Begun) -> bytes:
 
 def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
     """Cut the files of all walkers and write the decks; the step at which each goes on."""
+    _check_alone(folder)
     files = {walker: deck.series(plan, walker) for walker in plan.walkers}
     steps = {walker: outputs.resume(folder, walker, files[walker]) for walker in plan.walkers}
     for one in (one for each in files.values() for one in each):
