@@ -11,8 +11,11 @@ import pytest
 from helpers import fake_campaign, fake_engines
 from helpers.fake_lammps import SETTINGS, Lammps
 from helpers.fake_slurm import FakeSlurm
+from helpers.fakes import FakeLauncher
 from phasewalk import batch, engines
 from phasewalk.batch import JobsLauncher
+from phasewalk.cluster import PlaceSettings, SiteSettings
+from phasewalk.commands import produce
 from phasewalk.engines import Engines, here, plugin
 from phasewalk.engines.discovery import Plumed
 from phasewalk.jobs import Job
@@ -131,6 +134,24 @@ def test_the_memory_is_that_of_the_site(run: Run, place: Place) -> None:
     assert not place.slurm.jobs
     place.site(f"{SITE}production: {{memory_GB: 0.2, nodes: 2}}")  # but one rank
     assert run("produce", place.file, "--site", "lab")[0] == 2
+
+
+def test_gpus_and_memory_are_those_of_all_nodes_of_a_production(place: Place) -> None:
+    asked = settings.read(place.file)
+    walkers = PlaceSettings(gpus=4, memory_GB=100)
+    own = PlaceSettings(gpus=2, nodes=3)
+    given = {"site": "lab", "default": PlaceSettings(gpus=1), "segment": walkers}
+    there = SiteSettings(**given, production=own)
+    room = produce._room(asked, there, None)  # as for --dry-run
+    assert (room.cores, room.gpus, room.memory_GB) == (None, 6, 100)  # one rank is on one node
+    four = asked.model_copy(update={"walkers": 4})
+    assert produce._room(four, there, None).memory_GB == 300
+    assert produce._room(four, SiteSettings(**given), None).gpus == 4
+    on_gpus = FakeLauncher(cores=8, walker_gpus=2)
+    assert produce._room(asked, SiteSettings(site="pc", scheduler="none"), on_gpus).gpus == 2
+    here = produce._room(asked, None, on_gpus)
+    assert (here.cores, here.gpus) == (8, 2)
+    assert here.memory_GB
 
 
 def test_to_the_end_in_the_queue(run: Run, place: Place) -> None:
