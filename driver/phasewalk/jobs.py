@@ -27,8 +27,9 @@ ENDED = "finished.json"
 """File in a job's directory, written when its program has ended: return code, seconds, host, and
 `Where` if it ran on a site."""
 Kind = Literal[
-    "label", "atom", "segment", "train", "compile", "evaluate", "colvars", "check", "build", "other"
-]
+    "label", "atom", "segment", "train", "compile", "evaluate", "colvars", "check", "build",
+    "production", "other"
+]  # fmt: skip
 """Kinds of work, for which a launcher may use different machines or limits."""
 
 
@@ -56,6 +57,10 @@ class Job:
         memory_GB: memory on each machine; None if it is not known.
         background: it reserves no cores; on this machine it shares those of other jobs.
         timeout_s: time limit, after which it is stopped and counts as failed; None for no limit.
+        stop_file: name of a file in its directory at which the program stops by itself, so that
+            another job can go on in this directory. The launcher writes it some minutes before the
+            time of its machines is over; it never starts such a job again, nor cleans or renames
+            its directory. Empty for any other job.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Job:
     memory_GB: float | None = None
     background: bool = False
     timeout_s: float | None = None
+    stop_file: str = ""
 
     @property
     def cores(self) -> int:
@@ -139,6 +145,7 @@ class Finished:
         why: why it was ended from outside, and what to do, if the launcher knows: "killed for
             memory: 62 of 64 GB; raise memory_GB of label".
         where: where on a site it ran.
+        again: of a job with a `stop_file`: it was lost or preempted, which says nothing about it.
     """
 
     job: Job
@@ -147,6 +154,7 @@ class Finished:
     host: str = ""
     why: str = ""
     where: Where | None = field(default=None, compare=False)
+    again: bool = field(default=False, compare=False)
 
     STDOUT = "stdout.txt"
     STDERR = "stderr.txt"
@@ -201,7 +209,6 @@ class Session(Protocol):
 
     def add(self, job: Job) -> None:
         """Add a job; it is started during the iteration over `events`."""
-        ...
 
     def resume(self, job: Job) -> bool:
         """Add a job that an earlier process started in its directory, and whose end is not known.
@@ -209,7 +216,6 @@ class Session(Protocol):
         It is not started again; its events are as if this session had started it. Returns False,
         and does nothing, if no such job is left or it is not exactly this one.
         """
-        ...
 
     def events(self) -> Generator[Event]:
         """Yield events until no job is waiting or running.
@@ -217,19 +223,15 @@ class Session(Protocol):
         Jobs may be added meanwhile. No event is lost if the iteration is ended early and `events`
         is called again.
         """
-        ...
 
     def narrow(self, directory: Path, cores: int) -> None:
         """Reduce the number of cores of the running job in a directory."""
-        ...
 
     def stop(self, directory: Path) -> None:
         """Stop or cancel the job in a directory; it has no further events."""
-        ...
 
     def close(self) -> None:
         """Stop running jobs and cancel waiting ones."""
-        ...
 
 
 class Launcher(Protocol):

@@ -16,7 +16,7 @@ from .files import read as read_file
 from .where import Pool, Where
 
 FILE = "now.json"
-STARTING, FREE_ENERGY = "starting", "free energy"
+STARTING, FREE_ENERGY, ALARM_FRAMES = "starting", "free energy", "alarm frames"
 """Name of the stage before the first one; first words of the stages of a free energy."""
 FRESH_S = 60.0
 """Age of the file, s, above which it is ignored: the campaign may have ended."""
@@ -203,7 +203,7 @@ class Now:
         """Round and stage."""
         if self.stage == STARTING:
             return STARTING
-        if self.stage.startswith(FREE_ENERGY):  # it has segments, not rounds
+        if self.stage.startswith((FREE_ENERGY, ALARM_FRAMES)):  # these have no rounds
             return self.stage
         of = f" of {self.rounds}" if self.rounds else ""
         return f"{f'round {self.round}{of}' if self.round else 'bootstrap'}: {self.stage}"

@@ -213,3 +213,21 @@ def test_a_folder_alone(tmp_path: Path, trained: Trained) -> None:
     count = len(run.alarms())
     assert again(tmp_path, run.said.append).status == "frames with alarms: 1"
     assert len(run.alarms()) == count
+
+
+def test_a_run_that_drifts_away_does_not_say_so_with_each_frame(
+    tmp_path: Path, trained: Trained
+) -> None:
+    run = Run(tmp_path, trained, set())
+    steps = range(0, 200, EVERY)
+    (tmp_path / "walker-0.dump").write_text("".join(frame(n, strange=False) for n in steps))
+    values = {n: 2.0 + n / 100 for n in steps}  # the range is 0 … 1
+    rows = "".join(f"{0.5 * n} {value}\n" for n, value in values.items())
+    (tmp_path / "walker-0.colvar").write_text(f"#! FIELDS time v\n{rows}")
+    run.watch().end()
+    found = [json.loads(line) for line in (tmp_path / ALARMS).read_text().splitlines()]
+    times = [one["times"] for one in found if one["kind"] == "variable"]
+    assert len(times) == len(steps)
+    said = [line for line in run.said if "variable v" in line]
+    assert 3 <= len(said) <= 1 + np.log(times[-1] / times[0]) / np.log(1.1)
+    assert said[0].startswith("alarm: walker-0, step 0: ")

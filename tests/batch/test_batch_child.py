@@ -16,6 +16,7 @@ from phasewalk import jobs
 from phasewalk.batch import batches
 from phasewalk.batch.batches import Plan
 from phasewalk.cluster import Need, PlaceSettings
+from phasewalk.engines import workplace
 from phasewalk.files import set_aside
 from phasewalk.jobs import Finished, Job
 from phasewalk.where import Where
@@ -235,3 +236,54 @@ def test_no_job_begins_after_its_time(batch: Batch) -> None:
     assert batch.start(place).wait(20) == 0
     assert jobs.finished(one) is not None
     assert not (two.directory / Finished.STDOUT).exists()
+
+
+LASTS = (
+    "import pathlib, time\n"
+    "print('begun', flush=True)\n"
+    "while not pathlib.Path('stop').exists(): time.sleep(0.02)\n"
+    "pathlib.Path('restart').touch()"
+)
+
+
+def test_before_the_time_limit_a_program_is_asked_to_stop(batch: Batch) -> None:
+    """Slurm signals the batch job, also if phasewalk was killed."""
+    one = batch.job(1, LASTS, kind="production", stop_file="stop")
+    place = batch.write([one], Plan(Need(minutes=60)))
+    script = (place / batches.SCRIPT).read_text()
+    assert "#SBATCH --no-requeue\n#SBATCH --signal=B:USR1@300\n" in script
+    process = batch.start(place)
+    until(begun(one))
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+    ended = jobs.finished(one)
+    assert ended is not None
+    assert ended.returncode == 0
+    assert (one.directory / "stop").read_text() == workplace.OVER
+    assert (one.directory / "restart").exists()
+
+
+def test_who_has_asked_it_to_stop_before_is_not_forgotten(batch: Batch) -> None:
+    one = batch.job(1, f"{LASTS}; time.sleep(1)", kind="production", stop_file="stop")
+    process = batch.start(batch.write([one], Plan(Need())))
+    until(begun(one))
+    (one.directory / "stop").touch()
+    until((one.directory / "restart").exists)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+    assert (one.directory / "stop").read_text() == ""
+
+
+def test_a_run_that_goes_on_is_not_started_twice_nor_are_its_files_removed(batch: Batch) -> None:
+    """As by `scontrol requeue`, or by an option of the site."""
+    one = batch.job(1, f"{LASTS}", kind="production", stop_file="stop")
+    place = batch.write([one], Plan(Need()))
+    process = batch.start(place)
+    until(begun(one))
+    (one.directory / "trajectory").touch()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert batch.start(place).wait(20) == 0
+    assert jobs.finished(one) is None
+    assert (one.directory / "trajectory").exists()
+    assert not (one.directory / "restart").exists()

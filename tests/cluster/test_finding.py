@@ -107,3 +107,15 @@ train: {gpus: 2, environment: {B: t}}
     train = site.place_of(Job("t", ("x",), Path("t"), kind="train"))
     assert (train.account, train.gpus, train.environment) == ("a", 2, {"A": "d", "B": "t"})
     assert site.place("label").environment == {"A": "d", "B": "d"}
+
+
+def test_a_production_takes_from_segment_what_it_does_not_set() -> None:
+    text = """
+site: x
+default: {account: a, time_min: 60, gpus: 1, environment: {A: d}}
+segment: {gpus: 4, time_min: 30, environment: {B: s}}
+production: {time_min: 1440, nodes: 8, environment: {C: p}}
+"""
+    place = parse(text, "s", SiteSettings).place("production")
+    assert (place.account, place.gpus, place.time_min, place.nodes) == ("a", 4, 1440, 8)
+    assert place.environment == {"A": "d", "B": "s", "C": "p"}

@@ -121,3 +121,15 @@ def test_it_is_started_again_as_often_as_the_site_file_says(
     assert ended.where
     assert ended.where.losses == (3 if code else 5)
     assert ("lost with its node" in ended.why) == bool(code)
+
+
+def test_a_run_that_goes_on_is_handed_back_with_its_files(tmp_path: Path) -> None:
+    """Who has started it cuts them before it goes on."""
+    failing(tmp_path, LOST, 0, 1)
+    job = Job("x", (sys.executable, "-c", ""), tmp_path / "x", "production", stop_file="stop")
+    job.directory.mkdir()
+    (job.directory / "trajectory").touch()
+    ended = run(slurm.fake_steps(tmp_path, Node("n1", 2), Node("n2", 2)), job)
+    assert (ended.returncode, ended.why, ended.again) == (1, "lost with its node, n1", True)
+    assert (job.directory / "trajectory").exists()
+    assert (tmp_path / "calls").read_text() == "x\n"

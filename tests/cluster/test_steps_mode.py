@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from helpers import slurm
 from phasewalk.cluster.allocation import Allocation
 from phasewalk.cluster.nodes import Node
 from phasewalk.cluster.steps_mode import Steps
-from phasewalk.engines import ProcessSession
+from phasewalk.engines import ProcessSession, workplace
 from phasewalk.errors import InputError, OutOfTime
 from phasewalk.jobs import Finished, Job, Queued, Running, Started, done_before, run, submit
 from phasewalk.where import Pool, Where
@@ -70,6 +71,10 @@ def job(folder: Path, name: str, **how: Any) -> Job:
         (
             {"kind": "segment", "mpiexec": ("mpiexec",), "ranks": 2},
             {"nodelist": "g1", "gres": "gpu:2", "ntasks": "2"},  # one for each walker at most
+        ),
+        (
+            {"kind": "production", "mpiexec": ("mpiexec",), "ranks": 2, "stop_file": "stop"},
+            {"nodelist": "g1", "gres": "gpu:2", "ntasks": "2", "mem": "16000M"},
         ),
         ({"kind": "compile", "threads": 99}, {"nodelist": "g1", "cpus-per-task": "8"}),
         ({"kind": "colvars"}, {"nodelist": "g1", "gres": "none"}),
@@ -199,6 +204,26 @@ def test_just_before_the_end_running_steps_are_stopped(tmp_path: Path) -> None:
         now[0] = 100.0
         with pytest.raises(OutOfTime, match="running jobs were stopped"):
             list(events)
+
+
+LASTS = "import os, time\nwhile not os.path.exists('stop'): time.sleep(0.02)\nopen('restart', 'w')"
+
+
+def test_a_run_is_asked_to_stop_before_the_end_and_then_waits_for_another_allocation(
+    tmp_path: Path,
+) -> None:
+    """It needs no time limit: it takes what is left."""
+    made = Allocation("1", (Node("n1", 2),), time.time() + 3.5, 4.0)
+    steps = Steps(slurm.site("default: {time_min: 600}"), made, slurm.fake_environ(tmp_path))
+    one = job(tmp_path, "run", kind="production", text=LASTS, stop_file="stop")
+    with closing(ProcessSession(steps)) as session:
+        session.add(one)
+        ended = [event for event in session.events() if isinstance(event, Finished)]
+        assert [end.returncode for end in ended] == [0]
+        assert (one.directory / "stop").read_text() == workplace.OVER
+        session.add(one)
+        with pytest.raises(OutOfTime, match=r"run was not started, since .* ends in 0.0 min"):
+            list(session.events())
 
 
 def test_labels_and_a_training_run_beside_the_walkers(tmp_path: Path) -> None:

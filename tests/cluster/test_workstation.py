@@ -38,6 +38,8 @@ def printed(ended: Finished) -> str:
     [
         ("", "segment", True, "0,1,2,3"),
         ("", "segment", False, "0"),  # it asks the machine
+        ("", "production", True, "0,1,2,3"),
+        ("segment: {gpus: 2}", "production", True, "0,1"),
         ("", "train", False, "0"),
         ("", "compile", False, "0"),
         ("", "evaluate", False, "0"),

@@ -109,6 +109,22 @@ def test_a_free_energy_needs_a_machine_that_runs_the_model(
     assert not (campaign.root / "fes").exists()
 
 
+def test_a_free_energy_needs_a_core_for_each_rank(
+    run: Run, launcher: FakeLauncher, tmp_path: Path
+) -> None:
+    """Which were there when the campaign ran."""
+    more = "resources: {ranks_per_walker: 2}"
+    programs = fake_engines.FakeEngines(machine=NO_GPU)
+    campaign = fake_campaign.make(tmp_path / "made", more=more, programs=programs)
+    campaign.run()
+    says(launcher, answer(NO_GPU))
+    launcher.cores = 1
+    code, out, err = run("fes", campaign.root)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "a walker has 2 MPI ranks (resources.ranks_per_walker), but 1 core(s) × 1 " in err
+    assert all(asks(job) for job in launcher.jobs)
+
+
 @pytest.mark.parametrize("command", ["status", "render"])
 def test_who_starts_no_job_asks_nothing(
     run: Run, launcher: FakeLauncher, arguments: dict[str, list[object]], command: str

@@ -19,6 +19,8 @@ from phasewalk.where import Where, from_json
 
 PARTITION, EPOCH = "cpu", 1e9
 """Of all its batch jobs; seconds since 1970 at which its clock starts."""
+STOPS_S = 20.0
+"""Time in which a program stops that is asked to."""
 
 
 @dataclass
@@ -48,6 +50,8 @@ class Played:
     going: list[Going] = field(default_factory=list)
     submitted: float = 0.0
     starts: int = 0
+    early_s: float | None = None
+    """Time before the limit at which what it runs is asked to stop by itself, once."""
 
     @property
     def times(self) -> tuple[str, float, float | None]:
@@ -62,7 +66,8 @@ class Played:
     @property
     def next(self) -> float:
         """When something happens in it, if nothing happens to it."""
-        return min([self.begun + self.limit_s, *(one.until for one in self.going)])
+        early_s = 0.0 if self.early_s is None else self.early_s
+        return min([self.begun + self.limit_s - early_s, *(one.until for one in self.going)])
 
 
 @dataclass
@@ -139,6 +144,8 @@ class FakeSlurm:
         requeue = "--no-requeue" not in text
         one = Played(str(self.accepted), name[1], batch, 60 * float(limit[1]), requeue, text)
         one.submitted = self.time
+        early = re.search(r"--signal=B:USR1@(\d+)", text)
+        one.early_s = float(early[1]) if early else None
         self.jobs[one.number] = one
         self.sizes.append(len(batch["jobs"]))
         if self.lost_answers:
@@ -230,7 +237,8 @@ class FakeSlurm:
         while one.left and len(one.going) < one.batch.get("at_a_time", 1):
             job = one.left.pop(0)
             late = self.time - one.begun > one.batch["last_start_s"]
-            if not late and _is_due(job, one):
+            again = bool(job.stop_file) and (job.directory / Finished.STDOUT).exists()
+            if not late and not again and _is_due(job, one):
                 for name in (Finished.STDOUT, Finished.STDERR):
                     (job.directory / name).write_bytes(b"")
                 self.started.append(job.name)
@@ -242,6 +250,12 @@ class FakeSlurm:
     def _happen(self, one: Played) -> None:
         if self.time >= one.begun + one.limit_s:
             return self.end(one, "TIMEOUT")
+        if one.early_s is not None and self.time >= one.begun + one.limit_s - one.early_s:
+            one.early_s = None
+            for going in one.going:
+                (going.job.directory / going.job.stop_file).write_text(one.batch["over"])
+                going.until = self.time + STOPS_S
+            return None
         ended = min(one.going, key=lambda going: going.until)
         job = ended.job
         one.going.remove(ended)
@@ -264,6 +278,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
         argv,
         Path(entry["directory"]),
         timeout_s=entry["timeout_s"],
+        stop_file=entry["stop_file"],
     )
 
 

@@ -18,7 +18,7 @@ import physics_models as models
 import pytest
 from numpy.typing import NDArray
 
-from phasewalk.engines.discovery import Engines
+from phasewalk.engines.discovery import Engines, Plumed
 
 pytestmark = pytest.mark.engine
 
@@ -399,8 +399,9 @@ void plumed_plumedmain_finalize(void *) {}
 void plumed_plumedmain_cmd(void *, const char *key, const void *value) {
   if (!std::strcmp(key, "getApiVersion")) *static_cast<int *>(const_cast<void *>(value)) = 10;
   if (!std::strcmp(key, "GREX setMPIIntercomm")) {
-    int size = 0;
+    int size = 0, rank = 0;
     MPI_Comm_size(*static_cast<const MPI_Comm *>(value), &size);
+    MPI_Comm_rank(*static_cast<const MPI_Comm *>(value), &rank);  // as PLUMED does
     groups += size;
   }
 }
@@ -420,15 +421,21 @@ int MPI_Finalize() {
 """
 
 
+def with_mpi(engines: Engines, folder: Path) -> Path:
+    """This PLUMED, compiled."""
+    (folder / "kernel.cpp").write_text(KERNEL)
+    kernel, mpi = folder / "libkernel.so", engine.mpi_library()
+    flags = ["-shared", "-fPIC", f"-I{engines.mpi_include}", "-DMPICH_SKIP_MPICXX"]
+    argv = ["g++", *flags, str(folder / "kernel.cpp"), str(mpi), "-o", str(kernel)]
+    subprocess.run(argv, check=True)
+    return kernel
+
+
 def test_its_communicator_is_freed(
     engines: Engines, plugin_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each fix takes one of a few thousand that MPI has."""
-    (tmp_path / "kernel.cpp").write_text(KERNEL)
-    kernel, mpi = tmp_path / "libkernel.so", engine.mpi_library()
-    flags = ["-shared", "-fPIC", f"-I{engines.mpi_include}", "-DMPICH_SKIP_MPICXX"]
-    argv = ["g++", *flags, str(tmp_path / "kernel.cpp"), str(mpi), "-o", str(kernel)]
-    subprocess.run(argv, check=True)
+    kernel = with_mpi(engines, tmp_path)
     monkeypatch.setenv("PLUMED_KERNEL", str(kernel))
     engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
     bias = "fix bias all plumed outfile p.log\nrun 1\nunfix bias\n"
@@ -445,6 +452,32 @@ def test_its_communicator_is_freed(
     assert nothing[0] == "0"
     assert once == [("2", nothing[1])] * 2
     assert thrice == [("6", nothing[1])] * 2
+
+
+@pytest.mark.parametrize(("arguments", "replicas"), [((), "0"), (("-partition", "1x1"), "1")])
+def test_without_partitions_a_plumed_with_mpi_has_no_replicas(
+    engines: Engines,
+    plugin_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    arguments: tuple[str, ...],
+    replicas: str,
+) -> None:
+    """It adds the number of the replica to the names of files, also of the only one."""
+    kernel = with_mpi(engines, tmp_path)
+    assert Plumed(kernel, "hand").has_mpi
+    assert engines.plumed is not None
+    assert not engines.plumed.has_mpi  # the wheel's
+    monkeypatch.setenv("PLUMED_KERNEL", str(kernel))
+    engine.write_data(tmp_path / "argon.data", engine.argon(), ("Ar",))
+    deck = (
+        f"units metal\nread_data argon.data\n{NOTHING}\nfix bias all plumed outfile p.log\nrun 1\n"
+    )
+    env = {"LD_PRELOAD": str(kernel)}
+    done = engine.run_program(plugin_path, tmp_path, deck, *arguments, ranks=1, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"walkers (\d+) alive", done.stderr) == [replicas]
 
 
 THERMOSTATS = {

@@ -1,94 +1,23 @@
 """Alarms of a whole run whose LAMMPS is a fake: while it runs, after a failure, at its end."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
-import numpy as np
 import pytest
-from ase import Atoms
 
 from helpers import fake_campaign, fake_engines
+from helpers.fake_lammps import DUMPED, KILLED, SETTINGS, STEPS, STRANGE, Lammps
 from helpers.fakes import FakeLauncher, Watcher
-from helpers.productions import restart
 from phasewalk.alarms import choose, label, of_campaign
+from phasewalk.alarms import chosen as chosen_from
 from phasewalk.campaign import Work
 from phasewalk.engines import here
 from phasewalk.errors import EngineFailed, InputError
-from phasewalk.jobs import Job
-from phasewalk.producing import make, outputs, running, settings
-from phasewalk.producing.plan import Plan
+from phasewalk.producing import make, running, settings
 from phasewalk.rounds import added
 from phasewalk.status import library
 from phasewalk.store import read_campaign
-
-STEPS, DUMPED, RESTARTS, KILLED = 100, 10, 40, 70
-STRANGE = (20, 60)
-SETTINGS = {
-    "campaign": "a/run",
-    "structure": "NaCl",
-    "supercell": [2, 1, 1],
-    "ensemble": "npt",
-    "timestep_fs": 0.5,
-    "length_ps": STEPS * 0.5 / 1000,
-    "thermo_every_steps": DUMPED,
-    "dump_every_steps": DUMPED,
-    "restart_every_steps": RESTARTS,
-    "plumed": "vol: VOLUME\nPRINT ARG=vol STRIDE=10\n",
-}
-
-
-@dataclass
-class Lammps:
-    """Writes what a run writes; the first time it dies at a step."""
-
-    plan: Plan
-    kill: int | None = KILLED
-    moved: tuple[float, float, float] = (1.1, 0.6, 0.2)
-
-    def atoms(self, step: int) -> Atoms:
-        """Like the labels; at some steps atom 3 is far from its place."""
-        atoms: Atoms = self.plan.atoms.copy()
-        atoms.positions += 0.01 * np.random.default_rng(step).standard_normal((len(atoms), 3))
-        if step in STRANGE:
-            atoms.positions[2] += self.moved
-        return atoms
-
-    def __call__(self, job: Job) -> int:
-        """One start."""
-        folder = job.directory
-        begin = outputs.restart_step(folder / "walker-0.restart", len(self.plan.atoms)) or 0
-        end = STEPS if self.kill is None else self.kill
-        for step in range(begin, end + 1, DUMPED):
-            self.write(folder, step)
-        name, last = ("restart.end", STEPS) if self.kill is None else ("restart.a", RESTARTS)
-        restart(folder / f"walker-0.{name}", last, len(self.plan.atoms))
-        killed, self.kill = self.kill is not None, None
-        return 1 if killed else 0
-
-    def write(self, folder: Path, step: int) -> None:
-        """A row of each table, and a frame."""
-        atoms, types = self.atoms(step), self.plan.model.stamp.types
-        (a, _, _), (b, d, _), (c, e, f) = atoms.cell.array.tolist()
-        low, high = (min(0, b, c, b + c), min(0, e), 0), (a + max(0, b, c, b + c), d + max(0, e), f)
-        lines = ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms))]
-        lines += ["ITEM: BOX BOUNDS xy xz yz pp pp pp"]
-        lines += [f"{low[n]} {high[n]} {(b, c, e)[n]}" for n in range(3)]
-        lines += ["ITEM: ATOMS id type element x y z ix iy iz"]
-        for n, atom in enumerate(atoms, start=1):
-            x, y, z = atom.position
-            kind = types.index(atom.symbol) + 1
-            lines.append(f"{n} {kind} {atom.symbol} {x:.10g} {y:.10g} {z:.10g} 0 0 0")
-        texts = {
-            "walker-0.dump": "\n".join(lines),
-            "walker-0.thermo": f"{step} 300",
-            "walker-0.colvar": f"{step * 0.5e-3:.6f} {9.0 if step == 90 else 0.36:.3f}",
-        }
-        for name, text in texts.items():
-            head = "#! FIELDS time vol\n" if name.endswith("colvar") else ""
-            with (folder / name).open("a") as stream:
-                stream.write(f"{head}{text}\n")
 
 
 def alarms(folder: Path) -> list[tuple[int, str, tuple[int, ...]]]:
@@ -108,7 +37,7 @@ def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
     file.write_text(json.dumps(SETTINGS))
     plan = make(settings.read(file), file, here())
     engines = fake_engines.engines(tmp_path)
-    launcher = FakeLauncher(Lammps(plan))
+    launcher = FakeLauncher(Lammps(plan, kill=KILLED))
     said: list[str] = []
     shown: list[str] = []
     with pytest.raises(EngineFailed):
@@ -129,6 +58,18 @@ def test_each_alarm_once_also_after_a_failure(tmp_path: Path) -> None:
     kept = ase.io.read(folder / "alarms.extxyz", ":")
     assert {one.info["step"] for one in kept} == {20, 60, 90}
     assert len(kept[0]) == 16
+    for path in folder.glob("alarms.*"):  # killed after LAMMPS had ended
+        path.unlink()
+    starts = len(launcher.jobs)
+    assert running.run(plan, folder, launcher, engines, show=shown.append, say=said.append).done
+    assert alarms(folder) == again
+    assert (folder / "alarms.extxyz").stat().st_size
+    with (folder / "walker-0.thermo").open("a") as stream:  # as on a full disk
+        stream.truncate(stream.tell() - 4)
+    assert len(launcher.jobs) == starts
+    assert running.run(plan, folder, launcher, engines, show=shown.append, say=said.append).done
+    assert len(launcher.jobs) == starts + 1
+    assert (folder / "walker-0.thermo").read_text().endswith(f"\n{STEPS} 300\n")
 
 
 def test_a_finished_run_looks_at_the_frames_that_are_left(tmp_path: Path) -> None:
@@ -138,7 +79,7 @@ def test_a_finished_run_looks_at_the_frames_that_are_left(tmp_path: Path) -> Non
     file, folder = tmp_path / "p.yaml", tmp_path / "p.production"
     file.write_text(json.dumps(SETTINGS))
     plan = make(settings.read(file), file, here())
-    engines, launcher = fake_engines.engines(tmp_path), FakeLauncher(Lammps(plan, kill=None))
+    engines, launcher = fake_engines.engines(tmp_path), FakeLauncher(Lammps(plan))
     running.run(plan, folder, launcher, engines, show=str, say=str)
     found = alarms(folder)
     written = (folder / "walker-0.dump").read_bytes()
@@ -167,7 +108,7 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
         folders[name] = tmp_path / name
         file.write_text(json.dumps({**SETTINGS, "supercell": supercell, "plumed": None}))
         plan = make(settings.read(file), file, here())
-        lammps = Lammps(plan, kill=None, moved=(0.35, 0.3, 0.2))
+        lammps = Lammps(plan, moved=(0.35, 0.3, 0.2))
         engines = fake_engines.engines(tmp_path)
         launcher = FakeLauncher(lammps)
         running.run(plan, folders[name], launcher, engines, show=str, say=str)
@@ -176,6 +117,9 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
         InputError, match=r"16 atoms, the campaign's systems have others \(NaCl 8\)"
     ):
         choose(made.campaign, made.root, folders["two"], 5)
+    turned = ase.io.read(folders["one"] / "alarms.extxyz", "0")[::-1]
+    with pytest.raises(InputError, match=r"other elements than .*, or the same in another order"):
+        chosen_from._system(made.campaign, turned, folders["one"])
     other = fake_campaign.make(tmp_path / "b")
     other.run()
     with pytest.raises(InputError, match=r"its model is of the campaign .*a/run, not of"):
@@ -210,7 +154,7 @@ def test_a_frame_with_atoms_too_close_is_not_labelled(tmp_path: Path) -> None:
     file.write_text(json.dumps({**SETTINGS, "supercell": [1, 1, 1], "plumed": None}))
     plan = make(settings.read(file), file, here())
     folder, engines = tmp_path / "one", fake_engines.engines(tmp_path)
-    lammps = Lammps(plan, kill=None, moved=(1.8, 0.0, 0.0))
+    lammps = Lammps(plan, moved=(1.8, 0.0, 0.0))
     running.run(plan, folder, FakeLauncher(lammps), engines, show=str, say=str)
     with pytest.raises(InputError, match="none of 2 alarm frames can be labelled: "):
         choose(made.campaign, made.root, folder, 5)

@@ -44,6 +44,11 @@ def written(folder: Path, series: Series) -> list[int]:
     return [round(float(row.split()[0]) / series.per_step) for row in rows]
 
 
+def write_deck(folder: Path) -> None:
+    line = f"restart {EVERY} {NAME}.restart.a {NAME}.restart.b"
+    (folder / f"{NAME}.lmp").write_text(f"thermo 10\n{line}\nrun 1000 upto\n")
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Killed at step 357, with restart files of steps 200 and 300."""
@@ -51,6 +56,7 @@ def run(tmp_path: Path) -> Path:
         write(tmp_path, series, 357)
     restart(tmp_path / f"{NAME}.restart.a", 300)
     restart(tmp_path / f"{NAME}.restart.b", 200)
+    write_deck(tmp_path)
     return tmp_path
 
 
@@ -59,7 +65,7 @@ def test_the_step_of_a_recorded_restart_file() -> None:
 
 
 def test_it_goes_on_from_the_last_restart_file(run: Path) -> None:
-    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 300
     assert written(run, TABLE) == list(range(0, 300, 10))  # 300 is written again
     assert written(run, COLVAR) == list(range(0, 300, 5))
     assert written(run, FRAMES) == list(range(0, 300, 20))
@@ -67,16 +73,14 @@ def test_it_goes_on_from_the_last_restart_file(run: Path) -> None:
     assert restart_step(run / f"{NAME}.restart", ATOMS) == 300
     assert [name for name in WRITTEN if (run / f"{NAME}.{name}").exists()] == ["restart"]
     before = {path: path.read_bytes() for path in run.iterdir()}
-    assert (
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
-    )  # killed before LAMMPS had started
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 300  # killed before LAMMPS had started
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_hill_of_the_step_itself_stays(tmp_path: Path) -> None:
     write(tmp_path, HILLS, 399)
     restart(tmp_path / f"{NAME}.restart.end", 350)
-    resume(tmp_path, NAME, [HILLS], atoms=ATOMS, every=EVERY)
+    resume(tmp_path, NAME, [HILLS], atoms=ATOMS)
     assert written(tmp_path, HILLS)[-1] == 350
 
 
@@ -86,36 +90,52 @@ def test_a_restart_file_without_its_end_does_not_count(run: Path, size: int) -> 
     path.write_bytes(path.read_bytes()[:size])
     assert restart_step(path, ATOMS) is None
     assert last_step(run, NAME, ATOMS) == 200
-    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 200
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 200
     assert written(run, HILLS) == list(range(7, 201, 7))
 
 
 def test_no_restart_file_is_complete(run: Path) -> None:
     for ending in ("restart.a", "restart.b"):
         (run / f"{NAME}.{ending}").write_bytes(MARK)
-    with pytest.raises(InputError, match="no restart file of walker-0 is complete"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+    with pytest.raises(InputError, match=r"100, but has no complete .*restart.a, 16 bytes"):
+        resume(run, NAME, FILES, atoms=ATOMS)
+    assert written(run, TABLE)[-1] == 350
 
 
 def test_a_restart_file_of_other_units(run: Path) -> None:
     path = run / f"{NAME}.restart.a"
     path.write_bytes(path.read_bytes().replace(b"metal\0", b"realx\0"))
     with pytest.raises(ParseError, match="unknown format"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS)
 
 
 def test_killed_before_the_first_restart_file(tmp_path: Path) -> None:
     for series in FILES:
         write(tmp_path, series, 57)
-    assert resume(tmp_path, NAME, FILES, atoms=ATOMS, every=EVERY) == 0
+    write_deck(tmp_path)
+    assert resume(tmp_path, NAME, FILES, atoms=ATOMS) == 0
+    assert all((tmp_path / one.name).read_bytes() == b"" for one in FILES)
+
+
+def test_killed_while_the_first_restart_file_was_written(tmp_path: Path) -> None:
+    write_deck(tmp_path)
+    for series in FILES:
+        write(tmp_path, series, EVERY)
+    path = tmp_path / f"{NAME}.restart.a"
+    restart(path, EVERY)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert resume(tmp_path, NAME, FILES, atoms=ATOMS) == 0
+    assert not path.exists()
     assert all((tmp_path / one.name).read_bytes() == b"" for one in FILES)
 
 
 def test_restart_files_that_are_gone_are_not_a_beginning(run: Path) -> None:
     for ending in ("restart.a", "restart.b"):
         (run / f"{NAME}.{ending}").unlink()
-    with pytest.raises(InputError, match="has run beyond step 100, but has no restart file"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+    with pytest.raises(
+        InputError, match="has run beyond step 100, but has no complete restart file;"
+    ):
+        resume(run, NAME, FILES, atoms=ATOMS)
     assert written(run, TABLE)[-1] == 350
 
 
@@ -123,7 +143,7 @@ def test_restart_files_that_are_gone_are_not_a_beginning(run: Path) -> None:
 def test_a_missing_file_is_named(run: Path, series: Series) -> None:
     (run / series.name).unlink()
     with pytest.raises(ParseError, match=f"{series.name}: missing, but the restart file is at"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS)
     assert all(written(run, one) for one in FILES if one is not series)  # nothing was cut
 
 
@@ -132,11 +152,11 @@ def test_a_file_that_ends_too_early_takes_the_restart_file_before(
     run: Path, series: Series
 ) -> None:
     write(run, series, 262)
-    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 200
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 200
     assert restart_step(run / f"{NAME}.restart", ATOMS) == 200
     write(run, series, 150)
     with pytest.raises(ParseError, match=f"{series.name}"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS)
 
 
 @pytest.mark.parametrize("series", [TABLE, COLVAR, HILLS], ids=lambda one: one.name)
@@ -149,7 +169,7 @@ def test_a_table_with_a_gap_or_a_row_twice_is_refused(
     new = {"lost": [], "doubled": [lines[9], lines[9]], "damaged": ["not a number\n"]}[change]
     path.write_text("".join([*lines[:9], *new, *lines[10:]]))
     with pytest.raises(ParseError, match=series.name):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS)
 
 
 def test_headers_of_earlier_starts_stay_in_place(run: Path) -> None:
@@ -157,7 +177,7 @@ def test_headers_of_earlier_starts_stay_in_place(run: Path) -> None:
     rows = [entry(COLVAR, step) for step in range(0, 358, 5)]
     head = "#! FIELDS time x\n"
     path.write_text("".join([head, *rows[:40], head, *rows[40:60], head, *rows[60:]]))
-    resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+    resume(run, NAME, FILES, atoms=ATOMS)
     assert path.read_text() == "".join([head, *rows[:40], head, *rows[40:60]])
 
 
@@ -175,7 +195,7 @@ def test_any_cut_in_the_middle_is_continuous_or_refused(tmp_path: Path) -> None:
         for ending, step in (("restart.a", 300), ("restart.b", 200)):
             restart(folder / f"{NAME}.{ending}", step)
         try:
-            step = resume(folder, NAME, FILES, atoms=ATOMS, every=EVERY)
+            step = resume(folder, NAME, FILES, atoms=ATOMS)
         except InputError:
             continue
         for series in FILES:
@@ -186,7 +206,7 @@ def test_a_frame_that_is_not_whole_is_cut(run: Path) -> None:
     path = run / FRAMES.name
     text = path.read_text()
     path.write_text(text[: text.index("ITEM: TIMESTEP\n280")] + entry(FRAMES, 280)[:-8])
-    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 200
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 200
     assert outputs.restart_step(run / f"{NAME}.restart", ATOMS) == 200
 
 
@@ -195,7 +215,7 @@ def test_a_mark_that_was_cut_off_is_not_a_frame(run: Path) -> None:
     path = run / FRAMES.name
     text = path.read_text()
     path.write_text(text[: text.index("ITEM: TIMESTEP\n300")] + "ITEM: TIME")
-    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 300
     assert path.read_text() == text[: text.index("ITEM: TIMESTEP\n300")]
 
 
@@ -203,18 +223,12 @@ def test_a_restart_file_of_another_run_is_named_before_anything_is_cut(run: Path
     restart(run / f"{NAME}.restart.end", 340, atoms=64)
     before = {path: path.read_bytes() for path in run.iterdir()}
     for look in (
-        lambda: resume(run, NAME, FILES, atoms=ATOMS, every=EVERY),
+        lambda: resume(run, NAME, FILES, atoms=ATOMS),
         lambda: last_step(run, NAME, ATOMS),
     ):
         with pytest.raises(ParseError, match=r"another run: it has 64 atoms, .* 32; remove it"):
             look()
     assert {path: path.read_bytes() for path in run.iterdir()} == before
-
-
-def test_an_empty_dump(run: Path) -> None:
-    (run / FRAMES.name).write_bytes(b"")
-    with pytest.raises(ParseError, match=r"walker-0.dump: it is empty, but the restart file is at"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
 
 
 CELL = (7.785847840971497, 13.177838549188419, 12.843341752798164)
@@ -232,10 +246,47 @@ def test_the_cell_of_a_restart_file_is_that_of_the_table(run: Path, wrong: int |
     text = path.read_text().replace("\n300 7\n", f"\n300 1 2 3 4 5 {shown}\n")
     path.write_text(text)
     if wrong is None:
-        assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+        assert resume(run, NAME, FILES, atoms=ATOMS) == 300
         return
     with pytest.raises(ParseError, match=r"restart.a: the restart file of another run: its cell"):
-        resume(run, NAME, FILES, atoms=ATOMS, every=EVERY)
+        resume(run, NAME, FILES, atoms=ATOMS)
     assert path.read_text() == text
     path.write_text(text[: text.index(f" {shown}") + 20])  # the row that a kill has cut
-    assert resume(run, NAME, FILES, atoms=ATOMS, every=EVERY) == 300
+    assert resume(run, NAME, FILES, atoms=ATOMS) == 300
+
+
+@pytest.mark.parametrize("series", FILES, ids=lambda one: one.name)
+def test_an_empty_file_is_a_gap(run: Path, series: Series) -> None:
+    (run / series.name).write_bytes(b"")
+    with pytest.raises(ParseError, match=f"{series.name}: it (is empty|ends before step)"):
+        resume(run, NAME, FILES, atoms=ATOMS)
+
+
+def ended(folder: Path, last: int = 300) -> None:
+    """A run that has all its steps."""
+    for series in FILES:
+        write(folder, series, last)
+    restart(folder / f"{NAME}.restart.end", last)
+
+
+@pytest.mark.parametrize("series", FILES, ids=lambda one: one.name)
+def test_a_run_has_ended_when_all_files_have_all_steps(tmp_path: Path, series: Series) -> None:
+    ended(tmp_path)
+    assert outputs.incomplete(tmp_path, NAME, FILES, atoms=ATOMS) is None
+    path = tmp_path / series.name
+    path.write_bytes(path.read_bytes()[:-1])
+    found = outputs.incomplete(tmp_path, NAME, FILES, atoms=ATOMS)
+    assert found is not None
+    assert series.name in str(found)
+
+
+@pytest.mark.parametrize("series", [TABLE, COLVAR, HILLS], ids=lambda one: one.name)
+def test_a_table_that_is_not_written_any_more(tmp_path: Path, series: Series) -> None:
+    """As on a full disk, on which LAMMPS goes on."""
+    assert outputs.behind(tmp_path, FILES, 0) is None
+    ended(tmp_path)
+    assert outputs.behind(tmp_path, FILES, 300) is None
+    write(tmp_path, series, 280)
+    assert outputs.behind(tmp_path, FILES, 300) == tmp_path / series.name
+    (tmp_path / series.name).write_bytes(b"")
+    assert outputs.behind(tmp_path, FILES, 300) == tmp_path / series.name

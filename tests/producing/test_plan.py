@@ -7,9 +7,13 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ase.io
@@ -22,14 +26,18 @@ from helpers import fake_campaign, fake_engines
 from helpers.fake_campaign import FakeCampaign
 from helpers.fake_engines import FakeEngines
 from helpers.fakes import FakeLauncher
+from helpers.productions import restart
 from phasewalk.engines import here
 from phasewalk.engines.discovery import Plumed
-from phasewalk.errors import EngineMissing, InputError, ParseError, StoreError
+from phasewalk.errors import EngineFailed, EngineMissing, InputError, ParseError, StoreError
 from phasewalk.exports import export
 from phasewalk.files import file_hash
-from phasewalk.models import name_for_ranks
-from phasewalk.producing import deck, memory, needs, running, settings
-from phasewalk.producing.plan import Plan, for_ranks, make
+from phasewalk.jobs import Finished, Job
+from phasewalk.models import Deployed, name_for_ranks
+from phasewalk.producing import deck, memory, needs, running, settings, starts, written
+from phasewalk.producing.plan import Begun, Plan, for_ranks, make
+from phasewalk.producing.room import Room
+from phasewalk.producing.written import Written
 from phasewalk.rounds import read_states, states_file
 
 FINAL = "{budget: {epochs: 2, learning_rate: 0.01}}"
@@ -77,13 +85,14 @@ def clean(place: Path) -> Iterator[Path]:
 def planned(place: Path, **keys: object) -> Plan:
     file = place / "p.yaml"
     file.write_text(json.dumps({**BASE, **keys}))  # JSON is YAML
-    return for_ranks(make(settings.read(file), file, MACHINE), MACHINE)
+    room = Room(memory_GB=memory.free())
+    return for_ranks(make(settings.read(file), file, MACHINE, room=room), MACHINE)
 
 
-def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **launcher: Any) -> None:
-    """What is looked at before the start, with a launcher of so many cores and GPUs."""
-    engines = replace(fake_engines.engines(folder), plumed=plumed)
-    needs.check(plan, needs.estimate(plan), folder, FakeLauncher(**launcher), engines)
+def check(plan: Plan, folder: Path, *, plumed: Plumed | None = None, **room: Any) -> None:
+    """What is looked at before the start, with so many cores and GPUs."""
+    needs.check_plumed(plan, replace(fake_engines.engines(folder), plumed=plumed))
+    needs.check(plan, needs.estimate(plan), folder, Room(**room))
 
 
 def test_the_fast_form_of_the_last_model(clean: Path) -> None:
@@ -179,9 +188,9 @@ def test_golden_deck(clean: Path, name: str) -> None:
 def test_opes_reads_its_kernels_when_there_are_some(clean: Path) -> None:
     text = "v: VOLUME\no: OPES_METAD ARG=v SIGMA=1 BARRIER=5 PACE=50 FILE=K RESTART=NO\n"
     plan = planned(clean, plumed=text)
-    for step, restart in ((0, "NO"), (49, "NO"), (50, "YES")):
+    for step, again in ((0, "NO"), (49, "NO"), (50, "YES")):
         ours = deck.texts(plan, "walker-0", step=step)["walker-0.plumed"]
-        words = f"FILE=walker-0.out.o.kernels RESTART={restart} ARG=v SIGMA=1 BARRIER=5 PACE=50"
+        words = f"FILE=walker-0.out.o.kernels RESTART={again} ARG=v SIGMA=1 BARRIER=5 PACE=50"
         assert " ".join(ours.split()).count(words) == 1
         assert ours.count("FILE") == 1
     kernels = deck.series(plan, "walker-0")[-1]
@@ -189,11 +198,24 @@ def test_opes_reads_its_kernels_when_there_are_some(clean: Path) -> None:
     assert "kernels" in needs.estimate(plan).files_GB
 
 
+@pytest.mark.parametrize(("steps", "every", "flush"), [(20000, 100, 10), (1006, 140, 2), (7, 4, 1)])
+def test_plumed_has_written_all_when_there_is_a_restart_file(
+    clean: Path, steps: int, every: int, flush: int
+) -> None:
+    keys = {"length_ps": steps * 0.5e-3, "restart_every_steps": every}
+    plan = planned(clean, plumed=METAD, **keys)
+    assert plan.settings.steps == steps
+    ours = deck.texts(plan, "walker-0", step=0)["walker-0.plumed"]
+    assert ours.endswith(f"FLUSH STRIDE={flush}\n")
+
+
 def test_what_it_will_write(clean: Path) -> None:
     plan = planned(clean, plumed=METAD, dump_every_steps=10, supercell=[2, 2, 2])
     found = needs.estimate(plan)
     assert (found.atoms, found.steps, found.frames) == (64, 20000, 2000)
-    assert set(found.files_GB) == {"frames", "restart files", "thermo", "colvar", "hills"}
+    assert set(found.files_GB) == {"frames", "restart files", "thermo", "log", "colvar", "hills"}
+    written = f"1 1 Cl {' '.join(['2.123456789'] * 3)} 0 0 0 \n"  # not as short as at the start
+    assert 1.0 < found.files_GB["frames"] * 1e9 / (2000 * 64 * len(written)) < 1.4
     text = "\n".join(found.lines())
     assert "64 atoms, 20000 steps, about " in text
 
@@ -208,7 +230,7 @@ REFUSED = {
     "negative": ({"supercell": [-1, 1, 1]}, "its determinant must be 1"),
     "nothing": ({"supercell": [0, 1, 1]}, "its determinant must be 1"),
     "huge": ({"supercell": [10**9] * 3}, "supercell: 8000000000000000000000000000 atoms need "),
-    "large": ({"supercell": [500, 500, 500]}, r"supercell: 1000000000 atoms need about .* GB of"),
+    "large": ({"supercell": [999, 999, 999]}, r"supercell: 7976023992 atoms need about .* GB of"),
     "ranks": ({"ranks": 0}, "ranks: must be at least 1"),
     "walkers": ({"walkers": 10000}, r"GB of memory .10000 walkers of 1 ranks., .* fewer walkers"),
     "left": ({"supercell": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, "its determinant must be 1"),
@@ -337,13 +359,13 @@ def test_more_ranks_than_make_sense(clean: Path) -> None:
 def test_each_rank_of_a_walker_needs_a_gpu(clean: Path) -> None:
     exchange(clean)
     plan = planned(clean, ranks=2, walkers=2, supercell=[2, 2, 2])
-    check(plan, clean / "run", cores=8, walker_gpus=1)  # a model for processors
+    check(plan, clean / "run", cores=8, gpus=1)  # a model for processors
     on_gpu = replace(plan.model, stamp=replace(plan.model.stamp, device="cuda"))
     plan = replace(plan, model=on_gpu)
     with pytest.raises(InputError, match=r"2 ranks of a walker, .* but there are 1; use at most 1"):
-        check(plan, clean / "run", cores=8, walker_gpus=1)
-    check(plan, clean / "run", cores=8, walker_gpus=2)  # the walkers share them
-    check(plan, clean / "run", cores=8, walker_gpus=None)
+        check(plan, clean / "run", cores=8, gpus=1)
+    check(plan, clean / "run", cores=8, gpus=2)  # the walkers share them
+    check(plan, clean / "run", cores=8)  # not known
 
 
 def test_several_walkers_need_a_plumed_without_mpi(clean: Path, tmp_path: Path) -> None:
@@ -366,12 +388,9 @@ def test_one_walker_is_no_partition(clean: Path) -> None:
     """In one, PLUMED with MPI would add its number to the names of the files that it writes."""
     plan = planned(clean, walkers=1)
     assert "-partition" not in deck.main(plan, {"walker-0": 0})
-    launcher = FakeLauncher(cores=2)
-    for walkers in (1, 2):
-        plan, folder = planned(clean, walkers=walkers), clean / f"run-{walkers}"
-        running.run(plan, folder, launcher, fake_engines.engines(clean), show=str, say=str)
-        shutil.rmtree(folder)
-    one, two = (" ".join(job.argv) for job in launcher.jobs)
+    engines = fake_engines.engines(clean)
+    jobs = [starts.job(planned(clean, walkers=n), clean / "run", engines) for n in (1, 2)]
+    one, two = (" ".join(job.argv) for job in jobs)
     assert one == "lmp -in production.lmp -log none -screen none"
     assert two.startswith("lmp -partition 2x1 -in production.lmp ")
 
@@ -380,19 +399,146 @@ def test_too_little_memory_or_disk(clean: Path) -> None:
     plan = planned(clean, supercell=[3, 3, 3], length_ps=1e6, dump_every_steps=1)
     found = replace(needs.estimate(plan), files_GB={"frames": 1e9})
     with pytest.raises(InputError, match=r"the run would write .* GB, and .* are free; increase"):
-        needs.check(plan, found, clean / "run", FakeLauncher(), fake_engines.engines(clean))
-    memory.check(216, 1, 1, 3.9, 4.0)
-    with pytest.raises(InputError, match=r"216 atoms need about 4.1 GB .* use a smaller one$"):
-        memory.check(216, 1, 1, 4.1, 4.0)
+        needs.check(plan, found, clean / "run", Room())
+    memory.check(plan.settings, 216, 63.0, 64.0)
+    with pytest.raises(InputError, match=r"216 atoms need about 65 GB .* 64.0 are free; use a sma"):
+        memory.check(plan.settings, 216, 65.0, 64.0)
+    memory.check(plan.settings, 216, 65.0, None)  # not known
+    assert (Room.here(2).memory_GB or 0.0) > 0.1
+    memory.check(plan.settings, 10_000_000, None, 11.0)
     with pytest.raises(InputError, match=r"10000000 atoms need about 10 GB of memory"):
-        memory.check(10_000_000, 1, 1, None, 4.0)  # on a GPU, but made here
-    memory.check(10_000_000, 1, 1, None, None)  # not known
+        memory.check(plan.settings, 10_000_000, None, 9.0)  # to make them here
+
+
+def test_a_model_that_does_not_run_here(clean: Path) -> None:
+    planned(clean)
+    asked, file = settings.read(clean / "p.yaml"), clean / "p.yaml"
+    fast = clean / "a/run/models/final/aotinductor-cpu/model.nequip.pt2"
+    elsewhere = replace(MACHINE, versions={**MACHINE.versions, "torch": "1.0"})
+    assert make(asked, file, elsewhere).model.file.name == "model.nequip.pth"
+    only = clean / "only"
+    only.mkdir()
+    shutil.copy(fast, only)
+    shutil.copy(fast.with_name("stamp.json"), only / "model.nequip.pt2.json")
+    asked = asked.model_copy(update={"campaign": "only"})
+    with pytest.raises(InputError, match=r"this machine has 1.0; make one for it: phasewalk dep"):
+        make(asked, file, elsewhere)
+    shutil.rmtree(only)
+
+
+def test_memory_grows_with_edges_channels_and_ranks(clean: Path) -> None:
+    plan = planned(clean)
+    cell, fast = plan.cell, plan.model.stamp
+    slow = replace(fast, mode="torchscript")
+
+    def of(copies: int, stamp: Deployed, **changes: int) -> float:
+        asked = {"channels": 48, "ranks": 1, **changes}
+        return memory.of_walker(cell, copies, stamp, **asked)
+
+    one, ten = of(1, fast), of(10, fast)
+    pairs = 8 * 18  # in rock salt, within 4 Å: six at 2.82, twelve at 3.99
+    assert ten - one == 9 * pairs * 48 * 80
+    assert of(10, fast, channels=96) - ten == ten - of(0, fast)
+    assert of(1, fast, ranks=3) - one == 2 * 150e6
+    assert of(10, slow) > 2 * ten  # measured
+
+
+def test_the_memory_of_a_site(clean: Path) -> None:
+    """It is compared with the estimate; this machine must be able to make the cell."""
+    file = clean / "p.yaml"
+    file.write_text(json.dumps({**BASE, "supercell": [3, 3, 3]}))
+    of = "are its memory_GB in the site file"
+    plan = make(settings.read(file), file, MACHINE, room=Room(None, 1.0, of))
+    assert plan.memory_GB is not None
+    assert 0.1 < plan.memory_GB < 1.0
+    with pytest.raises(InputError, match=r"216 atoms .* and 0.1 are its memory_GB in the site fi"):
+        make(settings.read(file), file, MACHINE, room=Room(None, 0.1, of))
+    file.write_text(json.dumps({**BASE, "supercell": [10_000, 1000, 1000]}))
+    with pytest.raises(InputError, match=r"atoms need about 8e\+04 GB .* are free; use"):
+        make(settings.read(file), file, MACHINE, room=Room(None, 1e9, of))
 
 
 def test_elements_that_the_model_does_not_know(clean: Path) -> None:
     ase.io.write(clean / "other.extxyz", bulk("KBr", "rocksalt", a=6.6, cubic=True))
     with pytest.raises(InputError, match=r"other.extxyz has Br, K, and the model knows only Cl, N"):
         planned(clean, structure="other.extxyz")
+
+
+def test_what_is_written_needs_no_space_again(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder = planned(clean), tmp_path / "run"
+    found = replace(needs.estimate(plan), files_GB={"frames": 1.0})
+    free = SimpleNamespace(free=0.2e9)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
+    with pytest.raises(InputError, match=r"would write 1.0 GB, and 200.0 MB are free"):
+        needs.check(plan, found, folder, Room())
+    folder.mkdir()
+    with (folder / "walker-0.dump").open("wb") as stream:
+        stream.truncate(int(0.9e9))
+    needs.check(plan, found, folder, Room())
+
+
+def test_a_run_is_stopped_before_the_disk_is_full(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAMMPS would leave an empty file in place of each restart file."""
+    look = Written(planned(clean), clean)
+    free = SimpleNamespace(free=1e9)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda place: free)
+    look.check()
+    free.free = 1e6
+    with pytest.raises(written.Full, match=r"1.0 MB are free, too little to go on; free some"):
+        look.check()
+    look.check()  # while it stops
+
+
+def test_a_restart_file_that_stays_torn_ends_the_run(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(written.time, "monotonic", lambda: now[0])
+    look, path = Written(planned(clean), clean), clean / "walker-0.restart.b"
+    for length in (0, 40, 80):  # it grows
+        path.write_bytes(bytes(length))
+        look.check()
+        now[0] += written.STUCK_S
+    look.check()
+    now[0] += 1.0
+    with pytest.raises(EngineFailed, match=r"restart.b: not written to its end .is there no space"):
+        look.check()
+
+
+def test_a_table_that_does_not_reach_a_restart_file_ends_the_run(clean: Path) -> None:
+    plan = planned(clean)
+    look = Written(plan, clean)
+    restart(clean / "walker-0.restart.a", 1860, len(plan.atoms))
+    (clean / "walker-0.thermo").write_text("# step\n0 1\n1800 1\n")
+    look.check()
+    shutil.copy(clean / "walker-0.restart.a", clean / "walker-0.restart.b")
+    look = Written(plan, clean)
+    (clean / "walker-0.thermo").write_text("# step\n0 1\n1700 1\n18")
+    with pytest.raises(EngineFailed, match=r"walker-0.thermo: it ends before step 1860 .is there"):
+        look.check()
+
+
+def test_what_another_machine_writes_is_seen_late(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system shows a restart file, which was closed, before lines of a table."""
+    now = [0.0]
+    monkeypatch.setattr(written.time, "monotonic", lambda: now[0])
+    plan = planned(clean)
+    look, table = Written(plan, clean), clean / "walker-0.thermo"
+    for step in range(100, 1000, 100):  # each time the lines up to the restart file before
+        restart(clean / "walker-0.restart.a", step, len(plan.atoms))
+        table.write_text("".join(f"{row} 1\n" for row in range(0, step - 100, 100)))
+        look.check(late_s=90.0)
+        now[0] += 60.0
+    look.check(late_s=90.0)
+    now[0] += 60.0
+    with pytest.raises(EngineFailed, match=r"walker-0.thermo: it ends before step [89]00 .is the"):
+        look.check(late_s=90.0)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 6, 8, 30])
@@ -435,7 +581,26 @@ def test_what_must_not_change(
 def test_what_may_change(clean: Path, tmp_path: Path) -> None:
     begun(planned(clean, plumed=METAD), tmp_path)
     begun(planned(clean, plumed=METAD, length_ps=20, restart_every_steps=50), tmp_path)
-    assert running.begun_with(tmp_path) == "final"
+    found = running.begun_with(tmp_path)
+    assert found is not None
+    assert found.generation == "final"
+    assert running.begun_with(tmp_path / "other") is None
+
+
+def test_a_run_goes_on_with_the_form_that_it_was_begun_with(clean: Path, tmp_path: Path) -> None:
+    """The other, faster one was made after the start."""
+    fast, slow = (tmp_path / f"model.nequip.{end}" for end in ("pt2", "pth"))
+    for one, mode in ((fast, "aotinductor"), (slow, "torchscript")):
+        one.write_bytes(mode.encode())
+        stamp = clean / f"a/run/models/final/{mode}-cpu/stamp.json"
+        shutil.copy(stamp, tmp_path / f"{one.name}.json")
+    ase.io.write(clean / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    plan = planned(clean, campaign=str(tmp_path), structure="salt.extxyz")
+    assert plan.model.file == fast
+    for begun, used in ((file_hash(slow), slow), (file_hash(fast), fast), ("0" * 64, fast)):
+        started = Begun("", {"model": begun}, "")
+        again = make(plan.settings, plan.path, MACHINE, begun=started)
+        assert again.model.file == used  # if it is another one, the run is refused
 
 
 def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path: Path) -> None:
@@ -448,6 +613,40 @@ def test_a_changed_model_or_start_structure_in_the_folder(clean: Path, tmp_path:
     (tmp_path / "start.data").write_text("other")
     with pytest.raises(InputError, match="changed since the run began"):
         begun(plan, tmp_path)
+
+
+def test_lammps_that_still_runs_there(clean: Path, tmp_path: Path) -> None:
+    """It would go on to write into files that are cut."""
+    words = [sys.executable, "-c", "input()", "-in", deck.MAIN]
+    with subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and deck.MAIN not in _words(process.pid):
+            time.sleep(0.01)
+        with pytest.raises(StoreError, match=f"process {process.pid} still runs there; wait"):
+            running._check_alone(tmp_path)
+        running._check_alone(clean)
+        process.communicate(b"\n")
+    running._check_alone(tmp_path)
+
+
+def test_the_error_is_that_of_the_last_start(clean: Path, tmp_path: Path) -> None:
+    plan, log = planned(clean), tmp_path / "walker-0.log"
+    job = Job("production", ("lmp",), tmp_path)
+    ended = Finished(job, 137, 1.0, "here")
+    log.write_text("ERROR: of the start before\n")
+    with pytest.raises(EngineFailed, match=r"walker-0: ERROR: of the start before \(the log"):
+        starts.check_ended(plan, tmp_path, ended, {"walker-0": 0})
+    before = {"walker-0": log.stat().st_size}
+    with pytest.raises(EngineFailed, match=r"ended with code 137 .*; the same command goes on"):
+        starts.check_ended(plan, tmp_path, ended, before)
+    with log.open("a") as stream:
+        stream.write("ERROR: of this one\n")
+    with pytest.raises(EngineFailed, match=r"walker-0: ERROR: of this one \(the log"):
+        starts.check_ended(plan, tmp_path, ended, before)
+
+
+def _words(number: int) -> str:
+    return Path(f"/proc/{number}/cmdline").read_text()
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -13,7 +11,22 @@ import numpy as np
 import pytest
 
 from helpers.campaigns import PHASEWALK, TinyCampaign
-from phasewalk.bias.dumps import read_colvar, read_hills
+from helpers.produced import (
+    DUMPED,
+    FS,
+    LENGTH,
+    PACE,
+    PRINTED,
+    RESTARTS,
+    SETTINGS,
+    STEPS,
+    TABLE,
+    Run,
+    assert_continuous,
+    kill,
+    rows,
+)
+from phasewalk.bias.dumps import read_colvar
 from phasewalk.engines import plugin
 from phasewalk.engines.discovery import EngineSettings, find
 
@@ -21,107 +34,15 @@ pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.timeout(900),
 ]
-STEPS, PACE, PRINTED, TABLE, DUMPED, RESTARTS = 3000, 14, 5, 10, 20, 140
-FS = 0.5
-
-SETTINGS = f"""
-campaign: run
-structure: NaCl
-supercell: [2, 1, 1]
-ensemble: npt
-temperature_K: 100
-length_ps: {STEPS * FS / 1000:g}
-thermo_every_steps: {TABLE}
-dump_every_steps: {DUMPED}
-restart_every_steps: {RESTARTS}
-plumed: |
-  vol: VOLUME
-  metad: METAD ARG=vol SIGMA=0.002 HEIGHT=0.05 PACE={PACE}
-  PRINT ARG=vol,metad.bias STRIDE={PRINTED} FILE=COLVAR
-"""
-
-
-class Run:
-    """A production file beside a learned campaign, and `phasewalk produce` as a process."""
-
-    def __init__(self, learned: TinyCampaign, folder: Path, more: str = "") -> None:
-        self.folder, self.file = folder, folder / "p.yaml"
-        self.root = folder / "p.production"
-        folder.mkdir(exist_ok=True)
-        (folder / "run").symlink_to(learned.root)
-        self.write(SETTINGS + more)
-
-    def write(self, text: str) -> None:
-        self.file.write_text(text)
-
-    def start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [*PHASEWALK, "produce", "p.yaml"],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def to_end(self) -> str:
-        process = self.start()
-        said, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, said
-        return said
-
-    def refused(self) -> str:
-        process = self.start()
-        said, _ = process.communicate(timeout=100)
-        assert process.returncode == 2, said
-        return said.splitlines()[-1]
-
-    def until(self, process: "subprocess.Popen[str]", happened: Callable[[], bool]) -> None:
-        """Wait for something that a running process does."""
-        end = time.monotonic() + 300
-        while not happened():
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < end
-            time.sleep(0.002)
-
-    def step(self, walker: str = "walker-0") -> int:
-        """The last step in the table of a walker."""
-        path = self.root / f"{walker}.thermo"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return int(lines[-1].split()[0]) if lines and lines[-1][:1].isdigit() else 0
-
-    def hills(self, name: str) -> int:
-        path = self.root / name
-        lines = path.read_text().splitlines() if path.exists() else []
-        return sum(not line.startswith("#") for line in lines)
-
-
-def kill(process: "subprocess.Popen[str]") -> None:
-    """As the system does without memory: the program, not those that it started."""
-    process.kill()
-    process.communicate(timeout=60)
-
-
-def rows(path: Path, steps: float = 1.0) -> list[int]:
-    """Steps of the rows of a table, of which there are so many in a unit of its first column."""
-    lines = [line for line in path.read_text().splitlines() if line[0] != "#"]
-    return [round(float(line.split()[0]) * steps) for line in lines]
 
 
 def check_continuous(run: Run, hills: dict[str, str]) -> None:
     """All that a walker wrote, from its first to its last step: each entry once."""
+    every = {"thermo": TABLE, "dump": DUMPED, "colvar": PRINTED, "hills": PACE}
     for walker, name in hills.items():
-        assert rows(run.root / f"{walker}.thermo") == list(range(0, STEPS + 1, TABLE))
-        colvar = read_colvar(run.root / f"{walker}.colvar").values[:, 0]
-        assert np.rint(colvar * 1000 / FS).tolist() == list(range(0, STEPS + 1, PRINTED))
-        times = read_hills(run.root / name).table.values[:, 0]
-        assert np.rint(times * 1000 / FS).tolist() == list(range(PACE, STEPS + 1, PACE))
-        lines = (run.root / f"{walker}.dump").read_text().splitlines()
-        marks = [n for n, line in enumerate(lines) if line == "ITEM: TIMESTEP"]
-        frames = [int(lines[n + 1]) for n in marks]
-        assert frames == list(range(0, STEPS + 1, DUMPED))
+        assert_continuous(run.root, walker, name, steps=STEPS, every=every)
         read = ase.io.read(run.root / f"{walker}.dump", index=":", format="lammps-dump-text")
-        assert [len(atoms) for atoms in read] == [16] * len(frames)
+        assert {len(atoms) for atoms in read} == {16}
         assert read[0].get_chemical_formula() == "Cl8Na8"
 
 
@@ -180,7 +101,7 @@ def test_two_ranks_stopped_by_a_file_and_continued_on_one(
     assert "walker-0 goes on at step" in two.to_end()
     check_continuous(two, {"walker-0": "walker-0.metad.hills"})
     one = Run(learned, tmp_path / "one")
-    one.write(SETTINGS.replace("length_ps: 1.5", "length_ps: 0.01"))
+    one.write(SETTINGS.replace(LENGTH, "length_ps: 0.01"))
     one.to_end()
     rows = [np.loadtxt(each.root / "walker-0.thermo")[0] for each in (two, one)]
     assert rows[0] == pytest.approx(rows[1], rel=1e-5, abs=1e-4)
@@ -191,7 +112,7 @@ def test_opes_goes_on_from_its_kernels(learned: TinyCampaign, tmp_path: Path) ->
     metad = f"metad: METAD ARG=vol SIGMA=0.002 HEIGHT=0.05 PACE={PACE}"
     opes = f"metad: OPES_METAD ARG=vol SIGMA=0.002 BARRIER=5 PACE={PACE}"
     assert metad in SETTINGS
-    run.write(SETTINGS.replace(metad, opes).replace("length_ps: 1.5", "length_ps: 0.3"))
+    run.write(SETTINGS.replace(metad, opes).replace(LENGTH, "length_ps: 0.3"))
     process = run.start()
     run.until(process, lambda: run.step() > 2 * RESTARTS)
     kill(process)
@@ -221,7 +142,7 @@ def test_an_error_of_lammps_is_one_line_with_the_log(learned: TinyCampaign, tmp_
 def test_the_decks_run_by_hand(learned: TinyCampaign, tmp_path: Path) -> None:
     """Without phasewalk: the same beginning, a soft stop, and on from there, as the docs say."""
     run = Run(learned, tmp_path)
-    run.write(SETTINGS.replace("length_ps: 1.5", "length_ps: 0.05"))
+    run.write(SETTINGS.replace(LENGTH, "length_ps: 0.05"))
     run.to_end()
     engines = find(EngineSettings(), os.environ)
     library = plugin.cached(engines, os.environ)

@@ -17,7 +17,8 @@ from ..campaign import Campaign, Work, guards
 from ..errors import InputError
 from ..labelling import Frame
 from ..labels import Label
-from ..production import lineage
+from ..moment import ALARM_FRAMES
+from ..production import Titled, lineage
 from ..store import LABEL, failures, open_campaign
 from ..structures import bare, carried, clash
 from .environments import Array, farthest, surroundings
@@ -46,8 +47,13 @@ def choose(campaign: Campaign, root: Path, run: Path, count: int) -> list[Frame]
     """
     import ase.io
 
-    if not (run / TRAINED).is_file() or not (run / FRAMES).is_file():
+    if not (run / TRAINED).is_file():
         raise InputError(f"{run}: not the folder of a run of phasewalk produce with alarms")
+    if not (run / FRAMES).is_file():
+        raise InputError(
+            f"{run}: its frames have not been looked at yet, or {FRAMES} was removed; use "
+            f"phasewalk alarms {run}"
+        )
     trained = read(run / TRAINED)
     if trained.about.get("checkpoint") not in lineage.former(root):
         raise InputError(
@@ -83,7 +89,9 @@ def label(work: Work, run: Path, frames: Sequence[Frame]) -> list[Label]:
         InputError: all labels failed.
     """
     with closing(open_campaign(run / LABELLED, work.campaign.identity())) as opened:
-        found = labelling.label_frames(replace(work, store=opened), 0, frames)
+        observer = Titled(work.observer, ALARM_FRAMES)
+        work = replace(work, store=opened, observer=observer)
+        found = labelling.label_frames(work, 0, frames)
         made = [one for one in found if one is not None]
         if not made:
             reasons = [failure.reason for _, failure in failures(opened.records(), LABEL)]
@@ -102,6 +110,11 @@ def _system(campaign: Campaign, atoms: Atoms, run: Path) -> str:
     for name, structure in campaign.structures.items():
         if structure.get_chemical_symbols() == symbols:
             return name
+    if len(atoms) in map(len, campaign.structures.values()):
+        raise InputError(
+            f"{run}: its cell has other elements than the campaign's systems, or the same in "
+            "another order; use a run whose structure: is a system, or a walker of one"
+        )
     sizes = ", ".join(f"{name} {len(one)}" for name, one in campaign.structures.items())
     raise InputError(
         f"{run}: its cell has {len(atoms)} atoms, the campaign's systems have others ({sizes}); "

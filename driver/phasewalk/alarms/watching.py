@@ -35,6 +35,9 @@ KEPT, KEPT_ATOMS = 50, 500_000
 AT_ONCE_S = 0.5
 """Time after which a look during the run ends, also if more frames wait."""
 WRITE_EVERY_S = 60.0
+WORSE = 1.1
+"""An alarm is said if it is so much farther beyond its limit than the last one that was said of its
+walker, kind and element; in a run that drifts away each frame is worse than the one before."""
 _ITEM = b"ITEM: TIMESTEP\n"
 
 
@@ -81,7 +84,7 @@ class Watch:
         folder: of the run.
         trained: what its model was trained on.
         outputs: what each walker writes.
-        say: receives a line for each alarm that is worse than those before of its kind and walker.
+        say: receives a line for the first alarm of a kind and walker, and for worse ones (`WORSE`).
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Watch:
         self._alarmed = 0
         self._kinds: Counter[str] = Counter()
         self._worst: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self._said: dict[tuple[str, str, str], float] = {}
 
     def begin(self, steps: Mapping[str, int] | None = None) -> None:
         """Read what was found before.
@@ -228,7 +232,7 @@ class Watch:
         return seen is not None and entry["step"] <= seen.step
 
     def _count(self, entry: Mapping[str, Any], alarm: Alarm | None = None) -> bool:
-        """Count an alarm; whether it is worse than those before of its kind, element and walker."""
+        """Count an alarm; whether it is to be said: see `WORSE`."""
         walker, step = str(entry["walker"]), int(entry["step"])
         times = np.inf if entry["times"] is None else float(entry["times"])
         self._kinds[entry["kind"]] += 1
@@ -243,9 +247,11 @@ class Watch:
             alarms = f"{last.alarms}; {shown}"
             self._kept[-1] = replace(last, times=max(times, last.times), alarms=alarms)
         key = (walker, str(entry["kind"]), str(entry["what"]))
-        if times <= self._worst.get(key, (0.0, ""))[0]:
+        if times > self._worst.get(key, (0.0, ""))[0]:
+            self._worst[key] = (times, f"{walker}, step {step}: {shown}")
+        if times <= WORSE * self._said.get(key, 0.0):
             return False
-        self._worst[key] = (times, f"{walker}, step {step}: {shown}")
+        self._said[key] = times
         return True
 
     def _write_seen(self) -> None:

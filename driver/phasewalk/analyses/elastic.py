@@ -81,7 +81,8 @@ def stiffness(cells: Sequence[Array], temperature_K: float) -> Stiffness:
         average([one[:, i] for one in each], discard=none).independent for i in range(6)
     )
     strains = np.concatenate(each)
-    independent = float(independent) if np.linalg.matrix_rank(np.cov(strains.T)) == 6 else 0.0
+    if len(strains) < 7 or np.linalg.matrix_rank(np.cov(strains.T)) < 6:
+        independent = 0.0
     if independent < 6 * PER_CONSTANT:
         unknown = np.full((6, 6), math.nan)
         return Stiffness(unknown, unknown, independent)

@@ -77,7 +77,12 @@ def main(argv: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise _Stopped
 
+    def stop_softly(_signal: int, _frame: FrameType | None) -> None:
+        for one in running:
+            _stop_softly(one, batch)
+
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR1, stop_softly)  # some minutes before the time limit
     try:
         _run(batch, running, write)
     except _Stopped:
@@ -94,7 +99,7 @@ def _run(batch: Mapping[str, Any], running: list[_Running], write: Callable[...,
             waiting.clear()
         while waiting and len(running) < batch["at_a_time"]:
             job = waiting.pop(0)
-            if _is_due(job, batch):
+            if _is_due(job, batch) and not _is_once(job, batch):
                 running.append(_start(job, batch))
         for one in list(running):
             if _ended(one, batch):
@@ -114,6 +119,18 @@ def _is_due(job: Mapping[str, Any], batch: Mapping[str, Any]) -> bool:
     except (OSError, ValueError):
         return False
     return bool(owner.get("batch") == batch["name"])
+
+
+def _is_once(job: Mapping[str, Any], batch: Mapping[str, Any]) -> bool:
+    """Whether a job was started, and its driver alone knows how it goes on."""
+    return bool(job["stop_file"]) and (Path(job["directory"]) / batch["stdout"]).exists()
+
+
+def _stop_softly(one: _Running, batch: Mapping[str, Any]) -> None:
+    """Make a program stop by itself, unless it was asked to already, or cannot."""
+    if one.job["stop_file"] and one.mine:
+        with contextlib.suppress(OSError), (one.directory / one.job["stop_file"]).open("x") as file:
+            file.write(batch["over"])
 
 
 def _start(job: Mapping[str, Any], batch: Mapping[str, Any]) -> _Running:

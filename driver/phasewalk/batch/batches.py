@@ -201,24 +201,29 @@ def write_batch(folder: Path, members: Sequence[Job], place: PlaceSettings, plan
         "stderr": Finished.STDERR,
         "number": NUMBER,
         "scratch": workplace.SCRATCH,
+        "over": workplace.OVER,
         "jobs": [_entry(job, place, step=several) for job in members],
     }
     folder = folder.absolute()
     write_file(folder / JOBS, json.dumps(content, indent=1).encode())
-    write_file(folder / SCRIPT, script(folder, place, plan.need).encode())
+    write_file(folder / SCRIPT, script(folder, members[0], place, plan.need).encode())
     return folder / SCRIPT
 
 
-def script(folder: Path, place: PlaceSettings, need: Need) -> str:
+def script(folder: Path, job: Job, place: PlaceSettings, need: Need) -> str:
     """The text of the script of a batch job.
 
     Args:
         folder: of the batch job; its name is that of the batch job.
+        job: the first of its jobs.
         place: where it runs.
         need: what it occupies.
     """
     argv = (sys.executable, "-I", "-S", str(CHILD), JOBS)
     options = scripts.whole_cores(place)
+    if job.stop_file:  # only its driver knows how it goes on
+        early_s = workplace.early_s(60.0 * need.minutes)
+        options = (*options, "--no-requeue", f"--signal=B:USR1@{early_s:.0f}")
     return scripts.batch_script(
         argv, place, name=folder.name, folder=folder, need=need, options=options
     )
@@ -231,6 +236,7 @@ def _entry(job: Job, place: PlaceSettings, *, step: bool) -> Mapping[str, object
         "argv": list(scripts.words(job, place, step=step)),
         "env": scripts.variables(job, place),
         "timeout_s": job.timeout_s,
+        "stop_file": job.stop_file,
         "where": to_json(where_of(job, place)),
         "keep": [*job.inputs, *job.links],
         "grows": {name: job.inputs[name].decode() for name in sorted(job.grows)},
@@ -321,12 +327,19 @@ def cancel_all(folder: Path, scheduler: Scheduler, *, within: Path) -> list[str]
     Raises:
         NotNow: the queue does not answer.
     """
-    root, states, found = within.resolve(), scheduler.states(), []
-    for number, state in states.items():
+    found = in_queue(folder, scheduler, within=within)
+    for state in found.values():
+        for place in directories(folder / state.name):
+            forget(place)
+    scheduler.cancel(list(found))
+    return list(found)
+
+
+def in_queue(folder: Path, scheduler: Scheduler, *, within: Path) -> dict[str, State]:
+    """The batch jobs of a directory that wait or run, by number; see `cancel_all`."""
+    root, found = within.resolve(), {}
+    for number, state in scheduler.states().items():
         places = [] if state.ended else directories(folder / state.name)
         if places and all(place.resolve().is_relative_to(root) for place in places):
-            found.append(number)
-            for place in places:
-                forget(place)
-    scheduler.cancel(found)
+            found[number] = state
     return found

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..cluster import KIND_OF, Need, PlaceSettings, SiteSettings
+from ..cluster import OF_CAMPAIGNS, Need, PlaceSettings, SiteSettings
 from ..cluster import needs as shared
 from ..cluster import words as common
 from ..errors import InputError
@@ -109,8 +109,14 @@ class Cancelled:
     jobs: Collection[str]
 
 
-def cancel(root: Path, scheduler: Scheduler, clock: Clock) -> Cancelled:
+def cancel(root: Path, scheduler: Scheduler, clock: Clock, *, soft_s: float = 0.0) -> Cancelled:
     """End the job of phasewalk itself, and then all batch jobs of a campaign.
+
+    Args:
+        root: the campaign directory.
+        scheduler: the queue.
+        clock: of this process.
+        soft_s: time in which those that run, and were asked to, may end by themselves.
 
     Raises:
         NotNow: the queue does not answer; the job of phasewalk is not submitted again all the same.
@@ -124,7 +130,12 @@ def cancel(root: Path, scheduler: Scheduler, clock: Clock) -> Cancelled:
         scheduler.cancel([number for number in left if number not in found])
         found |= set(left)
         clock.sleep(1.0)
-    jobs = batches.cancel_all(folder.parent, scheduler, within=root)
+    jobs = batches.in_queue(folder.parent, scheduler, within=root)
+    left, until = jobs, clock.now() + soft_s
+    while any(not state.waits for state in left.values()) and clock.now() < until:
+        clock.sleep(1.0)
+        left = batches.in_queue(folder.parent, scheduler, within=root)
+    batches.cancel_all(folder.parent, scheduler, within=root)
     return Cancelled(sorted(found, key=int), sorted(jobs, key=int))
 
 
@@ -153,7 +164,7 @@ def place_of(site: SiteSettings) -> PlaceSettings:
     """
     own, place = site.driver, site.place("driver")
     steps = site.mode == "steps"
-    gpus = max(site.place(kind).gpus or 0 for kind in KIND_OF.values()) if steps else 0
+    gpus = max(site.place(kind).gpus or 0 for kind in OF_CAMPAIGNS) if steps else 0
     options = place.options if own.options or steps else _shared(place.options)
     return place.model_copy(
         update={
@@ -188,7 +199,7 @@ def need_of(site: SiteSettings) -> Need:
 def check(site: SiteSettings) -> None:
     """Raise InputError if no job could ever start inside the job of phasewalk itself."""
     own = need_of(site).minutes
-    for kind in sorted(set(KIND_OF.values())) if site.mode == "steps" else ():
+    for kind in OF_CAMPAIGNS if site.mode == "steps" else ():
         minutes = site.place(kind).time_min or shared.DEFAULT_MIN
         if minutes > own:
             raise InputError(

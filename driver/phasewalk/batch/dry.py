@@ -27,18 +27,18 @@ def texts(driver: Driver, jobs: Sequence[Job], environ: Mapping[str, str]) -> di
     check(site)
     found = {f"driver: phasewalk itself, mode {site.mode}": driver.script()}
     for job in jobs:
-        text = _step(site, job, environ) if site.mode == "steps" else _batch(site, job, root)
+        text = _step(site, job, environ) if site.mode == "steps" else batch(site, job, root)
         found[f"{KIND_OF[job.kind]}: {job.name}"] = text
         count = beside(job, site) if site.mode == "jobs" and job.kind in PACKED else 1
         if count > 1:
-            found[f"{KIND_OF[job.kind]}s: {count} side by side"] = _batch(site, job, root, count)
+            found[f"{KIND_OF[job.kind]}s: {count} side by side"] = batch(site, job, root, count)
     return found
 
 
-def _batch(site: SiteSettings, job: Job, root: Path, count: int = 1) -> str:
+def batch(site: SiteSettings, job: Job, root: Path, count: int = 1) -> str:
     """The batch script of a job, or of several like it side by side, and what it runs."""
     place, folder = site.place_of(job), root.parent / FOLDER / NAME.format(KIND_OF[job.kind])
-    script = batches.script(folder, place, plan([Wait(job)] * count, site).need)
+    script = batches.script(folder, job, place, plan([Wait(job)] * count, site).need)
     return f"{script}# {batches.JOBS}: {shlex.join(scripts.words(job, place, step=count > 1))}\n"
 
 
@@ -66,6 +66,6 @@ def refusals(launcher: JobsLauncher, jobs: Sequence[Job], folder: Path) -> dict[
     for number, job in enumerate(jobs):
         place, where = launcher.site.place_of(job), folder.absolute() / f"script-{number}"
         script = where / batches.SCRIPT
-        write_file(script, batches.script(where, place, scripts.needs(job, place)).encode())
+        write_file(script, batches.script(where, job, place, scripts.needs(job, place)).encode())
         found[job.name] = launcher.scheduler.refusal(script)
     return {name: why for name, why in found.items() if why}

@@ -14,12 +14,13 @@ _MEMORY = re.compile(r"exceeded (?:step|job)? ?memory limit|oom.?kill|Out Of Mem
 _GB = 1000 * 2**20
 """Bytes of a GB of `memory_GB`: the megabytes of Slurm's commands are 2²⁰ bytes."""
 _USED = re.compile(r"exceeded (?:step|job)? ?memory limit \((\d+) > (\d+)\)")
-_LOST = {
+LOST = {
     "NODE_FAIL": "lost with its node",
     "BOOT_FAIL": "lost because its node did not boot",
     "PREEMPTED": "preempted by a job of higher priority",
     "REVOKED": "revoked by Slurm",
 }
+"""States of a batch job whose nodes Slurm has taken."""
 _NODES_FAULT = ("JobLaunchFailure", "SystemFailure", "launch_failed_requeued_held")
 """Reasons of a failure that has nothing to do with the program: its node did not start it."""
 
@@ -60,8 +61,8 @@ def verdict(how: How | None, printed: str, need: Need, kind: str) -> Verdict:
         return Verdict(False, f"{limit}; raise time_min of {kind} in the site file", None)
     if how.state == "CANCELLED":
         return Verdict(False, "cancelled by hand (scancel)", STOPPED)
-    if how.state in _LOST:
-        return Verdict(True, f"{_LOST[how.state]}{where}", lost=True)
+    if how.state in LOST:
+        return Verdict(True, f"{LOST[how.state]}{where}", lost=True)
     if how.state == "COMPLETED":
         return Verdict(True, f"lost: its batch job has ended without a result{where}")
     if how.reason in _NODES_FAULT:

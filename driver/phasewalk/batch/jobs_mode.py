@@ -27,7 +27,7 @@ SIGN_S = 10.0
 """Longest time without an event while jobs wait or run."""
 NEW_SIGN_S = 2.5
 """The same after jobs were submitted: who shows or notes events does so every two seconds."""
-LATE_S = 60.0
+LATE_S = 75.0
 """Time after the end of a batch job in which its files may still appear on this machine."""
 
 
@@ -248,19 +248,30 @@ class JobsSession:
         if how is None and batch.over is None:
             batch.over = self.launcher.clock.now()  # asked once more
             return
-        if how is not None and how.state == "COMPLETED":
+        if how is not None and (how.state == "COMPLETED" or self._may_live(batch, how)):
             batch.over = batch.over or self.launcher.clock.now()
             if self.launcher.clock.now() - batch.over < LATE_S:
                 return
         for directory, job in list(batch.members.items()):
             self._judge(batch, directory, job, how)
 
+    def _may_live(self, batch: Batch, how: How) -> bool:
+        """Whether processes on a lost node may still write where the next job is to write.
+
+        They end when their directory belongs to no batch job.
+        """
+        lasting = [place for place, job in batch.members.items() if job.stop_file]
+        for directory in lasting:
+            batches.forget(directory)
+        return bool(lasting) and how.state in ended.LOST
+
     def _judge(self, batch: Batch, directory: Path, job: Job, how: How | None) -> None:
         """Submit a job again, or end it."""
         mark = batch.marks[directory]
         wait = Wait(job, mark.tries, mark.losses)
         hand = how is not None and how.state == "CANCELLED"
-        if hand and batch.adopted:  # when no driver was there to see it: it is wanted again
+        away = hand and batch.adopted  # when no driver was there to see it: it is wanted again
+        if away and not job.stop_file:
             batches.give_up(job)
             self._again(batch, wait)
             return
@@ -273,6 +284,10 @@ class JobsSession:
             return
         printed = batches.printed(self._folder(batch), job)
         judged = ended.verdict(how, printed, batch.need, batches.kind_of(job))
+        if job.stop_file:
+            away = away or judged.again or judged.returncode is None
+            self._lost(batch, job, replace(judged, again=away), how)
+            return
         if judged.again and (more := self._once_more(wait, judged)) is not None:
             batches.give_up(job)
             self._again(batch, more)
@@ -297,7 +312,7 @@ class JobsSession:
         if job.directory not in batch.started:
             self._due.append(Started(job, where))
         end = Finished(job, judged.returncode, seconds, nodes or "unknown", judged.why, where)
-        self._finish(batch, self._record(end))
+        self._finish(batch, replace(self._record(end), again=judged.again))
 
     def _record(self, end: Finished) -> Finished:
         code, seconds = end.returncode, end.seconds
@@ -315,6 +330,8 @@ class JobsSession:
         where = over(batch.where(finished.job), finished.where)
         self._due.append(replace(finished, where=where))
         batch.good = batch.good and finished.returncode == 0
+        if finished.job.stop_file:  # its directory is that of the next job, too
+            batches.forget(finished.directory)
         self._remove(batch, finished.directory)
 
     def _remove(self, batch: Batch, directory: Path) -> None:

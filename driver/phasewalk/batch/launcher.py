@@ -54,7 +54,7 @@ class JobsLauncher:
     @property
     def walker_gpus(self) -> int | None:
         """Number of GPUs of a launch of walkers."""
-        return self.site.gpus_of_walkers
+        return self.site.gpus_of("segment")
 
     def session(self) -> Session:
         """Open a session."""

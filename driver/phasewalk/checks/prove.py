@@ -94,7 +94,7 @@ def _check_places(count: int, device: str | None, machine: Machine, launcher: La
             f"{max(1, gpus)}"
         )
     free_GB = memory.free() if launcher.here else None
-    needed_GB = (count + 1) * memory.BYTES_PER_RANK / 1e9
+    needed_GB = (count + 1) * memory.BYTES_PER_RANK["torchscript"] / 1e9
     if free_GB is not None and needed_GB > free_GB:
         raise InputError(
             f"--ranks {count}: they need about {needed_GB:.1f} GB of memory, and {free_GB:.1f} are "

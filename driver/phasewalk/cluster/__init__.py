@@ -3,11 +3,13 @@
 from . import launching, needs, sharing, site_reference, slurm, words
 from .finding import find_file, find_site, places
 from .needs import Need
-from .site import KIND_OF, PlaceSettings, SiteSettings
+from .site import KIND_OF, OF_CAMPAIGNS, Kind, PlaceSettings, SiteSettings
 from .slurm import NotNow
 
 __all__ = [
     "KIND_OF",
+    "OF_CAMPAIGNS",
+    "Kind",
     "Need",
     "NotNow",
     "PlaceSettings",

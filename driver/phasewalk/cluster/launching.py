@@ -1,7 +1,7 @@
 """The launcher of a site."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..engines import available_cores
@@ -10,7 +10,7 @@ from ..jobs import Job, Launcher
 from . import workstation
 from .allocation import Allocation
 from .nodes import Node
-from .site import SiteSettings
+from .site import OF_CAMPAIGNS, Kind, SiteSettings
 from .steps_mode import Steps, open_steps
 
 DEVICES, KFD = Path("/dev"), Path("/sys/class/kfd/kfd/topology/nodes")
@@ -22,6 +22,7 @@ def launcher(
     cores: int | None,
     folder: Path,
     environ: Mapping[str, str],
+    kinds: Sequence[Kind] = OF_CAMPAIGNS,
 ) -> Launcher:
     """The launcher that runs jobs as a site file says; without one, on this machine.
 
@@ -32,6 +33,7 @@ def launcher(
         cores: number of cores of this machine to use; None: all.
         folder: that of the campaign directory, for temporary folders that all nodes see.
         environ: environment variables.
+        kinds: of work that must fit into the time of an allocation.
 
     Raises:
         InputError: there is no allocation, or no folder for temporary files.
@@ -46,7 +48,7 @@ def launcher(
     if site.scheduler == "none":
         here = scratch if site.scratch else None
         return workstation.WorkstationLauncher(site, cores, gpus, environ, here)
-    return open_steps(site, environ, scratch)
+    return open_steps(site, environ, scratch, kinds)
 
 
 def step_words(

@@ -11,6 +11,10 @@ from . import words
 from .site import PlaceSettings
 
 WALKERS: Literal["segment"] = "segment"
+WALKING = (WALKERS, "production")
+"""Kinds of jobs with walkers."""
+LEAST_MIN = 10.0
+"""Least time that is worth the start of a job that stops by itself."""
 DEFAULT_MIN = 60.0
 """Time limit of a job whose site file has none."""
 MPS = Path(__file__).with_name("mps_child.py")
@@ -91,7 +95,7 @@ def need_of(job: Job, place: PlaceSettings, on: tuple[int, ...] = ()) -> Need:
         on=on,
         spread=spread,
         # Walkers may share cores (walkers_per_core); a compiler takes as many as there are.
-        crowd=job.kind in ("segment", "check", "compile", "build"),
+        crowd=job.kind in (*WALKING, "check", "compile", "build"),
         background=job.background,
     )
 
@@ -106,18 +110,20 @@ def gpus_of(job: Job, place: PlaceSettings) -> int:
     gpus = job.gpus if place.gpus is None else place.gpus
     if job.kind == "colvars":  # PLUMED alone
         return 0
-    if job.kind not in (WALKERS, "check"):
+    if job.kind not in (*WALKING, "check"):
         return gpus
     return min(gpus, math.ceil(job.nodes * job.ranks / (place.nodes or 1)))
 
 
 def limit_min(job: Job, place: PlaceSettings) -> float:
-    """Minutes after which a job has ended for certain."""
+    """Minutes after which a job has ended for certain; that it needs, if it stops by itself."""
+    if job.stop_file:
+        return LEAST_MIN
     own = math.inf if job.timeout_s is None else job.timeout_s / 60.0
     return min(place.time_min or DEFAULT_MIN, own)
 
 
 def mps_words(job: Job, place: PlaceSettings) -> tuple[str, ...]:
-    """The words that start MPS before the program of a segment, if the place wants it."""
-    wanted = place.mps and job.kind == WALKERS and job.mpiexec and gpus_of(job, place)
+    """The words that start MPS before the program of walkers, if the place wants it."""
+    wanted = place.mps and job.kind in WALKING and job.mpiexec and gpus_of(job, place)
     return (sys.executable, "-I", "-S", str(MPS)) if wanted else ()

@@ -12,8 +12,9 @@ from pydantic import Field, StringConstraints, model_validator
 from ..jobs import Job
 from ..settings import Settings
 
-Kind = Literal["label", "segment", "train", "compile", "evaluate"]
+Kind = Literal["label", "segment", "train", "compile", "evaluate", "production"]
 """Kinds of work that a site file names."""
+OF_CAMPAIGNS: tuple[Kind, ...] = ("label", "segment", "train", "compile", "evaluate")
 KIND_OF: Mapping[str, Kind] = {
     "label": "label",
     "atom": "label",
@@ -24,6 +25,7 @@ KIND_OF: Mapping[str, Kind] = {
     "compile": "compile",
     "train": "train",
     "evaluate": "evaluate",
+    "production": "production",
     "other": "evaluate",
 }
 """Kind of a job → the kind in the site file whose machines it uses."""
@@ -42,8 +44,9 @@ class PlaceSettings(Settings):
     gpus: int | None = Field(
         None,
         ge=0,
-        description="Number of GPUs per node; a segment takes at most one for each MPI rank. "
-        "Default: 0; without a scheduler all for segment, one for train, compile and evaluate.",
+        description="Number of GPUs per node; a segment or production takes at most one for each "
+        "MPI rank. Default: 0; without a scheduler all for segment and production, one for train, "
+        "compile and evaluate.",
     )
     gpu_type: Word | None = Field(None, description="Type of the GPUs, as in `--gres=gpu:TYPE:1`.")
     memory_GB: float | None = Field(
@@ -53,7 +56,8 @@ class PlaceSettings(Settings):
         None,
         gt=0,
         description="Time limit of a job, in minutes. In `steps` mode a job is started only if the "
-        "allocation lasts at least as long. Default: 60.",
+        "allocation lasts at least as long, except a production, which takes what is left. "
+        "Default: 60.",
     )
     modules: list[Word] | None = Field(None, description="Modules to load, in this order.")
     environment: dict[Variable, str] | None = Field(
@@ -79,8 +83,8 @@ class PlaceSettings(Settings):
     )
     mps: bool | None = Field(
         None,
-        description="Start NVIDIA's MPS on each node of a segment, with which several walkers that "
-        "share a GPU run faster. Default: false.",
+        description="Start NVIDIA's MPS on each node of a segment or production, with which "
+        "several walkers that share a GPU run faster. Default: false.",
     )
     walkers: int | None = Field(
         None,
@@ -145,6 +149,11 @@ class SiteSettings(Settings):
     train: PlaceSettings = Field(PlaceSettings(), description="Training.")
     compile: PlaceSettings = Field(PlaceSettings(), description="Compilation of models.")
     evaluate: PlaceSettings = Field(PlaceSettings(), description="Evaluation of models.")
+    production: PlaceSettings = Field(
+        PlaceSettings(),
+        description="Long runs of `phasewalk produce`; what is not set is that of segment. "
+        "`walkers` has no meaning for them.",
+    )
     driver: PlaceSettings = Field(
         PlaceSettings(),
         description="The job of phasewalk itself: its own process in `jobs` mode, the whole "
@@ -180,17 +189,17 @@ class SiteSettings(Settings):
         return self
 
     def place(self, kind: Kind | Literal["driver"]) -> PlaceSettings:
-        """The settings of a kind of work, completed by `default`."""
+        """The settings of a kind of work, completed by `default`, or `segment` for production."""
         own: PlaceSettings = getattr(self, kind)
+        base = self.place("segment") if kind == "production" else self.default
         given = {name: getattr(own, name) for name in own.model_fields_set}
-        if own.environment and self.default.environment:
-            given["environment"] = {**self.default.environment, **own.environment}
-        return self.default.model_copy(update=given)
+        if own.environment and base.environment:
+            given["environment"] = {**base.environment, **own.environment}
+        return base.model_copy(update=given)
 
-    @property
-    def gpus_of_walkers(self) -> int | None:
-        """Number of GPUs of a launch of walkers, on all its nodes; None if it does not say."""
-        place = self.place("segment")
+    def gpus_of(self, kind: Kind) -> int | None:
+        """Number of GPUs of a launch of this kind, on all its nodes; None if it does not say."""
+        place = self.place(kind)
         return None if place.gpus is None else place.gpus * (place.nodes or 1)
 
     def place_of(self, job: Job) -> PlaceSettings:

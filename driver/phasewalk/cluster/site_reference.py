@@ -12,8 +12,8 @@ _INTRO = """\
 <!-- Made by `phasewalk schema --site --markdown -o docs/site-keys.md` (make docs). Do not edit. -->
 
 All keys of a [site file](sites.md). Other keys are errors. The groups `label`, `segment`, `train`,
-`compile`, `evaluate` and `driver` have the same keys as `default`, and take from it what they do
-not set; variables of `environment` are added to those of `default`.
+`compile`, `evaluate`, `production` and `driver` have the same keys as `default`, and take from it
+what they do not set (`production` from `segment`); variables of `environment` are added.
 
 Editors use the [JSON Schema](site.schema.json) if this is the first line of the site file
 (`phasewalk schema --site -o site.schema.json` writes it):

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 from ..engines import Command, Outside, ProcessSession
 from ..errors import InputError, Interrupted, OutOfTime
@@ -15,7 +14,7 @@ from . import allocation, words
 from .allocation import Allocation
 from .needs import DEFAULT_MIN, WALKERS, Need, limit_min, mps_words, need_of
 from .nodes import Node, Nodes, Placement, largest_share
-from .site import KIND_OF, Kind, PlaceSettings, SiteSettings
+from .site import KIND_OF, OF_CAMPAIGNS, Kind, PlaceSettings, SiteSettings
 from .steps_ended import outside
 
 MARGIN_S = 60.0
@@ -71,7 +70,8 @@ class Steps:
         """Raise InputError if it does not fit even when nothing else runs."""
         place, kind = self.site.place_of(job), KIND_OF[job.kind]
         need, minutes = self._need(job), limit_min(job, place)
-        _check_minutes(job.name, minutes, kind, self.allocation)
+        if not job.stop_file:
+            _check_minutes(job.name, minutes, kind, self.allocation)
         if need.on and self._ours.fits_ever(need):
             return
         if self._lost:
@@ -153,6 +153,11 @@ class Steps:
         left_s = self.allocation.ends_at - self.clock()
         if waiting is not None and self._late(waiting):
             kind = KIND_OF[waiting.kind]
+            if waiting.stop_file:
+                raise OutOfTime(
+                    f"{waiting.name} was not started, since the allocation ends in "
+                    f"{max(0.0, left_s) / 60:.1f} min"
+                )
             raise OutOfTime(
                 f"{waiting.name} was not started: it needs up to "
                 f"{limit_min(waiting, self.site.place_of(waiting)):g} min (time_min of {kind} in "
@@ -167,7 +172,8 @@ class Steps:
         """Whether the allocation may end before the job does."""
         left_s = self.allocation.ends_at - self.clock() - self._margin_s
         # A job that may last as long as the whole allocation may start at its beginning.
-        least = min(limit_min(job, self.site.place_of(job)) * 60.0, 0.9 * self.allocation.lasts_s)
+        most = (0.5 if job.stop_file else 0.9) * self.allocation.lasts_s
+        least = min(limit_min(job, self.site.place_of(job)) * 60.0, most)
         return left_s < least
 
     @property
@@ -246,14 +252,25 @@ def _check_minutes(what: str, minutes: float, kind: Kind, allocation: Allocation
         )
 
 
-def open_steps(site: SiteSettings, environ: Mapping[str, str], scratch: Path) -> "StepsLauncher":
+def open_steps(
+    site: SiteSettings,
+    environ: Mapping[str, str],
+    scratch: Path,
+    kinds: Sequence[Kind] = OF_CAMPAIGNS,
+) -> "StepsLauncher":
     """A launcher for the allocation of this process.
+
+    Args:
+        site: the settings.
+        environ: environment variables.
+        scratch: folder for temporary folders that all nodes see.
+        kinds: of work that must fit into the time of the allocation.
 
     Raises:
         InputError: there is none, or a kind of work may take longer than it lasts.
     """
     found = allocation.here(environ)
-    for kind in get_args(Kind):
+    for kind in kinds:
         _check_minutes(kind, site.place(kind).time_min or DEFAULT_MIN, kind, found)
     return StepsLauncher(site, found, environ, scratch)
 
@@ -313,7 +330,7 @@ class StepsLauncher:
     @property
     def walker_gpus(self) -> int | None:
         """Number of GPUs of a launch of walkers."""
-        return self.site.gpus_of_walkers
+        return self.site.gpus_of(WALKERS)
 
     def session(self) -> Session:
         """Open a session."""

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..jobs import Job, Session
 from ..where import Pool, Where
 from . import words
-from .needs import WALKERS, Need, mps_words, need_of
+from .needs import WALKERS, WALKING, Need, mps_words, need_of
 from .nodes import Node, Nodes, Placement, largest_share
 from .site import KIND_OF, PlaceSettings, SiteSettings
 
@@ -112,7 +112,7 @@ def place_of(site: SiteSettings, job: Job, gpus: int) -> PlaceSettings:
     place, kind = site.place_of(job), KIND_OF[job.kind]
     if place.gpus is not None:
         return place
-    number = gpus if kind == WALKERS else min(gpus, 1) if kind in WITH_ONE else 0
+    number = gpus if kind in WALKING else min(gpus, 1) if kind in WITH_ONE else 0
     return place.model_copy(update={"gpus": number})
 
 
@@ -173,7 +173,7 @@ class WorkstationLauncher:
     @property
     def walker_gpus(self) -> int:
         """Number of GPUs of a launch of walkers."""
-        given = self.site.gpus_of_walkers
+        given = self.site.gpus_of(WALKERS)
         return len(self.gpus) if given is None else given
 
     def session(self) -> Session:

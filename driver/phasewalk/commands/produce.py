@@ -4,6 +4,8 @@ import math
 import os
 import shlex
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +13,19 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InputError, Interrupted
+from ..errors import InputError, Interrupted, OutOfTime
+from ..where import MARK
 from . import site as sites
-from . import terminal
+from . import site_check, terminal
+from .site import Site
 
 if TYPE_CHECKING:
     from ..analyses import Row
     from ..campaign import Campaign
-    from ..engines import Engines
+    from ..cluster import SiteSettings
+    from ..engines import Engines, Machine
     from ..jobs import Launcher
-    from ..producing import Plan
+    from ..producing import Plan, ProductionSettings, Room
 
 FromProduction = Annotated[
     Path | None,
@@ -50,11 +55,13 @@ def produce(
         bool,
         typer.Option("--dry-run", help="Only print decks and estimates; nothing is written."),
     ] = False,
+    site: Site = None,
 ) -> None:
     """Run a frozen model for long on a large cell; the same command continues it.
 
-    Ctrl-C and SIGTERM stop it with a restart file. After a kill it continues from the last restart
-    file; its tables, frames and hills have no gap and no entry twice.
+    Ctrl-C and SIGTERM stop it with a restart file; a job in a queue goes on. After a kill it
+    continues from the last restart file; its tables, frames and hills have no gap and no entry
+    twice.
     """
     from .. import engines as finding
     from .. import producing
@@ -62,33 +69,118 @@ def produce(
 
     settings = producing.read(file)
     root = (directory or file.with_name(f"{file.stem}.production")).absolute()
-    launcher = sites.choose(None, file, cores=None, folder=root.parent)
-    engines = finding.with_machine(finding.find(settings.engines, os.environ), launcher)
-    begun = producing.begun_with(root)
-    plan = producing.make(settings, file, engines.machine, generation=begun)
-    needed = producing.estimate(plan)
-    for line in needed.lines():
-        _print(line)
-    producing.check(plan, needed, root, launcher, engines)
-    plan = producing.for_ranks(plan, engines.machine)
-    if dry:
+    found = sites.find(site, file)
+    queue = found is not None and found.scheduler == "slurm"
+    launcher = None
+    if not (dry and queue):
+        launcher = sites.choose(site, file, cores=None, folder=root.parent, kinds=())
+    engines = finding.find(settings.engines, os.environ)
+    begun, room = producing.begun_with(root), _room(settings, found, launcher)
+
+    def planned(machine: "Machine | None", say: Callable[[str], None]) -> "Plan":
+        plan = producing.make(settings, file, machine, room=room, begun=begun)
+        needed = producing.estimate(plan)
+        for line in needed.lines():
+            say(line)
+        producing.check_plumed(plan, engines)
+        producing.check(plan, needed, root, room)
+        return producing.for_ranks(plan, machine)
+
+    plan = planned(None if found else engines.machine, _print)
+    if dry or launcher is None:
         _show_decks(plan)
+        if found:
+            _print(f"\n──── {found.site}\n{_started(plan, root, found, engines)}")
         return
-    engines = plugin.ensure(engines, launcher, os.environ)
     again = f"phasewalk produce {shlex.quote(str(file))}"
     again += f" --dir {shlex.quote(str(directory))}" if directory else ""
+    again += sites.words(site)
+    if found and begun is None:
+        engines = _asked(engines, launcher)
+        plan = planned(engines.machine, lambda line: None)
+    _run(plan, root, launcher, plugin.ensure(engines, launcher, os.environ), again)
+
+
+def _run(plan: "Plan", root: Path, launcher: "Launcher", engines: "Engines", again: str) -> None:
+    """Run it to its end, or until it is stopped."""
+    from .. import producing
+
     _print(f"folder: {root}")
+    leaves = sites.leaves(launcher)
     with out.status("starting …") as status:
         show = (lambda line: status.update(Text(line))) if out.is_terminal else _Seldom()
         try:
-            ended = producing.run(plan, root, launcher, engines, show=show, say=_print)
+            ended = producing.run(
+                plan, root, launcher, engines, leaves=leaves, show=show, say=_print
+            )
         except (KeyboardInterrupt, Interrupted) as error:
-            raise Interrupted(f"{str(error) or 'stopped'}. Continue with: {again}") from error
+            end = f"phasewalk cancel {shlex.quote(str(root))}"
+            queued = leaves and (root / MARK).is_file()
+            left = f". A job in the queue goes on; stop it softly with: {end}" if queued else ""
+            why = str(error) or "stopped"
+            raise Interrupted(f"{why}. Continue with: {again}{left}") from error
+        except OutOfTime as error:
+            raise OutOfTime(f"{error}. Nothing is lost; continue with: {again}") from error
     for walker, step in ended.steps.items():
         _print(f"{walker}: {step} of {ended.total} steps")
     if not ended.done:
         raise Interrupted(f"stopped with restart files. Continue with: {again}")
     _print(f"finished: {root}; for a longer run, increase length_ps and continue with: {again}")
+
+
+def _room(
+    settings: "ProductionSettings", site: "SiteSettings | None", launcher: "Launcher | None"
+) -> "Room":
+    """What there is for a run where it is to run."""
+    from .. import producing
+
+    cores = None if launcher is None else launcher.cores
+    gpus = None if site is None else site.gpus_of("production")
+    if gpus is None and launcher is not None:
+        gpus = launcher.walker_gpus
+    if site is None or site.scheduler == "none":
+        return producing.Room.here(cores, gpus)
+    place = site.place("production")
+    nodes = min(place.nodes or 1, settings.walkers * settings.ranks)
+    memory_GB = None if place.memory_GB is None else place.memory_GB * nodes
+    return producing.Room(cores, memory_GB, "are its memory_GB in the site file", gpus)
+
+
+def _asked(engines: "Engines", launcher: "Launcher") -> "Engines":
+    """The engines with the machine on which the run would be; a short job asks it."""
+    from .. import engines as finding
+    from ..batch import JobsLauncher
+    from ..cluster import sharing
+    from ..observed import Observed
+
+    if isinstance(launcher, JobsLauncher):
+        short = sharing.brief(launcher.site, site_check.SHORT_MIN)
+        launcher = replace(launcher, site=short, leaves=False)
+    with out.status("asking a machine of the site …") as status:
+        shown = site_check.Shown(status, None if out.is_terminal else out)
+        return finding.with_machine(engines, Observed(launcher, see=shown.see), "production")
+
+
+def _started(plan: "Plan", root: Path, site: "SiteSettings", engines: "Engines") -> str:
+    """What would be started at a site."""
+    from .. import producing
+    from ..batch import dry
+    from ..cluster import launching
+
+    job = producing.job(plan, root, engines)
+    if site.scheduler == "none":
+        return shlex.join(job.command)
+    if site.mode == "jobs":
+        return dry.batch(site, job, root)
+    place = site.place_of(job)
+    words = launching.step_words(
+        *(site, job),
+        environ=os.environ,
+        nodes=place.nodes or 1,
+        gpus=place.gpus or 0,
+        memory_GB=place.memory_GB,
+    )
+    return shlex.join(words)
 
 
 def alarms(

@@ -2,13 +2,17 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..jobs import Launcher
+
+if TYPE_CHECKING:
+    from ..cluster import Kind, SiteSettings
 
 Site = Annotated[
     str | None,
@@ -22,7 +26,13 @@ Site = Annotated[
 
 
 def choose(
-    site: str | None, beside: Path, *, cores: int | None, folder: Path, leaves: bool = True
+    site: str | None,
+    beside: Path,
+    *,
+    cores: int | None,
+    folder: Path,
+    leaves: bool = True,
+    kinds: "Sequence[Kind] | None" = None,
 ) -> Launcher:
     """The launcher of a site.
 
@@ -32,14 +42,40 @@ def choose(
         cores: number of cores of this machine to use; None: all.
         folder: folder of the campaign directory.
         leaves: jobs stay in the queue if the command is stopped; it takes them over next time.
+        kinds: of work that must fit into the time of an allocation; None: those of a campaign.
     """
     from ..batch import jobs_launcher
-    from ..cluster import find_site, launching
+    from ..cluster import OF_CAMPAIGNS, launching
 
-    found = None if site is None else find_site(site, beside, os.environ)
+    found = find(site, beside)
     if found is not None and found.scheduler == "slurm" and found.mode == "jobs":
         return replace(jobs_launcher(found, folder, os.environ), leaves=leaves)
-    return launching.launcher(found, cores=cores, folder=folder, environ=os.environ)
+    return launching.launcher(
+        found,
+        cores=cores,
+        folder=folder,
+        environ=os.environ,
+        kinds=OF_CAMPAIGNS if kinds is None else kinds,
+    )
+
+
+def find(site: str | None, beside: Path) -> "SiteSettings | None":
+    """The settings of a site; None without one.
+
+    Args:
+        site: the value of `--site`.
+        beside: see `choose`.
+    """
+    from ..cluster import find_site
+
+    return None if site is None else find_site(site, beside, os.environ)
+
+
+def leaves(launcher: Launcher) -> bool:
+    """Whether jobs stay in the queue if the command is stopped."""
+    from ..batch import JobsLauncher
+
+    return isinstance(launcher, JobsLauncher) and launcher.leaves
 
 
 def words(site: str | None) -> str:
@@ -62,8 +98,6 @@ def stopped(launcher: Launcher, root: Path, resume: str) -> str:
 
 def left(launcher: Launcher, root: Path) -> str:
     """That jobs in a queue go on, and how to end them; empty if none do."""
-    from ..batch import JobsLauncher
-
-    if not (isinstance(launcher, JobsLauncher) and launcher.leaves):
+    if not leaves(launcher):
         return ""
     return f". Jobs in the queue go on; end them with: phasewalk cancel {shlex.quote(str(root))}"

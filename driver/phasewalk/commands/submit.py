@@ -75,20 +75,27 @@ def submit(
 
 
 def cancel(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Campaign directory, or folder of a production run."),
+    ],
     site: Site = None,
 ) -> None:
     """End the jobs of a campaign in the queue of Slurm: phasewalk itself and all others.
 
-    No finished work is lost; `submit`, or `run`, continues the campaign.
+    No finished work is lost; `submit`, or `run`, continues the campaign. The job of a production
+    run stops softly, with restart files; `produce` continues it.
     """
-    from .. import submitted
+    from .. import producing, submitted
     from ..batch import Slurm, SystemClock, driver
     from ..store import locked
 
     root = directory.absolute()
     if site is not None:
         _slurm_site(site, root)
+    if producing.begun_with(root) is not None:
+        _stop_softly(root)
+        return
     if not root.is_dir() and not submitted.folder_of(root).is_dir():
         raise InputError(f"{root}: no campaign directory, and nothing was submitted for one")
     scheduler = Slurm(os.environ)
@@ -104,6 +111,30 @@ def cancel(
         return
     ours = f"phasewalk itself (job {', '.join(done.driver)}) and " if done.driver else ""
     _print(f"cancelled: {ours}{len(done.jobs)} other job(s); no finished work is lost")
+
+
+def _stop_softly(root: Path) -> None:
+    """Stop a production run with restart files, wherever it runs."""
+    from .. import producing
+    from ..batch import Slurm, SystemClock, driver
+    from ..store import locked
+    from ..where import MARK
+
+    queued = (root / MARK).is_file()
+    if not queued and not locked(root):
+        _print(f"{root}: it does not run, and nothing of it is in the queue")
+        return
+    producing.stop(root)
+    if not queued:
+        _print(f"{root}: asked to stop, with restart files")
+        return
+    scheduler = Slurm(os.environ)
+    scheduler.check()
+    with out.status("stopping softly …"):
+        done = driver.cancel(root, scheduler, SystemClock(), soft_s=producing.GRACE_S)
+    (root / MARK).unlink(missing_ok=True)
+    which = f"job {', '.join(done.jobs)} was" if done.jobs else "no job was in the queue, or it was"
+    _print(f"{which} stopped; phasewalk produce goes on from the last restart files")
 
 
 def _slurm_site(site: str, beside: Path) -> "tuple[SiteSettings, Path]":

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from ..errors import EngineMissing
-from ..jobs import Launcher
+from ..jobs import Kind, Launcher
 from ..settings import Settings
 from .machine import Machine, ask, here
 from .machine_child import which
@@ -67,7 +67,7 @@ class Plumed:
     @property
     def has_mpi(self) -> bool:
         """Whether it was built with MPI: then the kernel has the name of this function."""
-        return b"\0MPI_Comm_rank\0" in self.kernel.read_bytes()
+        return b"MPI_Comm_rank\0" in self.kernel.read_bytes()
 
     @property
     def env(self) -> dict[str, str]:
@@ -164,9 +164,9 @@ def with_plugin(engines: Engines, plugin: Path) -> Engines:
     return replace(engines, plugin=plugin, env=env)
 
 
-def with_machine(engines: Engines, launcher: Launcher) -> Engines:
-    """The same engines with the machine on which a launcher's jobs run; see `machine.ask`."""
-    return replace(engines, machine=ask(launcher))
+def with_machine(engines: Engines, launcher: Launcher, kind: Kind = "segment") -> Engines:
+    """The same engines with the machine on which jobs of a kind run; see `machine.ask`."""
+    return replace(engines, machine=ask(launcher, kind))
 
 
 def find_plumed(settings: EngineSettings, environ: Mapping[str, str]) -> Plumed | None:

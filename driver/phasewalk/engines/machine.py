@@ -13,7 +13,7 @@ from typing import Any
 from .. import files, scratch
 from ..errors import EngineFailed, EngineMissing, InputError
 from ..files import EXACT
-from ..jobs import Finished, Job, Launcher, run
+from ..jobs import Finished, Job, Kind, Launcher, run
 from .machine_child import facts
 
 RESULT = "machine.json"
@@ -71,8 +71,8 @@ def here() -> Machine:
     return Machine(**facts())
 
 
-def ask(launcher: Launcher) -> Machine:
-    """The machine on which the segments of a launcher run.
+def ask(launcher: Launcher, kind: Kind = "segment") -> Machine:
+    """The machine on which jobs of a kind run.
 
     Raises:
         EngineMissing: the job that asks fails, or its answer cannot be read; its folder is kept.
@@ -81,19 +81,19 @@ def ask(launcher: Launcher) -> Machine:
         return here()
     with scratch.folder("machine", within=launcher.scratch, keep_failed=True) as folder:
         try:
-            return read(run(launcher, job(folder / "ask")))
+            return read(run(launcher, job(folder / "ask", kind)))
         except (EngineFailed, InputError) as error:
             raise EngineMissing(
-                "the machine on which segments run cannot be asked for its GPU, processor and "
+                f"the machine on which {kind}s run cannot be asked for its GPU, processor and "
                 f"versions: {error}; jobs must be able to start there, with {sys.executable} and "
                 f"with the folder for temporary files, {folder.parent} (TMPDIR)"
             ) from error
 
 
-def job(directory: Path) -> Job:
-    """The job that asks; it is of the kind of a segment, so that it runs where segments run."""
+def job(directory: Path, kind: Kind = "segment") -> Job:
+    """The job that asks; it is of the kind of those jobs, so that it runs where they run."""
     argv = (sys.executable, "-P", str(CHILD), RESULT)
-    return Job("machine", argv, directory, kind="segment", timeout_s=LIMIT_S)
+    return Job("machine", argv, directory, kind=kind, timeout_s=LIMIT_S)
 
 
 def read(finished: Finished) -> Machine:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -292,6 +293,7 @@ class ProcessSession:
                 yield Started(job, process.where)
             yield from self._signs()
             self.machines.check_time(None if self._running else self._waiting.oldest())
+            self._stop_softly()
             time.sleep(POLL_S)
             for process in list(self._running):
                 event = poll(process) if process in self._running else None
@@ -300,6 +302,15 @@ class ProcessSession:
                     event = self._judged(process, event)
                 if event is not None:
                     yield event
+
+    def _stop_softly(self) -> None:
+        """Let programs stop by themselves before the time of all machines is over."""
+        for one in self._running:
+            pool = one.where.pool if one.where and one.job.stop_file else None
+            if pool is not None and pool.ends_at is not None:
+                whole_s = pool.ends_at - pool.began if pool.began is not None else math.inf
+                if time.time() > pool.ends_at - workplace.early_s(whole_s):
+                    workplace.stop_softly(one.job)
 
     def _signs(self) -> Generator[Event]:
         """That jobs of a site wait, now and then."""
@@ -342,6 +353,9 @@ class ProcessSession:
             return ended
         self.machines.note(happened)
         job, most = process.job, process.command.max_losses
+        if job.stop_file:
+            ended = replace(ended, returncode=ended.returncode or 1, again=happened.again)
+            return _why(ended, happened.why)
         count, most = (self._losses, most) if happened.lost else (self._tries, TRIES - 1)
         done = count.get(job.directory, 0)
         if not happened.again or (most is not None and done >= most):

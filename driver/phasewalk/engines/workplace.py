@@ -1,16 +1,21 @@
 """The directory of a job, with everything that its program reads."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 from .. import jobs
-from ..jobs import Job
+from ..jobs import Finished, Job
 
 SCRATCH = "tmp"
 """Name of a job's TMPDIR, in its directory, so that a killed program leaves no files elsewhere."""
 TEXT = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 """Input and output of programs are UTF-8 in every locale."""
+STOP_S = 300.0
+"""Time in which a program stops by itself."""
+OVER = "the time of its machines is over\n"
+"""Content of a `Job.stop_file` that a launcher has written."""
 
 
 def prepare(job: Job) -> Path:
@@ -31,7 +36,19 @@ def write(job: Job) -> None:
         path.symlink_to(_link_path(path.parent, target))
     for name, source in job.copies.items():
         shutil.copyfile(source, job.directory / name)
-    (job.directory / jobs.ENDED).unlink(missing_ok=True)
+    for name in (jobs.ENDED, Finished.STDOUT, Finished.STDERR):  # of a job before it
+        (job.directory / name).unlink(missing_ok=True)
+
+
+def stop_softly(job: Job) -> None:
+    """Make a program stop by itself, unless it was asked to already."""
+    with contextlib.suppress(FileExistsError), (job.directory / job.stop_file).open("x") as stream:
+        stream.write(OVER)
+
+
+def early_s(whole_s: float) -> float:
+    """How long before the end of so much time programs are made to stop by themselves."""
+    return min(STOP_S, 0.25 * whole_s)
 
 
 def clear(job: Job) -> None:

@@ -21,11 +21,13 @@ class Alarms:
     Args:
         plan: the run.
         folder: of the run.
-        steps: step at which each walker goes on.
+        steps: step at which each walker goes on; None: nothing was cut.
         say: receives the alarms.
     """
 
-    def __init__(self, plan: Plan, folder: Path, steps: Mapping[str, int], say: Shown) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, steps: Mapping[str, int] | None, say: Shown
+    ) -> None:
         self._watch: Watch | None = None
         self._say = say
         with self._guarded():

@@ -136,8 +136,13 @@ def _deck(plan: Plan, walker: str, *, continued: bool, step: int) -> str:
 
 
 def _look_every(plan: Plan) -> int:
-    """Steps at which it may stop; PLUMED's output is complete at these and at restart files."""
+    """Steps at which it may stop."""
     return math.gcd(LOOK_EVERY, plan.settings.restart_every_steps)
+
+
+def _flush_every(plan: Plan) -> int:
+    """Steps at which PLUMED's output is complete, among them those of all restart files."""
+    return math.gcd(_look_every(plan), plan.settings.steps)
 
 
 def _plumed(plan: Plan, walker: str, step: int) -> str:
@@ -157,7 +162,7 @@ def _plumed(plan: Plan, walker: str, step: int) -> str:
             for key in plumed.metad_actions(text, KERNELS)
         },
         temperature_K=plan.settings.temperature_K,
-        flush_every_steps=_look_every(plan),
+        flush_every_steps=_flush_every(plan),
         also=KERNELS,
     )
     return f"RESTART\n{found}"

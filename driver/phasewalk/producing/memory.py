@@ -1,54 +1,62 @@
-"""The memory of a production run, which is compared before the large cell is made."""
+"""The memory of a production run, and that for making its cell."""
 
 from pathlib import Path
 
 from ase import Atoms
 
 from ..errors import InputError
+from ..models import Deployed
+from .settings import ProductionSettings
 
-BYTES_PER_EDGE = 160
-"""Memory for each pair of neighbours (both directions counted) and channel of the network; measured
-with TorchScript, MIL-53(Al), presets small and paper, 38 to 684 atoms. AOTInductor needs half."""
-BYTES_PER_RANK = 350e6
-"""Memory of one rank without atoms: libraries and model; AOTInductor needs 140 MB."""
+BYTES_PER_EDGE = {"torchscript": 220, "aotinductor": 80}
+"""Memory for each pair of neighbours (both directions counted) and channel of the network, by mode;
+measured with MIL-53(Al), presets small and paper, 38 to 2,432 atoms, also for several ranks."""
+BYTES_PER_RANK = {"torchscript": 350e6, "aotinductor": 150e6}
+"""Memory of one rank without atoms: libraries and model."""
 BYTES_PER_ATOM = 1000
 """Memory of this process while it makes the cell and writes it."""
 
 
-def of_walker(cell: Atoms, copies: int, *, cutoff_A: float, channels: int, ranks: int) -> float:
+def of_walker(cell: Atoms, copies: int, stamp: Deployed, *, channels: int, ranks: int) -> float:
     """Memory of a walker on processors, bytes.
 
     Args:
         cell: the structure before it is repeated.
         copies: number of cells.
-        cutoff_A: of the model.
+        stamp: of the model.
         channels: see `plan.Model`.
         ranks: MPI ranks of the walker.
     """
     from ase.neighborlist import neighbor_list
 
-    edges = len(neighbor_list("i", cell, cutoff_A)) * copies
-    return float(edges * channels * BYTES_PER_EDGE + ranks * BYTES_PER_RANK)
+    edges = len(neighbor_list("i", cell, stamp.r_max_A)) * copies
+    atoms, alone = BYTES_PER_EDGE[stamp.mode], BYTES_PER_RANK[stamp.mode]
+    return edges * channels * atoms + ranks * alone
 
 
 def check(
-    atoms: int, walkers: int, ranks: int, needed_GB: float | None, free_GB: float | None
+    settings: ProductionSettings,
+    atoms: int,
+    needed_GB: float | None,
+    free_GB: float | None,
+    of: str = "are free",
 ) -> None:
-    """Raise InputError if a run needs more memory than is free.
+    """Raise InputError if a run needs more memory than there is.
 
     Args:
+        settings: of the production file.
         atoms: number of atoms of a walker.
-        walkers: their number.
-        ranks: MPI ranks of each.
-        needed_GB: of all walkers; None on a GPU, whose memory is not known.
-        free_GB: from `free`.
+        needed_GB: of all walkers; None: of this process, which makes the whole cell.
+        free_GB: memory where that is; None if it is not known.
+        of: which memory that is.
     """
-    needed = max(needed_GB or 0.0, atoms * BYTES_PER_ATOM / 1e9)
+    needed = atoms * BYTES_PER_ATOM / 1e9 if needed_GB is None else needed_GB
     if free_GB is not None and needed > free_GB:
-        fewer = ", or fewer walkers or ranks" if walkers * ranks > 1 else ""
+        walkers, ranks = settings.walkers, settings.ranks
+        fewer = ", or fewer walkers or ranks" if needed_GB and walkers * ranks > 1 else ""
         raise InputError(
             f"supercell: {atoms} atoms need about {needed:.3g} GB of memory ({walkers} walkers of "
-            f"{ranks} ranks), and {free_GB:.1f} are free; use a smaller one{fewer}"
+            f"{ranks} ranks), and {free_GB:.1f} {of}; use a smaller one{fewer}"
         )
 
 

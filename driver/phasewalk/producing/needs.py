@@ -10,13 +10,15 @@ import numpy as np
 
 from ..engines import HOW_TO_GET_PLUMED, Engines
 from ..errors import EngineMissing, InputError
-from ..jobs import Launcher
 from .deck import series
 from .plan import Plan
+from .room import Room
 
-BYTES_PER_ROW = {"thermo": 160, "colvar": 60, "hills": 110, "kernels": 80}
+BYTES_PER_ROW = {"thermo": 160, "log": 130, "colvar": 60, "hills": 110, "kernels": 80}
 RESTART_BYTES_PER_ATOM = 100
 """Of one restart file, of which there are up to four."""
+RESERVE_GB = 1e-3
+"""Disk space that is left free, besides that of two restart files and frames of each walker."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Estimate:
         """The estimate as text."""
         memory = "" if self.memory_GB is None else f", about {self.memory_GB:.1f} GB of memory"
         yield f"{self.atoms} atoms, {self.steps} steps{memory}"
-        kinds = ", ".join(f"{name} {_size(size)}" for name, size in self.files_GB.items())
-        yield f"files at the end: {_size(sum(self.files_GB.values()))} ({kinds})"
+        kinds = ", ".join(f"{name} {size(amount)}" for name, amount in self.files_GB.items())
+        yield f"files at the end: {size(sum(self.files_GB.values()))} ({kinds})"
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -56,39 +58,56 @@ def estimate(plan: Plan) -> Estimate:
             files["frames"] += count * _frame_bytes(plan)
         else:
             files[kind] = files.get(kind, 0.0) + count * BYTES_PER_ROW[kind]
+    rows = settings.steps // settings.thermo_every_steps + 1
+    files["log"] = float(rows * BYTES_PER_ROW["log"])
     return Estimate(
         atoms=len(plan.atoms),
         steps=settings.steps,
         memory_GB=plan.memory_GB,
-        files_GB={name: settings.walkers * size / 1e9 for name, size in files.items()},
+        files_GB={name: settings.walkers * amount / 1e9 for name, amount in files.items()},
         frames=settings.steps // settings.dump_every_steps,
     )
 
 
-def check(plan: Plan, needed: Estimate, folder: Path, launcher: Launcher, engines: Engines) -> None:
+def check(plan: Plan, needed: Estimate, folder: Path, room: Room) -> None:
     """Raise InputError if a run cannot be done as asked.
 
     Args:
         plan: the run.
         needed: from `estimate`.
         folder: of the run; it need not exist.
-        launcher: that will start LAMMPS.
-        engines: the programs.
+        room: where it is to run.
     """
-    _check_places(plan, launcher)
+    _check_places(plan, room)
     _check_cut(plan)
-    _check_plumed(plan, engines)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free = shutil.disk_usage(existing).free / 1e9
-    files = sum(needed.files_GB.values())
+    free = free_GB(existing)
+    there = sum(
+        (folder / one.name).stat().st_size / 1e9
+        for walker in plan.walkers
+        for one in series(plan, walker)
+        if (folder / one.name).exists()
+    )
+    files = max(0.0, sum(needed.files_GB.values()) - there) + reserve_GB(plan)
     if files > free:
         raise InputError(
-            f"{existing}: the run would write {_size(files)}, and {_size(free)} are free; increase "
+            f"{existing}: the run would write {size(files)}, and {size(free)} are free; increase "
             "dump_every_steps, or choose another --dir"
         )
 
 
-def _check_plumed(plan: Plan, engines: Engines) -> None:
+def free_GB(folder: Path) -> float:
+    """Disk space that is free where a folder is, GB; it may be more than a quota allows."""
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def reserve_GB(plan: Plan) -> float:
+    """Disk space that must be free while a run goes on, so that it can be stopped, GB."""
+    each = RESTART_BYTES_PER_ATOM * len(plan.atoms) + _frame_bytes(plan)
+    return RESERVE_GB + 2.0 * plan.settings.walkers * each / 1e9
+
+
+def check_plumed(plan: Plan, engines: Engines) -> None:
     """Raise InputError without a PLUMED that several walkers can use.
 
     In a launch of several LAMMPS partitions, PLUMED with MPI adds their numbers to the names of the
@@ -127,10 +146,10 @@ def best_grid(widths: np.ndarray, ranks: int) -> tuple[int, int, int]:
     return min(grids, key=surface)
 
 
-def _check_places(plan: Plan, launcher: Launcher) -> None:
+def _check_places(plan: Plan, room: Room) -> None:
     """Raise InputError if the ranks are more than the cores, or those of a walker than the GPUs."""
     walkers, ranks = plan.settings.walkers, plan.settings.ranks
-    cores, gpus = launcher.cores, launcher.walker_gpus
+    cores, gpus = room.cores, room.gpus
     if ranks == 1:
         return
     if plan.model.stamp.device == "cuda" and gpus is not None and ranks > gpus:
@@ -170,15 +189,16 @@ def _check_cut(plan: Plan) -> None:
 def _frame_bytes(plan: Plan) -> float:
     """Size of a frame of the dump, bytes."""
     symbols = plan.atoms.get_chemical_symbols()
+    moved = plan.atoms.positions + 1.0 / 7.0  # those of the start may have few digits
     lines = (
         len(f"{n} 1 {symbol} {' '.join(f'{x:.10g}' for x in position)} -1 -1 -1 \n")
-        for n, (symbol, position) in enumerate(zip(symbols, plan.atoms.positions, strict=True))
+        for n, (symbol, position) in enumerate(zip(symbols, moved, strict=True))
     )
     return 300.0 + sum(lines)
 
 
-def _size(size_GB: float) -> str:
+def size(amount_GB: float) -> str:
     """A size as text."""
-    if size_GB >= 1.0:
-        return f"{size_GB:.1f} GB"
-    return f"{size_GB * 1e3:.1f} MB" if size_GB >= 1e-3 else f"{size_GB * 1e6:.0f} kB"
+    if amount_GB >= 1.0:
+        return f"{amount_GB:.1f} GB"
+    return f"{amount_GB * 1e3:.1f} MB" if amount_GB >= 1e-3 else f"{amount_GB * 1e6:.0f} kB"

@@ -9,10 +9,12 @@ import mmap
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..bias import tail_lines
 from ..errors import InputError, ParseError, named
 from ..files import write_file
 from .deck import Series
@@ -38,6 +40,9 @@ _HEAD = 1024
 CLOSE_A = 1e-6
 """Difference between a length in the table, with 12 digits, and in a restart file."""
 _ITEM = b"ITEM: TIMESTEP\n"
+_EVERY = re.compile(rb"^restart ([0-9]+) ", re.MULTILINE)
+_TAIL = 2**20
+"""Bytes at the end of a table in which its last row is."""
 
 
 def restart_step(path: Path, atoms: int) -> int | None:
@@ -60,13 +65,10 @@ def restart_step(path: Path, atoms: int) -> int | None:
     if not head.startswith(MARK) or end != MARK or len(head) <= len(MARK):
         return None
     _, known, rest = head.partition(_BEFORE_STEP)
-    _, also, number = rest.partition(_BEFORE_ATOMS)
-    if not (known and also):
-        raise ParseError(
-            path, "a restart file of an unknown format: units metal and atom_style atomic are "
-            "expected; remove it"
-        )  # fmt: skip
-    if (found := int(struct.unpack("=q", number[:8])[0])) != atoms:
+    if not known:
+        raise ParseError(path, "a restart file of an unknown format: units metal are expected")
+    _, known, number = rest.partition(_BEFORE_ATOMS)  # not compared if LAMMPS writes it otherwise
+    if known and (found := int(struct.unpack("=q", number[:8])[0])) != atoms:
         raise ParseError(
             path, f"the restart file of another run: it has {found} atoms, and this run has "
             f"{atoms}; remove it"
@@ -74,7 +76,7 @@ def restart_step(path: Path, atoms: int) -> int | None:
     return int(struct.unpack("=q", rest[:8])[0])
 
 
-def resume(folder: Path, walker: str, files: Sequence[Series], *, atoms: int, every: int) -> int:
+def resume(folder: Path, walker: str, files: Sequence[Series], *, atoms: int) -> int:
     """Cut the files of a walker to the step at which it goes on.
 
     Args:
@@ -82,25 +84,19 @@ def resume(folder: Path, walker: str, files: Sequence[Series], *, atoms: int, ev
         walker: name of the walker.
         files: that it writes.
         atoms: their number.
-        every: number of steps between restart files.
 
     Returns:
         The step; 0 if it has not written a restart file yet, and begins anew.
 
     Raises:
-        InputError: there are restart files, but none is complete, or a file does not reach to one.
+        InputError: it has come to restart files, but none is complete, or a file does not reach to
+            one.
     """
     written = [folder / f"{walker}.{ending}" for ending in WRITTEN]
-    existing = [path for path in written if path.exists()]
-    if not existing:
-        _begin_anew(folder, walker, files, every)
-        return 0
-    steps = {path: step for path in existing if (step := restart_step(path, atoms)) is not None}
+    steps = {path: step for path in written if (step := restart_step(path, atoms)) is not None}
     if not steps:
-        raise InputError(
-            f"{folder}: no restart file of {walker} is complete ({existing[0].name}, "
-            f"{existing[0].stat().st_size} bytes); restore one, or start anew with another --dir"
-        )
+        _begin_anew(folder, walker, files, [path for path in written if path.exists()])
+        return 0
     faults: list[InputError] = []
     for path in sorted(steps, key=lambda path: -steps[path]):
         try:
@@ -156,19 +152,52 @@ def last_step(folder: Path, walker: str, atoms: int) -> int:
     return max((step for step in steps if step is not None), default=0)
 
 
-def _begin_anew(folder: Path, walker: str, files: Sequence[Series], every: int) -> None:
-    """Remove what a walker wrote before its first restart file."""
-    table = files[0]
-    path = folder / table.name
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    late = [line for line in lines if line[:1].isdigit() and int(line.split()[0]) > every]
-    if late:
-        raise InputError(
-            f"{folder}: {walker} has run beyond step {every}, but has no restart file; restore "
-            "one, or start anew with another --dir"
-        )
+def incomplete(
+    folder: Path, walker: str, files: Sequence[Series], *, atoms: int
+) -> InputError | None:
+    """What a walker's files lack of the steps up to its last restart file, with that step."""
+    step = last_step(folder, walker, atoms)
+    try:
+        for one in files:
+            _end(folder / one.name, replace(one, again=False), step)
+    except InputError as error:
+        return error
+    return None
+
+
+def behind(folder: Path, files: Sequence[Series], step: int) -> Path | None:
+    """A table of a running walker that ends before the step of a restart file, or None.
+
+    LAMMPS and PLUMED go on if a line cannot be written. Dumps are not tested, since LAMMPS fails
+    then.
+    """
     for one in files:
-        (folder / one.name).write_bytes(b"")  # PLUMED reads hills at each start
+        wanted = one.steps(step)
+        if one.frames or not wanted:
+            continue
+        lines = [line for line in tail_lines(folder / one.name, _TAIL) if line[:1] != "#"]
+        if not lines or _step(folder / one.name, None, lines[-1].encode(), one) < wanted[-1]:
+            return folder / one.name
+    return None
+
+
+def _begin_anew(folder: Path, walker: str, files: Sequence[Series], torn: Sequence[Path]) -> None:
+    """Remove what a walker wrote before its first restart file was complete."""
+    deck, path = folder / f"{walker}.lmp", folder / files[0].name
+    found = _EVERY.search(deck.read_bytes()) if deck.exists() else None
+    every = int(found[1]) if found else 0
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows = [int(line.split()[0]) for line in lines if line[:1].isdigit()]
+    if max(rows, default=0) > every:
+        there = ", ".join(f"{one.name}, {one.stat().st_size} bytes" for one in torn)
+        raise InputError(
+            f"{folder}: {walker} has run beyond step {every}, but has no complete restart "
+            f"file{f' ({there})' if there else ''}; restore one, or start anew with another --dir"
+        )
+    for one in torn:
+        one.unlink()
+    for series in files:
+        (folder / series.name).write_bytes(b"")  # PLUMED reads hills at each start
 
 
 def _go_on_from(path: Path, folder: Path, walker: str, ends: dict[str, int]) -> None:
@@ -194,9 +223,9 @@ def _end(path: Path, series: Series, step: int) -> int:
         ParseError: an entry is missing or occurs twice.
     """
     wanted = series.steps(step)
+    if not wanted:
+        return 0
     if not path.exists():
-        if not wanted:
-            return 0
         raise ParseError(
             path, f"missing, but the restart file is at step {step}; restore it, or start anew "
             "with another --dir"
@@ -213,7 +242,7 @@ def _end_of_rows(path: Path, series: Series, wanted: range, step: int) -> int:
             if line.startswith(b"#") or not line.endswith(b"\n"):
                 continue
             found = _step(path, number, line, series)
-            if not wanted or found > wanted[-1]:
+            if found > wanted[-1]:
                 break
             if count == len(wanted) or found != wanted[count]:
                 due = wanted[min(count, len(wanted) - 1)]
@@ -224,7 +253,7 @@ def _end_of_rows(path: Path, series: Series, wanted: range, step: int) -> int:
     return end
 
 
-def _step(path: Path, number: int, line: bytes, series: Series) -> int:
+def _step(path: Path, number: int | None, line: bytes, series: Series) -> int:
     """The step of a row."""
     try:
         return round(float(line.split()[0]) / series.per_step)
@@ -235,22 +264,18 @@ def _step(path: Path, number: int, line: bytes, series: Series) -> int:
 def _end_of_frames(path: Path, series: Series, wanted: range, step: int) -> int:
     """The same for a dump, searched from its end."""
     end = path.stat().st_size
-    if not end:  # which cannot be mapped
-        if wanted:
-            raise _gap(path, "it is empty", step)
-        return 0
+    if not end:  # cannot be mapped
+        raise _gap(path, "it is empty", step)
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
         while (start := text.rfind(_ITEM, 0, end)) >= 0:
             words = text[start : start + 200].split()
             found = int(words[2]) if len(words) > 2 and words[2].isdigit() else -1
             size = frame_size(text[start:end])
-            if wanted and found == wanted[-1] and size is not None:
+            if found == wanted[-1] and size is not None:
                 return start + size
-            if 0 <= found <= (wanted[-1] if wanted else -1):
+            if 0 <= found <= wanted[-1]:
                 break
             end = start
-    if not wanted:
-        return 0
     raise _gap(path, f"it has no whole frame of step {wanted[-1]}", step)
 
 

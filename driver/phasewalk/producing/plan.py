@@ -1,7 +1,7 @@
 """What a production run is made from: settings, frozen model, start structure."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..bias import plumed_files, plumed_limits
 from ..campaign import config
 from ..engines import Machine
 from ..errors import InputError
-from ..files import file_hash, hash_bytes
+from ..files import EXACT, file_hash, hash_bytes
 from ..models import Deployed, ModelSettings
 from ..rounds import read_states, reopen, states_file
 from ..status import collect, deployed
@@ -21,7 +21,25 @@ from ..store import IDENTITY, SEGMENT, Store, check_kept, read_campaign, setting
 from ..structures import read_structure
 from ..walkers import decks, lammps_frame, reduce_cell
 from . import memory
+from .room import UNKNOWN, Room
 from .settings import ProductionSettings
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run was begun with.
+
+    Attributes:
+        generation: of the model; empty for an exported one.
+        made_from: see `Plan.identity`.
+        start: SHA-256 of the start structure.
+    """
+
+    __pydantic_config__ = EXACT
+
+    generation: str
+    made_from: dict[str, Any]
+    start: str
 
 
 @dataclass(frozen=True)
@@ -102,19 +120,20 @@ def walker_names(count: int) -> tuple[str, ...]:
 def make(
     settings: ProductionSettings,
     path: Path,
-    machine: Machine,
+    machine: Machine | None,
     *,
-    generation: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    room: Room = UNKNOWN,
+    begun: Begun | None = None,
 ) -> Plan:
     """Find the model and the structure that a production file names.
 
     Args:
         settings: of the file.
         path: the file; other names are relative to its folder.
-        machine: where it will run.
-        generation: the one that the run has begun with, if the file names none.
-        say: receives a remark.
+        machine: where it will run; None if that is not known.
+        room: what there is there.
+        begun: what the run was begun with: the form of its model is used, and its generation if
+            the file names none.
 
     Raises:
         InputError: something is missing, or does not fit.
@@ -122,12 +141,11 @@ def make(
     root = path.absolute().parent / settings.campaign
     asked = None if settings.generation is None else str(settings.generation)
     store = read_campaign(root) if (root / IDENTITY).is_file() else None
-    if store is None:
-        model = _exported(root, asked, machine)
-    else:
-        model = _of_campaign(store, asked or generation, machine)
+    known = asked or (begun.generation or None if begun else None)
+    found = _exported(root, asked) if store is None else _of_campaign(store, known)
+    model = _chosen(found, machine, begun)
     atoms, source = _structure(settings, path, store)
-    memory_GB = _check_size(settings, atoms, model)
+    memory_GB = _check_size(settings, atoms, model, room)
     whole = _supercell(atoms, settings)
     text = settings.plumed or ""
     try:
@@ -140,8 +158,12 @@ def make(
     return Plan(settings, path, model, atoms, whole, memory_GB, source, files)
 
 
-def for_ranks(plan: Plan, machine: Machine) -> Plan:
+def for_ranks(plan: Plan, machine: Machine | None) -> Plan:
     """The run with its model's file for several ranks: beside it, or beside the production file.
+
+    Args:
+        plan: the run.
+        machine: where it will run; None if that is not known.
 
     Raises:
         InputError: there is none, or it is of another model; has the command that makes it.
@@ -166,13 +188,13 @@ def for_ranks(plan: Plan, machine: Machine) -> Plan:
         raise InputError(f"{file}: made from another checkpoint than {model.file}; {how}")
     if stamp.device != model.stamp.device:
         raise InputError(f"{file}: for {stamp.device}, and {model.file} is not; {how}")
-    if reason := models.misfit(stamp, machine):
+    if machine is not None and (reason := models.misfit(stamp, machine)):
         raise InputError(f"{file}: {reason}; {how}")
     return replace(plan, model=replace(model, exchange=file))
 
 
-def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Model:
-    """The fastest form of a generation that runs on a machine."""
+def _of_campaign(store: Store, generation: str | None) -> list[Model]:
+    """The forms of a generation, the fastest first."""
     state = collect(store.root, store)
     forms = deployed.forms(store.records(), state["generations"], generation)
     if not forms:
@@ -185,11 +207,11 @@ def _of_campaign(store: Store, generation: str | None, machine: Machine) -> Mode
         file = store.checked(str(form["file"]))
         stamp = models.read_stamp(file.with_name("stamp.json"))
         found.append(Model(file, stamp, str(form["generation"]), checkpoint, channels))
-    return _fitting(found, machine)
+    return found
 
 
-def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
-    """The fastest form in a folder of `phasewalk export` that runs on a machine."""
+def _exported(root: Path, generation: str | None) -> list[Model]:
+    """The forms in a folder of `phasewalk export`, the fastest first."""
     files = [root / f"model{models.ENDINGS[mode]}" for mode in sorted(models.ENDINGS)]
     stamped = [one for one in files if one.is_file() and _stamp(one).is_file()]
     if not stamped:
@@ -200,10 +222,8 @@ def _exported(root: Path, generation: str | None, machine: Machine) -> Model:
     if generation is not None:
         raise InputError(f"generation: {generation}: {root} has one model; remove this key")
     checkpoint = root / "checkpoint.ckpt"
-    return _fitting(
-        [Model(one, _read(one), "", checkpoint, _channels(ModelSettings())) for one in stamped],
-        machine,
-    )
+    channels = _channels(ModelSettings())
+    return [Model(one, _read(one), "", checkpoint, channels) for one in stamped]
 
 
 def _channels(settings: ModelSettings) -> int:
@@ -225,13 +245,21 @@ def _read(model: Path) -> Deployed:
     return stamp
 
 
-def _fitting(found: list[Model], machine: Machine) -> Model:
-    """The first model that runs on a machine."""
+def _chosen(found: list[Model], machine: Machine | None, begun: Begun | None) -> Model:
+    """The form that the run was begun with, or the first that runs on a machine, if it is known."""
+    wanted = begun.made_from.get("model") if begun else None
+    found = [one for one in found if file_hash(one.file) == wanted] or found
+    if machine is None:
+        return found[0]
     reasons = [models.misfit(one.stamp, machine) for one in found]
     for one, reason in zip(found, reasons, strict=True):
         if not reason:
             return one
-    raise InputError(f"{found[0].file}: {reasons[0]}; make another form with phasewalk deploy")
+    raise InputError(
+        f"{found[0].file}: {reasons[0]}; make one for it: phasewalk deploy "
+        f"{shlex.quote(str(found[0].checkpoint))} -o FOLDER/model.nequip.pth, with FOLDER as "
+        "campaign: and a file as structure:"
+    )
 
 
 def _structure(
@@ -270,10 +298,12 @@ def _copies(settings: ProductionSettings) -> int:
     return found
 
 
-def _check_size(settings: ProductionSettings, cell: Atoms, model: Model) -> float | None:
+def _check_size(
+    settings: ProductionSettings, cell: Atoms, model: Model, room: Room
+) -> float | None:
     """Memory of all walkers, GB; InputError if it is more than there is, or elements are unknown.
 
-    The whole is not made before.
+    The whole is not made before, and it is made on this machine.
     """
     unknown = sorted(set(cell.get_chemical_symbols()) - set(model.stamp.types))
     if unknown:
@@ -282,16 +312,12 @@ def _check_size(settings: ProductionSettings, cell: Atoms, model: Model) -> floa
             f"{', '.join(model.stamp.types)}"
         )
     copies, needed = _copies(settings), None
+    memory.check(settings, copies * len(cell), None, memory.free())
     if model.stamp.device == "cpu":
-        mine = memory.of_walker(
-            cell,
-            copies,
-            cutoff_A=model.stamp.r_max_A,
-            channels=model.channels,
-            ranks=settings.ranks,
-        )
+        channels, ranks = model.channels, settings.ranks
+        mine = memory.of_walker(cell, copies, model.stamp, channels=channels, ranks=ranks)
         needed = settings.walkers * mine / 1e9
-    memory.check(copies * len(cell), settings.walkers, settings.ranks, needed, memory.free())
+        memory.check(settings, copies * len(cell), needed, room.memory_GB, room.of)
     return needed
 
 

@@ -13,73 +13,33 @@ walker-0.restart .a .b .end         restart files; the first is that of the last
 alarms.jsonl alarms.extxyz          frames unlike what the model was trained on (trained.npz)
 """
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
-from ..bias import tail_lines
-from ..errors import EngineFailed, InputError, Interrupted, StoreError
-from ..files import EXACT, file_hash, hash_bytes, read, write_file
-from ..jobs import Finished, Job, Launcher, Running, Session
+from ..errors import InputError, StoreError
+from ..files import file_hash, hash_bytes, read, write_file
+from ..jobs import Launcher
 from ..labels import levels
 from ..models import name_for_ranks
-from ..moment import duration
-from ..store import LOCK, Lock, take
-from ..units import FS_PER_PS
-from ..walkers import Engines, launch
-from . import deck, outputs
-from .alarmed import Alarms
-from .plan import Plan
+from ..store import LOCK, take
+from ..walkers import Engines
+from . import deck, outputs, starts
+from .plan import Begun, Plan
+from .starts import Outcome, Shown
 
 BEGUN = "production.json"
-GRACE_S = 300.0
-"""Time to stop softly, after which the run is killed and goes on from its last restart file."""
-SECONDS_PER_DAY = 86400.0
-Shown = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Begun:
-    """What a run was begun with.
-
-    Attributes:
-        generation: of the model; empty for an exported one.
-        made_from: see `Plan.identity`.
-        start: SHA-256 of the start structure.
-    """
-
-    __pydantic_config__ = EXACT
-
-    generation: str
-    made_from: dict[str, Any]
-    start: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Where a run has ended.
-
-    Attributes:
-        steps: step of each walker's last restart file.
-        total: number of steps of each walker.
-    """
-
-    steps: Mapping[str, int]
-    total: int
-
-    @property
-    def done(self) -> bool:
-        """Whether all walkers have all steps."""
-        return all(step >= self.total for step in self.steps.values())
-
-
-def begun_with(folder: Path) -> str | None:
-    """Generation that a run in a folder was begun with; None if there is none, or no run."""
+def begun_with(folder: Path) -> Begun | None:
+    """What the run in a folder was begun with; None if there is no run."""
     path = folder / BEGUN
-    return (read(path, Begun).generation or None) if path.is_file() else None
+    return read(path, Begun) if path.is_file() else None
+
+
+def stop(folder: Path) -> None:
+    """Ask a run to stop softly."""
+    (folder / deck.STOP).unlink(missing_ok=True)
+    (folder / deck.STOP).touch()
 
 
 def shown_decks(plan: Plan) -> dict[str, str]:
@@ -98,10 +58,12 @@ def run(
     *,
     show: Shown,
     say: Shown,
+    leaves: bool = False,
 ) -> Outcome:
     """Start a run, or go on with it, to its end or until it is stopped.
 
-    Ctrl-C and SIGTERM stop it softly.
+    Ctrl-C and SIGTERM stop it softly, or leave its job in the queue. A job that an earlier process
+    has left there is taken over.
 
     Args:
         plan: the run.
@@ -110,40 +72,25 @@ def run(
         engines: the programs.
         show: receives the progress, twice a second.
         say: receives what is to be read in any case.
+        leaves: jobs of the launcher stay in the queue when this process is stopped.
 
     Raises:
         InputError: the folder has another run, or its files do not fit together.
-        EngineFailed: LAMMPS failed.
+        EngineFailed: LAMMPS failed, or does not get on.
         Interrupted: it could not be stopped softly.
+        OutOfTime: the time of all machines is over.
     """
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = take(folder)
     try:
         _begin(plan, folder)
-        before = _reached(plan, folder)
-        if before.done:  # nothing is cut; frames may be left that no alarm has looked at
-            Alarms(plan, folder, before.steps, say).end()
-            return before
-        steps = _prepare(plan, folder)
-        alarms = Alarms(plan, folder, steps, say)
-        for walker, step in steps.items():
-            if step:
-                say(f"{walker} goes on at step {step}")
-        progress = _Progress(plan, folder, lock, show, say, alarms)
-        ended = _walk(plan, folder, launcher, engines, progress)
-        alarms.end()
-        (folder / deck.STOP).unlink(missing_ok=True)
-        _check_ended(plan, folder, ended)
-        return _reached(plan, folder)
+        started = starts.Starts(plan, folder, lock, leaves, show, say)
+        job = starts.job(plan, folder, engines)
+        with closing(launcher.session()) as session:
+            return started.to_end(session, job, lambda: _prepare(plan, folder))
     finally:
         lock.release()
-
-
-def _reached(plan: Plan, folder: Path) -> Outcome:
-    """Where a run is now."""
-    steps = {walker: outputs.last_step(folder, walker, len(plan.atoms)) for walker in plan.walkers}
-    return Outcome(steps, plan.settings.steps)
 
 
 def _check_folder(folder: Path) -> None:
@@ -156,11 +103,24 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _check_alone(folder: Path) -> None:
+    """Raise StoreError if LAMMPS still runs there: by hand, or since its supervisor was killed."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            here = any(word.endswith(b".lmp") for word in words)
+            if here and (entry / "cwd").readlink() == folder.resolve():
+                raise StoreError(
+                    f"{folder}: process {entry.name} still runs there; wait until it ends, or "
+                    f"stop it (touch {folder / deck.STOP}, or kill {entry.name})"
+                )
+
+
 def _begin(plan: Plan, folder: Path) -> None:
     """Write what a run is made from, once; InputError if the folder has another run."""
     path = folder / BEGUN
     now = Begun(plan.model.generation, plan.identity(), hash_bytes(plan.data))
-    before = read(path, Begun) if path.is_file() else None
+    before = begun_with(folder)
     if before is None:
         before = now
         write_file(path, _text(now))
@@ -197,10 +157,10 @@ def _text(begun: Begun) -> bytes:
 
 def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
     """Cut the files of all walkers and write the decks; the step at which each goes on."""
-    every = plan.settings.restart_every_steps
+    _check_alone(folder)
     files = {walker: deck.series(plan, walker) for walker in plan.walkers}
     steps = {
-        walker: outputs.resume(folder, walker, files[walker], atoms=len(plan.atoms), every=every)
+        walker: outputs.resume(folder, walker, files[walker], atoms=len(plan.atoms))
         for walker in plan.walkers
     }
     for one in (one for each in files.values() for one in each):
@@ -214,88 +174,3 @@ def _prepare(plan: Plan, folder: Path) -> dict[str, int]:
         write_file(folder / name, text.encode())
     (folder / deck.STOP).unlink(missing_ok=True)
     return steps
-
-
-def _walk(
-    plan: Plan, folder: Path, launcher: Launcher, engines: Engines, progress: "_Progress"
-) -> Finished:
-    """Run LAMMPS to its end, or stop it softly."""
-    settings = plan.settings
-    job: Job = launch(
-        *("production", settings.walkers, engines, folder),
-        ranks=settings.ranks,
-        deck=deck.MAIN,
-    )
-    if settings.walkers == 1:  # in a partition, PLUMED with MPI adds its number to names of files
-        argv = (str(engines.lmp), "-in", deck.MAIN, "-log", "none", "-screen", "none")
-        job = replace(job, argv=argv)
-    with closing(launcher.session()) as session:
-        session.add(job)
-        try:
-            return _end(session, progress)
-        except KeyboardInterrupt:
-            (folder / deck.STOP).touch()
-            progress.say("stopping, and writing a restart file …")
-            return _end(session, progress, within_s=GRACE_S)
-
-
-def _end(session: Session, progress: "_Progress", within_s: float | None = None) -> Finished:
-    """Wait for the end of the only job."""
-    began = time.monotonic()
-    for event in session.events():
-        if isinstance(event, Finished):
-            return event
-        if isinstance(event, Running):
-            if within_s is not None and time.monotonic() - began > within_s:
-                raise Interrupted(f"killed, because it had not stopped within {within_s:g} s")
-            progress.look(event.seconds)
-    raise Interrupted("stopped before it was started")
-
-
-def _check_ended(plan: Plan, folder: Path, ended: Finished) -> None:
-    """Raise EngineFailed if LAMMPS failed, with the error from a log."""
-    if ended.returncode == 0:
-        return
-    for walker in plan.walkers:
-        lines = tail_lines(folder / f"{walker}.log", 2**14)
-        errors = [line for line in lines if line.startswith("ERROR")]
-        if errors:
-            kept = _reached(plan, folder).steps[walker]
-            raise EngineFailed(
-                f"{walker}: {errors[-1]} (the log is {folder / walker}.log); the same command goes "
-                f"on from step {kept}"
-            )
-    ended.require_success()
-
-
-class _Progress:
-    """The progress of a run, from the ends of its tables."""
-
-    def __init__(
-        self, plan: Plan, folder: Path, lock: Lock, show: Shown, say: Shown, alarms: Alarms
-    ) -> None:
-        self.plan, self.folder, self.lock, self.show, self.say = plan, folder, lock, show, say
-        self.alarms = alarms
-        self._first: tuple[float, float] | None = None
-
-    def look(self, seconds: float) -> None:
-        """Show it, so long after the start."""
-        self.lock.beat()
-        self.alarms.look()
-        total = self.plan.settings.steps
-        done = min(self._step(walker) for walker in self.plan.walkers)
-        per_ps = FS_PER_PS / self.plan.settings.timestep_fs
-        text = f"{done / per_ps:.3f} of {total / per_ps:g} ps ({100 * done // total} %)"
-        if self._first is None:
-            self._first = (done, seconds)
-        rate = (done - self._first[0]) / max(seconds - self._first[1], 1e-9)
-        if rate > 0.0:
-            speed = rate * SECONDS_PER_DAY / per_ps
-            text += f", {speed:.3g} ps/day, {duration((total - done) / rate)} left"
-        self.show(text + self.alarms.status)
-
-    def _step(self, walker: str) -> int:
-        """Step of the last row of a walker's table."""
-        lines = tail_lines(self.folder / f"{walker}.thermo", 4096)
-        words = lines[-1].split() if lines else []
-        return int(words[0]) if words and words[0].isdigit() else 0

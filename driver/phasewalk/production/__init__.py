@@ -4,11 +4,13 @@ from . import agree, freeze, labelled, lineage, samples
 from .freeze import Frozen
 from .lineage import Model
 from .samples import HILLS
+from .stages import Titled
 
 __all__ = [
     "HILLS",
     "Frozen",
     "Model",
+    "Titled",
     "agree",
     "freeze",
     "labelled",

@@ -49,7 +49,7 @@ from ..walkers import Walker, decks
 from . import labelled, lineage, samples
 from .labelled import Walked
 from .samples import HILLS, Biased, Piece
-from .stages import Titled
+from .stages import of_free_energy
 
 MANY_STOPS = 0.1
 """Fraction of early stops above which a warning is given."""
@@ -177,7 +177,7 @@ def freeze(
     with closing(open_campaign(root, identity)) as opened:
         launcher = Observed(work.launcher, work.store.beat)  # keeps the campaign's lock
         existing = sum(record.stage == SEGMENT for record in opened.records())
-        observer = Titled(work.observer, generation.name, max(segments, existing))
+        observer = of_free_energy(work.observer, generation.name, max(segments, existing))
         frozen = Work(campaign, opened, launcher, work.engines, observer)
         _begin(work, frozen, generation)
         generation = refit.refit(work, frozen, generation, segments - existing)

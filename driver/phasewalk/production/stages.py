@@ -1,4 +1,4 @@
-"""Names of the stages of a free energy, in the output and in the progress of a campaign."""
+"""Names of stages outside of the rounds, in the output and in the progress of a campaign."""
 
 from dataclasses import dataclass
 
@@ -10,23 +10,22 @@ from ..store import SEGMENT
 
 @dataclass(frozen=True)
 class Titled:
-    """An observer whose stages are named as those of a free energy; see `campaign.Observer`.
+    """An observer whose stages have another title than a round; see `campaign.Observer`.
 
     Attributes:
         observer: receives everything.
-        generation: name of the model's generation.
+        title: begins with one that `moment` knows.
         segments: total number of segments.
     """
 
     observer: Observer
-    generation: str
-    segments: int
+    title: str
+    segments: int = 0
 
     def begin(self, round: int, stage: str, total: float, unit: str) -> None:
         """A stage starts; `round` is the number of a segment, 0 in other stages."""
         what = f"segment {round} of {self.segments}" if stage == SEGMENT else stage
-        named = f"{FREE_ENERGY} of generation {self.generation}: {what}"
-        self.observer.begin(round, named, total, unit)
+        self.observer.begin(round, f"{self.title}: {what}", total, unit)
 
     def advance(self, done: float, detail: str, seen: Seen = NOTHING) -> None:
         """The stage has reached `done`."""
@@ -39,3 +38,8 @@ class Titled:
     def say(self, line: str) -> None:
         """A line to print permanently."""
         self.observer.say(line)
+
+
+def of_free_energy(observer: Observer, generation: str, segments: int) -> Titled:
+    """An observer of the stages of a free energy from a generation."""
+    return Titled(observer, f"{FREE_ENERGY} of generation {generation}", segments)

@@ -76,14 +76,25 @@ def job(plan: SegmentPlan, *, engines: Engines, directory: Path) -> Job:
 
 
 def launch(
-    name: str, count: int, engines: Engines, directory: Path, *, ranks: int = 1, deck: str = SEGMENT
+    name: str,
+    count: int,
+    engines: Engines,
+    directory: Path,
+    *,
+    ranks: int = 1,
+    deck: str = SEGMENT,
+    partitioned: bool = True,
 ) -> Job:
-    """The MPI launch of so many walkers of so many ranks each, without its files."""
-    quiet = ("-log", "none", "-plog", "none", "-pscreen", "none")
-    partitions = ("-partition", f"{count}x{ranks}")
+    """The MPI launch of so many walkers of so many ranks each, without its files.
+
+    With `partitioned` false one walker is no partition, in which PLUMED with MPI would add its
+    number to the names of the files that it writes.
+    """
+    quiet = ("-plog", "none", "-pscreen", "none") if partitioned else ("-screen", "none")
+    partitions = ("-partition", f"{count}x{ranks}") if partitioned else ()
     return Job(
         name=name,
-        argv=(str(engines.lmp), *partitions, "-in", deck, *quiet),
+        argv=(str(engines.lmp), *partitions, "-in", deck, "-log", "none", *quiet),
         directory=directory,
         kind="segment",
         env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **engines.env},
