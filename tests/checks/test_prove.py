@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from helpers import fake_engines
+from helpers import fake_campaign, fake_engines
 from helpers.elsewhere import GPU_NODE
 from helpers.fakes import FakeLauncher, crystal
 from phasewalk.checks import prove
 from phasewalk.engines import Machine, here
-from phasewalk.errors import InputError
+from phasewalk.errors import InputError, ParseError
 from phasewalk.files import file_hash
 from phasewalk.models import model as models
 from phasewalk.models import name_for_ranks
@@ -97,6 +97,17 @@ def test_ranks_that_do_not_fit_into_the_memory(
 def test_a_file_that_is_not_that_of_its_stamp(model: Path, name: str) -> None:
     model.with_name(name).write_bytes(b"half of it")
     with pytest.raises(InputError, match=f"{name}: not the file of its stamp: damaged, or repl"):
+        gate(model)
+
+
+def test_a_campaign_s_file_for_several_ranks_that_is_damaged(tmp_path: Path) -> None:
+    made = fake_campaign.make(tmp_path / "a", more="resources: {ranks_per_walker: 2}")
+    made.run()
+    model = made.root / "models/gen-001/torchscript-cpu" / NAME
+    with pytest.raises(Started):
+        gate(model)
+    model.with_name(name_for_ranks(NAME)).write_bytes(b"half of it")
+    with pytest.raises(ParseError, match="is not what the journal holds: damaged"):
         gate(model)
 
 

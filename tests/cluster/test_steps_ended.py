@@ -35,6 +35,13 @@ CANCELLED = "slurmstepd-n2: error: *** STEP 3.0 ON n2 CANCELLED AT 2026-11-27T17
         ("srun: error: Node failure on n2\n" + ABORTED, {"again": True, "lost": ("n2",)}),
         (ABORTED + CANCELLED + " ***", {"why": "cancelled by hand (scancel)", "ask": True}),
         (CANCELLED + " DUE TO TIME LIMIT ***", {"ended": True}),
+        (  # a LAMMPS that has met an error, with Slurm 22.05
+            f"{ABORTED}srun: error: n2: tasks 0-1: Killed\n"
+            "srun: launch/slurm: _step_signal: Terminating StepId=7.0\n"
+            "Abort(1) on node 1 (rank 1 in comm 0): application called "
+            f"MPI_Abort(MPI_COMM_WORLD, 1) - process 1\n{CANCELLED} ***",
+            {},
+        ),
         (
             "srun: error: Unable to confirm allocation for job 2: Invalid job id specified\n"
             "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 2",

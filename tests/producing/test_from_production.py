@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
     pytest.mark.timeout(900),
 ]
-FINAL = "{epochs: 3, learning_rate: 0.005}"
+FINAL = "{budget: {epochs: 3, learning_rate: 0.005}}"
 HOT = """
 campaign: run
 structure: NaCl
@@ -33,7 +33,7 @@ def said(made: TinyCampaign, *words: str, code: int = 0) -> list[str]:
     ended = subprocess.run(
         [*PHASEWALK, *words],
         cwd=made.folder,
-        env=made.env(),
+        env=made.env() if words[0] == "run" else None,  # the plugin is in the cache of all
         capture_output=True,
         text=True,
         timeout=600,
@@ -58,10 +58,8 @@ def labelled(made: TinyCampaign) -> list[str]:
 
 def imported(made: TinyCampaign) -> list[str]:
     """Keys of the labels that were added to the campaign."""
-    found = (
-        record["outputs"]["labels"] for record in made.records() if record["stage"] == "import"
-    )
-    return [key for keys in found for key in keys]
+    found = (record["outputs"] for record in made.records() if record["stage"] == "import")
+    return [key for outputs in found for key in outputs.get("labels", [])]
 
 
 @pytest.mark.long
@@ -105,9 +103,8 @@ def test_alarms_of_a_hot_run_are_labelled_and_learned(
     assert made.done("train") == trained + 1
     assert sorted(imported(made)) == sorted(set(labelled(made)))
     assert len(imported(made)) == 6
-    table = said(made, "labels", "list", made.root.name)
-    assert sum("production" in line for line in table) >= 1
     assert said(made, "verify", made.root.name)
+    assert any("6 added (production)" in line for line in said(made, "status", made.root.name))
 
 
 def test_a_run_without_alarm_frames_says_what_to_do(learned: TinyCampaign, tmp_path: Path) -> None:

@@ -165,6 +165,13 @@ def check_alarms(folder: Path) -> None:
     shutil.rmtree(anew)
 
 
+def check_analysed(folder: Path) -> None:
+    """What there is can be analysed, or one line says why not."""
+    ended = subprocess.run([*PHASEWALK, "analyse", str(folder)], capture_output=True, text=True)
+    assert ended.returncode in (0, 2), ended.stderr
+    assert ended.stderr.count("\n") == (ended.returncode == 2), ended.stderr
+
+
 def check_all(kind: Kind, folder: Path) -> None:
     """Each step once in all files; the alarms are those of the frames; restart files are whole."""
     for _, name, steps, per_unit in kind.files():
@@ -216,6 +223,8 @@ def test_killed_at_random(learned: TinyCampaign, tmp_path: Path, kind: str, seed
             check_kept(one, run.root, before)
             torn = tear(one, run.root, draw) if way == "all" else ""
             before = entries(one, run.root)
+            if draw.random() < 0.3:
+                check_analysed(run.root)
         print(f"at {reached}: {way}; torn: {torn}; {said.splitlines()[-1:]}")
     print(run.to_end())
     check_kept(one, run.root, before)

@@ -653,3 +653,10 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match="not empty, and not of a production run: it has no"):
         running._check_folder(tmp_path)
+
+
+def test_a_shorter_length_does_not_take_a_walker_back(clean: Path) -> None:
+    """The others may have steps to do."""
+    deck_of = deck.texts(planned(clean, walkers=2, length_ps=0.5), "walker-1", step=1200)
+    assert "run 1200 upto\n" in deck_of["walker-1.continue.lmp"]
+    assert "run 1000 upto\n" in deck_of["walker-1.lmp"]

@@ -2,7 +2,8 @@
 
 Needs Debian's packages `slurm-wlm munge`, and root. Each node is a `slurmd` of its own; the GPUs
 are character devices like /dev/null, so that Slurm sets CUDA_VISIBLE_DEVICES for each step. There
-is no accounting database, so `sacct` fails, as on some sites.
+is no accounting database, so `sacct` fails, as on some sites. Jobs have other numbers in each
+cluster: MPICH names shared memory by them, and what was killed leaves it on this machine.
 
     python tests/slurm/cluster.py FOLDER      start one and wait; Ctrl-C stops it
 """
@@ -46,6 +47,7 @@ SlurmdTimeout=5
 KillWait=2
 MinJobAge={min_job_age}
 MaxJobCount={max_jobs}
+FirstJobId={first}
 InactiveLimit=0
 Waittime=0
 OverTimeLimit=0
@@ -217,7 +219,7 @@ class Cluster:
         text = CONF.format(
             host=host, ports=ports, folder=self.folder, munge=self._munge, nodes="\n".join(nodes),
             cpu_nodes=",".join(self.names[1:] or self.names), min_job_age=self.min_job_age_s,
-            max_jobs=self.max_jobs,
+            max_jobs=self.max_jobs, first=random.randrange(1000, 10_000_000),
         )  # fmt: skip
         (self.folder / "slurm.conf").write_text(text)
         for i in range(self.gpus):

@@ -104,6 +104,7 @@ def _check_places(count: int, device: str | None, machine: Machine, launcher: La
 
 def _check_several(several: Path, model: Path, stamp: Deployed | None) -> None:
     """Raise InputError if a model for several ranks is damaged, or of another checkpoint."""
+    check_kept(several)
     theirs = find_stamp(several, alone=True)
     if theirs is not None and stamp is not None and theirs.checkpoint != stamp.checkpoint:
         raise InputError(

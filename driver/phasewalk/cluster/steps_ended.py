@@ -10,6 +10,8 @@ _MEMORY = re.compile(rf"{_STEPD}(?:memory limit|oom[-_ ]kill|out of memory)", re
 _NODE = re.compile(r"srun: error: Node failure on (\S+)")
 _TIME = re.compile(rf"{_STEPD}DUE TO TIME LIMIT")
 _CANCELLED = re.compile(rf"{_STEPD}CANCELLED AT ")
+_ABORTED = re.compile(r"application called MPI_Abort|MPI_ABORT was invoked")
+"""Of a program that ends all its ranks (MPICH, Open MPI); Slurm then cancels the step, too."""
 _GONE = re.compile(
     r"srun: error: .*(?:Expired or invalid job|already completing or completed|Invalid job id)"
 )
@@ -40,4 +42,5 @@ def outside(said: str, need: Need, kind: str) -> Outside | None:
         return Outside(ENDED, ended=True)
     if _GONE.search(said) or _BUSY.search(said):
         return Outside(NOT_STARTED, again=True, ask=True)
-    return Outside(CANCELLED, ask=True) if _CANCELLED.search(said) else None
+    by_hand = _CANCELLED.search(said) and not _ABORTED.search(said)
+    return Outside(CANCELLED, ask=True) if by_hand else None

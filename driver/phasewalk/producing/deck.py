@@ -130,7 +130,7 @@ def _deck(plan: Plan, walker: str, *, continued: bool, step: int) -> str:
         "thermo_every_steps": settings.thermo_every_steps,
         "dump_every_steps": settings.dump_every_steps,
         "restart_every_steps": settings.restart_every_steps,
-        "last_step": settings.steps,
+        "last_step": max(settings.steps, step),  # LAMMPS does not go back
     }
     return decks.render("production.lmp.j2", values)
 

@@ -13,6 +13,7 @@ walker-0.restart .a .b .end         restart files; the first is that of the last
 alarms.jsonl alarms.extxyz          frames unlike what the model was trained on (trained.npz)
 """
 
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from .plan import Begun, Plan
 from .starts import Outcome, Shown
 
 BEGUN = "production.json"
+DYING_S = 3.0
+"""Time in which the processes of a start that was killed end."""
 
 
 def begun_with(folder: Path) -> Begun | None:
@@ -105,15 +108,25 @@ def _check_folder(folder: Path) -> None:
 
 def _check_alone(folder: Path) -> None:
     """Raise StoreError if LAMMPS still runs there: by hand, or since its supervisor was killed."""
+    until = time.monotonic() + DYING_S
+    while number := _lammps_in(folder.resolve()):
+        if time.monotonic() > until:
+            raise StoreError(
+                f"{folder}: process {number} still runs there; wait until it ends, or stop it "
+                f"(touch {folder / deck.STOP}, or kill {number})"
+            )
+        time.sleep(0.1)
+
+
+def _lammps_in(folder: Path) -> str:
+    """A process of this machine that runs a deck in a folder; empty if there is none."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             words = (entry / "cmdline").read_bytes().split(b"\0")
             here = any(word.endswith(b".lmp") for word in words)
-            if here and (entry / "cwd").readlink() == folder.resolve():
-                raise StoreError(
-                    f"{folder}: process {entry.name} still runs there; wait until it ends, or "
-                    f"stop it (touch {folder / deck.STOP}, or kill {entry.name})"
-                )
+            if here and (entry / "cwd").readlink() == folder:
+                return entry.name
+    return ""
 
 
 def _begin(plan: Plan, folder: Path) -> None:
