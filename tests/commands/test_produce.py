@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from helpers.fake_slurm import FakeSlurm
 from phasewalk import batch, engines
 from phasewalk.batch import JobsLauncher
 from phasewalk.engines import Engines, here, plugin
+from phasewalk.engines.discovery import Plumed
 from phasewalk.jobs import Job
 from phasewalk.producing import make, settings
 from phasewalk.store import locking
@@ -64,7 +65,9 @@ def place(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
     folder = tmp_path / "it's here"
     folder.mkdir()
     (folder / "p.yaml").write_text(json.dumps({**SETTINGS, "campaign": str(learned)}))
-    found: Engines = fake_engines.engines(tmp_path)
+    kernel = tmp_path / "libplumedKernel.so"
+    kernel.write_bytes(b"without")
+    found: Engines = replace(fake_engines.engines(tmp_path), plumed=Plumed(kernel, "hand"))
     slurm = FakeSlurm(takes=lambda job: 1.0 if job.name == "machine" else 100.0, age_s=1e9)
     made = Place(folder, slurm)
     slurm.play = made.play
@@ -95,7 +98,7 @@ def test_a_dry_run_shows_the_batch_script(run: Run, place: Place) -> None:
     for option in ("partition=gpu", "account=me", "gres=gpu:1", "time=1440", "no-requeue"):
         assert f"#SBATCH --{option}\n" in script
     assert "#SBATCH --signal=B:USR1@300\n" in script
-    assert "in image lmp -partition 1x1 -in production.lmp" in script.splitlines()[-2]
+    assert "in image lmp -in production.lmp" in script.splitlines()[-2]
     assert "──── production.lmp" in out
     assert not place.root.exists()
     assert not place.slurm.jobs
@@ -114,7 +117,7 @@ def test_a_dry_run_of_a_workstation(run: Run, place: Place) -> None:
     place.site("site: lab\nscheduler: none")
     code, out, err = run("produce", place.file, "--site", "lab", "--dry-run")
     assert (code, err) == (0, "")
-    assert started(out).startswith("mpiexec -n 1 lmp -partition 1x1 ")
+    assert started(out).startswith("mpiexec -n 1 lmp -in production.lmp ")
 
 
 def test_the_memory_is_that_of_the_site(run: Run, place: Place) -> None:
@@ -122,7 +125,10 @@ def test_the_memory_is_that_of_the_site(run: Run, place: Place) -> None:
     place.site(f"{SITE}production: {{memory_GB: 0.2}}")
     code, _, err = run("produce", place.file, "--site", "lab")
     assert code == 2
-    assert "(1 walkers), and 0.2 are its memory_GB in the site file; use a smaller one" in err
+    assert (
+        "(1 walkers of 1 ranks), and 0.2 are its memory_GB in the site file; use a smaller one"
+        in err
+    )
     assert not place.slurm.jobs
     place.site(f"{SITE}production: {{memory_GB: 0.2, nodes: 2}}")  # but one rank
     assert run("produce", place.file, "--site", "lab")[0] == 2
