@@ -125,10 +125,7 @@ def test_the_memory_is_that_of_the_site(run: Run, place: Place) -> None:
     place.site(f"{SITE}production: {{memory_GB: 0.2}}")
     code, _, err = run("produce", place.file, "--site", "lab")
     assert code == 2
-    assert (
-        "(1 walkers of 1 ranks), and 0.2 are its memory_GB in the site file; use a smaller one"
-        in err
-    )
+    assert "(walkers: 1, ranks: 1), and 0.2 are its memory_GB in the site file; use a " in err
     assert not place.slurm.jobs
     place.site(f"{SITE}production: {{memory_GB: 0.2, nodes: 2}}")  # but one rank
     assert run("produce", place.file, "--site", "lab")[0] == 2
