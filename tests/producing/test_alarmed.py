@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
 import pytest
+from ase.build import bulk
 
 from helpers import fake_campaign, fake_engines
 from helpers.fake_lammps import DUMPED, KILLED, SETTINGS, STEPS, STRANGE, Lammps
@@ -119,7 +121,7 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
         choose(made.campaign, made.root, folders["two"], 5)
     turned = ase.io.read(folders["one"] / "alarms.extxyz", "0")[::-1]
     with pytest.raises(InputError, match=r"other elements than .*, or the same in another order"):
-        chosen_from._system(made.campaign, turned, folders["one"])
+        chosen_from._system(made.campaign, turned, folders["one"], {})
     other = fake_campaign.make(tmp_path / "b")
     other.run()
     with pytest.raises(InputError, match=r"its model is of the campaign .*a/run, not of"):
@@ -145,6 +147,24 @@ def test_the_frames_that_differ_most_are_labelled_and_learned(tmp_path: Path) ->
     assert "train generation final" in " ".join(made.run())
     again = of_campaign(made.root, "final", plan.model.stamp.types, 4.0, atoms=8, plumed_text=None)
     assert again.about["labels"] == len(after)
+
+
+@pytest.mark.parametrize(
+    ("source", "system"),
+    [
+        ({"system": "wide"}, "wide"),
+        ({"walker": "wide-1"}, "wide"),
+        ({"walker": "NaCl-0"}, "NaCl"),
+        ({"file": "wide.cif"}, "NaCl"),
+        ({}, "NaCl"),
+    ],
+)
+def test_of_two_systems_with_the_same_atoms_that_of_the_run(
+    source: dict[str, str], system: str
+) -> None:
+    salt = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    campaign = SimpleNamespace(structures={"NaCl": salt, "wide": salt.copy()})
+    assert chosen_from._system(campaign, salt, Path(), source) == system  # type: ignore[arg-type]
 
 
 def test_a_frame_with_atoms_too_close_is_not_labelled(tmp_path: Path) -> None:

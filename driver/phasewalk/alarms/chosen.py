@@ -4,10 +4,11 @@ The labels are tasks of a store in the folder of the run, so that an interrupted
 continued; they are then added to the campaign as those of a free energy are (`rounds.added`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -62,7 +63,7 @@ def choose(campaign: Campaign, root: Path, run: Path, count: int) -> list[Frame]
     frames = ase.io.read(run / FRAMES, ":") if (run / FRAMES).stat().st_size else []
     if not frames:
         raise InputError(f"{run}: its frames have raised no alarms, so that there is none to label")
-    system = _system(campaign, frames[0], run)
+    system = _system(campaign, frames[0], run, trained.about.get("source", {}))
     structure, faults, good = campaign.structures[system], [], []
     for one in frames:
         atoms = carried.like(bare(one), structure)
@@ -99,17 +100,22 @@ def label(work: Work, run: Path, frames: Sequence[Frame]) -> list[Label]:
         return made
 
 
-def _system(campaign: Campaign, atoms: Atoms, run: Path) -> str:
-    """The system that has the same atoms.
+def _system(campaign: Campaign, atoms: Atoms, run: Path, source: Mapping[str, Any]) -> str:
+    """The system of a run's start structure, or else the first one that has the same atoms.
 
     Raises:
         InputError: there is none: a supercell, of which the labels would be of another level of
             theory (k-points), and a part of which would have other surroundings at its faces.
     """
     symbols = atoms.get_chemical_symbols()
-    for name, structure in campaign.structures.items():
-        if structure.get_chemical_symbols() == symbols:
-            return name
+    alike = [
+        name
+        for name, structure in campaign.structures.items()
+        if structure.get_chemical_symbols() == symbols
+    ]
+    if alike:
+        own = (source.get("system"), str(source.get("walker", "")).rpartition("-")[0])
+        return next((name for name in alike if name in own), alike[0])
     if len(atoms) in map(len, campaign.structures.values()):
         raise InputError(
             f"{run}: its cell has other elements than the campaign's systems, or the same in "

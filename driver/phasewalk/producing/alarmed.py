@@ -95,6 +95,7 @@ def _trained(plan: Plan, folder: Path) -> Trained | None:
         plumed_text=plan.settings.plumed,
     )
     outputs = [vars(one) for one in _outputs(plan)]
-    trained = replace(trained, about={**trained.about, "outputs": outputs})
+    about = {**trained.about, "outputs": outputs, "source": dict(plan.source)}
+    trained = replace(trained, about=about)
     trained.write(path)
     return trained
