@@ -13,6 +13,7 @@ import pytest
 from helpers import slurm
 from helpers.campaigns import PHASEWALK, TinyCampaign
 from helpers.produced import assert_continuous
+from phasewalk.producing.outputs import last_step
 
 pytestmark = [
     pytest.mark.engine("lammps", "plumed", "plugin", "nequip", "tblite"),
@@ -211,7 +212,8 @@ def test_the_end_of_an_allocation(
     code, said = allocated()
     assert code == 75, said
     assert "Nothing is lost; continue with: phasewalk produce p.yaml --site lab" in said
-    assert (run.root / "walker-0.restart.end").exists()
+    assert "production was not started, since the allocation ends in" in said
+    assert last_step(run.root, "walker-0") > run.step("walker-0") - 50  # it was stopped softly
     run.lasts_a_little()
     code, said = allocated()
     assert code == 0, said
