@@ -12,6 +12,7 @@
 #include "failure.h"
 #include "force.h"
 #include "gathering.h"
+#include "masses.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
@@ -173,6 +174,7 @@ void PairNequIP::init_style() {
     energy_unit_ = utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
   else
     error->all(FLERR, "pair_style nequip requires units metal or real, found units {}", units);
+  check_masses();
   if (!atom->tag_enable)
     error->all(FLERR, "pair_style nequip requires atom IDs: use atom_modify id yes");
   if (!uses_all_neighbours())
@@ -180,6 +182,24 @@ void PairNequIP::init_style() {
                "pair_style nequip requires all neighbours: use special_bonds lj/coul 1 1 1 "
                "and no neigh_modify exclude");
   neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+/// Elements in the wrong order would give a run of nonsense.
+void PairNequIP::check_masses() const {
+  if (!atom->mass) return;  // each atom has its own
+  const auto &known = evaluator_->info().type_names;
+  std::vector<std::string> names;
+  std::vector<double> masses;
+  for (int i = 1; i <= atom->ntypes; ++i) {
+    names.push_back(known[model_types_[i]]);
+    masses.push_back(atom->mass_setflag[i] ? atom->mass[i] : 0.0);
+  }
+  if (const auto found = misnamed(names, masses, known))
+    error->all(
+        FLERR,
+        "pair_style nequip: pair_coeff names {} for atom type {}, whose mass {:g} is that of "
+        "{}; name the elements in the order of the atom types",
+        names[found->type - 1], found->type, masses[found->type - 1], found->element);
 }
 
 bool PairNequIP::uses_all_neighbours() const {

@@ -56,6 +56,7 @@ class PairNequIP : public LAMMPS_NS::Pair, private Ranks {
   Gpu pick_gpu() const;
   void load(const std::string &path);
   void map_types(int narg, char **names);
+  void check_masses() const;
   bool uses_all_neighbours() const;
   void find_owners();
   Frame make_frame();

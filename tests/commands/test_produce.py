@@ -68,8 +68,9 @@ def place(learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
     folder = tmp_path / "it's here"
     folder.mkdir()
     (folder / "p.yaml").write_text(json.dumps({**SETTINGS, "campaign": str(learned)}))
-    plumed = Plumed(tmp_path / "libplumedKernel.so", "hand")
-    found: Engines = replace(fake_engines.engines(tmp_path), plumed=plumed)
+    kernel = tmp_path / "libplumedKernel.so"
+    kernel.write_bytes(b"without")
+    found: Engines = replace(fake_engines.engines(tmp_path), plumed=Plumed(kernel, "hand"))
     slurm = FakeSlurm(takes=lambda job: 1.0 if job.name == "machine" else 100.0, age_s=1e9)
     made = Place(folder, slurm)
     slurm.play = made.play
@@ -119,7 +120,7 @@ def test_a_dry_run_of_a_workstation(run: Run, place: Place) -> None:
     place.site("site: lab\nscheduler: none")
     code, out, err = run("produce", place.file, "--site", "lab", "--dry-run")
     assert (code, err) == (0, "")
-    assert started(out).startswith("mpiexec -n 1 lmp -in ")
+    assert started(out).startswith("mpiexec -n 1 lmp -in production.lmp ")
 
 
 def test_the_memory_is_that_of_the_site(run: Run, place: Place) -> None:
@@ -127,10 +128,7 @@ def test_the_memory_is_that_of_the_site(run: Run, place: Place) -> None:
     place.site(f"{SITE}production: {{memory_GB: 0.2}}")
     code, _, err = run("produce", place.file, "--site", "lab")
     assert code == 2
-    assert (
-        "(1 walkers of 1 ranks), and 0.2 are its memory_GB in the site file; use a smaller one"
-        in err
-    )
+    assert "(walkers: 1, ranks: 1), and 0.2 are its memory_GB in the site file; use a " in err
     assert not place.slurm.jobs
     place.site(f"{SITE}production: {{memory_GB: 0.2, nodes: 2}}")  # but one rank
     assert run("produce", place.file, "--site", "lab")[0] == 2

@@ -120,7 +120,7 @@ def test_atoms_are_listed_in_any_order(
 def test_two_types_of_one_name(plugin_path: Path, compiled: Compiled, tmp_path: Path) -> None:
     atoms = models.example(("C", "O"), TILTED)
     data = engine.write_data(tmp_path / "two.data", atoms, ("C", "O"))
-    pair = engine.pair_text(compiled(SPEC, "torchscript"), ("C", "C"))
+    pair = engine.pair_text(compiled(SPEC, "torchscript"), ("C", "C")) + "\nmass 2 12.011"
     with engine.lammps(plugin_path, tmp_path / "log") as lmp:
         engine.setup(lmp, data, pair)
         lmp.command("run 0")
@@ -317,6 +317,10 @@ def test_wrong_type_names(fails: Callable[..., None], compiled: Compiled) -> Non
     fails(engine.pair_text(model, ("H", "C", "Zn")), "type 3 is mapped to 'Zn'.*types are: H C O")
     fails(engine.pair_text(model, ("H", "C")), "type name of each of the 3 atom types")
     fails(engine.pair_text(model, SPEC.type_names).replace("* *", "1 1"), r"must start with \* \*")
+    fails(
+        engine.pair_text(model, ("C", "H", "O")),
+        "names C for atom type 1, whose mass .* that of H;",
+    )
     fails("pair_style nequip 5.0", r"unknown keyword '5.0' \(known: timing, device\)")
 
 

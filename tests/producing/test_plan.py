@@ -232,7 +232,7 @@ REFUSED = {
     "huge": ({"supercell": [10**9] * 3}, "supercell: 8000000000000000000000000000 atoms need "),
     "large": ({"supercell": [999, 999, 999]}, r"supercell: 7976023992 atoms need about .* GB of"),
     "ranks": ({"ranks": 0}, "ranks: must be at least 1"),
-    "walkers": ({"walkers": 10000}, r"GB of memory .10000 walkers of 1 ranks., .* fewer walkers"),
+    "walkers": ({"walkers": 10000}, r"GB of memory .walkers: 10000, ranks: 1., .* fewer walkers"),
     "left": ({"supercell": [[0, 1, 0], [1, 0, 0], [0, 0, 1]]}, "its determinant must be 1"),
     "pressure": ({"ensemble": "nvt", "pressure_MPa": 1}, "no meaning at constant volume"),
     "damping": ({"barostat_damping_fs": 3}, "barostat_damping_fs: 3 is less than 50 time steps"),

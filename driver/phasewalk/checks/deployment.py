@@ -259,5 +259,6 @@ def in_ase(model: Path, device: str) -> str:
     """The line of Python that loads a model in ASE."""
     return (
         f'NequIPCalculator.from_compiled_model("{model}", device="{device}", '
-        "chemical_species_to_atom_type_map=True)     # from nequip.ase import NequIPCalculator"
+        "chemical_species_to_atom_type_map=True)"
+        "     # from nequip.integrations.ase import NequIPCalculator"
     )

@@ -143,7 +143,11 @@ def _texts(found: Facts, folder: str, *, packaged: bool) -> dict[str, str]:
             package=PACKAGE if packaged else CHECKPOINT,
             several=[models.name_for_ranks(_name(form)) for form in found.forms if form.several],
             ase=slow is not None,
+            checkpoint="/".join(found.checkpoint.parts[-3:]),
             nequip=stamp.nequip,
+            pinned=[
+                f"{n}=={_public(found.versions[n])}" for n in names[:2] if found.versions.get(n)
+            ],
             versions=", ".join(f"{n} {found.versions[n]}" for n in names if found.versions.get(n)),
         ),
         "potential.lmp": _rendered(
@@ -170,6 +174,11 @@ def _about(form: Form) -> str:
         return f"TorchScript, {stamp.device}: LAMMPS and ASE, any machine{speed}"
     where = f"GPU {stamp.gpu}" if stamp.device == "cuda" else "this type of processor"
     return f"AOTInductor, {stamp.device}: LAMMPS, {where}, torch {stamp.torch}{speed}"
+
+
+def _public(version: str) -> str:
+    """A version without the part that PyPI does not know: 2.13.0+cpu is 2.13.0."""
+    return version.partition("+")[0]
 
 
 def _resource(name: str) -> str:

@@ -55,8 +55,8 @@ def check(
         walkers, ranks = settings.walkers, settings.ranks
         fewer = ", or fewer walkers or ranks" if needed_GB and walkers * ranks > 1 else ""
         raise InputError(
-            f"supercell: {atoms} atoms need about {needed:.3g} GB of memory ({walkers} walkers of "
-            f"{ranks} ranks), and {free_GB:.1f} {of}; use a smaller one{fewer}"
+            f"supercell: {atoms} atoms need about {needed:.3g} GB of memory (walkers: "
+            f"{walkers}, ranks: {ranks}), and {free_GB:.1f} {of}; use a smaller one{fewer}"
         )
 
 
