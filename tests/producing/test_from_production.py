@@ -105,7 +105,7 @@ def test_alarms_of_a_hot_run_are_labelled_and_learned(
     assert len(imported(made)) == 6
     assert said(made, "verify", made.root.name)
     (line,) = (line for line in said(made, "status", made.root.name) if "6 added" in line)
-    assert "of free energies or production runs" in line
+    assert "6 added by fes or production runs" in line
 
 
 def test_a_run_without_alarm_frames_says_what_to_do(learned: TinyCampaign, tmp_path: Path) -> None:

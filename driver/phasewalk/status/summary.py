@@ -197,11 +197,7 @@ def show(state: Mapping[str, Any], console: Console) -> None:
     console.print(
         f"campaign {state['campaign']}: {what}; {labels['done']} labels"
         + (f", {labels['initial']} from initial_data" if labels["initial"] else "")
-        + (
-            f", {labels['added']} added of free energies or production runs"
-            if labels["added"]
-            else ""
-        )
+        + (f", {labels['added']} added by fes or production runs" if labels["added"] else "")
         + (f", {labels['failed']} failed" if labels["failed"] else ""),
         highlight=False,
     )
