@@ -99,7 +99,7 @@ def test_the_readme_says_what_a_colleague_must_know(made: FakeCampaign, tmp_path
         "include salt-potential/potential.lmp",
         "nequip-compile model.nequip.zip mine.nequip.pt2 --mode aotinductor",
         "lmp -in example.lmp -var form mine.nequip.pt2",
-        "phasewalk deploy models/final/checkpoint.ckpt --target ranks -o model.exchange.nequip.pth",
+        "checkpoint.ckpt --mode aotinductor --target ranks -o model.exchange.nequip.pt2`",
         "python example_ase.py",
     ):
         assert known in text, known

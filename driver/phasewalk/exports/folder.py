@@ -144,6 +144,7 @@ def _texts(found: Facts, folder: str, *, packaged: bool) -> dict[str, str]:
             several=[models.name_for_ranks(_name(form)) for form in found.forms if form.several],
             ase=slow is not None,
             checkpoint="/".join(found.checkpoint.parts[-3:]),
+            exchange=models.name_for_ranks(_name(found.forms[0])),
             nequip=stamp.nequip,
             pinned=[
                 f"{n}=={_public(found.versions[n])}" for n in names[:2] if found.versions.get(n)
