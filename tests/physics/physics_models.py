@@ -7,7 +7,10 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +102,13 @@ def compiled(spec: ModelSpec, kind: str, cache: Path) -> Path:
 def for_ranks(spec: ModelSpec, kind: str, cache: Path) -> Path:
     """The same for several MPI ranks, beside that for one."""
     make = {"torchscript": _torchscript_for_ranks, "aotinductor": _aotinductor_for_ranks}[kind]
-    return _once(spec, f".exchange{KINDS[kind]}", cache, make)
+    return _once(spec, f".exchange{KINDS[kind]}", cache, partial(_apart, make))
+
+
+def _apart(make: Callable[[ModelSpec, Path], None], spec: ModelSpec, path: Path) -> None:
+    """As the driver does: LAMMPS in this process may have its own operators for exchanges."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(make, spec, path).result()
 
 
 def _once(

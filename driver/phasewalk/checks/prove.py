@@ -106,7 +106,8 @@ def _check_several(several: Path, model: Path, stamp: Deployed | None) -> None:
     """Raise InputError if a model for several ranks is damaged, or of another checkpoint."""
     check_kept(several)
     theirs = find_stamp(several, alone=True)
-    if theirs is not None and stamp is not None and theirs.checkpoint != stamp.checkpoint:
+    known = {one.checkpoint for one in (theirs, stamp) if one is not None} - {""}
+    if len(known) > 1:
         raise InputError(
             f"{several}: made from another checkpoint than {model}; make it again with phasewalk "
             "deploy --target ranks"
