@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
 
-SCALING = Path(__file__).with_name("scaling.py")
-sys.path.insert(0, str(SCALING.parent))
-import scaling  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))
+
+import scaling
+
+SCALING = Path(scaling.__file__)
 
 
 @pytest.mark.engine("lammps", "plugin", "nequip")

@@ -166,10 +166,7 @@ def _check_places(plan: Plan, room: Room) -> None:
 
 def _check_cut(plan: Plan) -> None:
     """Raise InputError if a rank's part would be thinner than the model's cutoff."""
-    cell = plan.atoms.cell.array
-    widths = abs(np.linalg.det(cell)) / np.linalg.norm(
-        [np.cross(cell[1], cell[2]), np.cross(cell[2], cell[0]), np.cross(cell[0], cell[1])], axis=1
-    )
+    widths = 1.0 / np.linalg.norm(plan.atoms.cell.reciprocal(), axis=1)
     ranks, cutoff = plan.settings.ranks, plan.model.stamp.r_max_A
 
     def fits(count: int) -> bool:
